@@ -1,0 +1,478 @@
+//! Requests and responses of the gateway methods, exactly as they travel.
+//!
+//! Requests refuse unknown fields by name; responses are read leniently, so an
+//! older `ride` understands a newer gateway. Normative page: `docs/protocol.md`.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::id::{Fence, Process, Route};
+
+/// The method names, in one place.
+pub mod method {
+    /// Lists the threads and says which can be ridden. Needs `operator.read`.
+    pub const RIDEABLE: &str = "sessions_rideable";
+    /// Claims a thread for a driver; answers when it is granted or refused. Needs `operator.write`.
+    pub const CLAIM: &str = "ride_claim";
+    /// Keeps a lease alive and learns what waits. Needs `operator.write`.
+    pub const RENEW: &str = "ride_renew";
+    /// Hands prompts and answers over for the thread. Needs `operator.write`.
+    pub const RELAY: &str = "ride_relay";
+    /// Ends a ride and hands the thread back. Needs `operator.write`.
+    pub const RELEASE: &str = "ride_release";
+    /// Tells whether a fence is still the thread's. Needs `operator.read`.
+    pub const CHECK: &str = "ride_check";
+    /// Shows the state of one thread or of all that are not open. Needs `operator.read`.
+    pub const STATUS: &str = "ride_status";
+    /// Shows the configuration in force. Needs `operator.read`.
+    pub const CONFIG: &str = "ride_config";
+}
+
+/// One thread as `sessions_rideable` lists it. The first eight are the seed's fields.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    /// Channel id, `null` for a thread without one.
+    pub channel: Option<String>,
+    /// The host's name for the conversation.
+    pub display_name: Option<String>,
+    /// A title a person recognises.
+    pub title: String,
+    /// The chat and topic within the channel.
+    pub conversation_id: Option<String>,
+    /// The Claude session behind the thread, `null` where there is none.
+    pub cli_session_id: Option<String>,
+    /// The stored delivery route.
+    pub echo_target: Option<Route>,
+    /// Whether turns can be relayed: a configured channel and a stored route.
+    pub relay_ready: bool,
+    /// Last activity of a person or the agent, milliseconds since 1970.
+    pub last_activity: Option<u64>,
+
+    /// The host's session key; names the thread in every other method.
+    pub key: String,
+    /// The agent the thread belongs to.
+    pub agent_id: String,
+    /// Whether it can be ridden now by somebody who has no ride.
+    pub rideable: bool,
+    /// Why not, in words, when `rideable` is false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_not: Option<String>,
+    /// Whether other conversations share it (a direct-message session).
+    #[serde(default)]
+    pub shared: bool,
+    /// Who rides it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Holder>,
+    /// How many messages wait.
+    #[serde(default)]
+    pub waiting: u32,
+}
+
+/// Answer of `sessions_rideable`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rideable {
+    /// Most recent first.
+    pub rows: Vec<Row>,
+}
+
+/// Who holds a thread, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Holder {
+    /// The driver's name.
+    pub name: String,
+    /// The machine the driver sits at.
+    pub host: String,
+    /// Since when, milliseconds since 1970.
+    pub since_ms: u64,
+    /// Until when at the latest without another renewal, milliseconds from now.
+    pub expires_in_ms: u64,
+    /// `claiming`, `ridden` or `leaving`.
+    pub phase: String,
+    /// What the thread is waiting for while it changes hands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+}
+
+/// Who asks for a thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Driver {
+    /// A name people know, at most 64 characters.
+    pub name: String,
+    /// The machine's name, at most 64 characters.
+    pub host: String,
+    /// The `ride` process.
+    pub process: Process,
+}
+
+/// Request of `ride_claim`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Claim {
+    /// Session key of the thread.
+    pub key: String,
+    /// Who claims.
+    pub driver: Driver,
+    /// 16 random bytes, hex, chosen by the driver: proves that a returning driver is the same.
+    pub secret: String,
+    /// Abort the running turn instead of waiting for it.
+    #[serde(default)]
+    pub abort: bool,
+    /// How long to wait for a running turn, milliseconds; at most 600,000.
+    #[serde(default = "default_claim_wait_ms")]
+    pub wait_ms: u64,
+}
+
+fn default_claim_wait_ms() -> u64 {
+    120_000
+}
+
+/// Answer of `ride_claim`: the grant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Grant {
+    /// Session key of the thread.
+    pub key: String,
+    /// To be carried by every effect of this driver.
+    pub fence: Fence,
+    /// Title of the thread.
+    pub title: String,
+    /// Where relayed turns go.
+    pub route: Option<Route>,
+    /// The Claude session to open.
+    pub claude: ClaudeTarget,
+    /// The lease ends this long after the last renewal.
+    pub lease_ms: u64,
+    /// How often to renew.
+    pub renew_every_ms: u64,
+    /// Silence (Claude idle and no prompt) after which the thread is given up.
+    pub silence_ms: u64,
+    /// Whether prompts and answers are relayed to the channel.
+    pub relay: bool,
+    /// What waited already.
+    pub waiting: Vec<Waiting>,
+}
+
+/// The Claude session a driver opens, and the file it must find.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaudeTarget {
+    /// Claude session id.
+    pub session_id: Uuid,
+    /// The Claude configuration folder on the gateway's machine.
+    pub config_dir: String,
+    /// The project folder the session belongs to.
+    pub cwd: String,
+    /// The transcript as claim found it.
+    pub transcript: ChainMark,
+}
+
+/// A transcript at one moment: which file, how long, and where its chain ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChainMark {
+    /// Absolute path on the gateway's machine.
+    pub path: String,
+    /// Device number.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Length in bytes.
+    pub size: u64,
+    /// SHA-256, hex, of the last 64 KiB before `size` (all of it when shorter).
+    pub tail_sha256: String,
+    /// The active leaf, `null` for a transcript without a turn.
+    pub leaf: Option<Uuid>,
+}
+
+/// A message that waits for release, as the driver sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// Position in the thread's inbox, growing.
+    pub seq: u64,
+    /// Who wrote it.
+    pub from: String,
+    /// What was written, at most 280 characters of it.
+    pub text: String,
+    /// When it arrived, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// Request of `ride_renew`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Renew {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// The secret of the claim.
+    pub secret: String,
+    /// The driver's Claude Code, once it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claude: Option<Process>,
+    /// A turn is running or a prompt was typed since the last renewal.
+    #[serde(default)]
+    pub active: bool,
+}
+
+/// Answer of `ride_renew`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Renewed {
+    /// The lease ends this long from now.
+    pub expires_in_ms: u64,
+    /// Silence ends the ride this long from now.
+    pub silent_in_ms: u64,
+    /// What waits in the inbox, oldest first, at most 20.
+    pub waiting: Vec<Waiting>,
+    /// How many wait in all.
+    pub waiting_total: u32,
+    /// Relay items the channel has not acknowledged.
+    pub outbox: u32,
+    /// Why nothing is relayed at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_stopped: Option<String>,
+}
+
+/// What a relay item is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RelayKind {
+    /// Typed by the driver.
+    Prompt,
+    /// Claude's final answer of a turn.
+    Answer,
+    /// A turn that ended without an answer (interrupted, failed); the text says how.
+    Notice,
+}
+
+/// One prompt or answer of a terminal turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RelayItem {
+    /// Unique within the Claude session; a repeated id is acknowledged and not sent again.
+    pub id: String,
+    /// What it is.
+    pub kind: RelayKind,
+    /// The whole text.
+    pub text: String,
+}
+
+/// Request of `ride_relay`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Relay {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// In order; at most 32.
+    pub items: Vec<RelayItem>,
+}
+
+/// Answer of `ride_relay`: the items are on the gateway's disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Relayed {
+    /// Ids taken over, repeated ones included.
+    pub accepted: Vec<String>,
+    /// Items the channel has not acknowledged.
+    pub outbox: u32,
+}
+
+/// Request of `ride_release`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Release {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// Hand the thread back although its chain could not be shown to be whole.
+    #[serde(default)]
+    pub accept_broken_chain: bool,
+    /// How long to wait for the hand-over, milliseconds; at most 600,000.
+    #[serde(default = "default_release_wait_ms")]
+    pub wait_ms: u64,
+}
+
+fn default_release_wait_ms() -> u64 {
+    60_000
+}
+
+/// Answer of `ride_release`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Released {
+    /// Whether the agent has the thread again; `false` while `waiting_for` holds it up.
+    pub open: bool,
+    /// What the hand-over is waiting for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// Messages that waited and are now being handled in order.
+    pub waiting: u32,
+    /// Relay items the channel refused for good during this ride.
+    #[serde(default)]
+    pub undelivered: u32,
+}
+
+/// Request of `ride_check`: a fence, or a thread, or a Claude session.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Check {
+    /// Session key of the thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// A fence to check on that thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+    /// A Claude session id, instead of a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cli_session_id: Option<Uuid>,
+}
+
+/// Answer of `ride_check`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checked {
+    /// Whether the thread is in a driver's hands or changing hands.
+    pub ridden: bool,
+    /// Whether the given fence may act; absent when none was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid: Option<bool>,
+    /// Who holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+}
+
+/// Request of `ride_status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Status {
+    /// One thread; all that are not open when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// Answer of `ride_status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Statuses {
+    /// One per thread.
+    pub threads: Vec<ThreadStatus>,
+}
+
+/// One thread's state, for people and `ride doctor`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ThreadStatus {
+    /// Session key.
+    pub key: String,
+    /// `open`, `claiming`, `ridden` or `leaving`.
+    pub phase: String,
+    /// Epoch of the last grant.
+    pub epoch: u64,
+    /// The fence in force, shortened: for reading, not for use.
+    pub fence: Option<String>,
+    /// Who holds it.
+    pub holder: Option<Holder>,
+    /// The driver's process.
+    pub process: Option<Process>,
+    /// The driver's Claude Code.
+    pub claude: Option<Process>,
+    /// The Claude session.
+    pub cli_session_id: Option<Uuid>,
+    /// Messages that wait.
+    pub inbox: u32,
+    /// Relay items not acknowledged.
+    pub outbox: u32,
+    /// Relay items refused for good by the channel.
+    pub undelivered: u32,
+    /// What the thread is waiting for while it changes hands.
+    pub waiting_for: Option<String>,
+    /// The latest journal entries, oldest first.
+    pub journal: Vec<JournalLine>,
+}
+
+/// One line of a thread's journal. Never contains message text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JournalLine {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// What happened.
+    pub what: String,
+}
+
+/// Why a request was refused, in the error's `details`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// Machine-readable reason.
+    pub reason: Reason,
+    /// Who holds the thread, where that is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+    /// What the person can do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// The reasons a method refuses, in `details.reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Reason {
+    /// A parameter is missing, unknown or of the wrong type; the message names it.
+    BadRequest,
+    /// No such thread.
+    UnknownThread,
+    /// The thread cannot be ridden; the message says why.
+    NotRideable,
+    /// Another driver has the thread or its Claude session.
+    Held,
+    /// The fence is not the thread's any more.
+    Stale,
+    /// A turn is running and did not end in time.
+    TurnRunning,
+    /// Another live process has the Claude session.
+    SessionInUse,
+    /// The transcript is missing, not a regular file, or its chain is damaged.
+    Transcript,
+    /// A text or list is over its limit; the message names it.
+    TooLarge,
+    /// The outbox is full because the channel does not take messages.
+    OutboxFull,
+    /// The thread's state could not be read or written.
+    Store,
+    /// The host refused or failed an operation.
+    Host,
+}
+
+/// An error a method answers with; `code` is one of the host's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MethodError {
+    /// `INVALID_REQUEST` or `UNAVAILABLE`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+    /// For programs.
+    pub details: Refusal,
+}
+
+/// Reads a request, naming the method and the field when it does not fit.
+pub fn parse<T: for<'de> Deserialize<'de>>(method: &str, params: &str) -> Result<T, MethodError> {
+    serde_json::from_str(params).map_err(|e| MethodError {
+        code: "INVALID_REQUEST".into(),
+        message: format!("could not read parameters of {method}: {e}"),
+        details: Refusal { reason: Reason::BadRequest, holder: None, hint: None },
+    })
+}
+
+/// Any JSON value a host keeps that we carry without reading.
+pub type Opaque = Value;
