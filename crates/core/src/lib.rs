@@ -2,9 +2,18 @@
 //!
 //! Everything here is a pure function of its arguments: no clock, environment,
 //! file, network, thread or random (held by `clippy.toml`). Reading order:
-//! `thread` (the value), `event` (what happens), `step` (what follows).
+//! [`thread`] (the value), [`event`] (what happens), [`step`] (what follows).
 
+pub mod command;
+pub mod config;
+pub mod event;
+pub mod host;
 pub mod id;
+pub mod limits;
+pub mod split;
+pub mod step;
+pub mod thread;
 pub mod time;
 pub mod transcript;
+pub mod view;
 pub mod wire;

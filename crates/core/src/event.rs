@@ -1,0 +1,316 @@
+//! What can happen to a thread, what is to be done about it, and the answers.
+//!
+//! Any copy of the plugin may commit an [`Event`]; only the performer takes
+//! [`Effect`]s, by [`Event::Take`], and acknowledges each by [`Event::Done`].
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::id::{Fence, Process, Route};
+use crate::thread::{ClaudeSession, Held, Outgoing, Parked};
+use crate::wire::{ChainMark, Driver, Holder, Opaque, RelayItem, Refusal, Reason};
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "event")]
+pub enum Event {
+    /// A driver asks for the thread.
+    Claim(Box<ClaimAsked>),
+    /// A driver is alive.
+    Renew {
+        /// Its fence.
+        fence: Fence,
+        /// SHA-256, hex, of its secret.
+        secret_sha256: String,
+        /// Its Claude Code, once known.
+        claude: Option<Process>,
+        /// A turn runs or a prompt was typed since the last renewal.
+        active: bool,
+    },
+    /// A driver hands over prompts and answers.
+    Relay {
+        /// Its fence.
+        fence: Fence,
+        /// In order.
+        items: Vec<RelayItem>,
+    },
+    /// A driver is done.
+    Release {
+        /// Its fence.
+        fence: Fence,
+        /// Hand back although the chain could not be shown.
+        accept_broken: bool,
+    },
+    /// A driver's connection is gone.
+    Dropped {
+        /// Its fence.
+        fence: Fence,
+    },
+    /// A message reached the gate.
+    Message(Box<Inbound>),
+    /// The performer asks what is to be done.
+    Take {
+        /// Who asks.
+        performer: Uuid,
+        /// Another thread's ride holds this thread's Claude session.
+        behind: bool,
+    },
+    /// An effect was performed.
+    Done {
+        /// Which.
+        op: u64,
+        /// By whom.
+        performer: Uuid,
+        /// What came of it.
+        outcome: Outcome,
+    },
+}
+
+/// A claim, with what the gateway knows of the thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimAsked {
+    /// Who.
+    pub driver: Driver,
+    /// SHA-256, hex, of the driver's secret.
+    pub secret_sha256: String,
+    /// Drawn at random for this grant.
+    pub grant: Uuid,
+    /// Title of the thread.
+    pub title: String,
+    /// The Claude session behind it.
+    pub claude: ClaudeSession,
+    /// The stored route.
+    pub route: Option<Route>,
+    /// Other threads bound to the same Claude session.
+    pub twins: Vec<String>,
+    /// Abort the running turn.
+    pub abort: bool,
+    /// How long to wait for it.
+    pub wait_ms: u64,
+    /// Who holds the Claude session through another thread.
+    pub session_held: Option<Holder>,
+}
+
+/// A message at the gate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inbound {
+    /// The channel's own id of it, with account and chat; never its text.
+    pub id: String,
+    /// Sender's id.
+    pub sender: String,
+    /// Sender's name.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// Where it came from; `None` when not through a channel (Control UI, another client).
+    pub route: Option<Route>,
+    /// What the host needs to handle it later.
+    pub host: Opaque,
+    /// The Claude session its thread is bound to, as the host's entry says.
+    pub claude: Option<Uuid>,
+    /// It is the very message the performer is handing over.
+    pub handed: bool,
+    /// Another thread's ride holds this thread's Claude session, by whom.
+    pub behind: Option<Holder>,
+}
+
+/// An effect and the number to acknowledge it by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Effect {
+    /// Its number.
+    pub op: u64,
+    /// What to do.
+    pub act: Act,
+}
+
+/// What there is to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "act")]
+pub enum Act {
+    /// Host: tell whether a turn runs on these threads; abort it when asked.
+    Settle {
+        /// Session keys.
+        sessions: Vec<String>,
+        /// Abort it.
+        abort: bool,
+    },
+    /// Addon: end the gateway's idle Claude child and see it gone.
+    EndChild {
+        /// The Claude session.
+        claude: ClaudeSession,
+        /// Threads whose turns must not start meanwhile.
+        sessions: Vec<String>,
+    },
+    /// Host: take the binding out of the entries.
+    Park {
+        /// Session keys.
+        sessions: Vec<String>,
+        /// The Claude session it must name.
+        claude: Uuid,
+    },
+    /// Addon: show that no live process has the Claude session.
+    Prove {
+        /// The Claude session.
+        claude: ClaudeSession,
+        /// A process that must be gone, wherever the registry says it is.
+        process: Option<Process>,
+    },
+    /// Addon: record the transcript.
+    Mark {
+        /// The Claude session.
+        claude: ClaudeSession,
+    },
+    /// Addon: look for a driver whose connection dropped.
+    Probe {
+        /// `ride`.
+        driver: Process,
+        /// Its Claude Code.
+        process: Option<Process>,
+    },
+    /// Addon: show the chain from the mark on, and list its turns.
+    Show {
+        /// The mark of the claim.
+        mark: ChainMark,
+    },
+    /// Host: put the bindings back, to be reused by force.
+    Restore {
+        /// What was parked.
+        parked: Vec<Parked>,
+        /// The Claude session they name.
+        claude: Uuid,
+    },
+    /// Host: send one platform message.
+    Send {
+        /// Session key whose stored route must still be this one; `None` for notices.
+        session: Option<String>,
+        /// The message.
+        item: Outgoing,
+    },
+    /// Host: handle a held message as if it arrived now, and wait until it is handled.
+    Hand {
+        /// The message.
+        held: Held,
+    },
+}
+
+/// What came of an effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "outcome")]
+pub enum Outcome {
+    /// Done: no turn runs; the child is gone; nobody has the session; the bindings are back; the message was handled.
+    Ok,
+    /// Not yet: ask again. In words, what is in the way.
+    NotYet {
+        /// What.
+        what: String,
+    },
+    /// The gateway's own child has the session again: end it again.
+    ChildAgain,
+    /// Cannot be done.
+    Failed {
+        /// For people.
+        what: String,
+        /// For programs.
+        reason: Reason,
+    },
+    /// The bindings, as they were.
+    Parked {
+        /// One per entry that had one.
+        parked: Vec<Parked>,
+    },
+    /// The bindings are back; a turn had slipped through meanwhile.
+    RestoredOver {
+        /// The Claude sessions that had been bound instead.
+        slipped: Vec<String>,
+    },
+    /// The transcript.
+    Marked {
+        /// Now.
+        mark: ChainMark,
+    },
+    /// The driver lives.
+    Alive,
+    /// The driver and its Claude are gone.
+    Gone,
+    /// The chain is one.
+    Shown {
+        /// Turns since the mark, in order.
+        turns: Vec<RelayItem>,
+    },
+    /// The chain cannot be shown.
+    Broken {
+        /// Why.
+        what: String,
+    },
+    /// The channel took it.
+    Sent {
+        /// The platform's id of it.
+        message_id: String,
+    },
+    /// The channel surely did not take it.
+    NotSent {
+        /// The cause.
+        what: String,
+        /// Whether another attempt can help.
+        retry: bool,
+        /// The channel asked for this pause.
+        after_ms: Option<u64>,
+    },
+    /// Nobody can tell whether it arrived.
+    Unknown {
+        /// The cause.
+        what: String,
+    },
+    /// The thread's route is another one now.
+    RouteChanged {
+        /// Which.
+        to: String,
+    },
+}
+
+/// The answer to an event.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "reply")]
+pub enum Reply {
+    /// Taken.
+    Ok,
+    /// The claim is under way, or granted already to this very driver.
+    Claiming {
+        /// The fence it will have.
+        fence: Fence,
+    },
+    /// Taken over into the outbox.
+    Relayed {
+        /// Ids, repeated ones included.
+        accepted: Vec<String>,
+    },
+    /// Refused.
+    Refused {
+        /// For people.
+        message: String,
+        /// For programs.
+        refusal: Refusal,
+    },
+    /// The gate lets the message through: `ALLOW`.
+    Admit {
+        /// Why, for the log.
+        because: &'static str,
+    },
+    /// The gate keeps the message: `CANCEL (ridden)`.
+    Hold,
+    /// The gate cannot keep it and says so: no turn runs.
+    Decline {
+        /// What the sender is told.
+        text: String,
+    },
+    /// What the performer has to do, and when to ask again at the latest.
+    Work {
+        /// At most one of each kind.
+        effects: Vec<Effect>,
+        /// Milliseconds.
+        wake_in_ms: Option<u64>,
+    },
+}

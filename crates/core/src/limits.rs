@@ -1,0 +1,47 @@
+//! Every bound in one place, with where the number comes from.
+
+/// Messages a thread's inbox holds before senders are asked to wait: a busy
+/// group writes about 100 an hour, and a ride rarely lasts two.
+pub const INBOX_MESSAGES: usize = 200;
+/// Bytes one held message may take with its host context. Telegram's own limit
+/// is 4,096 characters; captions, quotes and ids come on top.
+pub const HELD_BYTES: usize = 64 * 1024;
+/// Bytes of all held messages of one thread: the state file is rewritten whole.
+pub const INBOX_BYTES: usize = 1024 * 1024;
+/// Platform messages waiting for the channel before relaying is refused.
+pub const OUTBOX_MESSAGES: usize = 500;
+/// Bytes of one relay item: an answer of 32,000 tokens is about 130 KB.
+pub const RELAY_BYTES: usize = 256 * 1024;
+/// Items of one `ride_relay`.
+pub const RELAY_ITEMS: usize = 32;
+/// Relay ids remembered, so that a repeated hand-over sends nothing twice.
+pub const TAKEN_IDS: usize = 1024;
+/// Message ids remembered, so that an update the channel repeats is held once.
+pub const MET_IDS: usize = 512;
+/// Journal entries kept in the thread's file.
+pub const JOURNAL: usize = 64;
+/// Refused relay items kept for the driver to see.
+pub const UNDELIVERED: usize = 32;
+/// UTF-16 units of one platform message: below Telegram's 4,096, with room for
+/// the markup the host adds when it turns Markdown into HTML.
+pub const MESSAGE_UNITS: usize = 3_500;
+/// Characters of a waiting message shown to the driver.
+pub const WAITING_CHARS: usize = 280;
+/// Waiting messages listed in one renewal.
+pub const WAITING_LISTED: usize = 20;
+/// Characters of a driver's or machine's name.
+pub const NAME_CHARS: usize = 64;
+/// Longest a claim or release waits, milliseconds.
+pub const WAIT_MS: u64 = 600_000;
+
+/// A lease ends this long after the last renewal: three lost renewals and the
+/// time a gateway takes to restart on a small machine.
+pub const LEASE_MS: u64 = 60_000;
+/// How often a driver renews.
+pub const RENEW_EVERY_MS: u64 = 5_000;
+/// How often a thing that is not ready yet is asked again.
+pub const RETRY_MS: u64 = 250;
+/// How often a lost driver is looked for; with `RETRY_MS` well within a second.
+pub const PROBE_MS: u64 = 400;
+/// First and longest pause between attempts to send.
+pub const SEND_BACKOFF_MS: (u64, u64) = (1_000, 60_000);

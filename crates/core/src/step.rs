@@ -1,0 +1,54 @@
+//! What follows from an event: `step(thread, event, now) -> (thread, reply)`.
+//!
+//! Effects are not returned to whoever commits an event: they follow from the
+//! state, and only the performer takes them ([`Event::Take`]), marked in the
+//! state before they are performed. So a crash leaves either no effect or one
+//! whose outcome is known to be unknown.
+
+mod claim;
+mod driver;
+mod gate;
+mod leave;
+mod outbox;
+mod perform;
+
+pub(crate) use leave::{left_ms, silent_ms};
+
+use crate::event::{Event, Reply};
+use crate::thread::Thread;
+use crate::time::Now;
+
+/// What a person configures and the decisions depend on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// A lease ends this long after the last renewal.
+    pub lease_ms: u64,
+    /// Silence after which a ride ends (`rideTtlMinutes`).
+    pub silence_ms: u64,
+    /// Whether prompts and answers are sent to the channel (`relayToChannel`).
+    pub relay: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules { lease_ms: crate::limits::LEASE_MS, silence_ms: 30 * 60_000, relay: true }
+    }
+}
+
+/// Decides. Nothing else changes a thread.
+pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Thread, Reply) {
+    let t = &mut thread;
+    let reply = match event {
+        Event::Claim(asked) => claim::asked(t, *asked, now, rules),
+        Event::Renew { fence, secret_sha256, claude, active } => {
+            driver::renew(t, fence, &secret_sha256, claude, active, now, rules)
+        }
+        Event::Relay { fence, items } => driver::relay(t, fence, items, now, rules),
+        Event::Release { fence, accept_broken } => driver::release(t, fence, accept_broken, now, rules),
+        Event::Dropped { fence } => driver::dropped(t, fence, now),
+        Event::Message(message) => gate::message(t, *message, now, rules),
+        Event::Take { performer, behind } => perform::take(t, performer, behind, now, rules),
+        Event::Done { op, performer, outcome } => perform::done(t, op, performer, outcome, now, rules),
+    };
+    (thread, reply)
+}

@@ -1,0 +1,128 @@
+//! Claim: the gate closes first, then the agent is seen off, stage by stage.
+//!
+//! Order: settle the running turn, end the gateway's Claude child, park the
+//! binding, prove that no process is left, record the transcript. The proof
+//! comes after parking: whatever started between the two shows up in it.
+
+use crate::event::{Act, ClaimAsked, Outcome, Reply};
+use crate::id::Fence;
+use crate::limits;
+use crate::thread::{At, ClaimStage, Deadline, Ended, LeaveStage, Lease, Phase, Thread, Why};
+use crate::time::Now;
+use crate::view;
+use crate::wire::{Reason, Refusal};
+
+use super::Rules;
+
+pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
+    if let Some(lease) = t.lease() {
+        let same = lease.secret_sha256 == asked.secret_sha256 && !matches!(t.phase, Phase::Leaving { .. });
+        if same {
+            return Reply::Claiming { fence: lease.fence };
+        }
+        return view::held_by(t, now, rules);
+    }
+    if let Some(holder) = asked.session_held {
+        let message = format!("its Claude session is ridden through another thread by {}", view::who(&holder));
+        return Reply::Refused { message, refusal: Refusal { reason: Reason::Held, holder: Some(holder), hint: None } };
+    }
+    t.epoch += 1;
+    let fence = Fence { incarnation: t.incarnation, epoch: t.epoch, grant: asked.grant };
+    t.note(now, format!("claim {fence} by {}@{}", asked.driver.name, asked.driver.host));
+    let lease = Lease {
+        fence,
+        driver: asked.driver,
+        secret_sha256: asked.secret_sha256,
+        title: asked.title,
+        claude: asked.claude,
+        mark: None,
+        route: asked.route,
+        twins: asked.twins,
+        parked: Vec::new(),
+        since_ms: now.wall_ms,
+        renewed: now.stamp(),
+        active: now.stamp(),
+        dropped: None,
+        probe: None,
+        probe_again: None,
+        process: None,
+        abort: asked.abort,
+        relay_stopped: None,
+        told: Vec::new(),
+    };
+    let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
+    t.phase = Phase::Claiming { lease: Box::new(lease), at: At::new(ClaimStage::Settle), give_up };
+    Reply::Claiming { fence }
+}
+
+/// The effect a stage asks for.
+pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
+    let sessions = || std::iter::once(session.to_owned()).chain(lease.twins.iter().cloned()).collect::<Vec<_>>();
+    match stage {
+        ClaimStage::Settle => Act::Settle { sessions: sessions(), abort: lease.abort },
+        ClaimStage::EndChild => Act::EndChild { claude: lease.claude.clone(), sessions: sessions() },
+        ClaimStage::Park => Act::Park { sessions: sessions(), claude: lease.claude.id },
+        ClaimStage::Prove => Act::Prove { claude: lease.claude.clone(), process: None },
+        ClaimStage::Mark => Act::Mark { claude: lease.claude.clone() },
+    }
+}
+
+/// A claim gives up when the running turn takes too long.
+pub(super) fn overdue(t: &mut Thread, now: Now) {
+    let Phase::Claiming { at, give_up, lease } = &t.phase else { return };
+    if at.flight.is_some() {
+        return;
+    }
+    let text = if lease.dropped.is_some() {
+        "the driver left while it waited".to_owned()
+    } else if give_up.left_ms(now) == 0 {
+        format!("gave up waiting: {}", at.blocked.as_deref().unwrap_or("the hand-over took too long"))
+    } else {
+        return;
+    };
+    fail(t, Reason::TurnRunning, text, now);
+}
+
+/// What came of a stage.
+pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
+    let Phase::Claiming { lease, at, .. } = &mut t.phase else { return };
+    let on = |at: &mut At<ClaimStage>, next| *at = At::new(next);
+    match (at.stage, outcome) {
+        (ClaimStage::Settle, Outcome::Ok) => on(at, ClaimStage::EndChild),
+        (ClaimStage::EndChild, Outcome::Ok) => on(at, ClaimStage::Park),
+        (ClaimStage::Park, Outcome::Parked { parked }) => {
+            // Parking again after a child came back finds the binding gone: keep the first.
+            for one in parked {
+                if !lease.parked.iter().any(|p| p.session == one.session) {
+                    lease.parked.push(one);
+                }
+            }
+            on(at, ClaimStage::Prove);
+        }
+        (ClaimStage::Prove, Outcome::Ok) => on(at, ClaimStage::Mark),
+        (ClaimStage::Prove, Outcome::ChildAgain) => on(at, ClaimStage::Settle),
+        (ClaimStage::Mark, Outcome::Marked { mark }) => {
+            lease.mark = Some(mark);
+            lease.renewed = now.stamp();
+            lease.active = now.stamp();
+            let (fence, lease) = (lease.fence, lease.clone());
+            t.phase = Phase::Ridden { lease };
+            t.note(now, format!("granted {fence}"));
+        }
+        (_, Outcome::NotYet { what }) => at.wait(what, now),
+        (_, Outcome::Failed { what, reason }) => fail(t, reason, what, now),
+        (stage, other) => fail(t, Reason::Host, format!("stage {stage:?} ended in {other:?}"), now),
+    }
+}
+
+/// Gives the thread back to the agent: what was parked returns first.
+pub(super) fn fail(t: &mut Thread, reason: Reason, text: String, now: Now) {
+    let Phase::Claiming { lease, .. } = std::mem::replace(&mut t.phase, Phase::Open) else { return };
+    t.note(now, format!("claim {} failed: {text}", lease.fence));
+    let why = Why::Failed { reason, text };
+    if lease.parked.is_empty() {
+        t.last = Some(Ended { fence: lease.fence, why });
+    } else {
+        t.phase = Phase::Leaving { lease, at: At::new(LeaveStage::Restore), why, accept_broken: false };
+    }
+}

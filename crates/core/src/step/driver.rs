@@ -1,0 +1,127 @@
+//! What a driver does with its lease. Every act carries the fence, and a stale
+//! one is refused with who holds the thread now.
+
+use crate::event::Reply;
+use crate::id::{Fence, Process};
+use crate::limits;
+use crate::thread::{At, LeaveStage, Phase, Thread, Why};
+use crate::time::Now;
+use crate::view;
+use crate::wire::{Reason, Refusal, RelayItem};
+
+use super::{Rules, leave, outbox};
+
+pub(super) fn renew(
+    t: &mut Thread,
+    fence: Fence,
+    secret_sha256: &str,
+    claude: Option<Process>,
+    active: bool,
+    now: Now,
+    rules: &Rules,
+) -> Reply {
+    leave::if_overdue(t, now, rules);
+    match &mut t.phase {
+        Phase::Ridden { lease } if lease.fence == fence && lease.secret_sha256 == secret_sha256 => {
+            lease.renewed = now.stamp();
+            lease.dropped = None;
+            lease.probe_again = None;
+            if claude.is_some() {
+                lease.process = claude;
+            }
+            if active {
+                lease.active = now.stamp();
+            }
+            Reply::Ok
+        }
+        _ => view::stale(t, fence, now, rules),
+    }
+}
+
+pub(super) fn relay(t: &mut Thread, fence: Fence, items: Vec<RelayItem>, now: Now, rules: &Rules) -> Reply {
+    leave::if_overdue(t, now, rules);
+    let route = match &mut t.phase {
+        Phase::Ridden { lease } if lease.fence == fence => {
+            lease.active = now.stamp();
+            lease.route.clone()
+        }
+        // `ride` empties its own outbox after Claude Code has ended.
+        Phase::Leaving { lease, at, why: Why::Released, .. }
+            if lease.fence == fence && at.stage == LeaveStage::Prove => lease.route.clone(),
+        _ => return view::stale(t, fence, now, rules),
+    };
+    if items.len() > limits::RELAY_ITEMS {
+        return too_large(format!("{} items; at most {} at once", items.len(), limits::RELAY_ITEMS));
+    }
+    if let Some(big) = items.iter().find(|i| i.text.len() > limits::RELAY_BYTES) {
+        return too_large(format!("item {} has {} bytes; at most {}", big.id, big.text.len(), limits::RELAY_BYTES));
+    }
+    let accepted: Vec<String> = items.iter().map(|i| i.id.clone()).collect();
+    for item in items {
+        if t.taken.contains(&item.id) {
+            continue;
+        }
+        if t.outbox.len() >= limits::OUTBOX_MESSAGES {
+            let message = format!("{} messages wait for the channel", t.outbox.len());
+            let hint = Some("the channel does not take messages; they are kept and sent when it does".into());
+            return Reply::Refused { message, refusal: Refusal { reason: Reason::OutboxFull, holder: None, hint } };
+        }
+        outbox::take_over(t, item, route.as_ref(), rules);
+    }
+    Reply::Relayed { accepted }
+}
+
+fn too_large(message: String) -> Reply {
+    Reply::Refused { message, refusal: Refusal { reason: Reason::TooLarge, holder: None, hint: None } }
+}
+
+pub(super) fn release(t: &mut Thread, fence: Fence, accept_broken: bool, now: Now, rules: &Rules) -> Reply {
+    match &mut t.phase {
+        Phase::Ridden { lease } if lease.fence == fence => {
+            leave::begin(t, Why::Released, now);
+            Reply::Ok
+        }
+        Phase::Leaving { lease, accept_broken: accepted, at, .. } if lease.fence == fence => {
+            if accept_broken && !*accepted {
+                *accepted = true;
+                at.again = None;
+                t.note(now, format!("release {fence} accepts a chain that could not be shown"));
+            }
+            Reply::Ok
+        }
+        Phase::Claiming { lease, at, .. } if lease.fence == fence => {
+            if at.flight.is_none() {
+                super::claim::fail(t, Reason::Stale, "the driver changed its mind".into(), now);
+            } else {
+                lease.dropped = Some(now.stamp());
+            }
+            Reply::Ok
+        }
+        // A driver that lost the answer asks again.
+        _ if t.last.as_ref().is_some_and(|l| l.fence == fence) => Reply::Ok,
+        _ => view::stale(t, fence, now, rules),
+    }
+}
+
+pub(super) fn dropped(t: &mut Thread, fence: Fence, now: Now) -> Reply {
+    if let Some(lease) = t.lease_mut()
+        && lease.fence == fence
+        && lease.dropped.is_none()
+    {
+        lease.dropped = Some(now.stamp());
+        lease.probe_again = None;
+    }
+    Reply::Ok
+}
+
+impl<S> At<S> {
+    pub(super) fn new(stage: S) -> Self {
+        At { stage, flight: None, again: None, blocked: None }
+    }
+
+    pub(super) fn wait(&mut self, what: String, now: Now) {
+        self.flight = None;
+        self.again = Some(crate::thread::Deadline::after(now, limits::RETRY_MS));
+        self.blocked = Some(what);
+    }
+}

@@ -1,0 +1,103 @@
+//! The gate: whether a message that reached the agent's door goes in.
+//!
+//! Open thread: always. Otherwise it is held, or its sender is told at once
+//! that it could not be; either way no turn runs and nothing disappears.
+
+use crate::command::{self, Command};
+use crate::event::{Inbound, Reply};
+use crate::id::Route;
+use crate::limits;
+use crate::thread::{Held, Thread};
+use crate::time::Now;
+use crate::view;
+use crate::wire::Opaque;
+
+use super::{Rules, outbox};
+
+pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Reply {
+    if m.handed {
+        return Reply::Admit { because: "handed over after a ride" };
+    }
+    if !t.closed() && m.behind.is_none() {
+        return Reply::Admit { because: "nobody rides" };
+    }
+    let holder = m.behind.clone().or_else(|| view::holder(t, now, rules));
+    let who = holder.as_ref().map_or_else(|| "somebody".to_owned(), view::who);
+    let Some(route) = m.route else {
+        return Reply::Decline {
+            text: format!("This conversation is ridden from a terminal by {who}. Your message was not delivered; send it again after the ride."),
+        };
+    };
+    match command::of(&m.text) {
+        Command::None => {}
+        Command::ReadOnly => return Reply::Admit { because: "read-only command" },
+        Command::Changes(name) => {
+            return say(t, &route, format!("⇄ /{name} is not possible while {who} rides this thread from a terminal."));
+        }
+    }
+    if t.met.contains(&m.id) {
+        return Reply::Hold;
+    }
+    if !fits(t, &m.text, &m.host) {
+        t.note(now, "a message could not be kept: the inbox is full");
+        return say(t, &route, format!("⇄ {who} rides this thread from a terminal and no more messages can be kept. Send yours again after the ride."));
+    }
+    if t.met.len() == limits::MET_IDS {
+        t.met.pop_front();
+    }
+    t.met.push_back(m.id.clone());
+    if to_be_told(t, &m.sender, m.behind.is_some()) {
+        say(t, &route, format!("⇄ {who} rides this thread from a terminal. Your message is kept and will be answered after the ride."));
+    }
+    let seq = t.number();
+    t.note(now, format!("held message {seq}"));
+    t.inbox.push_back(Held {
+        seq,
+        id: m.id,
+        sender: m.sender,
+        name: m.name,
+        text: m.text,
+        at_ms: now.wall_ms,
+        route,
+        host: m.host,
+        repeat: false,
+        again: None,
+        attempts: 0,
+    });
+    Reply::Hold
+}
+
+/// Tells the chat through the relay path; through the hook's answer only where that is full.
+fn say(t: &mut Thread, route: &Route, text: String) -> Reply {
+    if t.outbox.len() >= limits::OUTBOX_MESSAGES {
+        return Reply::Decline { text };
+    }
+    outbox::notice(t, route, &text);
+    Reply::Hold
+}
+
+/// Each sender is told once per ride; nobody while the waiting ones are being handled.
+fn to_be_told(t: &mut Thread, sender: &str, behind: bool) -> bool {
+    let Some(lease) = t.lease_mut() else { return behind };
+    if lease.told.iter().any(|s| s == sender) {
+        return false;
+    }
+    lease.told.push(sender.to_owned());
+    true
+}
+
+fn fits(t: &Thread, text: &str, host: &Opaque) -> bool {
+    let size = text.len() + weight(host);
+    let held: usize = t.inbox.iter().map(|h| h.text.len() + weight(&h.host)).sum();
+    t.inbox.len() < limits::INBOX_MESSAGES && size <= limits::HELD_BYTES && held + size <= limits::INBOX_BYTES
+}
+
+/// About as many bytes as the value takes in the state file.
+fn weight(value: &Opaque) -> usize {
+    match value {
+        Opaque::String(s) => s.len() + 2,
+        Opaque::Array(a) => a.iter().map(|v| weight(v) + 1).sum(),
+        Opaque::Object(o) => o.iter().map(|(k, v)| k.len() + weight(v) + 4).sum(),
+        _ => 8,
+    }
+}

@@ -1,0 +1,123 @@
+//! The end of a ride: the driver's Claude Code is seen gone, the chain shown,
+//! the outbox emptied, the binding restored, and only then the gate opens.
+
+use crate::event::{Act, Outcome};
+use crate::thread::{At, Ended, LeaveStage, Lease, Phase, Thread, Why};
+use crate::time::Now;
+use crate::wire::RelayKind;
+
+use super::{Rules, outbox};
+
+/// Revokes: from here on the fence is stale for everything but the end itself.
+pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
+    let Phase::Ridden { lease } = std::mem::replace(&mut t.phase, Phase::Open) else { return };
+    t.note(now, format!("{} leaves: {}", lease.fence, in_words(&why)));
+    t.phase = Phase::Leaving { lease, at: At::new(LeaveStage::Prove), why, accept_broken: false };
+}
+
+fn in_words(why: &Why) -> String {
+    match why {
+        Why::Released => "released".into(),
+        Why::Expired => "its lease ran out".into(),
+        Why::Silent => "silent for too long".into(),
+        Why::Gone => "its driver is gone".into(),
+        Why::Failed { text, .. } => format!("the claim failed: {text}"),
+    }
+}
+
+/// Time takes what a driver does not keep.
+pub(super) fn if_overdue(t: &mut Thread, now: Now, rules: &Rules) {
+    let Phase::Ridden { lease } = &mut t.phase else { return };
+    // After a restart of the machine the stamps say nothing: the lease counts anew from here.
+    if now.since_ms(lease.renewed).is_none() {
+        lease.renewed = now.stamp();
+        lease.active = now.stamp();
+        return;
+    }
+    if left_ms(lease, now, rules) == 0 {
+        begin(t, Why::Expired, now);
+    } else if silent_ms(lease, now, rules) == 0 {
+        begin(t, Why::Silent, now);
+    }
+}
+
+/// What is left of a lease without another renewal.
+pub(crate) fn left_ms(lease: &Lease, now: Now, rules: &Rules) -> u64 {
+    rules.lease_ms.saturating_sub(now.since_ms(lease.renewed).unwrap_or(0))
+}
+
+/// What is left until silence ends the ride.
+pub(crate) fn silent_ms(lease: &Lease, now: Now, rules: &Rules) -> u64 {
+    rules.silence_ms.saturating_sub(now.since_ms(lease.active).unwrap_or(0))
+}
+
+/// The effect a stage asks for; draining asks for none, the outbox sends by itself.
+pub(super) fn act(stage: LeaveStage, lease: &Lease) -> Option<Act> {
+    match stage {
+        LeaveStage::Prove => Some(Act::Prove { claude: lease.claude.clone(), process: lease.process.clone() }),
+        LeaveStage::Show => lease.mark.clone().map(|mark| Act::Show { mark }),
+        LeaveStage::Drain => None,
+        LeaveStage::Restore => Some(Act::Restore { parked: lease.parked.clone(), claude: lease.claude.id }),
+    }
+}
+
+/// Steps that need no effect.
+pub(super) fn advance(t: &mut Thread) {
+    let empty = t.outbox.is_empty();
+    let Phase::Leaving { lease, at, accept_broken, .. } = &mut t.phase else { return };
+    match at.stage {
+        LeaveStage::Show if lease.mark.is_none() => *at = At::new(LeaveStage::Restore),
+        LeaveStage::Show if *accept_broken && at.flight.is_none() && at.blocked.is_some() => *at = At::new(LeaveStage::Drain),
+        LeaveStage::Drain if empty => *at = At::new(LeaveStage::Restore),
+        LeaveStage::Drain => {
+            at.blocked = Some(match &lease.relay_stopped {
+                Some(why) => format!("messages for the thread cannot be sent: {why}"),
+                None => "messages on their way to the channel".into(),
+            });
+        }
+        _ => return,
+    }
+    if matches!(t.phase, Phase::Leaving { at: At { stage: LeaveStage::Drain, .. }, .. }) && t.outbox.is_empty() {
+        advance(t);
+    }
+}
+
+/// What came of a stage.
+pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
+    let Phase::Leaving { lease, at, .. } = &mut t.phase else { return };
+    at.flight = None;
+    match (at.stage, outcome) {
+        (LeaveStage::Prove, Outcome::Ok) => *at = At::new(LeaveStage::Show),
+        (LeaveStage::Show, Outcome::Shown { turns }) => {
+            *at = At::new(LeaveStage::Drain);
+            let route = lease.route.clone();
+            for turn in turns {
+                if !t.taken.contains(&turn.id) {
+                    t.note(now, format!("relayed {} from the transcript", turn.id));
+                    outbox::take_over(t, turn, route.as_ref(), rules);
+                }
+            }
+        }
+        // Asked again: a person may mend it, or accept it.
+        (LeaveStage::Show, Outcome::Broken { what }) => at.wait(what, now),
+        (LeaveStage::Restore, outcome @ (Outcome::Ok | Outcome::RestoredOver { .. })) => {
+            let Phase::Leaving { lease, why, .. } = std::mem::replace(&mut t.phase, Phase::Open) else { return };
+            t.note(now, format!("open again after {}", lease.fence));
+            if let Outcome::RestoredOver { slipped } = outcome {
+                t.note(now, format!("a turn ran beside the ride, in Claude session {}", slipped.join(", ")));
+                if let Some(route) = &lease.route {
+                    outbox::notice(t, route, "⇄ While this thread was ridden, the agent ran a turn beside it. What it said there is not part of this conversation.");
+                }
+            }
+            t.last = Some(Ended { fence: lease.fence, why });
+        }
+        (_, Outcome::NotYet { what } | Outcome::Failed { what, .. }) => at.wait(what, now),
+        (LeaveStage::Prove, Outcome::ChildAgain) => at.wait("the gateway's own Claude has the session".into(), now),
+        (stage, other) => at.wait(format!("stage {stage:?} ended in {other:?}"), now),
+    }
+}
+
+/// Whether an item of the outbox is a turn of the ride.
+pub(super) fn is_turn(kind: RelayKind) -> bool {
+    matches!(kind, RelayKind::Prompt | RelayKind::Answer)
+}

@@ -1,0 +1,92 @@
+//! The outbox: platform messages in order, one in flight, one retrier.
+
+use crate::event::Outcome;
+use crate::id::Route;
+use crate::limits;
+use crate::split::split;
+use crate::thread::{Deadline, Outgoing, Thread};
+use crate::time::Now;
+use crate::wire::{RelayItem, RelayKind};
+
+use super::{Rules, leave};
+
+/// Turns a relay item into platform messages; its id is remembered for good.
+pub(super) fn take_over(t: &mut Thread, item: RelayItem, route: Option<&Route>, rules: &Rules) {
+    if t.taken.len() == limits::TAKEN_IDS {
+        t.taken.pop_front();
+    }
+    t.taken.push_back(item.id.clone());
+    let (Some(route), true) = (route, rules.relay) else { return };
+    let text = match item.kind {
+        RelayKind::Prompt => {
+            let name = t.lease().map_or("terminal", |l| l.driver.name.as_str());
+            format!("🖥 {name}: {}", item.text)
+        }
+        RelayKind::Answer | RelayKind::Notice => item.text,
+    };
+    let parts = split(&text, limits::MESSAGE_UNITS);
+    let many = parts.len() > 1;
+    for (n, part) in parts.into_iter().enumerate() {
+        let id = if many { format!("{}#{}", item.id, n + 1) } else { item.id.clone() };
+        push(t, id, item.kind, part, route);
+    }
+}
+
+/// Says something in the thread that belongs to no turn.
+pub(super) fn notice(t: &mut Thread, route: &Route, text: &str) {
+    let id = format!("notice:{}", t.next);
+    push(t, id, RelayKind::Notice, text.to_owned(), route);
+}
+
+fn push(t: &mut Thread, id: String, kind: RelayKind, text: String, route: &Route) {
+    let seq = t.number();
+    t.outbox.push_back(Outgoing { seq, id, kind, text, route: route.clone(), repeat: false, attempts: 0, again: None });
+}
+
+/// What came of sending the first of them.
+pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
+    t.sending = None;
+    let Some(head) = t.outbox.front_mut() else { return };
+    match outcome {
+        Outcome::Sent { .. } => {
+            t.outbox.pop_front();
+        }
+        Outcome::NotSent { retry: true, after_ms, .. } => {
+            head.attempts += 1;
+            head.again = Some(Deadline::after(now, after_ms.unwrap_or_else(|| backoff_ms(head.attempts))));
+        }
+        Outcome::NotSent { what, .. } => refuse(t, &what, now),
+        // Nobody can tell whether it arrived: once more, marked, and never again.
+        Outcome::Unknown { .. } if !head.repeat => {
+            head.repeat = true;
+            head.attempts += 1;
+            head.again = Some(Deadline::after(now, limits::SEND_BACKOFF_MS.0));
+        }
+        Outcome::Unknown { what } => refuse(t, &what, now),
+        Outcome::RouteChanged { to } => {
+            let what = format!("its route is {to} now");
+            if let Some(lease) = t.lease_mut() {
+                lease.relay_stopped = Some(what.clone());
+            }
+            refuse(t, &what, now);
+        }
+        other => refuse(t, &format!("sending ended in {other:?}"), now),
+    }
+}
+
+fn refuse(t: &mut Thread, what: &str, now: Now) {
+    let Some(item) = t.outbox.pop_front() else { return };
+    t.note(now, format!("{} was not delivered: {what}", item.id));
+    if !leave::is_turn(item.kind) {
+        return;
+    }
+    if t.undelivered.len() == limits::UNDELIVERED {
+        t.undelivered.pop_front();
+    }
+    t.undelivered.push_back(item);
+}
+
+fn backoff_ms(attempts: u32) -> u64 {
+    let (first, longest) = limits::SEND_BACKOFF_MS;
+    (first << attempts.saturating_sub(1).min(16)).min(longest)
+}

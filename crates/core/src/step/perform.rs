@@ -1,0 +1,181 @@
+//! The performer's side: which effects follow from the state, and what came of them.
+
+use uuid::Uuid;
+
+use crate::event::{Act, Effect, Outcome, Reply};
+use crate::limits;
+use crate::thread::{Deadline, Flight, Phase, Thread, Why};
+use crate::time::Now;
+
+use super::{Rules, claim, leave, outbox};
+
+pub(super) fn take(t: &mut Thread, performer: Uuid, behind: bool, now: Now, rules: &Rules) -> Reply {
+    recover(t, performer, now);
+    claim::overdue(t, now);
+    leave::if_overdue(t, now, rules);
+    leave::advance(t);
+    let mut effects = Vec::new();
+    let mut wake = Wake(None);
+    stage(t, performer, now, &mut effects, &mut wake);
+    probe(t, performer, now, rules, &mut effects, &mut wake);
+    send(t, performer, now, &mut effects, &mut wake);
+    hand(t, performer, behind, now, &mut effects, &mut wake);
+    Reply::Work { effects, wake_in_ms: wake.0 }
+}
+
+pub(super) fn done(t: &mut Thread, op: u64, performer: Uuid, outcome: Outcome, now: Now, rules: &Rules) -> Reply {
+    let flight = Flight { op, performer };
+    if t.sending == Some(flight) {
+        outbox::done(t, outcome, now);
+    } else if t.handing == Some(flight) {
+        handed(t, outcome, now);
+    } else if t.lease().is_some_and(|l| l.probe == Some(flight)) {
+        probed(t, &outcome, now);
+    } else if matches!(&t.phase, Phase::Claiming { at, .. } if at.flight == Some(flight)) {
+        claim::done(t, outcome, now);
+    } else if matches!(&t.phase, Phase::Leaving { at, .. } if at.flight == Some(flight)) {
+        leave::done(t, outcome, now, rules);
+    }
+    // An acknowledgement nobody waits for is an old performer's: its outcome was taken for unknown.
+    Reply::Ok
+}
+
+/// Takes over from another performer: what it had in flight has an unknown outcome.
+fn recover(t: &mut Thread, performer: Uuid, now: Now) {
+    let old = |f: &Option<Flight>| f.is_some_and(|f| f.performer != performer);
+    if old(&t.sending) {
+        outbox::done(t, Outcome::Unknown { what: "the gateway stopped while sending".into() }, now);
+    }
+    if old(&t.handing) {
+        t.handing = None;
+        if let Some(head) = t.inbox.front_mut() {
+            head.repeat = true;
+        }
+    }
+    match &mut t.phase {
+        Phase::Claiming { at, .. } if old(&at.flight) => at.flight = None,
+        Phase::Leaving { at, .. } if old(&at.flight) => at.flight = None,
+        _ => {}
+    }
+    if let Some(lease) = t.lease_mut()
+        && old(&lease.probe)
+    {
+        lease.probe = None;
+    }
+}
+
+fn stage(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, wake: &mut Wake) {
+    let op = t.next;
+    let session = t.key.session.clone();
+    let (act, flight) = match &mut t.phase {
+        Phase::Claiming { lease, at, give_up } if at.flight.is_none() => {
+            wake.at_most(give_up.left_ms(now));
+            if wake.not_before(at.again, now) {
+                return;
+            }
+            (claim::act(at.stage, lease, &session), &mut at.flight)
+        }
+        Phase::Leaving { lease, at, .. } if at.flight.is_none() => {
+            if wake.not_before(at.again, now) {
+                return;
+            }
+            let Some(act) = leave::act(at.stage, lease) else { return };
+            (act, &mut at.flight)
+        }
+        _ => return,
+    };
+    *flight = Some(Flight { op, performer });
+    t.next += 1;
+    effects.push(Effect { op, act });
+}
+
+fn probe(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut Vec<Effect>, wake: &mut Wake) {
+    let op = t.next;
+    let Phase::Ridden { lease } = &mut t.phase else { return };
+    wake.at_most(leave::left_ms(lease, now, rules));
+    wake.at_most(leave::silent_ms(lease, now, rules));
+    if lease.dropped.is_none() || lease.probe.is_some() || wake.not_before(lease.probe_again, now) {
+        return;
+    }
+    lease.probe = Some(Flight { op, performer });
+    let act = Act::Probe { driver: lease.driver.process.clone(), process: lease.process.clone() };
+    t.next += 1;
+    effects.push(Effect { op, act });
+}
+
+fn probed(t: &mut Thread, outcome: &Outcome, now: Now) {
+    let Some(lease) = t.lease_mut() else { return };
+    lease.probe = None;
+    lease.probe_again = Some(Deadline::after(now, limits::PROBE_MS));
+    if *outcome == Outcome::Gone && lease.dropped.is_some() {
+        leave::begin(t, Why::Gone, now);
+    }
+}
+
+fn send(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, wake: &mut Wake) {
+    let Some(head) = t.outbox.front() else { return };
+    if t.sending.is_some() || wake.not_before(head.again, now) {
+        return;
+    }
+    let mut item = head.clone();
+    if item.repeat {
+        item.text = format!("(may be a repeat) {}", item.text);
+    }
+    let session = leave::is_turn(item.kind).then(|| t.key.session.clone());
+    let op = t.number();
+    t.sending = Some(Flight { op, performer });
+    effects.push(Effect { op, act: Act::Send { session, item } });
+}
+
+/// Waiting messages go to the agent one by one, in order, once the thread is its own again.
+fn hand(t: &mut Thread, performer: Uuid, behind: bool, now: Now, effects: &mut Vec<Effect>, wake: &mut Wake) {
+    if behind || t.handing.is_some() || !matches!(t.phase, Phase::Open) {
+        return;
+    }
+    let Some(head) = t.inbox.front() else { return };
+    if wake.not_before(head.again, now) {
+        return;
+    }
+    let held = head.clone();
+    let op = t.number();
+    t.handing = Some(Flight { op, performer });
+    effects.push(Effect { op, act: Act::Hand { held } });
+}
+
+fn handed(t: &mut Thread, outcome: Outcome, now: Now) {
+    t.handing = None;
+    let Some(head) = t.inbox.front_mut() else { return };
+    let seq = head.seq;
+    match outcome {
+        Outcome::Ok => {
+            t.inbox.pop_front();
+            t.note(now, format!("handed message {seq} to the agent"));
+        }
+        Outcome::NotYet { what } | Outcome::Failed { what, .. } | Outcome::Unknown { what } => {
+            head.attempts += 1;
+            head.repeat = true;
+            let pause = limits::SEND_BACKOFF_MS.0 << head.attempts.min(6);
+            head.again = Some(Deadline::after(now, pause.min(limits::SEND_BACKOFF_MS.1)));
+            t.note(now, format!("message {seq} could not be handed over: {what}"));
+        }
+        other => t.note(now, format!("handing message {seq} over ended in {other:?}")),
+    }
+}
+
+/// The earliest moment something falls due.
+struct Wake(Option<u64>);
+
+impl Wake {
+    fn at_most(&mut self, ms: u64) {
+        self.0 = Some(self.0.map_or(ms, |w| w.min(ms)));
+    }
+
+    /// Whether it is too early, remembering when it is not.
+    fn not_before(&mut self, again: Option<Deadline>, now: Now) -> bool {
+        let left = again.map_or(0, |d| d.left_ms(now));
+        if left > 0 {
+            self.at_most(left);
+        }
+        left > 0
+    }
+}

@@ -1,0 +1,378 @@
+//! The value: all that is known of one thread, in one file.
+//!
+//! Invariant: a thread is *closed* (its gate holds messages) in every phase but
+//! [`Phase::Open`], and in that one too while held messages are being handed
+//! over, so nothing overtakes what waited. Deliberately absent: anything that
+//! is only true within one process.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::id::{Fence, Process, Route, ThreadKey};
+use crate::limits;
+use crate::time::{Now, Stamp};
+use crate::wire::{ChainMark, Driver, JournalLine, Opaque, Reason, RelayKind};
+
+/// Format of the state file; another one is refused, never guessed at.
+pub const FORMAT: u32 = 1;
+
+/// One thread.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Thread {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Which thread.
+    pub key: ThreadKey,
+    /// Drawn when this value was first made.
+    pub incarnation: Uuid,
+    /// Epoch of the last grant.
+    pub epoch: u64,
+    /// Next number for an operation, a held message or an outgoing one.
+    pub next: u64,
+    /// Who may write.
+    pub phase: Phase,
+    /// Messages held, oldest first.
+    pub inbox: VecDeque<Held>,
+    /// The first of them is being handed to the agent.
+    pub handing: Option<Flight>,
+    /// Platform messages the channel has not acknowledged, oldest first.
+    pub outbox: VecDeque<Outgoing>,
+    /// The first of them is being sent.
+    pub sending: Option<Flight>,
+    /// What the channel refused for good.
+    pub undelivered: VecDeque<Outgoing>,
+    /// Relay ids already taken over.
+    pub taken: VecDeque<String>,
+    /// Message ids already held.
+    pub met: VecDeque<String>,
+    /// The last fence that ended, and why the last claim failed.
+    pub last: Option<Ended>,
+    /// What happened, oldest first.
+    pub journal: VecDeque<JournalLine>,
+}
+
+/// Who may append to the Claude transcript.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "is")]
+pub enum Phase {
+    /// The gateway's agent.
+    Open,
+    /// Nobody new: the agent is being seen off.
+    Claiming {
+        /// The grant in the making.
+        lease: Box<Lease>,
+        /// How far it is.
+        at: At<ClaimStage>,
+        /// When the driver stops waiting for the running turn.
+        give_up: Deadline,
+    },
+    /// The driver.
+    Ridden {
+        /// The driver's grant.
+        lease: Box<Lease>,
+    },
+    /// Nobody new: the driver is being seen off.
+    Leaving {
+        /// The grant that ends.
+        lease: Box<Lease>,
+        /// How far it is.
+        at: At<LeaveStage>,
+        /// Why it ends.
+        why: Why,
+        /// A person accepted that the chain could not be shown.
+        accept_broken: bool,
+    },
+}
+
+/// A stage under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct At<S> {
+    /// Which.
+    pub stage: S,
+    /// Its operation, when one is being performed.
+    pub flight: Option<Flight>,
+    /// Not to be asked again before.
+    pub again: Option<Deadline>,
+    /// What it waits for, in words.
+    pub blocked: Option<String>,
+}
+
+/// A moment a number of milliseconds after a recorded one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deadline {
+    /// Counted from here.
+    pub from: Stamp,
+    /// So long.
+    pub ms: u64,
+}
+
+impl Deadline {
+    /// A deadline `ms` from now.
+    pub fn after(now: Now, ms: u64) -> Self {
+        Deadline { from: now.stamp(), ms }
+    }
+
+    /// What is left; zero when it has passed, or when the machine was restarted since.
+    pub fn left_ms(&self, now: Now) -> u64 {
+        now.since_ms(self.from).map_or(0, |gone| self.ms.saturating_sub(gone))
+    }
+}
+
+/// The stages of seeing the agent off, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClaimStage {
+    /// The running turn ends.
+    Settle,
+    /// The gateway's Claude child is idle, ended and seen gone.
+    EndChild,
+    /// The binding moves from the host's entry into the lease.
+    Park,
+    /// No other live process has the Claude session.
+    Prove,
+    /// The transcript is recorded.
+    Mark,
+}
+
+/// The stages of seeing the driver off, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LeaveStage {
+    /// The driver's Claude Code is seen gone.
+    Prove,
+    /// The chain is shown to be one, and what was not relayed is taken from it.
+    Show,
+    /// The outbox empties.
+    Drain,
+    /// The binding returns to the host's entry.
+    Restore,
+}
+
+/// Why a ride ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "why")]
+pub enum Why {
+    /// The driver released.
+    Released,
+    /// No renewal within the lease.
+    Expired,
+    /// Claude idle and no prompt for too long.
+    Silent,
+    /// `ride` and its Claude are both gone.
+    Gone,
+    /// The claim could not be completed.
+    Failed {
+        /// For programs.
+        reason: Reason,
+        /// For people.
+        text: String,
+    },
+}
+
+/// How the last ride or claim ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// Its fence.
+    pub fence: Fence,
+    /// Why.
+    pub why: Why,
+}
+
+/// One driver's grant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lease {
+    /// Proves it.
+    pub fence: Fence,
+    /// Who.
+    pub driver: Driver,
+    /// SHA-256, hex, of the driver's secret.
+    pub secret_sha256: String,
+    /// Title of the thread, for messages.
+    pub title: String,
+    /// The Claude session.
+    pub claude: ClaudeSession,
+    /// The transcript at claim.
+    pub mark: Option<ChainMark>,
+    /// Frozen delivery route; `None` where nothing is relayed.
+    pub route: Option<Route>,
+    /// Other threads bound to the same Claude session; their gates hold too.
+    pub twins: Vec<String>,
+    /// Bindings taken out of the host's entries.
+    pub parked: Vec<Parked>,
+    /// Since when, wall clock.
+    pub since_ms: u64,
+    /// Last renewal.
+    pub renewed: Stamp,
+    /// Last prompt or running turn.
+    pub active: Stamp,
+    /// The connection was lost then, and the driver not heard of since.
+    pub dropped: Option<Stamp>,
+    /// The search for a dropped driver, when one is under way.
+    pub probe: Option<Flight>,
+    /// Not to be searched again before.
+    pub probe_again: Option<Deadline>,
+    /// The driver's Claude Code.
+    pub process: Option<Process>,
+    /// Abort the running turn at claim.
+    pub abort: bool,
+    /// Why relaying stopped.
+    pub relay_stopped: Option<String>,
+    /// Sender ids that were told that the thread is ridden.
+    pub told: Vec<String>,
+}
+
+/// The Claude session behind a thread, as the host's entry names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaudeSession {
+    /// Its id.
+    pub id: Uuid,
+    /// Claude's configuration folder.
+    pub config_dir: String,
+    /// The project folder.
+    pub cwd: String,
+}
+
+/// A binding taken out of a host entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Parked {
+    /// Session key of the entry.
+    pub session: String,
+    /// The fields as the host had them.
+    pub binding: Opaque,
+}
+
+/// An operation being performed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Flight {
+    /// Its number; an acknowledgement must name it.
+    pub op: u64,
+    /// Who performs it. A later performer takes its outcome for unknown.
+    pub performer: Uuid,
+}
+
+/// A message held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// Position.
+    pub seq: u64,
+    /// The channel's own id of it, with account and chat.
+    pub id: String,
+    /// Sender's id on the channel.
+    pub sender: String,
+    /// Sender's name.
+    pub name: String,
+    /// Its text.
+    pub text: String,
+    /// Wall clock.
+    pub at_ms: u64,
+    /// Where it came from and where its answer goes.
+    pub route: Route,
+    /// What the host needs to handle it as if it arrived now.
+    pub host: Opaque,
+    /// It may have been handed over before a crash.
+    pub repeat: bool,
+    /// Not to be handed over before.
+    pub again: Option<Deadline>,
+    /// Hand-overs that failed.
+    pub attempts: u32,
+}
+
+/// One platform message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outgoing {
+    /// Position.
+    pub seq: u64,
+    /// Relay id with part number, or the notice's own.
+    pub id: String,
+    /// What it is.
+    pub kind: RelayKind,
+    /// Its text, at most [`limits::MESSAGE_UNITS`].
+    pub text: String,
+    /// Where to.
+    pub route: Route,
+    /// An earlier attempt may have arrived: this one is marked.
+    pub repeat: bool,
+    /// Attempts that did not arrive.
+    pub attempts: u32,
+    /// Not to be sent before.
+    pub again: Option<Deadline>,
+}
+
+impl Thread {
+    /// A thread nobody has ever ridden.
+    pub fn new(key: ThreadKey, incarnation: Uuid) -> Self {
+        Thread {
+            format: FORMAT,
+            key,
+            incarnation,
+            epoch: 0,
+            next: 1,
+            phase: Phase::Open,
+            inbox: VecDeque::new(),
+            handing: None,
+            outbox: VecDeque::new(),
+            sending: None,
+            undelivered: VecDeque::new(),
+            taken: VecDeque::new(),
+            met: VecDeque::new(),
+            last: None,
+            journal: VecDeque::new(),
+        }
+    }
+
+    /// Whether the gate holds this thread's messages.
+    pub fn closed(&self) -> bool {
+        !matches!(self.phase, Phase::Open) || !self.inbox.is_empty()
+    }
+
+    /// The lease in force or changing hands.
+    pub fn lease(&self) -> Option<&Lease> {
+        match &self.phase {
+            Phase::Open => None,
+            Phase::Claiming { lease, .. } | Phase::Ridden { lease } | Phase::Leaving { lease, .. } => Some(lease),
+        }
+    }
+
+    /// The same, to change it.
+    pub fn lease_mut(&mut self) -> Option<&mut Lease> {
+        match &mut self.phase {
+            Phase::Open => None,
+            Phase::Claiming { lease, .. } | Phase::Ridden { lease } | Phase::Leaving { lease, .. } => Some(lease),
+        }
+    }
+
+    /// The phase in one word.
+    pub fn phase_name(&self) -> &'static str {
+        match self.phase {
+            Phase::Open => "open",
+            Phase::Claiming { .. } => "claiming",
+            Phase::Ridden { .. } => "ridden",
+            Phase::Leaving { .. } => "leaving",
+        }
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        let n = self.next;
+        self.next += 1;
+        n
+    }
+
+    pub(crate) fn note(&mut self, now: Now, what: impl Into<String>) {
+        if self.journal.len() == limits::JOURNAL {
+            self.journal.pop_front();
+        }
+        self.journal.push_back(JournalLine { at_ms: now.wall_ms, what: what.into() });
+    }
+}

@@ -1,0 +1,115 @@
+//! A thread as others see it: holders, refusals, status.
+
+use crate::event::Reply;
+use crate::id::Fence;
+use crate::limits;
+use crate::step::{Rules, left_ms, silent_ms};
+use crate::thread::{Phase, Thread};
+use crate::time::Now;
+use crate::wire::{Holder, Reason, Refusal, Renewed, ThreadStatus, Waiting};
+
+/// Who holds a thread, if anybody.
+pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
+    let lease = t.lease()?;
+    Some(Holder {
+        name: lease.driver.name.clone(),
+        host: lease.driver.host.clone(),
+        since_ms: lease.since_ms,
+        expires_in_ms: if matches!(t.phase, Phase::Ridden { .. }) { left_ms(lease, now, rules) } else { 0 },
+        phase: t.phase_name().into(),
+        waiting_for: waiting_for(t),
+    })
+}
+
+/// A holder in words: `ada@laptop`.
+pub fn who(holder: &Holder) -> String {
+    format!("{}@{}", holder.name, holder.host)
+}
+
+/// What a thread waits for while it changes hands.
+pub fn waiting_for(t: &Thread) -> Option<String> {
+    match &t.phase {
+        Phase::Claiming { at, .. } => at.blocked.clone(),
+        Phase::Leaving { at, .. } => at.blocked.clone(),
+        _ => None,
+    }
+}
+
+/// The refusal of a claim on a taken thread.
+pub fn held_by(t: &Thread, now: Now, rules: &Rules) -> Reply {
+    let holder = holder(t, now, rules);
+    let who = holder.as_ref().map_or_else(|| "somebody".into(), who);
+    let (message, hint) = match t.phase {
+        Phase::Leaving { .. } => (format!("the thread is coming back from {who}"), "try again in a moment"),
+        _ => (format!("the thread is ridden by {who}"), "it can be claimed once it is released"),
+    };
+    Reply::Refused { message, refusal: Refusal { reason: Reason::Held, holder, hint: Some(hint.into()) } }
+}
+
+/// The refusal of a fence that is not in force.
+pub fn stale(t: &Thread, fence: Fence, now: Now, rules: &Rules) -> Reply {
+    let holder = holder(t, now, rules);
+    let message = match &holder {
+        Some(h) if t.lease().is_some_and(|l| l.fence == fence) => format!("the ride is over ({}): {}", h.phase, crate::view::ended(t)),
+        Some(h) => format!("the thread is held by {} now", who(h)),
+        None => "the ride is over and the agent has the thread".into(),
+    };
+    Reply::Refused { message, refusal: Refusal { reason: Reason::Stale, holder, hint: None } }
+}
+
+fn ended(t: &Thread) -> &'static str {
+    use crate::thread::Why;
+    match &t.phase {
+        Phase::Leaving { why, .. } => match why {
+            Why::Released => "it was released",
+            Why::Expired => "its lease ran out",
+            Why::Silent => "it was silent for too long",
+            Why::Gone => "its driver was gone",
+            Why::Failed { .. } => "its claim failed",
+        },
+        _ => "it is not granted yet",
+    }
+}
+
+/// The messages that wait, as the driver sees them.
+pub fn waiting(t: &Thread) -> Vec<Waiting> {
+    let short = |text: &str| match text.char_indices().nth(limits::WAITING_CHARS) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text.to_owned(),
+    };
+    let one = |h: &crate::thread::Held| Waiting { seq: h.seq, from: h.name.clone(), text: short(&h.text), at_ms: h.at_ms };
+    t.inbox.iter().take(limits::WAITING_LISTED).map(one).collect()
+}
+
+/// The answer to a renewal; `None` when the thread is not ridden.
+pub fn renewed(t: &Thread, now: Now, rules: &Rules) -> Option<Renewed> {
+    let Phase::Ridden { lease } = &t.phase else { return None };
+    Some(Renewed {
+        expires_in_ms: left_ms(lease, now, rules),
+        silent_in_ms: silent_ms(lease, now, rules),
+        waiting: waiting(t),
+        waiting_total: t.inbox.len() as u32,
+        outbox: t.outbox.len() as u32,
+        relay_stopped: lease.relay_stopped.clone(),
+    })
+}
+
+/// Everything a person may ask about a thread.
+pub fn status(t: &Thread, now: Now, rules: &Rules) -> ThreadStatus {
+    let lease = t.lease();
+    ThreadStatus {
+        key: t.key.session.clone(),
+        phase: t.phase_name().into(),
+        epoch: t.epoch,
+        fence: lease.map(|l| l.fence.to_string()),
+        holder: holder(t, now, rules),
+        process: lease.map(|l| l.driver.process.clone()),
+        claude: lease.and_then(|l| l.process.clone()),
+        cli_session_id: lease.map(|l| l.claude.id),
+        inbox: t.inbox.len() as u32,
+        outbox: t.outbox.len() as u32,
+        undelivered: t.undelivered.len() as u32,
+        waiting_for: waiting_for(t),
+        journal: t.journal.iter().cloned().collect(),
+    }
+}

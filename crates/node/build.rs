@@ -1,0 +1,5 @@
+//! Linker flags for a napi module.
+
+fn main() {
+    napi_build::setup();
+}

@@ -1,0 +1,339 @@
+//! Threads by session key: one event at a time, committed before it is answered.
+//!
+//! Two backends behind the same calls: files (`lockBackend: "file"`), or this
+//! process's memory (`"none"`), which a restart loses.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use ride_core::event::{Event, Reply};
+use ride_core::id::ThreadKey;
+use ride_core::step::{Rules, step};
+use ride_core::thread::{FORMAT, Thread};
+use ride_core::time::Now;
+use ride_core::view;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::file::{Folder, Locked, Version, file_name};
+
+const LOCK: &str = "store.lock";
+const CLOSED: &str = "closed.json";
+const PERFORMER: &str = "performer.lock";
+
+/// All threads of one gateway.
+#[derive(Debug)]
+pub struct Store {
+    gateway: String,
+    backend: Backend,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Files(Files),
+    Memory(Mutex<Memory>),
+}
+
+#[derive(Debug)]
+struct Files {
+    root: Folder,
+    claude: Folder,
+    gateway: Folder,
+    threads: Folder,
+    seen: Mutex<(Version, Index)>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    threads: HashMap<String, Thread>,
+    index: Index,
+}
+
+/// Which threads are not simply open.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    /// Threads whose gate holds.
+    closed: BTreeSet<String>,
+    /// Threads with something left to do.
+    busy: BTreeSet<String>,
+    /// Threads held because another one rides their Claude session: twin to owner.
+    behind: BTreeMap<String, String>,
+    /// Claude sessions in a driver's hands or changing hands, and the thread they belong to.
+    claude: BTreeMap<Uuid, String>,
+}
+
+/// What the gate knows of a thread without looking at its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Nobody rides it, nor any Claude session it could be bound to.
+    Open,
+    /// It holds.
+    Closed,
+    /// Somewhere a Claude session is ridden: the thread holds if it is bound to that one.
+    AskClaude,
+}
+
+/// Which thread last claimed a Claude session; true only while that thread's own value says so.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Pointer {
+    folder: String,
+    thread: String,
+}
+
+/// Held by the one copy of the plugin that performs effects.
+#[derive(Debug)]
+pub struct Performer {
+    _lock: Option<Locked>,
+}
+
+impl Store {
+    /// Opens the files under `lock_dir` for the gateway of that name.
+    pub fn files(lock_dir: &Path, gateway: &str) -> Result<Self, StoreError> {
+        let root = Folder::open(lock_dir)?;
+        root.check_locks()?;
+        let own: PathBuf = lock_dir.join(file_name(gateway));
+        let files = Files {
+            root,
+            claude: Folder::open(&lock_dir.join("claude"))?,
+            gateway: Folder::open(&own)?,
+            threads: Folder::open(&own.join("threads"))?,
+            seen: Mutex::new((Version::default(), Index::default())),
+        };
+        Ok(Store { gateway: gateway.into(), backend: Backend::Files(files) })
+    }
+
+    /// Keeps the same values in this process only.
+    pub fn memory(gateway: &str) -> Self {
+        Store { gateway: gateway.into(), backend: Backend::Memory(Mutex::default()) }
+    }
+
+    /// Tells whether a thread's gate holds. While nobody rides anything this is
+    /// one system call and one look into a set.
+    pub fn gate(&self, session: &str) -> Result<Gate, StoreError> {
+        self.look(|index| {
+            if index.closed.contains(session) || index.behind.contains_key(session) {
+                Gate::Closed
+            } else if index.claude.is_empty() {
+                Gate::Open
+            } else {
+                Gate::AskClaude
+            }
+        })
+    }
+
+    /// Tells whether a Claude session is in a driver's hands or changing hands.
+    pub fn ridden(&self, claude: Uuid) -> Result<bool, StoreError> {
+        self.look(|index| index.claude.contains_key(&claude))
+    }
+
+    /// The threads with something left to do.
+    pub fn busy(&self) -> Result<Vec<String>, StoreError> {
+        self.look(|index| index.busy.iter().cloned().collect())
+    }
+
+    /// Applies one event and commits what follows from it before answering.
+    pub fn apply(&self, session: &str, event: Event, now: Now, rules: &Rules) -> Result<(Thread, Reply), StoreError> {
+        match &self.backend {
+            Backend::Files(files) => {
+                let _locked = files.root.lock(LOCK)?;
+                let before = files.load(&self.key(session))?;
+                let index = files.index()?;
+                let (event, twin) = enrich(event, session, &index, |s| files.load(&self.key(s)), |id| files.claimed(id), now, rules)?;
+                let old = before.clone().unwrap_or_else(|| Thread::new(self.key(session), Uuid::new_v4()));
+                let (new, reply) = step(old.clone(), event, now, rules);
+                if new != old {
+                    files.commit(&new, before.as_ref(), &index, twin)?;
+                }
+                Ok((new, reply))
+            }
+            Backend::Memory(memory) => {
+                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                let m = &*memory;
+                let owner = |id| m.threads.values().find(|t| rides(t, id)).cloned();
+                let (event, twin) = enrich(event, session, &m.index, |s| Ok(m.threads.get(s).cloned()), |id| Ok(owner(id)), now, rules)?;
+                let old = m.threads.get(session).cloned();
+                let (new, reply) = step(old.unwrap_or_else(|| Thread::new(self.key(session), Uuid::new_v4())), event, now, rules);
+                memory.index = memory.index.with(&new, twin);
+                memory.threads.insert(session.to_owned(), new.clone());
+                Ok((new, reply))
+            }
+        }
+    }
+
+    /// Reads a thread as it was last committed.
+    pub fn read(&self, session: &str) -> Result<Option<Thread>, StoreError> {
+        match &self.backend {
+            Backend::Files(files) => files.load(&self.key(session)),
+            Backend::Memory(memory) => Ok(memory.lock().unwrap_or_else(PoisonError::into_inner).threads.get(session).cloned()),
+        }
+    }
+
+    /// Finds the thread that has a Claude session now, of whatever gateway under this `lockDir`.
+    pub fn riding(&self, claude: Uuid) -> Result<Option<Thread>, StoreError> {
+        match &self.backend {
+            Backend::Files(files) => files.claimed(claude),
+            Backend::Memory(memory) => {
+                let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(memory.threads.values().find(|t| rides(t, claude)).cloned())
+            }
+        }
+    }
+
+    /// Becomes the performer of this gateway's effects, unless another copy is.
+    pub fn perform(&self) -> Result<Option<Performer>, StoreError> {
+        match &self.backend {
+            Backend::Files(files) => Ok(files.gateway.try_lock(PERFORMER)?.map(|lock| Performer { _lock: Some(lock) })),
+            Backend::Memory(_) => Ok(Some(Performer { _lock: None })),
+        }
+    }
+
+    fn key(&self, session: &str) -> ThreadKey {
+        ThreadKey { gateway: self.gateway.clone(), session: session.into() }
+    }
+
+    fn look<R>(&self, read: impl FnOnce(&Index) -> R) -> Result<R, StoreError> {
+        match &self.backend {
+            Backend::Memory(memory) => Ok(read(&memory.lock().unwrap_or_else(PoisonError::into_inner).index)),
+            Backend::Files(files) => {
+                let version = files.gateway.version(CLOSED)?;
+                let mut seen = files.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                if seen.0 != version {
+                    // Taken before the content: a later content is read again next time.
+                    *seen = (version, files.index()?);
+                }
+                Ok(read(&seen.1))
+            }
+        }
+    }
+}
+
+impl Files {
+    fn load(&self, key: &ThreadKey) -> Result<Option<Thread>, StoreError> {
+        read_thread(&self.threads, &format!("{}.json", file_name(&key.session)))
+    }
+
+    fn index(&self) -> Result<Index, StoreError> {
+        Ok(self.gateway.read(CLOSED)?.unwrap_or_default())
+    }
+
+    /// The thread that has a Claude session, if the pointer still tells the truth.
+    fn claimed(&self, id: Uuid) -> Result<Option<Thread>, StoreError> {
+        let Some(pointer) = self.claude.read::<Pointer>(&format!("{id}.json"))? else { return Ok(None) };
+        let threads = Folder::open(&self.root.path().join(&pointer.folder).join("threads"))?;
+        Ok(read_thread(&threads, &pointer.thread)?.filter(|t| rides(t, id)))
+    }
+
+    fn commit(&self, new: &Thread, old: Option<&Thread>, index: &Index, twin: Option<String>) -> Result<(), StoreError> {
+        let name = format!("{}.json", file_name(&new.key.session));
+        let after = index.with(new, twin);
+        let during = index.union(&after);
+        self.publish(index, &during)?;
+        if let Some(lease) = new.lease()
+            && old.and_then(Thread::lease).is_none_or(|l| l.claude.id != lease.claude.id)
+        {
+            let pointer = Pointer { folder: file_name(&new.key.gateway), thread: name.clone() };
+            self.claude.write(&format!("{}.json", lease.claude.id), &pointer, None)?;
+        }
+        self.threads.write(&name, new, None)?;
+        self.publish(&during, &after)
+    }
+
+    fn publish(&self, old: &Index, new: &Index) -> Result<(), StoreError> {
+        if old == new {
+            return Ok(());
+        }
+        let before = self.gateway.version(CLOSED)?;
+        self.gateway.write(CLOSED, new, Some(before.modified()))
+    }
+}
+
+fn read_thread(folder: &Folder, name: &str) -> Result<Option<Thread>, StoreError> {
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
+    }
+    let Some(value) = folder.read::<serde_json::Value>(name)? else { return Ok(None) };
+    let damaged = |source| StoreError::Damaged { path: folder.path().join(name), source };
+    let head: Head = Head::deserialize(&value).map_err(damaged)?;
+    if head.format != FORMAT {
+        return Err(StoreError::Format { path: folder.path().join(name), found: head.format, known: FORMAT });
+    }
+    serde_json::from_value(value).map(Some).map_err(damaged)
+}
+
+fn rides(t: &Thread, claude: Uuid) -> bool {
+    t.lease().is_some_and(|l| l.claude.id == claude)
+}
+
+/// Adds what only the store knows: who holds the Claude session through another
+/// thread. Beside the event, that thread when it was not known to be a twin yet.
+fn enrich(
+    event: Event,
+    session: &str,
+    index: &Index,
+    load: impl Fn(&str) -> Result<Option<Thread>, StoreError>,
+    claimed: impl Fn(Uuid) -> Result<Option<Thread>, StoreError>,
+    now: Now,
+    rules: &Rules,
+) -> Result<(Event, Option<String>), StoreError> {
+    let holder = |t: Option<Thread>| t.and_then(|t| view::holder(&t, now, rules));
+    Ok(match event {
+        Event::Claim(mut asked) => {
+            let other = claimed(asked.claude.id)?.filter(|t| t.key.session != session);
+            asked.session_held = holder(other);
+            (Event::Claim(asked), None)
+        }
+        Event::Message(mut m) => {
+            let known = index.behind.get(session);
+            let late = m.claude.and_then(|id| index.claude.get(&id)).filter(|owner| *owner != session);
+            let Some(owner) = known.or(late) else { return Ok((Event::Message(m), None)) };
+            m.behind = holder(load(owner)?);
+            (Event::Message(m), Some(owner.clone()))
+        }
+        Event::Take { performer, .. } => (Event::Take { performer, behind: index.behind.contains_key(session) }, None),
+        other => (other, None),
+    })
+}
+
+impl Index {
+    /// The index once `new` is committed; `owner` rides the Claude session of `new`.
+    fn with(&self, new: &Thread, owner: Option<String>) -> Index {
+        let mut next = self.clone();
+        let key = &new.key.session;
+        set(&mut next.closed, key, new.closed());
+        set(&mut next.busy, key, new.closed() || !new.outbox.is_empty());
+        next.behind.extend(owner.map(|owner| (key.clone(), owner)));
+        match new.lease() {
+            Some(lease) => {
+                next.claude.insert(lease.claude.id, key.clone());
+                next.behind.extend(lease.twins.iter().map(|twin| (twin.clone(), key.clone())));
+            }
+            None => {
+                next.claude.retain(|_, owner| owner != key);
+                next.behind.retain(|_, owner| owner != key);
+            }
+        }
+        next
+    }
+
+    fn union(&self, other: &Index) -> Index {
+        let mut all = self.clone();
+        all.closed.extend(other.closed.iter().cloned());
+        all.busy.extend(other.busy.iter().cloned());
+        all.behind.extend(other.behind.iter().map(|(k, v)| (k.clone(), v.clone())));
+        all.claude.extend(other.claude.iter().map(|(k, v)| (*k, v.clone())));
+        all
+    }
+}
+
+fn set(names: &mut BTreeSet<String>, name: &str, on: bool) {
+    if on {
+        names.insert(name.to_owned());
+    } else {
+        names.remove(name);
+    }
+}
