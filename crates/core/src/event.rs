@@ -12,7 +12,7 @@ use crate::wire::{ChainMark, Driver, Holder, Opaque, RelayItem, Refusal, Reason}
 
 /// What happens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "event")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "event")]
 pub enum Event {
     /// A driver asks for the thread.
     Claim(Box<ClaimAsked>),
@@ -84,8 +84,6 @@ pub struct ClaimAsked {
     pub route: Option<Route>,
     /// Other threads bound to the same Claude session.
     pub twins: Vec<String>,
-    /// Abort the running turn.
-    pub abort: bool,
     /// How long to wait for it.
     pub wait_ms: u64,
     /// Who holds the Claude session through another thread.
@@ -128,14 +126,12 @@ pub struct Effect {
 
 /// What there is to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "act")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "act")]
 pub enum Act {
-    /// Host: tell whether a turn runs on these threads; abort it when asked.
+    /// Host: tell whether a turn runs on these threads.
     Settle {
         /// Session keys.
         sessions: Vec<String>,
-        /// Abort it.
-        abort: bool,
     },
     /// Addon: end the gateway's idle Claude child and see it gone.
     EndChild {
@@ -191,6 +187,8 @@ pub enum Act {
     },
     /// Host: handle a held message as if it arrived now, and wait until it is handled.
     Hand {
+        /// Session key of the thread.
+        session: String,
         /// The message.
         held: Held,
     },
@@ -198,7 +196,7 @@ pub enum Act {
 
 /// What came of an effect.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "outcome")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "outcome")]
 pub enum Outcome {
     /// Done: no turn runs; the child is gone; nobody has the session; the bindings are back; the message was handled.
     Ok,
@@ -273,7 +271,7 @@ pub enum Outcome {
 
 /// The answer to an event.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase", tag = "reply")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "reply")]
 pub enum Reply {
     /// Taken.
     Ok,

@@ -56,7 +56,7 @@ pub struct Thread {
 
 /// Who may append to the Claude transcript.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "is")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "is")]
 pub enum Phase {
     /// The gateway's agent.
     Open,
@@ -220,8 +220,6 @@ pub struct Lease {
     pub probe_again: Option<Deadline>,
     /// The driver's Claude Code.
     pub process: Option<Process>,
-    /// Abort the running turn at claim.
-    pub abort: bool,
     /// Why relaying stopped.
     pub relay_stopped: Option<String>,
     /// Sender ids that were told that the thread is ridden.

@@ -119,9 +119,6 @@ pub struct Claim {
     pub driver: Driver,
     /// 16 random bytes, hex, chosen by the driver: proves that a returning driver is the same.
     pub secret: String,
-    /// Abort the running turn instead of waiting for it.
-    #[serde(default)]
-    pub abort: bool,
     /// How long to wait for a running turn, milliseconds; at most 600,000.
     #[serde(default = "default_claim_wait_ms")]
     pub wait_ms: u64,

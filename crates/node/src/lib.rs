@@ -1,1 +1,102 @@
-//! ride-node
+//! The napi addon: a handful of exports around [`sync::Sync`].
+//!
+//! Values cross as JSON text. Work that touches the disk or processes runs on
+//! Node's own worker pool; the gate's look does not, it is one system call.
+//! No panic reaches Node: each becomes an error, and the shell turns errors of
+//! the gate into the safe answer.
+
+mod act;
+mod request;
+mod sync;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use napi::bindgen_prelude::AsyncTask;
+use napi::{Env, Error, Result, Task};
+use napi_derive::napi;
+
+/// The plugin's threads. One per loaded copy of the plugin.
+#[napi(js_name = "Sync")]
+pub struct JsSync(Arc<sync::Sync>);
+
+/// One call on its way through the worker pool.
+pub struct Job {
+    sync: Arc<sync::Sync>,
+    what: String,
+    payload: String,
+}
+
+#[napi]
+impl JsSync {
+    /// Opens the store. `options`: `{ stateDir, config, pid }`; an error names the
+    /// config key or the path.
+    #[napi(constructor)]
+    pub fn new(options: String) -> Result<Self> {
+        guarded(|| sync::Sync::open(&options)).map(|sync| JsSync(Arc::new(sync)))
+    }
+
+    /// Looks whether a thread's gate holds: 0 open, 1 closed, 2 closed if it is
+    /// bound to a Claude session that is ridden.
+    #[napi]
+    pub fn gate(&self, session: String) -> Result<u32> {
+        guarded(|| self.0.gate(&session))
+    }
+
+    /// Looks whether a Claude session is ridden.
+    #[napi]
+    pub fn ridden(&self, claude: String) -> Result<bool> {
+        guarded(|| self.0.ridden(&claude))
+    }
+
+    /// The stored route of an entry, as JSON; `null` where there is none.
+    #[napi]
+    pub fn route(&self, entry: String) -> Result<String> {
+        guarded(|| self.0.route(&entry))
+    }
+
+    /// Becomes the performer of effects unless another copy is.
+    #[napi]
+    pub fn perform(&self) -> Result<bool> {
+        guarded(|| self.0.perform())
+    }
+
+    /// Stops being the performer.
+    #[napi]
+    pub fn resign(&self) {
+        self.0.resign();
+    }
+
+    /// Threads with something left to do.
+    #[napi]
+    pub fn busy(&self) -> Result<Vec<String>> {
+        guarded(|| self.0.busy())
+    }
+
+    /// Runs one of `request`, `pending`, `message`, `drop`, `take`, `done`, `act` off
+    /// the event loop; JSON in, JSON out.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn call(&self, what: String, payload: String) -> AsyncTask<Job> {
+        AsyncTask::new(Job { sync: self.0.clone(), what, payload })
+    }
+}
+
+impl Task for Job {
+    type Output = String;
+    type JsValue = String;
+
+    fn compute(&mut self) -> Result<String> {
+        guarded(|| self.sync.call(&self.what, &self.payload))
+    }
+
+    fn resolve(&mut self, _env: Env, output: String) -> Result<String> {
+        Ok(output)
+    }
+}
+
+fn guarded<T>(run: impl FnOnce() -> std::result::Result<T, String>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(Error::from_reason),
+        Err(_) => Err(Error::from_reason("claude-code-sync: internal error, see the gateway's error output")),
+    }
+}

@@ -46,7 +46,6 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         probe: None,
         probe_again: None,
         process: None,
-        abort: asked.abort,
         relay_stopped: None,
         told: Vec::new(),
     };
@@ -59,7 +58,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
 pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
     let sessions = || std::iter::once(session.to_owned()).chain(lease.twins.iter().cloned()).collect::<Vec<_>>();
     match stage {
-        ClaimStage::Settle => Act::Settle { sessions: sessions(), abort: lease.abort },
+        ClaimStage::Settle => Act::Settle { sessions: sessions() },
         ClaimStage::EndChild => Act::EndChild { claude: lease.claude.clone(), sessions: sessions() },
         ClaimStage::Park => Act::Park { sessions: sessions(), claude: lease.claude.id },
         ClaimStage::Prove => Act::Prove { claude: lease.claude.clone(), process: None },

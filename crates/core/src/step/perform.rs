@@ -139,7 +139,8 @@ fn hand(t: &mut Thread, performer: Uuid, behind: bool, now: Now, effects: &mut V
     let held = head.clone();
     let op = t.number();
     t.handing = Some(Flight { op, performer });
-    effects.push(Effect { op, act: Act::Hand { held } });
+    let session = t.key.session.clone();
+    effects.push(Effect { op, act: Act::Hand { session, held } });
 }
 
 fn handed(t: &mut Thread, outcome: Outcome, now: Now) {

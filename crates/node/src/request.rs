@@ -1,0 +1,303 @@
+//! The gateway methods: parameters in, an answer, a refusal, or "wait" out.
+
+use std::path::PathBuf;
+
+use ride_core::event::{ClaimAsked, Event, Reply};
+use ride_core::host::{self, HostEntry};
+use ride_core::id::Fence;
+use ride_core::limits;
+use ride_core::thread::{ClaudeSession, Phase, Thread, Why};
+use ride_core::view;
+use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
+use ride_store::{claude, clock};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::sync::Sync;
+
+/// A request with what the shell knows of the host.
+#[derive(Deserialize)]
+pub(crate) struct Asked {
+    method: String,
+    params: Value,
+    #[serde(default)]
+    host: Host,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Host {
+    /// The entries the method needs: all for a listing, one for a claim.
+    entries: Vec<HostEntry>,
+    /// Session keys bound to the same Claude session as the claimed thread.
+    twins: Vec<String>,
+    /// Configured channels.
+    channels: Vec<String>,
+}
+
+/// What the shell does with it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Answer {
+    /// Responds.
+    Ok(Value),
+    /// Responds with an error.
+    Error(MethodError),
+    /// Asks `pending` until it is something else.
+    Wait(Waiting),
+}
+
+/// What a claim or a release waits for.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Waiting {
+    method: String,
+    key: String,
+    fence: Fence,
+    wait_ms: u64,
+}
+
+type Outcome<T> = Result<T, MethodError>;
+
+/// Answers a method.
+pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
+    let params = asked.params.to_string();
+    let name = asked.method.as_str();
+    let result = match name {
+        method::RIDEABLE => rideable(sync, &params, &asked.host),
+        method::CLAIM => return claim(sync, &params, asked.host).unwrap_or_else(Answer::Error),
+        method::RENEW => renew(sync, &params),
+        method::RELAY => relay(sync, &params),
+        method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
+        method::CHECK => check(sync, &params),
+        method::STATUS => status(sync, &params),
+        method::CONFIG => wire::parse::<Empty>(name, &params).and_then(|_| value(&sync.config)),
+        _ => Err(error(Reason::BadRequest, format!("no such method: {name}"))),
+    };
+    result.map_or_else(Answer::Error, Answer::Ok)
+}
+
+/// Looks again at what a claim or a release waits for.
+pub(crate) fn pending(sync: &Sync, waiting: Waiting) -> Answer {
+    let look = || -> Outcome<Option<Value>> {
+        let thread = sync.store.read(&waiting.key).map_err(|e| store_error(e.to_string()))?;
+        let thread = thread.ok_or_else(|| store_error(format!("the state of {} is gone", waiting.key)))?;
+        match waiting.method.as_str() {
+            method::CLAIM => granted(sync, &thread, waiting.fence),
+            _ => Ok(released(&thread, waiting.fence)),
+        }
+    };
+    match look() {
+        Ok(Some(value)) => Answer::Ok(value),
+        Ok(None) => Answer::Wait(waiting),
+        Err(error) => Answer::Error(error),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
+
+fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
+    wire::parse::<Empty>(method::RIDEABLE, params)?;
+    let now = clock::now();
+    let busy = sync.store.busy().map_err(|e| store_error(e.to_string()))?;
+    let mut rows = Vec::with_capacity(host.entries.len());
+    for entry in host.entries.iter().filter(|e| host::listed(e) || busy.contains(&e.key)) {
+        let thread = if busy.contains(&entry.key) {
+            sync.store.read(&entry.key).map_err(|e| store_error(e.to_string()))?
+        } else {
+            None
+        };
+        rows.push(host::row(entry, thread.as_ref(), &host.channels, now, &sync.rules));
+    }
+    rows.sort_by_key(|r| std::cmp::Reverse(r.last_activity));
+    value(&wire::Rideable { rows })
+}
+
+fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
+    let asked: wire::Claim = wire::parse(method::CLAIM, params)?;
+    for (field, text) in [("driver.name", &asked.driver.name), ("driver.host", &asked.driver.host)] {
+        let length = text.chars().count();
+        if length == 0 || length > limits::NAME_CHARS || text.chars().any(char::is_control) {
+            let message = format!("{field} has {length} characters; 1 to {} without control characters are allowed", limits::NAME_CHARS);
+            return Err(error(Reason::BadRequest, message));
+        }
+    }
+    if asked.secret.len() != 32 || !asked.secret.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(error(Reason::BadRequest, "secret is not 16 bytes in hex".into()));
+    }
+    let thread = sync.store.read(&asked.key).map_err(|e| store_error(e.to_string()))?;
+    let held = thread.as_ref().and_then(Thread::lease);
+    let entry = host.entries.into_iter().find(|e| e.key == asked.key);
+    let entry = entry.ok_or_else(|| error(Reason::UnknownThread, format!("no thread has the key {}", asked.key)))?;
+    let row = host::row(&entry, None, &host.channels, clock::now(), &sync.rules);
+    // A held thread's binding is parked: the refusal must name the holder, not its absence.
+    let claude = match (held, entry.entry.claude()) {
+        (Some(lease), _) => lease.claude.clone(),
+        (None, Some(id)) => locate(sync, id, entry.entry.cwd())?,
+        (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: {}", row.title, row.why_not.unwrap_or_default()))),
+    };
+    let event = ClaimAsked {
+        driver: asked.driver,
+        secret_sha256: secret_sha256(&asked.secret),
+        grant: Uuid::new_v4(),
+        title: row.title,
+        claude,
+        route: row.echo_target.filter(|_| row.relay_ready),
+        twins: host.twins,
+        wait_ms: asked.wait_ms,
+        session_held: None,
+    };
+    let (_, reply) = sync.apply(&asked.key, Event::Claim(Box::new(event))).map_err(store_error)?;
+    match reply {
+        Reply::Claiming { fence } => {
+            Ok(Answer::Wait(Waiting { method: method::CLAIM.into(), key: asked.key, fence, wait_ms: asked.wait_ms.min(limits::WAIT_MS) + 30_000 }))
+        }
+        other => Err(refused(other)),
+    }
+}
+
+/// The Claude session behind an entry, with the folder its transcript says it belongs to.
+fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<ClaudeSession> {
+    let path = claude::find_transcript(&sync.claude_dir, cwd.map(PathBuf::from).as_deref(), id)
+        .map_err(|e| error(Reason::Transcript, e.to_string()))?
+        .ok_or_else(|| error(Reason::Transcript, format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display())))?;
+    let cwd = match cwd {
+        Some(cwd) => cwd.to_owned(),
+        None => claude::project_folder(&path).map_err(|e| error(Reason::Transcript, e.to_string()))?,
+    };
+    Ok(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd })
+}
+
+/// The grant once the thread is ridden; an error once the claim has failed.
+fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>> {
+    match &thread.phase {
+        Phase::Claiming { lease, .. } if lease.fence == fence => Ok(None),
+        Phase::Leaving { lease, why: Why::Failed { .. }, .. } if lease.fence == fence => Ok(None),
+        Phase::Ridden { lease } if lease.fence == fence => {
+            let transcript = lease.mark.clone().ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
+            let grant = wire::Grant {
+                key: thread.key.session.clone(),
+                fence,
+                title: lease.title.clone(),
+                route: lease.route.clone(),
+                claude: wire::ClaudeTarget {
+                    session_id: lease.claude.id,
+                    config_dir: lease.claude.config_dir.clone(),
+                    cwd: lease.claude.cwd.clone(),
+                    transcript,
+                },
+                lease_ms: sync.rules.lease_ms,
+                renew_every_ms: limits::RENEW_EVERY_MS,
+                silence_ms: sync.rules.silence_ms,
+                relay: sync.rules.relay && lease.route.is_some(),
+                waiting: view::waiting(thread),
+            };
+            value(&grant).map(Some)
+        }
+        _ => Err(match &thread.last {
+            Some(last) if last.fence == fence => match &last.why {
+                Why::Failed { reason, text } => error(*reason, text.clone()),
+                _ => error(Reason::Stale, "the ride ended before it began".into()),
+            },
+            _ => error(Reason::Stale, "the claim was overtaken".into()),
+        }),
+    }
+}
+
+fn renew(sync: &Sync, params: &str) -> Outcome<Value> {
+    let r: wire::Renew = wire::parse(method::RENEW, params)?;
+    let event = Event::Renew { fence: r.fence, secret_sha256: secret_sha256(&r.secret), claude: r.claude, active: r.active };
+    let (thread, reply) = sync.apply(&r.key, event).map_err(store_error)?;
+    match (reply, view::renewed(&thread, clock::now(), &sync.rules)) {
+        (Reply::Ok, Some(renewed)) => value(&renewed),
+        (reply, _) => Err(refused(reply)),
+    }
+}
+
+fn relay(sync: &Sync, params: &str) -> Outcome<Value> {
+    let r: wire::Relay = wire::parse(method::RELAY, params)?;
+    let (thread, reply) = sync.apply(&r.key, Event::Relay { fence: r.fence, items: r.items }).map_err(store_error)?;
+    match reply {
+        Reply::Relayed { accepted } => value(&wire::Relayed { accepted, outbox: thread.outbox.len() as u32 }),
+        other => Err(refused(other)),
+    }
+}
+
+fn release(sync: &Sync, params: &str) -> Outcome<Answer> {
+    let r: wire::Release = wire::parse(method::RELEASE, params)?;
+    let event = Event::Release { fence: r.fence, accept_broken: r.accept_broken_chain };
+    let (_, reply) = sync.apply(&r.key, event).map_err(store_error)?;
+    match reply {
+        Reply::Ok => Ok(Answer::Wait(Waiting { method: method::RELEASE.into(), key: r.key, fence: r.fence, wait_ms: r.wait_ms.min(limits::WAIT_MS) })),
+        other => Err(refused(other)),
+    }
+}
+
+/// The answer once the thread is the agent's again.
+fn released(thread: &Thread, fence: Fence) -> Option<Value> {
+    let open = thread.lease().is_none_or(|l| l.fence != fence);
+    open.then(|| {
+        let released = wire::Released {
+            open: true,
+            waiting_for: None,
+            waiting: thread.inbox.len() as u32,
+            undelivered: thread.undelivered.len() as u32,
+        };
+        json!(released)
+    })
+}
+
+fn check(sync: &Sync, params: &str) -> Outcome<Value> {
+    let c: wire::Check = wire::parse(method::CHECK, params)?;
+    let found = match (&c.key, c.cli_session_id) {
+        (Some(key), None) => sync.store.read(key),
+        (None, Some(id)) => sync.store.riding(id),
+        _ => return Err(error(Reason::BadRequest, "give either key or cliSessionId".into())),
+    };
+    let thread = found.map_err(|e| store_error(e.to_string()))?;
+    let holder: Option<Holder> = thread.as_ref().and_then(|t| view::holder(t, clock::now(), &sync.rules));
+    let valid = c.fence.map(|fence| matches!(thread.as_ref().map(|t| &t.phase), Some(Phase::Ridden { lease }) if lease.fence == fence));
+    value(&wire::Checked { ridden: holder.is_some(), valid, holder })
+}
+
+fn status(sync: &Sync, params: &str) -> Outcome<Value> {
+    let s: wire::Status = wire::parse(method::STATUS, params)?;
+    let keys = match s.key {
+        Some(key) => vec![key],
+        None => sync.store.busy().map_err(|e| store_error(e.to_string()))?,
+    };
+    let mut threads = Vec::new();
+    for key in keys {
+        if let Some(thread) = sync.store.read(&key).map_err(|e| store_error(e.to_string()))? {
+            threads.push(view::status(&thread, clock::now(), &sync.rules));
+        }
+    }
+    value(&wire::Statuses { threads })
+}
+
+fn secret_sha256(secret: &str) -> String {
+    Sha256::digest(secret.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn value<T: Serialize>(answer: &T) -> Outcome<Value> {
+    serde_json::to_value(answer).map_err(|e| store_error(format!("could not write an answer: {e}")))
+}
+
+fn refused(reply: Reply) -> MethodError {
+    match reply {
+        Reply::Refused { message, refusal } => MethodError { code: "INVALID_REQUEST".into(), message, details: refusal },
+        other => store_error(format!("unexpected answer {other:?}")),
+    }
+}
+
+fn error(reason: Reason, message: String) -> MethodError {
+    MethodError { code: "INVALID_REQUEST".into(), message, details: Refusal { reason, holder: None, hint: None } }
+}
+
+fn store_error(message: String) -> MethodError {
+    MethodError { code: "UNAVAILABLE".into(), message, details: Refusal { reason: Reason::Store, holder: None, hint: None } }
+}

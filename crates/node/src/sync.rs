@@ -1,0 +1,165 @@
+//! What the exports do: read JSON, apply an event to the store, write JSON.
+
+use std::env;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use ride_core::config::{Config, LockBackend};
+use ride_core::event::{Act, Event, Inbound, Outcome, Reply};
+use ride_core::host::EntryFields;
+use ride_core::step::Rules;
+use ride_store::{Gate, Performer, Store, clock};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::{act, request};
+
+/// Everything one copy of the plugin needs.
+pub(crate) struct Sync {
+    pub(crate) store: Store,
+    pub(crate) config: Config,
+    pub(crate) rules: Rules,
+    pub(crate) claude_dir: PathBuf,
+    /// The gateway's process: the parent of its Claude children.
+    pub(crate) gateway_pid: u32,
+    me: Uuid,
+    performer: Mutex<Option<Performer>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Options {
+    state_dir: String,
+    #[serde(default)]
+    config: serde_json::Value,
+    pid: u32,
+}
+
+#[derive(Deserialize)]
+struct Keyed<T> {
+    key: String,
+    #[serde(flatten)]
+    rest: T,
+}
+
+#[derive(Deserialize)]
+struct Done {
+    op: u64,
+    outcome: Outcome,
+}
+
+#[derive(Deserialize)]
+struct Fenced {
+    fence: ride_core::id::Fence,
+}
+
+#[derive(Deserialize)]
+struct Nothing {}
+
+impl Sync {
+    pub(crate) fn open(options: &str) -> Result<Self, String> {
+        let options: Options = read(options)?;
+        let config = if options.config.is_null() { json!({}) } else { options.config };
+        let config = Config::parse(&config.to_string())?;
+        let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
+        let state_dir = std::fs::canonicalize(&options.state_dir).unwrap_or_else(|_| options.state_dir.clone().into());
+        let gateway = state_dir.to_string_lossy().into_owned();
+        let store = match config.lock_backend {
+            LockBackend::None => Store::memory(&gateway),
+            LockBackend::File => {
+                let dir = match config.lock_dir.strip_prefix("~/") {
+                    Some(rest) => home.join(rest),
+                    None => PathBuf::from(&config.lock_dir),
+                };
+                Store::files(&dir, &gateway).map_err(|e| e.to_string())?
+            }
+        };
+        let claude_dir = env::var_os("CLAUDE_CONFIG_DIR").filter(|d| !d.is_empty()).map_or_else(|| home.join(".claude"), PathBuf::from);
+        Ok(Sync {
+            store,
+            rules: config.rules(),
+            config,
+            claude_dir,
+            gateway_pid: options.pid,
+            me: Uuid::new_v4(),
+            performer: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn gate(&self, session: &str) -> Result<u32, String> {
+        Ok(match self.store.gate(session).map_err(|e| e.to_string())? {
+            Gate::Open => 0,
+            Gate::Closed => 1,
+            Gate::AskClaude => 2,
+        })
+    }
+
+    pub(crate) fn ridden(&self, claude: &str) -> Result<bool, String> {
+        let Ok(id) = claude.parse() else { return Ok(false) };
+        self.store.ridden(id).map_err(|e| e.to_string())
+    }
+
+    pub(crate) fn route(&self, entry: &str) -> Result<String, String> {
+        write(&read::<EntryFields>(entry)?.route())
+    }
+
+    pub(crate) fn perform(&self) -> Result<bool, String> {
+        let mut performer = self.performer.lock().unwrap_or_else(PoisonError::into_inner);
+        if performer.is_none() {
+            *performer = self.store.perform().map_err(|e| e.to_string())?;
+        }
+        Ok(performer.is_some())
+    }
+
+    pub(crate) fn resign(&self) {
+        *self.performer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn busy(&self) -> Result<Vec<String>, String> {
+        self.store.busy().map_err(|e| e.to_string())
+    }
+
+    pub(crate) fn call(&self, what: &str, payload: &str) -> Result<String, String> {
+        match what {
+            "request" => write(&request::answer(self, read(payload)?)),
+            "pending" => write(&request::pending(self, read(payload)?)),
+            "message" => {
+                let m: Keyed<Inbound> = read(payload)?;
+                let (thread, reply) = self.apply(&m.key, Event::Message(Box::new(m.rest)))?;
+                write(&json!({ "reply": reply, "phase": thread.phase_name() }))
+            }
+            "drop" => {
+                let d: Keyed<Fenced> = read(payload)?;
+                self.apply(&d.key, Event::Dropped { fence: d.rest.fence })?;
+                write(&Reply::Ok)
+            }
+            "take" => {
+                let t: Keyed<Nothing> = read(payload)?;
+                let (_, reply) = self.apply(&t.key, Event::Take { performer: self.me, behind: false })?;
+                write(&reply)
+            }
+            "done" => {
+                let d: Keyed<Done> = read(payload)?;
+                let event = Event::Done { op: d.rest.op, performer: self.me, outcome: d.rest.outcome };
+                self.apply(&d.key, event)?;
+                write(&Reply::Ok)
+            }
+            "act" => write(&act::perform(self, &read::<Act>(payload)?)),
+            other => Err(format!("no such call: {other}")),
+        }
+    }
+
+    pub(crate) fn apply(&self, key: &str, event: Event) -> Result<(ride_core::thread::Thread, Reply), String> {
+        self.store.apply(key, event, clock::now(), &self.rules).map_err(|e| e.to_string())
+    }
+}
+
+fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|e| format!("could not read what the shell handed over: {e}"))
+}
+
+fn write<T: Serialize>(value: &T) -> Result<String, String> {
+    serde_json::to_string(value).map_err(|e| format!("could not write an answer: {e}"))
+}

@@ -1,0 +1,133 @@
+// The effects the host performs. Each ends in an outcome, never in an exception:
+// what cannot be told is said to be unknown. The rest is the addon's.
+import { hand } from "./hand.js";
+import { agentOf, claudeOf, entryOf, project } from "./host.js";
+import { running } from "./turns.js";
+
+/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>} */
+export async function act(api, sync, what) {
+  try {
+    switch (what.act) {
+      case "settle": return settle(api, what);
+      case "park": return await park(api, what);
+      case "restore": return await restore(api, what);
+      case "send": return await send(api, sync, what);
+      case "hand": return await hand(api, what.session, what.held);
+      default: return JSON.parse(await sync.call("act", JSON.stringify(what)));
+    }
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    return what.act === "send" ? { outcome: "unknown", what: text } : { outcome: "notYet", what: text };
+  }
+}
+
+/** @param {import("./types.js").Api} api @param {any} what @returns {import("./types.js").Outcome} */
+function settle(api, { sessions }) {
+  for (const session of sessions) {
+    if (running(session) || entryOf(api, session)?.status === "running") {
+      return { outcome: "notYet", what: "a turn is running" };
+    }
+  }
+  return { outcome: "ok" };
+}
+
+/** @param {any} map */
+function without(map) {
+  const { "claude-cli": _gone, ...rest } = map ?? {};
+  return rest;
+}
+
+/**
+ * Takes the binding out of the entries. A patch replaces each field it names.
+ * @param {import("./types.js").Api} api @param {any} what @returns {Promise<import("./types.js").Outcome>}
+ */
+async function park(api, { sessions, claude }) {
+  const parked = [];
+  for (const session of sessions) {
+    /** @type {any} */
+    let binding;
+    await patch(api, session, (entry) => {
+      if (claudeOf(entry) !== claude) return null;
+      binding = entry.cliSessionBindings?.["claude-cli"] ?? { sessionId: claude };
+      return {
+        cliSessionBindings: without(entry.cliSessionBindings),
+        cliSessionIds: without(entry.cliSessionIds),
+        ...(entry.claudeCliSessionId === undefined ? {} : { claudeCliSessionId: undefined }),
+      };
+    });
+    if (binding) parked.push({ session, binding });
+  }
+  return { outcome: "parked", parked };
+}
+
+/** @param {import("./types.js").Api} api @param {any} what @returns {Promise<import("./types.js").Outcome>} */
+async function restore(api, { parked, claude }) {
+  /** @type {string[]} */
+  const slipped = [];
+  for (const { session, binding } of parked) {
+    await patch(api, session, (entry) => {
+      const now = claudeOf(entry);
+      if (now && now !== claude) slipped.push(now);
+      return {
+        cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { ...binding, sessionId: claude, forceReuse: true } },
+        cliSessionIds: { ...entry.cliSessionIds, "claude-cli": claude },
+        ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude } : {}),
+      };
+    });
+  }
+  return slipped.length > 0 ? { outcome: "restoredOver", slipped } : { outcome: "ok" };
+}
+
+/** @param {import("./types.js").Api} api @param {string} sessionKey @param {(entry: any) => any} update */
+function patch(api, sessionKey, update) {
+  return api.runtime.agent.session.patchSessionEntry({ agentId: agentOf(sessionKey), sessionKey, preserveActivity: true, update });
+}
+
+/**
+ * Sends one platform message through the channel's own adapter: no transcript row,
+ * no retry but ours.
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what
+ * @returns {Promise<import("./types.js").Outcome>}
+ */
+async function send(api, sync, { session, item }) {
+  const route = item.route;
+  if (session) {
+    const entry = entryOf(api, session);
+    const now = entry ? sync.route(JSON.stringify(project(entry))) : "null";
+    if (!sameRoute(JSON.parse(now), route)) return { outcome: "routeChanged", to: now };
+  }
+  const adapter = /** @type {any} */ (await api.runtime.channel.outbound.loadAdapter(route.channel));
+  if (!adapter?.sendText) return { outcome: "notSent", what: `channel ${route.channel} is not configured`, retry: true };
+  try {
+    const sent = await adapter.sendText({
+      cfg: api.runtime.config.current(),
+      to: route.to,
+      text: item.text,
+      accountId: route.accountId,
+      threadId: route.threadId,
+    });
+    return { outcome: "sent", messageId: String(sent?.messageId ?? "") };
+  } catch (error) {
+    return failed(error);
+  }
+}
+
+/** @param {import("./types.js").Route | null} a @param {import("./types.js").Route} b */
+function sameRoute(a, b) {
+  return a !== null && a.channel === b.channel && a.to === b.to && a.accountId === b.accountId && a.threadId === b.threadId;
+}
+
+/** Errors in which the platform answered, or was never reached: surely not sent. @param {unknown} error @returns {import("./types.js").Outcome} */
+function failed(error) {
+  const what = error instanceof Error ? error.message : String(error);
+  for (let cause = /** @type {any} */ (error); cause; cause = cause.cause ?? cause.error) {
+    if (cause.code === "OPENCLAW_PLATFORM_MESSAGE_NOT_DISPATCHED") return { outcome: "notSent", what, retry: cause.retryable !== false };
+    if (typeof cause.error_code === "number") {
+      const wait = cause.parameters?.retry_after;
+      const retry = cause.error_code === 429 || cause.error_code >= 500;
+      return { outcome: "notSent", what, retry, ...(wait ? { afterMs: wait * 1000 } : {}) };
+    }
+    if (["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ENETUNREACH"].includes(cause.code)) return { outcome: "notSent", what, retry: true };
+  }
+  return { outcome: "unknown", what };
+}

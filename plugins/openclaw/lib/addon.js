@@ -1,0 +1,32 @@
+// Opens the native addon of this platform, prebuilt inside the package.
+import { createRequire } from "node:module";
+import { shared } from "./shared.js";
+
+const require = createRequire(import.meta.url);
+
+function libc() {
+  if (process.platform !== "linux") return "";
+  const report = /** @type {any} */ (process.report?.getReport());
+  return report?.header?.glibcVersionRuntime ? "-gnu" : "-musl";
+}
+
+/**
+ * Opens on first use and once per loaded copy of the plugin. With
+ * `lockBackend: "none"` the values live in the first copy's memory, for all.
+ * @param {import("./types.js").Api} api
+ * @returns {() => import("./types.js").Addon}
+ */
+export function openOnce(api) {
+  /** @type {import("./types.js").Addon | undefined} */
+  let opened;
+  return () => {
+    if (opened) return opened;
+    const config = /** @type {any} */ (api.pluginConfig ?? {});
+    if (config.lockBackend === "none" && shared.memory) return (opened = shared.memory);
+    const { Sync } = require(`../native/claude-code-sync.${process.platform}-${process.arch}${libc()}.node`);
+    const options = { stateDir: api.runtime.state.resolveStateDir(), config, pid: process.pid };
+    const sync = /** @type {import("./types.js").Addon} */ (new Sync(JSON.stringify(options)));
+    if (config.lockBackend === "none") shared.memory = sync;
+    return (opened = sync);
+  };
+}

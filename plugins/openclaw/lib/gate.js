@@ -1,0 +1,148 @@
+// The gate: before_dispatch is the only deciding message hook. message_received
+// is an observer that runs just before it and knows what it lacks: topic, sender's
+// name, media. Any exception ends in the safe answer, never in a turn.
+import { claudeOf, entryOf } from "./host.js";
+import { shared, wake } from "./shared.js";
+import { passed, pending } from "./turns.js";
+
+/** Messages remembered between the two hooks. */
+const REMEMBERED = 256;
+const UNSAFE = "⇄ The state of this thread could not be read, so your message was not handled. Send it again in a moment.";
+
+/** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
+export function registerGate(api, sync) {
+  /** @type {Map<string, { event: any, ctx: any }>} */
+  const received = new Map();
+
+  api.on("message_received", (event, ctx) => {
+    const key = idOf(event, ctx);
+    if (!key) return;
+    if (received.size >= REMEMBERED) received.delete(/** @type {string} */ (received.keys().next().value));
+    received.set(key, { event, ctx });
+  });
+
+  api.on("before_dispatch", (event, ctx) => {
+    const session = event.sessionKey ?? ctx.sessionKey;
+    if (!session) return undefined;
+    const key = idOf(event, ctx);
+    const seen = key === undefined ? undefined : received.get(key);
+    if (key !== undefined) received.delete(key);
+    try {
+      if (handedOver(session)) return undefined;
+      if (!isClosed(api, sync(), session)) {
+        passed(session);
+        return undefined;
+      }
+    } catch (error) {
+      return unsafe(api, session, error);
+    }
+    return ask(api, sync(), session, event, ctx, seen).catch((error) => unsafe(api, session, error));
+  });
+
+  // The net for turns that pass no message hook. What a heartbeat or a cron run
+  // would say is not lost: it comes again.
+  api.on("before_agent_reply", (_event, ctx) => {
+    const { sessionKey: session, trigger } = ctx;
+    if (!session || shared.handing.getStore()?.session === session) return undefined;
+    try {
+      const gate = sync().gate(session);
+      if (gate === 0) return undefined;
+      const routine = trigger === "heartbeat" || trigger === "cron";
+      if (gate === 1 && routine) return { handled: true };
+      // Bound to a ridden Claude session and not let in by the gate: it must not run there.
+      const claude = claudeOf(entryOf(api, session));
+      if (!claude || !sync().ridden(claude) || pending(session)) return undefined;
+      return { handled: true, ...(routine ? {} : { reply: { text: "⇄ The Claude session of this conversation is ridden from a terminal." } }) };
+    } catch (error) {
+      api.logger.error(`claude-code-sync: before_agent_reply ${session}: ${String(error)}`);
+      return undefined;
+    }
+  });
+}
+
+/** Whether the gate holds a thread. @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session */
+export function isClosed(api, sync, session) {
+  const gate = sync.gate(session);
+  if (gate !== 2) return gate === 1;
+  const claude = claudeOf(entryOf(api, session));
+  return claude !== undefined && sync.ridden(claude);
+}
+
+/** Our own hand-over passes, once. @param {string} session */
+function handedOver(session) {
+  const handing = shared.handing.getStore();
+  if (!handing || handing.session !== session || handing.used) return false;
+  handing.used = true;
+  return true;
+}
+
+/**
+ * Has the message kept, or refused, by the addon.
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session
+ * @param {any} event @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen
+ */
+async function ask(api, sync, session, event, ctx, seen) {
+  const meta = seen?.event.metadata ?? {};
+  const channel = ctx.channelId ?? event.channel;
+  const messageId = seen?.event.messageId ?? event.messageId ?? `at:${event.timestamp}`;
+  const sender = String(event.senderId ?? ctx.senderId ?? "");
+  const message = {
+    key: session,
+    id: [channel, ctx.accountId ?? "", ctx.conversationId ?? session, messageId].join("|"),
+    sender,
+    name: meta.senderName ?? meta.senderUsername ?? sender,
+    text: event.content ?? event.body ?? "",
+    route: routeOf(event, ctx, seen, channel),
+    host: seen ? { event: kept(seen.event), ctx: { channelId: channel, accountId: ctx.accountId } } : null,
+    claude: claudeOf(entryOf(api, session)) ?? null,
+    handed: false,
+    behind: null,
+  };
+  const { reply } = JSON.parse(await sync.call("message", JSON.stringify(message)));
+  if (reply.reply === "admit") {
+    api.logger.info(`claude-code-sync: ALLOW (${reply.because}) ${session} ${messageId}`);
+    passed(session);
+    return undefined;
+  }
+  api.logger.info(`claude-code-sync: CANCEL (ridden) ${session} ${messageId}`);
+  wake(session);
+  return reply.reply === "decline" ? { handled: true, text: reply.text } : { handled: true };
+}
+
+/** Where a message came from; `null` for the Control UI and other clients. @param {any} event @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen @param {string} channel */
+function routeOf(event, ctx, seen, channel) {
+  const meta = seen?.event.metadata ?? {};
+  if (!channel || channel === "webchat" || meta.provider === "webchat") return null;
+  const to = meta.originatingTo ?? meta.to ?? (ctx.conversationId ? `${channel}:${ctx.conversationId}` : undefined);
+  if (!to) return null;
+  const threadId = seen?.event.threadId;
+  return {
+    channel,
+    to,
+    ...(ctx.accountId ? { accountId: ctx.accountId } : {}),
+    ...(threadId === undefined ? {} : { threadId: String(threadId) }),
+  };
+}
+
+/** What handling the message later needs. @param {any} event */
+function kept(event) {
+  const { from, content, timestamp, threadId, messageId, senderId, metadata = {} } = event;
+  const { to, provider, senderName, senderUsername, topicName, mediaPath, mediaPaths, mediaType, mediaTypes } = metadata;
+  return {
+    from, content, timestamp, threadId, messageId, senderId,
+    metadata: { to, provider, senderName, senderUsername, topicName, mediaPaths: mediaPaths ?? (mediaPath ? [mediaPath] : []), mediaTypes: mediaTypes ?? (mediaType ? [mediaType] : []) },
+  };
+}
+
+/** Names a message in both hooks. @param {any} event @param {any} ctx */
+function idOf(event, ctx) {
+  const session = event.sessionKey ?? ctx.sessionKey;
+  const id = event.messageId ?? ctx.messageId ?? (event.timestamp && `${event.senderId}@${event.timestamp}`);
+  return session && id ? `${session}|${id}` : undefined;
+}
+
+/** @param {import("./types.js").Api} api @param {string} session @param {unknown} error */
+function unsafe(api, session, error) {
+  api.logger.error(`claude-code-sync: CANCEL (error) ${session}: ${error instanceof Error ? error.message : String(error)}`);
+  return { handled: true, text: UNSAFE };
+}

@@ -1,0 +1,126 @@
+// The gateway methods: scope, the host facts each needs, and the wait for a
+// claim or release to be carried out. What they mean is the addon's.
+import { agentOf, allEntries, channels, claudeOf, entryOf, project } from "./host.js";
+import { changed, shared, wake } from "./shared.js";
+
+/** @type {Record<string, "operator.read" | "operator.write">} */
+const METHODS = {
+  sessions_rideable: "operator.read",
+  ride_claim: "operator.write",
+  ride_renew: "operator.write",
+  ride_relay: "operator.write",
+  ride_release: "operator.write",
+  ride_check: "operator.read",
+  ride_status: "operator.read",
+  ride_config: "operator.read",
+};
+
+/** Looks again at least this often while a claim or release is carried out. */
+const LOOK_MS = 500;
+
+/** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
+export function registerMethods(api, sync) {
+  for (const [method, scope] of Object.entries(METHODS)) {
+    api.registerGatewayMethod(method, async (request) => {
+      const { client, respond } = /** @type {any} */ (request);
+      const params = /** @type {any} */ (request.params ?? {});
+      try {
+        const host = facts(api, method, params);
+        let answer = JSON.parse(await sync().call("request", JSON.stringify({ method, params, host })));
+        if (scope === "operator.write" && typeof params.key === "string") {
+          wake(params.key);
+          changed(params.key);
+        }
+        if (answer.wait) answer = await carriedOut(sync(), answer.wait);
+        const fence = answer.ok?.fence ?? (method === "ride_renew" && answer.ok ? params.fence : undefined);
+        if (fence) onDisconnect(client, sync(), params.key, fence);
+        if (answer.ok) respond(true, answer.ok);
+        else respond(false, undefined, answer.error);
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        api.logger.error(`claude-code-sync: ${method}: ${message}`);
+        respond(false, undefined, { code: "UNAVAILABLE", message, details: { reason: "STORE" } });
+      }
+    }, { scope });
+  }
+}
+
+/** What the addon must know of the host. @param {import("./types.js").Api} api @param {string} method @param {any} params */
+function facts(api, method, params) {
+  if (method === "sessions_rideable") {
+    const entries = allEntries(api).map((e) => ({ ...e, entry: project(e.entry) }));
+    return { entries, channels: channels(api) };
+  }
+  if (method !== "ride_claim" || typeof params.key !== "string") return {};
+  const entry = entryOf(api, params.key);
+  if (!entry) return { channels: channels(api) };
+  const claude = claudeOf(entry);
+  const twins = claude
+    ? allEntries(api).filter((e) => e.key !== params.key && claudeOf(e.entry) === claude).map((e) => e.key)
+    : [];
+  const entries = [{ key: params.key, agentId: agentOf(params.key), entry: project(entry) }];
+  return { entries, twins, channels: channels(api) };
+}
+
+/** Waits until a claim is granted or refused, or a release is through. @param {import("./types.js").Addon} sync @param {any} waiting */
+async function carriedOut(sync, waiting) {
+  const deadline = Date.now() + waiting.waitMs;
+  for (;;) {
+    const answer = JSON.parse(await sync.call("pending", JSON.stringify(waiting)));
+    if (!answer.wait) return answer;
+    if (Date.now() >= deadline) return late(sync, waiting);
+    await next(waiting.key);
+  }
+}
+
+/** The answer when the time to wait is over: the hand-over itself goes on. @param {import("./types.js").Addon} sync @param {any} waiting */
+async function late(sync, waiting) {
+  const request = { method: "ride_status", params: { key: waiting.key } };
+  const answer = JSON.parse(await sync.call("request", JSON.stringify(request)));
+  const status = answer.ok?.threads?.[0];
+  const waitingFor = status?.waitingFor ?? "the hand-over takes longer than asked for";
+  if (waiting.method === "ride_release") {
+    return { ok: { open: false, waitingFor, waiting: status?.inbox ?? 0, undelivered: status?.undelivered ?? 0 } };
+  }
+  return { error: { code: "UNAVAILABLE", message: waitingFor, details: { reason: "TURN_RUNNING" } } };
+}
+
+/** Resolves when the thread changed, or after a while. @param {string} key @returns {Promise<void>} */
+function next(key) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      shared.changed.delete(tell);
+      resolve();
+    };
+    const tell = (/** @type {string} */ which) => which === key && done();
+    const timer = setTimeout(done, LOOK_MS);
+    shared.changed.add(tell);
+  });
+}
+
+/** The connection each ride was last heard on. @type {Map<string, string>} */
+const heardOn = new Map();
+/** @type {WeakMap<object, Set<string>>} */
+const watched = new WeakMap();
+
+/**
+ * Reports a lost connection, once, unless the driver has been heard on another since.
+ * @param {any} client @param {import("./types.js").Addon} sync @param {string} key @param {unknown} fence
+ */
+function onDisconnect(client, sync, key, fence) {
+  if (!client?.connId) return;
+  heardOn.set(key, client.connId);
+  const keys = watched.get(client) ?? new Set();
+  watched.set(client, keys);
+  if (keys.has(key)) return;
+  keys.add(key);
+  const gone = () => {
+    keys.delete(key);
+    if (heardOn.get(key) !== client.connId) return;
+    heardOn.delete(key);
+    sync.call("drop", JSON.stringify({ key, fence })).then(() => wake(key), () => wake(key));
+  };
+  if (client.connectionSignal) client.connectionSignal.addEventListener("abort", gone, { once: true });
+  else client.socket?.once?.("close", gone);
+}

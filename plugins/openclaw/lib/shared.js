@@ -1,0 +1,33 @@
+// What all copies of the plugin in this process share: hosts from 2026.9 on load
+// a module copy per registration. Nothing here is needed after a restart.
+import { AsyncLocalStorage } from "node:async_hooks";
+
+/**
+ * @typedef {object} Shared
+ * @property {AsyncLocalStorage<{ session: string, used: boolean }>} handing a hand-over of ours is running in this context
+ * @property {Map<string, { passed: number[], running: Set<string> }>} turns turns let in, and runs begun, by session key
+ * @property {Set<(key: string) => void>} wake performers to tell that a thread has work
+ * @property {Set<(key: string) => void>} changed who wants to know that a thread changed
+ * @property {import("./types.js").Addon} [memory] the addon of `lockBackend: "none"`
+ */
+
+const name = Symbol.for("claude-code-sync/1");
+const global = /** @type {any} */ (globalThis);
+
+/** @type {Shared} */
+export const shared = (global[name] ??= {
+  handing: new AsyncLocalStorage(),
+  turns: new Map(),
+  wake: new Set(),
+  changed: new Set(),
+});
+
+/** Tells the performer that a thread has something to do. @param {string} key */
+export function wake(key) {
+  for (const tell of shared.wake) tell(key);
+}
+
+/** Tells whoever waits that a thread changed. @param {string} key */
+export function changed(key) {
+  for (const tell of [...shared.changed]) tell(key);
+}

@@ -1,0 +1,15 @@
+// Types only. The host's are its own published ones.
+/** @typedef {import("openclaw/plugin-sdk/plugin-entry").OpenClawPluginApi} Api */
+/**
+ * @typedef {object} Addon
+ * @property {(session: string) => number} gate
+ * @property {(claude: string) => boolean} ridden
+ * @property {(entry: string) => string} route
+ * @property {() => boolean} perform
+ * @property {() => void} resign
+ * @property {() => string[]} busy
+ * @property {(what: string, payload: string) => Promise<string>} call
+ */
+/** @typedef {{ channel: string, to: string, accountId?: string, threadId?: string }} Route */
+/** @typedef {{ outcome: string, [field: string]: unknown }} Outcome */
+export {};
