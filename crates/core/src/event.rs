@@ -140,11 +140,18 @@ pub enum Act {
         /// Threads whose turns must not start meanwhile.
         sessions: Vec<String>,
     },
-    /// Host: take the binding out of the entries.
+    /// Host: read the bindings of the entries.
+    Copy {
+        /// Session keys.
+        sessions: Vec<String>,
+        /// The Claude session they must name.
+        claude: Uuid,
+    },
+    /// Host: take the bindings out of the entries.
     Park {
         /// Session keys.
         sessions: Vec<String>,
-        /// The Claude session it must name.
+        /// The Claude session they must name.
         claude: Uuid,
     },
     /// Addon: show that no live process has the Claude session.
@@ -214,10 +221,10 @@ pub enum Outcome {
         /// For programs.
         reason: Reason,
     },
-    /// The bindings, as they were.
-    Parked {
-        /// One per entry that had one.
-        parked: Vec<Parked>,
+    /// The bindings, as they are.
+    Copied {
+        /// One per entry that has one.
+        bindings: Vec<Parked>,
     },
     /// The bindings are back; a turn had slipped through meanwhile.
     RestoredOver {

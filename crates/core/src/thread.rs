@@ -131,7 +131,9 @@ pub enum ClaimStage {
     Settle,
     /// The gateway's Claude child is idle, ended and seen gone.
     EndChild,
-    /// The binding moves from the host's entry into the lease.
+    /// The binding is copied into the lease: from here on a failure restores it.
+    Copy,
+    /// The binding is taken out of the host's entry.
     Park,
     /// No other live process has the Claude session.
     Prove,
@@ -204,7 +206,7 @@ pub struct Lease {
     pub route: Option<Route>,
     /// Other threads bound to the same Claude session; their gates hold too.
     pub twins: Vec<String>,
-    /// Bindings taken out of the host's entries.
+    /// Bindings taken out of the host's entries, or about to be.
     pub parked: Vec<Parked>,
     /// Since when, wall clock.
     pub since_ms: u64,

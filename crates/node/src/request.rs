@@ -1,6 +1,6 @@
 //! The gateway methods: parameters in, an answer, a refusal, or "wait" out.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use ride_core::event::{ClaimAsked, Event, Reply};
 use ride_core::host::{self, HostEntry};
@@ -9,7 +9,8 @@ use ride_core::limits;
 use ride_core::thread::{ClaudeSession, Phase, Thread, Why};
 use ride_core::view;
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
-use ride_store::{claude, clock};
+use ride_store::claude::{ClaudeDir, summary};
+use ride_store::clock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -160,16 +161,19 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     }
 }
 
-/// The Claude session behind an entry, with the folder its transcript says it belongs to.
+/// The Claude session behind an entry, with the project folder it belongs to.
 fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<ClaudeSession> {
-    let path = claude::find_transcript(&sync.claude_dir, cwd.map(PathBuf::from).as_deref(), id)
-        .map_err(|e| error(Reason::Transcript, e.to_string()))?
-        .ok_or_else(|| error(Reason::Transcript, format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display())))?;
-    let cwd = match cwd {
-        Some(cwd) => cwd.to_owned(),
-        None => claude::project_folder(&path).map_err(|e| error(Reason::Transcript, e.to_string()))?,
-    };
-    Ok(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd })
+    let transcript = |message: String| error(Reason::Transcript, message);
+    let dir = ClaudeDir::at(&sync.claude_dir);
+    let path = dir
+        .find(id, cwd.map(Path::new))
+        .map_err(|e| transcript(e.to_string()))?
+        .ok_or_else(|| transcript(format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display())))?;
+    let last = summary(&path).map_err(|e| transcript(e.to_string()))?.cwd;
+    let belongs = |cwd: &&str| Some(dir.project(Path::new(cwd)).as_path()) == path.parent();
+    let cwd = [cwd, last.as_deref()].into_iter().flatten().find(belongs);
+    let cwd = cwd.ok_or_else(|| transcript(format!("the project folder of {} could not be told", path.display())))?;
+    Ok(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd: cwd.into() })
 }
 
 /// The grant once the thread is ridden; an error once the claim has failed.

@@ -3,6 +3,7 @@
 //!
 //! This crate reads no environment; folders come in as arguments.
 
+pub mod claude;
 pub mod clock;
 mod error;
 mod file;

@@ -9,6 +9,7 @@ export async function act(api, sync, what) {
   try {
     switch (what.act) {
       case "settle": return settle(api, what);
+      case "copy": return copy(api, what);
       case "park": return await park(api, what);
       case "restore": return await restore(api, what);
       case "send": return await send(api, sync, what);
@@ -37,27 +38,30 @@ function without(map) {
   return rest;
 }
 
+/** @param {import("./types.js").Api} api @param {any} what @returns {import("./types.js").Outcome} */
+function copy(api, { sessions, claude }) {
+  const bindings = [];
+  for (const session of sessions) {
+    const entry = entryOf(api, session);
+    if (claudeOf(entry) !== claude) continue;
+    bindings.push({ session, binding: entry.cliSessionBindings?.["claude-cli"] ?? { sessionId: claude } });
+  }
+  return { outcome: "copied", bindings };
+}
+
 /**
  * Takes the binding out of the entries. A patch replaces each field it names.
  * @param {import("./types.js").Api} api @param {any} what @returns {Promise<import("./types.js").Outcome>}
  */
 async function park(api, { sessions, claude }) {
-  const parked = [];
   for (const session of sessions) {
-    /** @type {any} */
-    let binding;
-    await patch(api, session, (entry) => {
-      if (claudeOf(entry) !== claude) return null;
-      binding = entry.cliSessionBindings?.["claude-cli"] ?? { sessionId: claude };
-      return {
-        cliSessionBindings: without(entry.cliSessionBindings),
-        cliSessionIds: without(entry.cliSessionIds),
-        ...(entry.claudeCliSessionId === undefined ? {} : { claudeCliSessionId: undefined }),
-      };
+    await patch(api, session, (entry) => claudeOf(entry) !== claude ? null : {
+      cliSessionBindings: without(entry.cliSessionBindings),
+      cliSessionIds: without(entry.cliSessionIds),
+      ...("claudeCliSessionId" in entry ? { claudeCliSessionId: undefined } : {}),
     });
-    if (binding) parked.push({ session, binding });
   }
-  return { outcome: "parked", parked };
+  return { outcome: "ok" };
 }
 
 /** @param {import("./types.js").Api} api @param {any} what @returns {Promise<import("./types.js").Outcome>} */

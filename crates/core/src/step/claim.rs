@@ -1,8 +1,9 @@
 //! Claim: the gate closes first, then the agent is seen off, stage by stage.
 //!
-//! Order: settle the running turn, end the gateway's Claude child, park the
-//! binding, prove that no process is left, record the transcript. The proof
-//! comes after parking: whatever started between the two shows up in it.
+//! Order: settle the running turn, end the gateway's Claude child, copy the
+//! binding and only then take it out of the host's entry, prove that no process
+//! is left, record the transcript. The proof comes after parking: whatever
+//! started between the two shows up in it.
 
 use crate::event::{Act, ClaimAsked, Outcome, Reply};
 use crate::id::Fence;
@@ -60,6 +61,7 @@ pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
     match stage {
         ClaimStage::Settle => Act::Settle { sessions: sessions() },
         ClaimStage::EndChild => Act::EndChild { claude: lease.claude.clone(), sessions: sessions() },
+        ClaimStage::Copy => Act::Copy { sessions: sessions(), claude: lease.claude.id },
         ClaimStage::Park => Act::Park { sessions: sessions(), claude: lease.claude.id },
         ClaimStage::Prove => Act::Prove { claude: lease.claude.clone(), process: None },
         ClaimStage::Mark => Act::Mark { claude: lease.claude.clone() },
@@ -88,16 +90,17 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
     let on = |at: &mut At<ClaimStage>, next| *at = At::new(next);
     match (at.stage, outcome) {
         (ClaimStage::Settle, Outcome::Ok) => on(at, ClaimStage::EndChild),
-        (ClaimStage::EndChild, Outcome::Ok) => on(at, ClaimStage::Park),
-        (ClaimStage::Park, Outcome::Parked { parked }) => {
-            // Parking again after a child came back finds the binding gone: keep the first.
-            for one in parked {
+        (ClaimStage::EndChild, Outcome::Ok) => on(at, ClaimStage::Copy),
+        (ClaimStage::Copy, Outcome::Copied { bindings }) => {
+            // Copying again after a child came back finds the binding gone: keep the first.
+            for one in bindings {
                 if !lease.parked.iter().any(|p| p.session == one.session) {
                     lease.parked.push(one);
                 }
             }
-            on(at, ClaimStage::Prove);
+            on(at, ClaimStage::Park);
         }
+        (ClaimStage::Park, Outcome::Ok) => on(at, ClaimStage::Prove),
         (ClaimStage::Prove, Outcome::Ok) => on(at, ClaimStage::Mark),
         (ClaimStage::Prove, Outcome::ChildAgain) => on(at, ClaimStage::Settle),
         (ClaimStage::Mark, Outcome::Marked { mark }) => {
@@ -108,6 +111,8 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
             t.phase = Phase::Ridden { lease };
             t.note(now, format!("granted {fence}"));
         }
+        // Somebody else's process: waiting for it is the person's to decide.
+        (ClaimStage::Prove, Outcome::NotYet { what }) => fail(t, Reason::SessionInUse, what, now),
         (_, Outcome::NotYet { what }) => at.wait(what, now),
         (_, Outcome::Failed { what, reason }) => fail(t, reason, what, now),
         (stage, other) => fail(t, Reason::Host, format!("stage {stage:?} ended in {other:?}"), now),
@@ -116,10 +121,12 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
 
 /// Gives the thread back to the agent: what was parked returns first.
 pub(super) fn fail(t: &mut Thread, reason: Reason, text: String, now: Now) {
-    let Phase::Claiming { lease, .. } = std::mem::replace(&mut t.phase, Phase::Open) else { return };
+    let Phase::Claiming { lease, .. } = &t.phase else { return };
+    let lease = lease.clone();
     t.note(now, format!("claim {} failed: {text}", lease.fence));
     let why = Why::Failed { reason, text };
     if lease.parked.is_empty() {
+        t.phase = Phase::Open;
         t.last = Some(Ended { fence: lease.fence, why });
     } else {
         t.phase = Phase::Leaving { lease, at: At::new(LeaveStage::Restore), why, accept_broken: false };

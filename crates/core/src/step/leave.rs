@@ -10,7 +10,8 @@ use super::{Rules, outbox};
 
 /// Revokes: from here on the fence is stale for everything but the end itself.
 pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
-    let Phase::Ridden { lease } = std::mem::replace(&mut t.phase, Phase::Open) else { return };
+    let Phase::Ridden { lease } = &t.phase else { return };
+    let lease = lease.clone();
     t.note(now, format!("{} leaves: {}", lease.fence, in_words(&why)));
     t.phase = Phase::Leaving { lease, at: At::new(LeaveStage::Prove), why, accept_broken: false };
 }
@@ -84,7 +85,7 @@ pub(super) fn advance(t: &mut Thread) {
 
 /// What came of a stage.
 pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
-    let Phase::Leaving { lease, at, .. } = &mut t.phase else { return };
+    let Phase::Leaving { lease, at, why, .. } = &mut t.phase else { return };
     at.flight = None;
     match (at.stage, outcome) {
         (LeaveStage::Prove, Outcome::Ok) => *at = At::new(LeaveStage::Show),
@@ -101,7 +102,8 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
         // Asked again: a person may mend it, or accept it.
         (LeaveStage::Show, Outcome::Broken { what }) => at.wait(what, now),
         (LeaveStage::Restore, outcome @ (Outcome::Ok | Outcome::RestoredOver { .. })) => {
-            let Phase::Leaving { lease, why, .. } = std::mem::replace(&mut t.phase, Phase::Open) else { return };
+            let (lease, why) = (lease.clone(), why.clone());
+            t.phase = Phase::Open;
             t.note(now, format!("open again after {}", lease.fence));
             if let Outcome::RestoredOver { slipped } = outcome {
                 t.note(now, format!("a turn ran beside the ride, in Claude session {}", slipped.join(", ")));

@@ -1,0 +1,105 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::EXIT_CODES;
+
+/// Drive, from this terminal, the Claude session behind a thread of your OpenClaw gateway.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ride",
+    version,
+    after_help = EXIT_CODES,
+    override_usage = "ride [OPTIONS] <WORDS>... [-- <CLAUDE ARGS>...]\n       ride [OPTIONS] -\n       ride [OPTIONS] ls | status | release | config"
+)]
+pub struct Cli {
+    /// What to do; without one, ride a thread
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The ride
+    #[command(flatten)]
+    pub ride: RideArgs,
+    /// The gateway
+    #[command(flatten)]
+    pub gateway: GatewayArgs,
+}
+
+/// The commands beside riding.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the threads and say which can be ridden
+    Ls {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the threads that are ridden or changing hands, or one thread
+    Status {
+        /// Words of its title, channel or key
+        words: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hand back a thread that a ride of this machine holds
+    Release {
+        /// Words of its title, channel or key; `-` for the thread ridden last
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// Hand it back although its chain could not be shown to be whole
+        #[arg(long)]
+        accept_broken_chain: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the configuration in force on the gateway
+    Config {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What a ride can be told.
+#[derive(Debug, Args)]
+pub struct RideArgs {
+    /// Words of the thread's title, channel or key; `-` for the thread ridden last
+    pub words: Vec<String>,
+    /// How long to wait for a running turn, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub wait: u64,
+    /// Do not ask, even where other conversations share the thread
+    #[arg(long, short = 'y')]
+    pub yes: bool,
+    /// Claude Code's program
+    #[arg(long, value_name = "PROGRAM", default_value = "claude")]
+    pub claude: OsString,
+    /// Given to Claude Code
+    #[arg(last = true, value_name = "CLAUDE ARGS")]
+    pub extra: Vec<OsString>,
+}
+
+/// Which gateway, and as whom.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Gateway (found as `openclaw` finds it unless told)")]
+pub struct GatewayArgs {
+    /// Its address: wss://…, or ws:// on this machine
+    #[arg(long, global = true, value_name = "URL")]
+    pub url: Option<String>,
+    /// A file with its token; or set OPENCLAW_GATEWAY_TOKEN
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// OpenClaw's profile, as `openclaw --profile`
+    #[arg(long, global = true, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Where ride keeps its device identity and outbox [default: ~/.local/state/ride]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Ask the gateway for operator.admin too (OpenClaw 2026.6.1 wants it)
+    #[arg(long, global = true)]
+    pub admin: bool,
+}

@@ -1,0 +1,280 @@
+//! `ride <words>`: claim a thread, open Claude Code on its Claude session, hand it
+//! back afterwards. What can be known to fail is looked at before the claim, so that
+//! a failure disturbs nobody.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ride_core::limits::NAME_CHARS;
+use ride_core::wire::{Claim, Driver, Grant, Release, Released, Row, method};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Context, rows};
+use crate::args::RideArgs;
+use crate::error::{Error, Kind};
+use crate::gateway::client::{Access, Connection};
+use crate::gateway::device::hex;
+use crate::gateway::locate::Target;
+use crate::launch::{ClaudeBinary, Ended};
+use crate::render::{self, clean, count};
+use crate::ride::record::Record;
+use crate::ride::state::Outcome;
+use crate::ride::{self, Plan, Report};
+use crate::transcript;
+
+/// What a claim may take beyond the wait for the running turn: the gateway ends its
+/// own Claude Code (2.1.330: within 2 s) and reads the transcript.
+const CLAIM_MORE: Duration = Duration::from_secs(30);
+
+pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
+    let env = context.env;
+    if !env.terminal.interactive {
+        return Err(Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one"));
+    }
+    let target = context.target()?;
+    let state_dir = context.state_dir()?;
+    let (connection, events) = context.connect(&target, Access::Write).await?;
+    let rows = rows(&connection).await?;
+    let row = context.find(&rows, &args.words)?;
+    let title = clean(&row.title);
+    let earlier = Record::load(&state_dir, target.origin(), &row.key)?;
+    check_row(row, earlier.as_ref())?;
+    if row.shared && !args.yes && !confirm(&title)? {
+        return Err(Error::new(Kind::Usage, "not ridden"));
+    }
+    let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
+    let claude = ClaudeBinary::find(&args.claude, OsStr::new(path), &env.cwd).await?;
+
+    let (record, grant) = claim(context, args, row, &target, &connection, earlier, &state_dir).await?;
+    let _ = std::fs::write(state_dir.join("last"), &grant.key);
+    if let Err(e) = check_grant(&grant) {
+        return give_back(&connection, &grant, &record, &state_dir, e).await;
+    }
+    eprint!("{}", render::waiting(&grant.waiting, env.now_ms, env.terminal));
+    let plan = Plan {
+        access: context.access(Access::Write),
+        config_dir: config_dir(context, &grant),
+        connection: (connection, events),
+        target,
+        runtime_dir: env.get("XDG_RUNTIME_DIR").or(env.get("TMPDIR")).map_or_else(|| "/tmp".into(), PathBuf::from),
+        state_dir: state_dir.clone(),
+        secret: record.secret.clone(),
+        claude: claude.path,
+        extra: args.extra.clone(),
+        grant: grant.clone(),
+    };
+    match ride::drive(plan).await {
+        Ok(report) => tell(context, &title, report, &record, &state_dir),
+        Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e).await,
+    }
+}
+
+fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
+    let title = clean(&row.title);
+    if let Some(earlier) = earlier
+        && earlier.is_alive()
+    {
+        return Err(Error::new(
+            Kind::Held,
+            format!("{title} is ridden from here already, by process {}", earlier.process.pid),
+        )
+        .hint(format!("`ride release {}` ends that ride", row.key)));
+    }
+    // A ride of this machine that died comes back by its secret, whoever seems to hold it.
+    if earlier.is_some_and(|record| record.fence.is_some()) {
+        return Ok(());
+    }
+    if let Some(holder) = &row.driver {
+        return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder)))
+            .hint("`ride status` tells more; /unride in the chat takes it back"));
+    }
+    if !row.rideable {
+        let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
+        return Err(Error::new(Kind::NotRideable, format!("{title} cannot be ridden: {why}")));
+    }
+    if row.cli_session_id.is_none() {
+        return Err(Error::new(
+            Kind::NotRideable,
+            format!("{title} has no Claude session yet, and this ride cannot drive a thread without one"),
+        ));
+    }
+    Ok(())
+}
+
+fn confirm(title: &str) -> Result<bool, Error> {
+    eprint!("{title} is shared by several conversations; what you type goes to its last route. Ride it? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|e| Error::new(Kind::Other, format!("could not read the answer: {e}")))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+async fn claim(
+    context: &Context<'_>,
+    args: &RideArgs,
+    row: &Row,
+    target: &Target,
+    connection: &Connection,
+    earlier: Option<Record>,
+    state_dir: &Path,
+) -> Result<(Record, Grant), Error> {
+    let secret = match earlier {
+        Some(record) => record.secret,
+        None => {
+            let mut bytes = [0; 16];
+            getrandom::fill(&mut bytes)
+                .map_err(|e| Error::new(Kind::Other, format!("could not draw the claim's secret: {e}")))?;
+            hex(&bytes)
+        }
+    };
+    let mut record = Record::new(target.origin(), &row.key, &secret);
+    record.save(state_dir)?;
+    let short = |name: &str| clean(name).chars().take(NAME_CHARS).collect::<String>();
+    let request = Claim {
+        key: row.key.clone(),
+        driver: Driver {
+            name: short(&context.env.person()),
+            host: short(&context.env.host),
+            process: record.process.clone(),
+        },
+        secret,
+        wait_ms: args.wait * 1000,
+    };
+    let limit = Duration::from_millis(request.wait_ms) + CLAIM_MORE;
+    eprintln!("claiming {} …", clean(&row.title));
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|e| Error::new(Kind::Other, format!("could not wait for Ctrl-C: {e}")))?;
+    let claimed = tokio::select! {
+        claimed = connection.call_within::<_, Grant>(method::CLAIM, &request, limit) => claimed,
+        _ = interrupt.recv() => {
+            // The gateway sees the connection end, and a grant that comes too late
+            // is never renewed. The record stays, in case it was made.
+            connection.hang_up();
+            return Err(Error::new(Kind::Other, "interrupted while claiming"));
+        }
+    };
+    let grant = match claimed {
+        Ok(grant) => grant,
+        Err(e) => {
+            if e.refusal().is_some() {
+                record.remove(state_dir);
+            }
+            return Err(Error::from(e));
+        }
+    };
+    record.fence = Some(grant.fence);
+    record.save(state_dir)?;
+    Ok((record, grant))
+}
+
+fn check_grant(grant: &Grant) -> Result<(), Error> {
+    transcript::check(&grant.claude.transcript)?;
+    if !Path::new(&grant.claude.cwd).is_dir() {
+        return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", grant.claude.cwd))
+            .hint("Claude Code can resume a conversation only in its folder: make it again"));
+    }
+    Ok(())
+}
+
+/// Hands a thread back that was claimed and could not be ridden.
+async fn give_back(
+    connection: &Connection,
+    grant: &Grant,
+    record: &Record,
+    state_dir: &Path,
+    cause: Error,
+) -> Result<(), Error> {
+    let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 30_000 };
+    let limit = Duration::from_secs(45);
+    match connection.call_within::<_, Released>(method::RELEASE, &request, limit).await {
+        Ok(_) => record.remove(state_dir),
+        Err(e) => eprintln!("the thread could not be handed back: {e}; its lease ends in {}", render::duration(grant.lease_ms)),
+    }
+    Err(cause)
+}
+
+/// The Claude configuration folder, only where it is not the one Claude Code would
+/// take by itself: naming the default one changes where it keeps `.claude.json`.
+fn config_dir(context: &Context<'_>, grant: &Grant) -> Option<PathBuf> {
+    let wanted = PathBuf::from(&grant.claude.config_dir);
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match context.env.get("CLAUDE_CONFIG_DIR") {
+        Some(set) if real(&context.env.cwd.join(set)) == real(&wanted) => None,
+        Some(_) => Some(wanted),
+        None => {
+            let default = context.env.home().map(|home| home.join(".claude"));
+            default.is_none_or(|default| real(&default) != real(&wanted)).then_some(wanted)
+        }
+    }
+}
+
+fn tell(
+    context: &Context<'_>,
+    title: &str,
+    report: Report,
+    record: &Record,
+    state_dir: &Path,
+) -> Result<(), Error> {
+    for note in &report.notes {
+        eprintln!("{note}");
+    }
+    let (waiting, total) = &report.waiting;
+    if *total > 0 {
+        eprintln!("{} meanwhile:", count(*total, "message came", "messages came"));
+        eprint!("{}", render::waiting(waiting, context.env.now_ms, context.env.terminal));
+    }
+    if report.unsent > 0 {
+        let what = count(u32::try_from(report.unsent).unwrap_or(u32::MAX), "item", "items");
+        eprintln!("{what} did not reach the gateway; the next ride of {title} hands them over");
+    }
+    match report.outcome {
+        Outcome::Released(released) => {
+            record.remove(state_dir);
+            tell_released(title, &released)?;
+        }
+        Outcome::Lost { why, holder } => {
+            record.remove(state_dir);
+            let now = holder.map_or_else(String::new, |holder| format!("; it is {} now", render::holder(&holder)));
+            return Err(Error::new(Kind::LeaseLost, format!("the ride of {title} was lost: {}{now}", clean(&why))));
+        }
+        Outcome::Unreleased(why) => {
+            return Err(Error::new(Kind::Unreachable, format!("{title} could not be handed back: {}", clean(&why)))
+                .hint(format!("the gateway takes it back by itself when the lease ends, or: ride release {}", record.key)));
+        }
+        Outcome::Refused { message, .. } => {
+            return Err(Error::new(Kind::Waiting, format!("{title} could not be handed back: {}", clean(&message)))
+                .hint(format!("to hand it back as it is: ride release --accept-broken-chain {}", record.key)));
+        }
+    }
+    match report.claude {
+        Some(Ended::Exited(code)) if code != 0 => {
+            Err(Error::new(Kind::Claude, format!("Claude Code ended with exit code {code}")))
+        }
+        Some(Ended::Signaled(signal)) => {
+            Err(Error::new(Kind::Claude, format!("Claude Code was ended by signal {signal}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says what the hand-over came to.
+pub fn tell_released(title: &str, released: &Released) -> Result<(), Error> {
+    if released.undelivered > 0 {
+        let what = count(released.undelivered, "item was", "items were");
+        eprintln!("{what} refused by the channel for good; `ride status {title}` shows them");
+    }
+    if !released.open {
+        let what = released.waiting_for.as_deref().map_or_else(|| "the gateway".to_owned(), clean);
+        return Err(Error::new(Kind::Waiting, format!("{title} is handed over, but still waits for {what}")));
+    }
+    let answered = match released.waiting {
+        0 => String::new(),
+        n => format!("; {} answered now", count(n, "message that waited is", "messages that waited are")),
+    };
+    eprintln!("{title} is handed back{answered}");
+    Ok(())
+}

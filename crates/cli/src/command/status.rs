@@ -1,0 +1,26 @@
+//! `ride status [words]`: who rides what, and what it waits for.
+
+use ride_core::wire::{Status, Statuses, method};
+
+use super::{Context, print, print_json, rows};
+use crate::error::Error;
+use crate::gateway::client::Access;
+use crate::render;
+
+pub async fn run(context: &Context<'_>, words: &[String], json: bool) -> Result<(), Error> {
+    let target = context.target()?;
+    let (connection, _events) = context.connect(&target, Access::Read).await?;
+    let key = match words {
+        [] => None,
+        words => Some(context.find(&rows(&connection).await?, words)?.key.clone()),
+    };
+    let statuses: Statuses = connection.call(method::STATUS, &Status { key }).await?;
+    if json {
+        return print_json(&statuses);
+    }
+    if statuses.threads.is_empty() {
+        eprintln!("nothing is ridden");
+    }
+    print(&render::statuses(&statuses.threads, context.env.now_ms, context.env.terminal));
+    Ok(())
+}

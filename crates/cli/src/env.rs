@@ -1,0 +1,102 @@
+//! Everything taken from the process's surroundings: variables, working folder,
+//! terminal, machine. The only file that reads them, so that the rest of the
+//! library is told and a test can tell it something else.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The surroundings of one run.
+#[derive(Clone, Debug, Default)]
+pub struct Env {
+    vars: BTreeMap<String, String>,
+    /// The working folder; relative paths are taken from here.
+    pub cwd: PathBuf,
+    /// What standard output is.
+    pub terminal: Terminal,
+    /// The machine's name, for people.
+    pub host: String,
+    /// Wall clock at the start, milliseconds since 1970, for ages in listings.
+    pub now_ms: u64,
+}
+
+/// What is known about standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terminal {
+    /// Columns to stay within; `None` where lines may be of any length.
+    pub width: Option<usize>,
+    /// Whether colours may be written.
+    pub colour: bool,
+    /// Whether both standard input and output are a terminal.
+    pub interactive: bool,
+}
+
+impl Env {
+    /// Reads the process's surroundings. Variables that are not UTF-8 are left out.
+    pub fn from_process() -> Env {
+        let vars: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let stdout_tty = std::io::stdout().is_terminal();
+        let colour = stdout_tty
+            && vars.get("NO_COLOR").is_none_or(String::is_empty)
+            && vars.get("TERM").is_none_or(|term| term != "dumb");
+        let width = match vars.get("COLUMNS").and_then(|c| c.parse().ok()) {
+            Some(columns) => Some(columns),
+            None if stdout_tty => rustix::termios::tcgetwinsize(std::io::stdout())
+                .ok()
+                .map(|size| usize::from(size.ws_col))
+                .filter(|columns| *columns > 0),
+            None => None,
+        };
+        Env {
+            cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            terminal: Terminal {
+                width,
+                colour,
+                interactive: stdout_tty && std::io::stdin().is_terminal(),
+            },
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            now_ms: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            vars,
+        }
+    }
+
+    /// Surroundings of exactly these variables.
+    pub fn of(vars: &[(&str, &str)], cwd: &Path) -> Env {
+        Env {
+            vars: vars.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            cwd: cwd.to_owned(),
+            ..Env::default()
+        }
+    }
+
+    /// A variable's value, trimmed; `None` when it is unset or blank.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// Adds what `other` has and this one lacks, as OpenClaw does with its `.env`.
+    pub fn fill(&mut self, other: impl IntoIterator<Item = (String, String)>) {
+        for (name, value) in other {
+            self.vars.entry(name).or_insert(value);
+        }
+    }
+
+    /// The person's home folder.
+    pub fn home(&self) -> Option<PathBuf> {
+        let named = |name| self.get(name).filter(|v| *v != "undefined" && *v != "null");
+        named("HOME").or_else(|| named("USERPROFILE")).map(|home| self.cwd.join(home))
+    }
+
+    /// The person's name: `RIDE_NAME`, else the login name.
+    pub fn person(&self) -> String {
+        ["RIDE_NAME", "USER", "LOGNAME"]
+            .iter()
+            .find_map(|name| self.get(name))
+            .map_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()), str::to_owned)
+    }
+}

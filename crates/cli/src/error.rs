@@ -1,0 +1,256 @@
+//! What a command fails with: a kind, a message, a hint. The one place where a
+//! failure becomes an exit code.
+
+use std::fmt::{self, Write as _};
+
+use ride_core::wire::{MethodError, Reason};
+
+use crate::gateway::client::{CallError, ConnectError};
+use crate::gateway::locate::LocateError;
+use crate::launch::LaunchError;
+use crate::link::LinkError;
+use crate::matching::NoMatch;
+use crate::outbox::OutboxError;
+use crate::ride::record::RecordError;
+use crate::transcript::NotHere;
+
+/// A failed command, for people.
+#[derive(Debug)]
+pub struct Error {
+    /// Decides the exit code.
+    pub kind: Kind,
+    /// What was being done, and why it failed. Lower case, no final period.
+    pub message: String,
+    /// What the person can do.
+    pub hint: Option<String>,
+}
+
+/// The kinds of failure. Documented in `ride --help` and `docs/operations.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Something broke that has no code of its own.
+    Other,
+    /// The command line does not say what to do (clap's own code).
+    Usage,
+    /// No thread, or several, fit the words.
+    Match,
+    /// The thread or its Claude session is in other hands.
+    Held,
+    /// The thread cannot be ridden.
+    NotRideable,
+    /// The gateway cannot be reached, or the connection was lost.
+    Unreachable,
+    /// The gateway does not let us: token, pairing or scope.
+    Denied,
+    /// The gateway lacks the plugin, or speaks another protocol.
+    Plugin,
+    /// The lease was lost during the ride.
+    LeaseLost,
+    /// The transcript is not the file that the gateway means, or is not here.
+    Transcript,
+    /// Claude Code is missing, could not start, or ended with an error.
+    Claude,
+    /// The ride is over, but the agent does not have the thread yet.
+    Waiting,
+    /// The configuration cannot be read.
+    Config,
+}
+
+/// Every exit code with its meaning, for `--help`.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  something else broke
+   2  wrong use of the command line
+   3  no thread fits the words, or several do
+   4  the thread, or its Claude session, is in other hands
+   5  the thread cannot be ridden
+   6  the gateway cannot be reached
+   7  the gateway does not let us: token, pairing or scope
+   8  the gateway lacks the plugin, or speaks another protocol
+   9  the lease was lost during the ride
+  10  the transcript is not here, or not the file the gateway means
+  11  Claude Code is missing, could not start, or ended with an error
+  12  the ride is over, but the agent does not have the thread yet
+  13  the configuration cannot be read";
+
+impl Kind {
+    /// The process's exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Kind::Other => 1,
+            Kind::Usage => 2,
+            Kind::Match => 3,
+            Kind::Held => 4,
+            Kind::NotRideable => 5,
+            Kind::Unreachable => 6,
+            Kind::Denied => 7,
+            Kind::Plugin => 8,
+            Kind::LeaseLost => 9,
+            Kind::Transcript => 10,
+            Kind::Claude => 11,
+            Kind::Waiting => 12,
+            Kind::Config => 13,
+        }
+    }
+}
+
+impl Error {
+    /// A failure without a hint.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Error {
+        Error { kind, message: message.into(), hint: None }
+    }
+
+    /// Adds what the person can do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.message)?;
+        if let Some(hint) = &self.hint {
+            for (i, line) in hint.lines().enumerate() {
+                write!(f, "\n{} {line}", if i == 0 { "hint:" } else { "     " })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<LocateError> for Error {
+    fn from(e: LocateError) -> Error {
+        let hint = e.hint();
+        Error { kind: Kind::Config, message: e.to_string(), hint }
+    }
+}
+
+impl From<NoMatch> for Error {
+    fn from(e: NoMatch) -> Error {
+        Error { kind: Kind::Match, hint: e.hint(), message: e.to_string() }
+    }
+}
+
+impl From<ConnectError> for Error {
+    fn from(e: ConnectError) -> Error {
+        let message = e.to_string();
+        let (kind, hint) = match e {
+            ConnectError::Unreachable { local, .. } => (
+                Kind::Unreachable,
+                Some(if local {
+                    "is the gateway running? `openclaw gateway status` tells".to_owned()
+                } else {
+                    "check the address, and that the gateway's machine can be reached".to_owned()
+                }),
+            ),
+            ConnectError::Silent { .. } | ConnectError::Lost { .. } => (Kind::Unreachable, None),
+            ConnectError::NotGateway { .. } => {
+                (Kind::Unreachable, Some("something else answers there; check the port".to_owned()))
+            }
+            ConnectError::Tls { .. } => (
+                Kind::Unreachable,
+                Some("a gateway with a certificate of its own needs gateway.remote.tlsFingerprint".to_owned()),
+            ),
+            ConnectError::Plain { .. } => (
+                Kind::Denied,
+                Some("use wss://, or an SSH tunnel: ssh -N -L 18789:127.0.0.1:18789 you@gateway".to_owned()),
+            ),
+            ConnectError::WrongSecret { .. } => (
+                Kind::Denied,
+                Some("the token is the gateway's gateway.auth.token; give it by OPENCLAW_GATEWAY_TOKEN or --token-file".to_owned()),
+            ),
+            ConnectError::NoSecret { .. } => (
+                Kind::Denied,
+                Some("set OPENCLAW_GATEWAY_TOKEN or use --token-file".to_owned()),
+            ),
+            ConnectError::Unpaired { request_id, .. } => (
+                Kind::Denied,
+                Some(match request_id {
+                    Some(id) => format!("on the gateway's machine: openclaw devices approve {id}\nthen run this command again"),
+                    None => "on the gateway's machine: `openclaw devices list`, then `openclaw devices approve <request>`".to_owned(),
+                }),
+            ),
+            ConnectError::NarrowToken { .. } => (
+                Kind::Denied,
+                Some("on the gateway's machine: `openclaw devices list` shows what this device may do".to_owned()),
+            ),
+            ConnectError::Protocol { .. } => (
+                Kind::Plugin,
+                Some("this ride speaks protocol 4: OpenClaw 2026.5.31 and newer".to_owned()),
+            ),
+            ConnectError::Device { .. } => (Kind::Config, None),
+            ConnectError::Rejected { .. } => (Kind::Denied, None),
+        };
+        Error { kind, message, hint }
+    }
+}
+
+impl From<CallError> for Error {
+    fn from(e: CallError) -> Error {
+        let message = e.to_string();
+        match e {
+            CallError::Refused(refusal) => refused(&refusal),
+            CallError::UnknownMethod { .. } => Error::new(Kind::Plugin, message).hint(
+                "the gateway runs without the claude-code-sync plugin, or an older one\n\
+                 on its machine: openclaw plugins install <claude-code-sync.tgz>, then restart the gateway",
+            ),
+            CallError::MissingScope { scope, .. } if scope == "operator.admin" => Error::new(Kind::Denied, message)
+                .hint("OpenClaw 2026.6.1 asks for it after a channel turn; `ride --admin …` asks for that scope"),
+            CallError::MissingScope { .. } => Error::new(Kind::Denied, message)
+                .hint("the gateway gave this connection fewer scopes than asked for; `openclaw devices list` shows them"),
+            CallError::Host { .. } | CallError::Answer { .. } | CallError::TooLong { .. } => {
+                Error::new(Kind::Other, message)
+            }
+            CallError::Lost { .. } | CallError::Late { .. } => Error::new(Kind::Unreachable, message),
+        }
+    }
+}
+
+impl From<LaunchError> for Error {
+    fn from(e: LaunchError) -> Error {
+        Error { kind: Kind::Claude, message: e.to_string(), hint: e.hint().map(str::to_owned) }
+    }
+}
+
+impl From<LinkError> for Error {
+    fn from(e: LinkError) -> Error {
+        Error::new(Kind::Other, e.to_string())
+    }
+}
+
+impl From<OutboxError> for Error {
+    fn from(e: OutboxError) -> Error {
+        Error::new(Kind::Other, e.to_string())
+    }
+}
+
+impl From<RecordError> for Error {
+    fn from(e: RecordError) -> Error {
+        Error::new(Kind::Other, e.to_string())
+    }
+}
+
+impl From<NotHere> for Error {
+    fn from(e: NotHere) -> Error {
+        Error { kind: Kind::Transcript, message: e.to_string(), hint: e.hint().map(str::to_owned) }
+    }
+}
+
+/// A method's own refusal as a failed command.
+fn refused(refusal: &MethodError) -> Error {
+    let kind = match refusal.details.reason {
+        Reason::Held | Reason::SessionInUse | Reason::TurnRunning => Kind::Held,
+        Reason::UnknownThread => Kind::Match,
+        Reason::NotRideable => Kind::NotRideable,
+        Reason::Stale => Kind::LeaseLost,
+        Reason::Transcript => Kind::Transcript,
+        Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host => Kind::Other,
+    };
+    let mut message = refusal.message.clone();
+    if let Some(holder) = &refusal.details.holder {
+        let _ = write!(message, " ({})", crate::render::holder(holder));
+    }
+    Error { kind, message, hint: refusal.details.hint.clone() }
+}

@@ -1,0 +1,317 @@
+//! HTTP/1.1 over the Unix socket: who may call, what each path does.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::pairing::{Pairing, origin};
+use super::wire::{self, Code};
+use super::{
+    Ask, Ending, Hello, LinkEvent, MAX_BODY_BYTES, MAX_CONNECTIONS, POLL_FOR, Status, Token, Turn, VERDICT_WITHIN,
+    Verdict,
+};
+
+/// A client that sends half a request is dropped after this long.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+/// Pause after the system had no descriptor for a new connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+struct Shared {
+    token: Token,
+    events: mpsc::Sender<LinkEvent>,
+    status: watch::Receiver<Status>,
+    peer: Mutex<Peer>,
+}
+
+/// The Claude Code at the other end.
+#[derive(Default)]
+struct Peer {
+    /// Bound by the first greeting, for the life of the link.
+    pid: Option<u32>,
+    session: Option<Uuid>,
+    pairing: Pairing,
+}
+
+impl Shared {
+    fn peer(&self) -> MutexGuard<'_, Peer> {
+        // Nothing in here panics half way through a change.
+        self.peer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Accepts until the task is aborted; its connections end with it.
+pub async fn serve(
+    listener: UnixListener,
+    token: Token,
+    status: watch::Receiver<Status>,
+    events: mpsc::Sender<LinkEvent>,
+) {
+    let shared = Arc::new(Shared { token, events, status, peer: Mutex::default() });
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let permit = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    connection(stream, shared).await;
+                    drop(permit);
+                });
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
+        }
+    }
+}
+
+async fn connection(stream: UnixStream, shared: Arc<Shared>) {
+    let Some(pid) = peer_pid(&stream) else { return };
+    let answer = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(respond(request, pid, &shared).await) }
+    });
+    // A broken connection is the caller's loss: it takes silence for a no.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_WITHIN)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
+}
+
+/// The pid at the other end, if it is one of our user.
+fn peer_pid(stream: &UnixStream) -> Option<u32> {
+    let credentials = stream.peer_cred().ok()?;
+    if credentials.uid() != rustix::process::getuid().as_raw() {
+        return None;
+    }
+    u32::try_from(credentials.pid()?).ok()
+}
+
+struct Refused(StatusCode, Code, String);
+
+type Answer = Result<Vec<u8>, Refused>;
+
+async fn respond(request: Request<Incoming>, pid: u32, shared: &Shared) -> Response<Full<Bytes>> {
+    let (status, body) = match route(request, pid, shared).await {
+        Ok(body) => (StatusCode::OK, body),
+        Err(Refused(status, code, error)) => (status, json(&wire::Failure { error, code })),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    response
+}
+
+async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer {
+    let said = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !said.strip_prefix("Bearer ").is_some_and(|token| shared.token.admits(token)) {
+        return Err(Refused(StatusCode::UNAUTHORIZED, Code::Token, "not the token of this ride".to_owned()));
+    }
+    let bound = shared.peer().pid;
+    if bound.is_some_and(|bound| bound != pid) {
+        return Err(Refused(StatusCode::CONFLICT, Code::Stranger, "another process has this link".to_owned()));
+    }
+    let path = request.uri().path().to_owned();
+    if bound.is_none() && path != "/hello" {
+        return Err(Refused(StatusCode::CONFLICT, Code::NotGreeted, "say hello first".to_owned()));
+    }
+    if request.method() != Method::POST {
+        return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, "only POST".to_owned()));
+    }
+    let body = read(request).await?;
+    if path == "/hello" {
+        return hello(&parse(&path, &body)?, pid, shared).await;
+    }
+    let wire::Common { session } = parse(&path, &body)?;
+    // Not from reports: one that comes late must not turn the clock back.
+    match path.as_str() {
+        "/session" => note_session(session, parse::<wire::Session>(&path, &body)?.source, shared).await,
+        "/prompt" | "/turn/start" => note_session(session, None, shared).await,
+        _ => {}
+    }
+    match path.as_str() {
+        "/prompt" => {
+            let said: wire::Submitted = parse(&path, &body)?;
+            let what = Ask::Prompt { text: said.text.clone(), origin: origin(&said.origin.kind) };
+            let verdict = ask(what, session, shared).await;
+            if verdict == Verdict::Allow {
+                shared.peer().pairing.submit(&said);
+            }
+            Ok(as_json(verdict))
+        }
+        "/turn/start" => {
+            shared.peer().pairing.begin_turn();
+            Ok(as_json(ask(Ask::Turn, session, shared).await))
+        }
+        "/compact" => {
+            let wire::Compaction { trigger } = parse(&path, &body)?;
+            Ok(as_json(ask(Ask::Compaction { trigger }, session, shared).await))
+        }
+        "/row" => {
+            let row = parse(&path, &body)?;
+            let prompt = shared.peer().pairing.row(row);
+            match prompt {
+                Some(prompt) => keep(|kept| LinkEvent::Prompt { prompt, kept }, shared).await,
+                None => Ok(nothing()),
+            }
+        }
+        "/turn/end" => {
+            let turn = turn(parse(&path, &body)?, shared);
+            keep(|kept| LinkEvent::Turn { turn, kept }, shared).await
+        }
+        "/session" => Ok(nothing()),
+        "/status" => Ok(poll(parse(&path, &body)?, shared).await),
+        "/bye" => {
+            let wire::Bye { reason } = parse(&path, &body)?;
+            tell(LinkEvent::Bye { reason }, shared).await;
+            Ok(nothing())
+        }
+        _ => Err(Refused(StatusCode::NOT_FOUND, Code::NotFound, format!("no such path: {path}"))),
+    }
+}
+
+async fn hello(said: &wire::Hello, pid: u32, shared: &Shared) -> Answer {
+    if said.protocol != wire::PROTOCOL {
+        let error = format!("the plugin speaks protocol {}, this ride {}", said.protocol, wire::PROTOCOL);
+        return Err(Refused(StatusCode::BAD_REQUEST, Code::BadRequest, error));
+    }
+    {
+        let mut peer = shared.peer();
+        // Checked again: two greetings may have come this far at once.
+        if *peer.pid.get_or_insert(pid) != pid {
+            return Err(Refused(StatusCode::CONFLICT, Code::Stranger, "another process has this link".to_owned()));
+        }
+    }
+    note_session(said.session, None, shared).await;
+    let hello = Hello {
+        pid,
+        version: said.version.clone(),
+        claude_session: said.session,
+        cwd: said.cwd.clone(),
+        interactive: said.interactive,
+    };
+    tell(LinkEvent::Hello(hello), shared).await;
+    Ok(nothing())
+}
+
+/// Raises the change of session before what already belongs to the new one.
+async fn note_session(session: Uuid, source: Option<String>, shared: &Shared) {
+    let before = shared.peer().session.replace(session);
+    if let Some(from) = before.filter(|from| *from != session) {
+        tell(LinkEvent::SessionChanged { from, to: session, source }, shared).await;
+    }
+}
+
+fn turn(end: wire::TurnEnd, shared: &Shared) -> Turn {
+    let ids = shared.peer().pairing.end_turn();
+    Turn {
+        turn_id: end.turn_id,
+        ending: match end.reason.as_str() {
+            "answer" => Ending::Answered,
+            "aborted" => Ending::Aborted,
+            "refusal" => Ending::Refused,
+            "error" => Ending::Failed,
+            other => Ending::Unknown(other.to_owned()),
+        },
+        answer_id: ids.answer.filter(|_| !end.answer.is_empty()),
+        answer: end.answer,
+        prompt_id: ids.prompt,
+        claude_session: end.session,
+    }
+}
+
+async fn ask(what: Ask, claude_session: Uuid, shared: &Shared) -> Verdict {
+    let (reply, verdict) = oneshot::channel();
+    let by = Instant::now() + VERDICT_WITHIN;
+    let event = LinkEvent::Ask { what, claude_session, reply };
+    let answered = timeout_at(by, async {
+        shared.events.send(event).await.ok()?;
+        verdict.await.ok()
+    });
+    match answered.await {
+        Ok(Some(verdict)) => verdict,
+        Ok(None) => Verdict::Refuse("this ride is ending".to_owned()),
+        Err(_) => Verdict::Refuse("ride could not prove its lease in time".to_owned()),
+    }
+}
+
+/// Hands an event over and waits until it would survive a crash.
+async fn keep(event: impl FnOnce(oneshot::Sender<()>) -> LinkEvent, shared: &Shared) -> Answer {
+    let (kept, done) = oneshot::channel();
+    let handed = async {
+        shared.events.send(event(kept)).await.ok()?;
+        done.await.ok()
+    };
+    match timeout_at(Instant::now() + VERDICT_WITHIN, handed).await {
+        Ok(Some(())) => Ok(nothing()),
+        Ok(None) | Err(_) => {
+            Err(Refused(StatusCode::SERVICE_UNAVAILABLE, Code::NotKept, "ride did not keep it".to_owned()))
+        }
+    }
+}
+
+async fn tell(event: LinkEvent, shared: &Shared) {
+    // The other end is gone only when the ride is ending.
+    let _ = shared.events.send(event).await;
+}
+
+async fn poll(seen: wire::StatusLine, shared: &Shared) -> Vec<u8> {
+    let mut status = shared.status.clone();
+    let differs = status.wait_for(|now| now.line != seen.line || now.warn != seen.warn);
+    // Late or closed: the same line again, and the mod asks anew.
+    let now = match tokio::time::timeout(POLL_FOR, differs).await {
+        Ok(Ok(now)) => now.clone(),
+        Ok(Err(_)) | Err(_) => shared.status.borrow().clone(),
+    };
+    json(&wire::StatusLine { line: now.line, warn: now.warn })
+}
+
+async fn read(request: Request<Incoming>) -> Result<Bytes, Refused> {
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+    match tokio::time::timeout(READ_WITHIN, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(Refused(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            Code::TooLarge,
+            format!("larger than {} KiB", MAX_BODY_BYTES / 1024),
+        )),
+        Ok(Err(cause)) => Err(Refused(StatusCode::BAD_REQUEST, Code::BadRequest, cause.to_string())),
+        Err(_) => Err(Refused(StatusCode::REQUEST_TIMEOUT, Code::BadRequest, "the request stopped half way".to_owned())),
+    }
+}
+
+fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, Refused> {
+    serde_json::from_slice(body)
+        .map_err(|cause| Refused(StatusCode::BAD_REQUEST, Code::BadRequest, format!("{path}: {cause}")))
+}
+
+fn as_json(verdict: Verdict) -> Vec<u8> {
+    json(&match verdict {
+        Verdict::Allow => wire::Verdict { allow: true, reason: None },
+        Verdict::Refuse(reason) => wire::Verdict { allow: false, reason: Some(reason) },
+    })
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("these types have only string keys")
+}
+
+fn nothing() -> Vec<u8> {
+    b"{}".to_vec()
+}

@@ -1,0 +1,133 @@
+//! Words to one thread: every word must occur somewhere in the row. An exact key
+//! wins, then the one thread with exactly that title. Nothing is guessed: several
+//! fitting threads are an error that lists them.
+
+use std::fmt;
+
+use ride_core::wire::Row;
+
+use crate::render::clean;
+
+/// How many threads an error lists.
+const MAX_LISTED: usize = 12;
+
+/// Words that fit no thread, or several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoMatch {
+    words: String,
+    /// Those that fit; empty when none does.
+    fitting: Vec<String>,
+    /// All there are, when none fits.
+    known: Vec<String>,
+}
+
+/// Finds the one row that fits.
+pub fn find<'a>(rows: &'a [Row], words: &[String]) -> Result<&'a Row, NoMatch> {
+    let joined = words.join(" ");
+    if let Some(row) = rows.iter().find(|row| row.key == joined) {
+        return Ok(row);
+    }
+    let wanted = joined.to_lowercase();
+    let fitting: Vec<&Row> = rows
+        .iter()
+        .filter(|row| {
+            let text = haystack(row);
+            wanted.split_whitespace().all(|word| text.contains(word))
+        })
+        .collect();
+    let titled: Vec<&Row> = fitting.iter().copied().filter(|row| row.title.to_lowercase() == wanted).collect();
+    match (fitting.as_slice(), titled.as_slice()) {
+        ([row], _) | (_, [row]) => Ok(row),
+        ([], _) => Err(NoMatch { words: joined, fitting: Vec::new(), known: list(rows.iter()) }),
+        (several, _) => {
+            Err(NoMatch { words: joined, fitting: list(several.iter().copied()), known: Vec::new() })
+        }
+    }
+}
+
+fn haystack(row: &Row) -> String {
+    let optional = [&row.display_name, &row.conversation_id, &row.channel];
+    let mut text = format!("{}\n{}", row.title, row.key);
+    for part in optional.into_iter().flatten() {
+        text.push('\n');
+        text.push_str(part);
+    }
+    text.to_lowercase()
+}
+
+fn list<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
+    rows.map(|row| format!("{}  ({})", clean(&row.title), clean(&row.key))).collect()
+}
+
+impl NoMatch {
+    /// The threads to choose from.
+    pub fn hint(&self) -> Option<String> {
+        let (head, rows) = match (self.fitting.is_empty(), self.known.is_empty()) {
+            (false, _) => ("add a word, or give the key in parentheses:", &self.fitting),
+            (true, false) => ("there are:", &self.known),
+            (true, true) => return Some("the gateway has no threads yet".into()),
+        };
+        let mut lines = vec![head.to_owned()];
+        lines.extend(rows.iter().take(MAX_LISTED).map(|row| format!("  {row}")));
+        if rows.len() > MAX_LISTED {
+            lines.push(format!("  and {} more", rows.len() - MAX_LISTED));
+        }
+        Some(lines.join("\n"))
+    }
+}
+
+impl fmt::Display for NoMatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fitting.len() {
+            0 => write!(f, "no thread fits {:?}", self.words),
+            n => write!(f, "{n} threads fit {:?}", self.words),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(key: &str, title: &str, channel: &str) -> Row {
+        let json = serde_json::json!({
+            "channel": channel, "displayName": null, "title": title, "conversationId": "-100:42",
+            "cliSessionId": null, "echoTarget": null, "relayReady": true, "lastActivity": null,
+            "key": key, "agentId": "main", "rideable": true,
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn words_to_one_thread() {
+        let rows = [
+            row("agent:main:telegram:group:-100:topic:42", "Deploys", "telegram"),
+            row("agent:main:telegram:group:-100:topic:43", "Deploys of the shop", "telegram"),
+            row("agent:main:discord:1", "Größe und Gewicht", "discord"),
+        ];
+        let check = |words: &[&str], expected: Result<usize, &str>| {
+            let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
+            let found = find(&rows, &words).map(|found| rows.iter().position(|row| row == found).unwrap());
+            let found = found.map_err(|e| format!("{e}\n{}", e.hint().unwrap()));
+            assert_eq!(found, expected.map_err(str::to_owned));
+        };
+        check(&["agent:main:telegram:group:-100:topic:43"], Ok(1));
+        check(&["shop", "TELEGRAM"], Ok(1));
+        check(&["deploys"], Ok(0));
+        check(&["GRÖSSE"], Err("no thread fits \"GRÖSSE\"\n\
+            there are:\n  Deploys  (agent:main:telegram:group:-100:topic:42)\n  \
+            Deploys of the shop  (agent:main:telegram:group:-100:topic:43)\n  \
+            Größe und Gewicht  (agent:main:discord:1)"));
+        check(&["größe", "und"], Ok(2));
+        check(&["tele"], Err("2 threads fit \"tele\"\n\
+            add a word, or give the key in parentheses:\n  \
+            Deploys  (agent:main:telegram:group:-100:topic:42)\n  \
+            Deploys of the shop  (agent:main:telegram:group:-100:topic:43)"));
+    }
+
+    #[test]
+    fn nothing_to_choose_from() {
+        let none = find(&[], &["x".to_owned()]).unwrap_err();
+        assert_eq!((none.to_string(), none.hint()), ("no thread fits \"x\"".into(), Some("the gateway has no threads yet".into())));
+    }
+}

@@ -1,0 +1,320 @@
+//! Rows and states as text for people. Names and messages come from a chat: control
+//! characters never reach the terminal. Nothing is decided here.
+
+use std::fmt::Write as _;
+
+use ride_core::wire::{Holder, Row, ThreadStatus, Waiting};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
+
+use crate::env::Terminal;
+
+const GAP: &str = "  ";
+/// A title column narrower than this tells nothing.
+const MIN_TITLE: usize = 12;
+
+/// The table of `ride ls`.
+pub fn rows(rows: &[Row], now_ms: u64, terminal: Terminal) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let cells: Vec<[String; 5]> = rows.iter().map(|row| cells(row, now_ms)).collect();
+    let heads = ["THREAD", "CHANNEL", "AGE", "WAITING", "STATE"];
+    let mut widths = heads.map(UnicodeWidthStr::width);
+    for row in &cells {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.width());
+        }
+    }
+    if let Some(limit) = terminal.width {
+        // The two long columns give way: first the state, then the title.
+        let fixed: usize = widths[1..4].iter().sum::<usize>() + GAP.len() * 4;
+        let room = limit.saturating_sub(fixed);
+        widths[4] = widths[4].min(room.saturating_sub(widths[0].min(room * 3 / 5)).max("STATE".len()));
+        widths[0] = widths[0].min(room.saturating_sub(widths[4]).max(MIN_TITLE));
+    }
+    let mut out = String::new();
+    let mut line = |cells: [&str; 5], style: Style| {
+        let mut text = String::new();
+        for (i, cell) in cells.into_iter().enumerate() {
+            let cell = cut(cell, widths[i]);
+            let pad = " ".repeat(widths[i].saturating_sub(cell.width()));
+            let _ = match i {
+                2 | 3 => write!(text, "{pad}{cell}{GAP}"),
+                4 => write!(text, "{cell}"),
+                _ => write!(text, "{cell}{pad}{GAP}"),
+            };
+        }
+        out.push_str(&style.paint(text.trim_end(), terminal));
+        out.push('\n');
+    };
+    line(heads, Style::Dim);
+    for (row, cells) in rows.iter().zip(&cells) {
+        let style = match (&row.driver, row.rideable) {
+            (Some(_), _) => Style::Bold,
+            (None, true) => Style::Plain,
+            (None, false) => Style::Dim,
+        };
+        line(cells.each_ref().map(String::as_str), style);
+    }
+    out
+}
+
+fn cells(row: &Row, now_ms: u64) -> [String; 5] {
+    let mut state = match (&row.driver, &row.why_not) {
+        (Some(holder), _) => self::holder(holder),
+        (None, Some(why)) => clean(why),
+        (None, None) if row.rideable => String::new(),
+        (None, None) => "cannot be ridden".to_owned(),
+    };
+    if row.shared {
+        state = if state.is_empty() { "shared".into() } else { format!("shared, {state}") };
+    }
+    [
+        clean(&row.title),
+        row.channel.as_deref().map_or_else(|| "-".to_owned(), clean),
+        row.last_activity.map_or_else(|| "-".to_owned(), |at| age(now_ms, at)),
+        if row.waiting == 0 { String::new() } else { row.waiting.to_string() },
+        state,
+    ]
+}
+
+/// The text of `ride status`.
+pub fn statuses(threads: &[ThreadStatus], now_ms: u64, terminal: Terminal) -> String {
+    let mut out = String::new();
+    for (i, thread) in threads.iter().enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        let _ = status(&mut out, thread, now_ms, terminal);
+    }
+    out
+}
+
+fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Terminal) -> std::fmt::Result {
+    writeln!(out, "{}", Style::Bold.paint(&clean(&thread.key), terminal))?;
+    match &thread.holder {
+        Some(holder) => {
+            let for_ms = duration(now_ms.saturating_sub(holder.since_ms));
+            writeln!(out, "  {} for {for_ms}, lease ends in {}", self::holder(holder), duration(holder.expires_in_ms))?;
+        }
+        None => writeln!(out, "  {}", clean(&thread.phase))?,
+    }
+    if let Some(waiting_for) = &thread.waiting_for {
+        writeln!(out, "  waiting for {}", clean(waiting_for))?;
+    }
+    let fence = thread.fence.as_deref().map_or_else(String::new, |fence| format!(", fence {}", clean(fence)));
+    writeln!(out, "  epoch {}{fence}", thread.epoch)?;
+    if let Some(id) = &thread.cli_session_id {
+        writeln!(out, "  Claude session {id}")?;
+    }
+    let pids = [("ride", &thread.process), ("Claude Code", &thread.claude)];
+    let pids: Vec<String> =
+        pids.into_iter().filter_map(|(name, p)| Some(format!("{name} is process {}", p.as_ref()?.pid))).collect();
+    if !pids.is_empty() {
+        writeln!(out, "  {}", pids.join(", "))?;
+    }
+    writeln!(
+        out,
+        "  {} to the agent, {} to the channel, {} undelivered",
+        count(thread.inbox, "message waits", "messages wait"),
+        count(thread.outbox, "item on its way", "items on their way"),
+        thread.undelivered
+    )?;
+    for line in &thread.journal {
+        writeln!(out, "  {:>4} ago  {}", age(now_ms, line.at_ms), clean(&line.what))?;
+    }
+    Ok(())
+}
+
+/// Who holds a thread, on one line.
+pub fn holder(holder: &Holder) -> String {
+    let verb = match holder.phase.as_str() {
+        "claiming" => "being claimed by",
+        "leaving" => "being handed back by",
+        _ => "ridden by",
+    };
+    let mut text = format!("{verb} {} at {}", clean(&holder.name), clean(&holder.host));
+    if let Some(waiting_for) = &holder.waiting_for {
+        let _ = write!(text, ", waiting for {}", clean(waiting_for));
+    }
+    text
+}
+
+/// Messages that wait, one line each.
+pub fn waiting(messages: &[Waiting], now_ms: u64, terminal: Terminal) -> String {
+    messages.iter().fold(String::new(), |mut out, message| {
+        let line = format!("  {:>4}  {}: {}", age(now_ms, message.at_ms), clean(&message.from), clean(&message.text));
+        let _ = writeln!(out, "{}", terminal.width.map_or(line.clone(), |width| cut(&line, width)));
+        out
+    })
+}
+
+/// A number with its noun.
+pub fn count(n: u32, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// How long ago: `now`, `5m`, `3h`, `12d`.
+pub fn age(now_ms: u64, at_ms: u64) -> String {
+    match now_ms.saturating_sub(at_ms) {
+        0..60_000 => "now".to_owned(),
+        past => duration(past),
+    }
+}
+
+/// A length of time in its largest unit.
+pub fn duration(ms: u64) -> String {
+    match ms / 1000 {
+        s @ 0..120 => format!("{s}s"),
+        s @ 120..7_200 => format!("{}m", s / 60),
+        s @ 7_200..172_800 => format!("{}h", s / 3600),
+        s => format!("{}d", s / 86_400),
+    }
+}
+
+/// Text on one line, without control, bidirectional or invisible characters.
+pub fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => out.push(' '),
+            '\u{200b}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {}
+            c if c.is_control() => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Text cut to a width, with an ellipsis where something is missing.
+pub fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut used = 0;
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used + 1 > width {
+            break;
+        }
+        out.push(c);
+    }
+    if width > 0 {
+        out.push('…');
+    }
+    out
+}
+
+#[derive(Clone, Copy)]
+enum Style {
+    Plain,
+    Bold,
+    Dim,
+}
+
+impl Style {
+    fn paint(self, text: &str, terminal: Terminal) -> String {
+        match self {
+            Style::Bold if terminal.colour => format!("\x1b[1m{text}\x1b[0m"),
+            Style::Dim if terminal.colour => format!("\x1b[2m{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn plain(width: usize) -> Terminal {
+        Terminal { width: Some(width), colour: false, interactive: false }
+    }
+
+    fn sample() -> Vec<Row> {
+        let rows = json!([
+            {"channel": "telegram", "displayName": null, "title": "Deploys", "conversationId": null,
+             "cliSessionId": null, "echoTarget": null, "relayReady": true, "lastActivity": NOW - 180_000,
+             "key": "a", "agentId": "main", "rideable": false, "waiting": 2,
+             "driver": {"name": "Ada", "host": "box", "sinceMs": NOW, "expiresInMs": 1, "phase": "ridden"}},
+            {"channel": "telegram", "displayName": null, "title": "日本の話 \u{1b}[31mred", "conversationId": null,
+             "cliSessionId": null, "echoTarget": null, "relayReady": true, "lastActivity": NOW - 10_000_000,
+             "key": "b", "agentId": "main", "rideable": true},
+            {"channel": null, "displayName": null, "title": "A rather long title of a thread", "conversationId": null,
+             "cliSessionId": null, "echoTarget": null, "relayReady": false, "lastActivity": null,
+             "key": "c", "agentId": "main", "rideable": false, "shared": true, "whyNot": "it has no stored route"},
+        ]);
+        serde_json::from_value(rows).unwrap()
+    }
+
+    #[test]
+    fn a_table_within_its_width() {
+        assert_eq!(
+            rows(&sample(), NOW, plain(100)),
+            "\
+THREAD                           CHANNEL   AGE  WAITING  STATE
+Deploys                          telegram   3m        2  ridden by Ada at box
+日本の話 [31mred                 telegram   2h
+A rather long title of a thread  -           -           shared, it has no stored route
+"
+        );
+        let narrow = rows(&sample(), NOW, plain(60));
+        assert_eq!(
+            narrow,
+            "\
+THREAD             CHANNEL   AGE  WAITING  STATE
+Deploys            telegram   3m        2  ridden by Ad…
+日本の話 [31mred   telegram   2h
+A rather long ti…  -           -           shared, it h…
+"
+        );
+        assert!(narrow.lines().all(|line| line.width() <= 60));
+    }
+
+    #[test]
+    fn colours_only_where_they_may_be() {
+        let colour = Terminal { width: None, colour: true, interactive: true };
+        let text = rows(&sample(), NOW, colour);
+        let starts: Vec<String> = text.lines().map(|line| line.chars().take(4).collect()).collect();
+        assert_eq!(starts, ["\x1b[2m", "\x1b[1m", "日本の話", "\x1b[2m"]);
+    }
+
+    #[test]
+    fn a_status_tells_the_whole_story() {
+        let threads: Vec<ThreadStatus> = serde_json::from_value(json!([{
+            "key": "agent:main:x", "phase": "leaving", "epoch": 7, "fence": "ab.7.cd",
+            "holder": {"name": "Ada", "host": "box", "sinceMs": NOW - 600_000, "expiresInMs": 40_000,
+                       "phase": "leaving", "waitingFor": "process 12"},
+            "process": {"machine": "m", "pid": 11, "start": 1}, "claude": {"machine": "m", "pid": 12, "start": 2},
+            "cliSessionId": null, "inbox": 1, "outbox": 2, "undelivered": 0, "waitingFor": "process 12",
+            "journal": [{"atMs": NOW - 600_000, "what": "granted to Ada"}],
+        }]))
+        .unwrap();
+        assert_eq!(
+            statuses(&threads, NOW, plain(80)),
+            "\
+agent:main:x
+  being handed back by Ada at box, waiting for process 12 for 10m, lease ends in 40s
+  waiting for process 12
+  epoch 7, fence ab.7.cd
+  ride is process 11, Claude Code is process 12
+  1 message waits to the agent, 2 items on their way to the channel, 0 undelivered
+   10m ago  granted to Ada
+"
+        );
+    }
+
+    #[test]
+    fn lengths_of_time() {
+        let check = |ms, expected| assert_eq!(duration(ms), expected);
+        check(0, "0s");
+        check(119_999, "119s");
+        check(120_000, "2m");
+        check(7_200_000, "2h");
+        check(172_800_000, "2d");
+        assert_eq!((age(5, 100), age(100_000, 50_000).as_str()), ("now".to_owned(), "now"));
+    }
+}

@@ -1,0 +1,446 @@
+//! One ride, from a grant to its release: the thin loop around [`state`].
+//!
+//! It carries what happens (the gateway's answers, Claude Code's questions, signals,
+//! time) into the state and performs what comes out, in order. It decides nothing
+//! about lease, relay or hand-over.
+
+pub mod record;
+pub mod state;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ride_core::id::Process;
+use ride_core::wire::{self, Grant, Waiting, method};
+use ride_store::clock;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::error::{Error, Kind};
+use crate::gateway::client::{Access, CallError, Connection, Events};
+use crate::gateway::keep::{Line, keep};
+use crate::gateway::locate::Target;
+use crate::launch::{Claude, Ended, Launch, PrivateDir, TerminalSignals, start_of, unpack};
+use crate::link::{Link, LinkEvent, Status, Token, Verdict};
+use crate::outbox::{Outbox, Owner, Pushed, Queued, Reopened, leftovers};
+use state::{Effect, Event, Outcome, Ride, Trouble};
+
+/// The gateway's word that a thread changed.
+const CHANGED: &str = "plugin.claude-code-sync.changed";
+/// A renewal or relay that takes longer means a connection that is not one.
+const RENEW_WITHIN: Duration = Duration::from_secs(10);
+/// What a release may take beyond the hand-over's own time.
+const RELEASE_MORE: Duration = Duration::from_secs(15);
+/// From SIGTERM to SIGKILL: Claude Code 2.1.330 ends within 1 s of the former.
+const KILL_AFTER: Duration = Duration::from_secs(5);
+/// How long Claude Code may take to load our plugin; it comes up in 1 to 3 s, and
+/// may show a question first.
+const HELLO_WITHIN: Duration = Duration::from_secs(60);
+
+/// Everything a ride needs.
+pub struct Plan {
+    /// The gateway, to come back to.
+    pub target: Target,
+    /// What to ask it for.
+    pub access: Access,
+    /// The connection the claim was made on.
+    pub connection: (Connection, Events),
+    /// Where device identity, outboxes and records are.
+    pub state_dir: PathBuf,
+    /// Where the socket may be.
+    pub runtime_dir: PathBuf,
+    /// What was granted.
+    pub grant: Grant,
+    /// The secret it was claimed with.
+    pub secret: String,
+    /// Claude Code's binary.
+    pub claude: PathBuf,
+    /// The Claude configuration folder, where it is not the person's default.
+    pub config_dir: Option<PathBuf>,
+    /// What the person wrote after `--`.
+    pub extra: Vec<OsString>,
+}
+
+/// What a ride leaves to be said.
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How Claude Code ended, when it did so by itself.
+    pub claude: Option<Ended>,
+    /// What could not be said while Claude Code had the terminal.
+    pub notes: Vec<String>,
+    /// What waits for the agent, as last told, and how many in all.
+    pub waiting: (Vec<Waiting>, u32),
+    /// Items that never reached the gateway; they stay on disk.
+    pub unsent: usize,
+}
+
+/// Rides until Claude Code is gone and the thread handed back, or lost. An error
+/// means that Claude Code never ran; the thread is then still to be released.
+pub async fn drive(plan: Plan) -> Result<Report, (Error, Connection)> {
+    let keep_for_release = plan.connection.0.clone();
+    let started = match start(&plan) {
+        Ok(started) => started,
+        Err(e) => return Err((e, keep_for_release)),
+    };
+    drop(keep_for_release);
+    Ok(Drive::new(plan, started).run().await)
+}
+
+/// Claude Code and what it holds on to.
+struct Started {
+    claude: Claude,
+    link_events: mpsc::Receiver<LinkEvent>,
+    status: watch::Sender<Status>,
+    outboxes: Vec<Outbox>,
+    terminated: Signal,
+    hung_up: Signal,
+    _link: Link,
+    _dir: PrivateDir,
+    _signals: TerminalSignals,
+}
+
+fn start(plan: &Plan) -> Result<Started, Error> {
+    let io = |what: &str| {
+        let what = what.to_owned();
+        move |e: std::io::Error| Error::new(Kind::Other, format!("could not {what}: {e}"))
+    };
+    let outboxes = outboxes(plan)?;
+    let token = Token::draw().map_err(io("draw a token"))?;
+    let dir = PrivateDir::create(&plan.runtime_dir)?;
+    let plugin = unpack(dir.path())?;
+    let (status, shown) = watch::channel(Status::default());
+    let (link, link_events) = Link::open(dir.path(), token.clone(), shown)?;
+    let signals = TerminalSignals::hold().map_err(io("hold the terminal's signals"))?;
+    let terminated = signal(SignalKind::terminate()).map_err(io("wait for SIGTERM"))?;
+    let hung_up = signal(SignalKind::hangup()).map_err(io("wait for SIGHUP"))?;
+    let launch = Launch {
+        claude: plan.claude.clone(),
+        claude_session: plan.grant.claude.session_id,
+        cwd: PathBuf::from(&plan.grant.claude.cwd),
+        config_dir: plan.config_dir.clone(),
+        plugin,
+        socket: link.socket().to_owned(),
+        token,
+        extra: plan.extra.clone(),
+    };
+    let claude = launch.start()?;
+    Ok(Started { claude, link_events, status, outboxes, terminated, hung_up, _link: link, _dir: dir, _signals: signals })
+}
+
+/// A new outbox, after those that earlier rides of this thread left behind.
+fn outboxes(plan: &Plan) -> Result<Vec<Outbox>, Error> {
+    let root = plan.state_dir.join("outbox");
+    let owner = Owner {
+        gateway: plan.target.origin().to_owned(),
+        thread: plan.grant.key.clone(),
+        claude_session: plan.grant.claude.session_id,
+    };
+    let mut all = Vec::new();
+    for dir in leftovers(&root)? {
+        if let Reopened::Ours(outbox) = Outbox::reopen(&dir)?
+            && (&outbox.owner().gateway, &outbox.owner().thread) == (&owner.gateway, &owner.thread)
+        {
+            all.push(outbox);
+        }
+    }
+    // Oldest first, as their items were written.
+    all.sort_by_key(|outbox| outbox.held().next().map_or(u64::MAX, |queued| queued.at_ms));
+    all.push(Outbox::create(&root, owner)?);
+    Ok(all)
+}
+
+struct Drive {
+    ride: Ride,
+    started: Started,
+    lines: mpsc::Receiver<Line>,
+    connection: Option<Connection>,
+    /// Grows with each connection; answers of an earlier one are dropped.
+    generation: u64,
+    answers: mpsc::Receiver<(u64, Event)>,
+    answer_in: mpsc::Sender<(u64, Event)>,
+    asks: Vec<(u64, oneshot::Sender<Verdict>)>,
+    next_ask: u64,
+    greeted: bool,
+    told_to_end: bool,
+    kill_at: Option<Instant>,
+    hello_by: Instant,
+    ended: Option<Ended>,
+    notes: Vec<String>,
+    outcome: Option<Outcome>,
+}
+
+impl Drive {
+    fn new(plan: Plan, started: Started) -> Drive {
+        let left: Vec<_> = started.outboxes.iter().flat_map(Outbox::held).map(|queued| queued.item.clone()).collect();
+        let mut notes = Vec::new();
+        if !left.is_empty() {
+            notes.push(format!("{} of an earlier ride went to the thread first", left.len()));
+        }
+        let ride = Ride::new(&plan.grant, &plan.secret, left, now_ms());
+        let (answer_in, answers) = mpsc::channel(16);
+        Drive {
+            ride,
+            started,
+            lines: keep(plan.target, plan.access, plan.state_dir, plan.connection),
+            connection: None,
+            generation: 0,
+            answers,
+            answer_in,
+            asks: Vec::new(),
+            next_ask: 1,
+            greeted: false,
+            told_to_end: false,
+            kill_at: None,
+            hello_by: Instant::now() + HELLO_WITHIN,
+            ended: None,
+            notes,
+            outcome: None,
+        }
+    }
+
+    async fn run(mut self) -> Report {
+        let child = Process {
+            machine: clock::machine(),
+            pid: self.started.claude.pid(),
+            start: self.started.claude.start().unwrap_or(0),
+        };
+        self.take(Event::Claude(child));
+        loop {
+            if let Some(outcome) = self.outcome.take() {
+                return self.report(outcome);
+            }
+            self.turn().await;
+        }
+    }
+
+    /// Waits for the next thing to happen and acts on it.
+    async fn turn(&mut self) {
+        let wake = Duration::from_millis(self.ride.wake_ms(now_ms()).saturating_sub(now_ms()));
+        let mut tick = Instant::now() + wake;
+        if let Some(kill_at) = self.kill_at {
+            tick = tick.min(kill_at);
+        }
+        let alive = self.ended.is_none();
+        tokio::select! {
+            Some(line) = self.lines.recv() => self.line(line),
+            Some((generation, event)) = self.answers.recv() => {
+                if generation == self.generation {
+                    self.take(event);
+                }
+            }
+            Some(event) = self.started.link_events.recv() => self.link(event),
+            ended = self.started.claude.ended(), if alive => {
+                self.ended = Some(ended);
+                self.kill_at = None;
+                // What it said last may still be in the queue.
+                while let Ok(event) = self.started.link_events.try_recv() {
+                    self.link(event);
+                }
+                self.take(Event::ClaudeGone);
+            }
+            _ = self.started.terminated.recv() => self.take(Event::Stop("SIGTERM")),
+            _ = self.started.hung_up.recv() => self.take(Event::Stop("the terminal was closed")),
+            () = sleep_until(tick) => self.tick(),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if self.kill_at.is_some_and(|at| at <= now) {
+            self.kill_at = None;
+            self.started.claude.kill();
+        }
+        if !self.greeted && self.ended.is_none() && now >= self.hello_by {
+            // Its prompts would neither be checked nor reach the thread.
+            self.hello_by = now + HELLO_WITHIN;
+            self.take(Event::Stop("Claude Code did not load ride's plugin"));
+        }
+        self.take(Event::Tick);
+    }
+
+    fn line(&mut self, line: Line) {
+        match line {
+            Line::Up(connection) => {
+                self.generation += 1;
+                self.connection = Some(connection);
+                self.take(Event::Up);
+            }
+            Line::Event(event) if event.name == CHANGED => self.take(Event::Changed),
+            Line::Event(_) => {}
+            Line::Down(why) => {
+                self.generation += 1;
+                self.connection = None;
+                self.take(Event::Down(format!("the connection was lost: {why}")));
+            }
+            Line::Failed(why) => self.take(Event::Down(why)),
+        }
+    }
+
+    fn link(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Hello(hello) => {
+                self.greeted = true;
+                let start = start_of(hello.pid).unwrap_or(0);
+                self.take(Event::Session(hello.claude_session));
+                self.take(Event::Claude(Process { machine: clock::machine(), pid: hello.pid, start }));
+            }
+            LinkEvent::Ask { what, claude_session, reply } => {
+                let ask = self.next_ask;
+                self.next_ask += 1;
+                self.asks.push((ask, reply));
+                self.take(Event::Ask { ask, what, session: claude_session });
+            }
+            LinkEvent::Prompt { prompt, kept } => {
+                if self.take_kept(Event::Prompt(prompt)) {
+                    let _ = kept.send(());
+                }
+            }
+            LinkEvent::Turn { turn, kept } => {
+                if self.take_kept(Event::Turn(turn)) {
+                    let _ = kept.send(());
+                }
+            }
+            LinkEvent::SessionChanged { to, .. } => {
+                self.take(Event::Session(to));
+            }
+            LinkEvent::Bye { .. } => {}
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        self.take_kept(event);
+    }
+
+    /// Lets the state take an event and performs what comes out. Answers whether
+    /// everything that was to be kept is on disk.
+    fn take_kept(&mut self, event: Event) -> bool {
+        let mut kept = true;
+        for effect in self.ride.step(event, now_ms()) {
+            kept &= self.perform(effect);
+        }
+        kept
+    }
+
+    fn perform(&mut self, effect: Effect) -> bool {
+        match effect {
+            Effect::Renew(request) => self.call(method::RENEW, request, RENEW_WITHIN, |sent_ms, answer| {
+                Event::Renewed { sent_ms, answer }
+            }),
+            Effect::Relay(items) => {
+                let request = self.ride.relay_request(items);
+                self.call(method::RELAY, request, RENEW_WITHIN, |_, answer| Event::Relayed(answer));
+            }
+            Effect::Release(request) => {
+                let limit = Duration::from_millis(request.wait_ms) + RELEASE_MORE;
+                self.call(method::RELEASE, request, limit, |_, answer| Event::Released(answer));
+            }
+            Effect::Keep(items) => return self.keep(items),
+            Effect::Forget(ids) => {
+                for id in ids {
+                    for outbox in &mut self.started.outboxes {
+                        if let Err(e) = outbox.acknowledge(&id) {
+                            // It is sent again next time, and known there by its id.
+                            self.notes.push(e.to_string());
+                        }
+                    }
+                }
+            }
+            Effect::Verdict(ask, verdict) => {
+                if let Some(at) = self.asks.iter().position(|(waiting, _)| *waiting == ask) {
+                    let _ = self.asks.swap_remove(at).1.send(verdict);
+                }
+            }
+            Effect::Status(status) => {
+                self.started.status.send_replace(status);
+            }
+            Effect::EndClaude => {
+                self.told_to_end = true;
+                self.started.claude.terminate();
+                self.kill_at = Some(Instant::now() + KILL_AFTER);
+            }
+            Effect::Tell(note) => self.notes.push(note),
+            Effect::Done(outcome) => self.outcome = Some(outcome),
+        }
+        true
+    }
+
+    fn keep(&mut self, items: Vec<wire::RelayItem>) -> bool {
+        let at_ms = clock::now().wall_ms;
+        let outbox = self.started.outboxes.last_mut().expect("the last one was made for this ride");
+        let mut lost = Vec::new();
+        for item in items {
+            let id = item.id.clone();
+            let why = match outbox.push(Queued { item, at_ms }) {
+                Ok(Pushed::Kept | Pushed::Known) => continue,
+                Ok(Pushed::Full) => "too many items wait for the gateway".to_owned(),
+                Ok(Pushed::TooLarge) => "it is larger than the gateway takes".to_owned(),
+                Err(e) => e.to_string(),
+            };
+            self.notes.push(format!("could not keep {id} for the thread: {why}"));
+            lost.push(id);
+        }
+        let all = lost.is_empty();
+        if !all {
+            self.ride.unkept(&lost);
+        }
+        all
+    }
+
+    /// Sends a request; its answer comes back as an event of this connection.
+    fn call<Q, A>(
+        &mut self,
+        method: &'static str,
+        request: Q,
+        limit: Duration,
+        event: fn(u64, Result<A, Trouble>) -> Event,
+    ) where
+        Q: serde::Serialize + Send + Sync + 'static,
+        A: serde::de::DeserializeOwned + Send + 'static,
+    {
+        let Some(connection) = self.connection.clone() else { return };
+        let (answers, generation, sent_ms) = (self.answer_in.clone(), self.generation, now_ms());
+        tokio::spawn(async move {
+            let answer = connection.call_within(method, &request, limit).await;
+            if let Err(CallError::Late { .. }) = &answer {
+                connection.hang_up();
+            }
+            let _ = answers.send((generation, event(sent_ms, answer.map_err(trouble)))).await;
+        });
+    }
+
+    fn report(self, outcome: Outcome) -> Report {
+        let (waiting, total) = self.ride.waiting();
+        let report = Report {
+            outcome,
+            claude: self.ended.filter(|_| !self.told_to_end),
+            notes: self.notes,
+            waiting: (waiting.to_vec(), total),
+            unsent: self.ride.unsent(),
+        };
+        for outbox in self.started.outboxes {
+            // One that still holds items stays for the next ride.
+            let _ = outbox.close();
+        }
+        report
+    }
+}
+
+fn trouble(e: CallError) -> Trouble {
+    match e {
+        CallError::Refused(refusal) => Trouble::Refused {
+            reason: refusal.details.reason,
+            message: refusal.message,
+            holder: refusal.details.holder,
+        },
+        // A gateway that restarts may for a moment not know the method.
+        other => Trouble::Unsure(other.to_string()),
+    }
+}
+
+/// Milliseconds on the clock that counts sleep, as the gateway's leases do.
+fn now_ms() -> u64 {
+    clock::now().mono_ms
+}

@@ -1,0 +1,691 @@
+//! One ride as a value: what has happened goes in with the time, what to do comes out.
+//!
+//! Invariants: a prompt or turn is let begin only while the lease can be proven, and
+//! only in the thread's own Claude session; relay items leave in order and are
+//! forgotten only when the gateway has them; the thread is released only after Claude
+//! Code is gone. Absent on purpose: clock, files, network, processes (see `ride`).
+//!
+//! Time is counted from before a request was sent, so that our view of the lease
+//! always ends before the gateway's.
+
+use std::collections::VecDeque;
+
+use ride_core::id::{Fence, Process};
+use ride_core::limits;
+use ride_core::wire::{
+    Grant, Holder, Reason, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, Waiting,
+};
+use uuid::Uuid;
+
+use crate::outbox;
+use crate::link::{Ask, Ending, Origin, Prompt, Status, Turn, Verdict};
+use crate::render::{self, clean, cut, duration};
+
+/// No prompt is let begin this close to the lease's end: more than the time from a
+/// verdict to the prompt's line in the transcript (the mod gives a verdict 4 s).
+const MARGIN_MS: u64 = 5_000;
+/// How long Claude Code stays open, refusing prompts, after the lease ran out on our
+/// own clock. The thread goes to nobody else while its process lives, so this bounds
+/// how long an unreachable driver keeps it. A gateway restart takes up to 30 s.
+const ADRIFT_MS: u64 = 300_000;
+/// The pause after a failed renewal or relay, and between renewals caused by events.
+const PAUSE_MS: u64 = 500;
+/// The longest pause between attempts to relay while the gateway cannot take more.
+const PAUSE_MAX_MS: u64 = 10_000;
+/// How long the last items may take to reach the gateway after Claude Code ended.
+const FLUSH_MS: u64 = 20_000;
+/// How long releasing may be tried while the gateway cannot be reached.
+const RELEASE_MS: u64 = 30_000;
+/// How long the gateway may take over the hand-over, within one release.
+const HANDOVER_MS: u64 = 30_000;
+/// The status line warns this long before silence ends the ride.
+const SILENCE_WARN_MS: u64 = 120_000;
+/// Bytes of the texts in one `ride_relay`; a longer item travels alone.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// Outbox places a turn may need: prompts that join it, its answer in parts, a notice.
+const OUTBOX_ROOM: usize = 8;
+/// Columns of the title and of the newest waiting message in the status line.
+const STATUS_COLUMNS: usize = 48;
+
+/// What has happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Time went by.
+    Tick,
+    /// A connection to the gateway stands.
+    Up,
+    /// It is gone, or could not be made; why.
+    Down(String),
+    /// The gateway said that something changed.
+    Changed,
+    /// A renewal sent at `sent_ms` ended.
+    Renewed {
+        /// When it was sent.
+        sent_ms: u64,
+        /// How it ended.
+        answer: Result<Renewed, Trouble>,
+    },
+    /// A hand-over of items ended.
+    Relayed(Result<Relayed, Trouble>),
+    /// A release ended.
+    Released(Result<Released, Trouble>),
+    /// Claude Code greeted: the process that holds the Claude session.
+    Claude(Process),
+    /// Claude Code asks whether something may begin.
+    Ask {
+        /// To be repeated in the verdict.
+        ask: u64,
+        /// What wants to begin.
+        what: Ask,
+        /// In which Claude session.
+        session: Uuid,
+    },
+    /// A prompt enters the conversation.
+    Prompt(Prompt),
+    /// A turn ended.
+    Turn(Turn),
+    /// Claude Code went to another Claude session.
+    Session(Uuid),
+    /// Claude Code is gone.
+    ClaudeGone,
+    /// The person or the system asked the ride to end.
+    Stop(&'static str),
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trouble {
+    /// The method refused.
+    Refused {
+        /// Why.
+        reason: Reason,
+        /// For people.
+        message: String,
+        /// Who holds the thread now.
+        holder: Option<Holder>,
+    },
+    /// It did not reach the method, or the outcome is unknown: worth repeating.
+    Unsure(String),
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Renew the lease.
+    Renew(Renew),
+    /// Hand these items over, in order.
+    Relay(Vec<RelayItem>),
+    /// Release the thread.
+    Release(Release),
+    /// Write these to the outbox, before what caused it is acknowledged.
+    Keep(Vec<RelayItem>),
+    /// The gateway has these: remove them from the outbox.
+    Forget(Vec<String>),
+    /// Answer a question of Claude Code.
+    Verdict(u64, Verdict),
+    /// Show this in Claude Code.
+    Status(Status),
+    /// End Claude Code, and report when it is seen gone.
+    EndClaude,
+    /// Print this when the terminal is ours again.
+    Tell(String),
+    /// The ride is over.
+    Done(Outcome),
+}
+
+/// How a ride ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Handed back.
+    Released(Released),
+    /// The thread was taken or given up meanwhile.
+    Lost {
+        /// Why.
+        why: String,
+        /// Who holds it now.
+        holder: Option<Holder>,
+    },
+    /// The gateway could not be told; the lease ends by itself.
+    Unreleased(String),
+    /// The gateway refuses to take the thread back.
+    Refused {
+        /// The reason.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+}
+
+/// The state of one ride.
+#[derive(Debug)]
+pub struct Ride {
+    key: String,
+    title: String,
+    fence: Fence,
+    secret: String,
+    session: Uuid,
+    relay: bool,
+    renew_every_ms: u64,
+    /// Up to here the lease is ours for certain.
+    deadline_ms: u64,
+    silent_at_ms: u64,
+    accept_broken_chain: bool,
+
+    up: bool,
+    trouble: Option<String>,
+    renew_at_ms: u64,
+    renewing: bool,
+
+    claude: Option<Process>,
+    elsewhere: Option<Uuid>,
+    turn_running: bool,
+    /// A prompt was typed since the last renewal was sent.
+    typed: bool,
+
+    queue: VecDeque<RelayItem>,
+    relaying: usize,
+    batch: usize,
+    relay_at_ms: u64,
+    relay_pause_ms: u64,
+
+    waiting: Vec<Waiting>,
+    waiting_total: u32,
+    gateway_outbox: u32,
+    relay_stopped: Option<String>,
+
+    phase: Phase,
+    shown: Status,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Claude Code runs.
+    Riding,
+    /// Claude Code was told to end; `Some` when the thread is not ours any more.
+    Ending(Option<Loss>),
+    /// Claude Code is gone; the last items go out.
+    Flushing { until_ms: u64 },
+    /// The release is on its way.
+    Releasing { until_ms: u64, at_ms: u64, asked: bool },
+    /// Nothing more to do.
+    Done,
+}
+
+#[derive(Clone, Debug)]
+struct Loss {
+    why: String,
+    holder: Option<Holder>,
+}
+
+impl Ride {
+    /// Begins a ride with its grant. `leftover` are items an earlier ride of this
+    /// thread could not hand over; they go first.
+    ///
+    /// The claim may have waited long for a running turn, so that the grant says
+    /// nothing about when the lease began: the first renewal does.
+    pub fn new(grant: &Grant, secret: &str, leftover: Vec<RelayItem>, now_ms: u64) -> Ride {
+        Ride {
+            key: grant.key.clone(),
+            title: clean(&grant.title),
+            fence: grant.fence,
+            secret: secret.to_owned(),
+            session: grant.claude.session_id,
+            relay: grant.relay,
+            renew_every_ms: grant.renew_every_ms.max(PAUSE_MS),
+            deadline_ms: now_ms,
+            silent_at_ms: now_ms + grant.silence_ms,
+            accept_broken_chain: false,
+            up: false,
+            trouble: None,
+            renew_at_ms: now_ms,
+            renewing: false,
+            claude: None,
+            elsewhere: None,
+            turn_running: false,
+            typed: false,
+            queue: leftover.into(),
+            relaying: 0,
+            batch: limits::RELAY_ITEMS,
+            relay_at_ms: now_ms,
+            relay_pause_ms: PAUSE_MS,
+            waiting: grant.waiting.clone(),
+            waiting_total: u32::try_from(grant.waiting.len()).unwrap_or(u32::MAX),
+            gateway_outbox: 0,
+            relay_stopped: None,
+            phase: Phase::Riding,
+            shown: Status::default(),
+        }
+    }
+
+    /// Hands the thread back although its chain could not be shown to be whole.
+    pub fn accept_broken_chain(&mut self) {
+        self.accept_broken_chain = true;
+    }
+
+    /// What waits for the agent, as last told.
+    pub fn waiting(&self) -> (&[Waiting], u32) {
+        (&self.waiting, self.waiting_total)
+    }
+
+    /// How many items never reached the gateway.
+    pub fn unsent(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The request that hands items over.
+    pub fn relay_request(&self, items: Vec<RelayItem>) -> Relay {
+        Relay { key: self.key.clone(), fence: self.fence, items }
+    }
+
+    /// Takes back what could not be written to the outbox; Claude Code was told so.
+    pub fn unkept(&mut self, ids: &[String]) {
+        self.queue.retain(|item| !ids.contains(&item.id));
+    }
+
+    /// When [`Event::Tick`] is due at the latest.
+    pub fn wake_ms(&self, now_ms: u64) -> u64 {
+        let mut wake = now_ms + 1_000;
+        if self.up && !self.renewing {
+            wake = wake.min(self.renew_at_ms);
+        }
+        if self.up && self.relaying == 0 && !self.queue.is_empty() {
+            wake = wake.min(self.relay_at_ms);
+        }
+        if let Phase::Releasing { at_ms, asked: false, .. } = self.phase {
+            wake = wake.min(at_ms);
+        }
+        wake.max(now_ms)
+    }
+
+    /// Takes one event in.
+    pub fn step(&mut self, event: Event, now_ms: u64) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let out = &mut effects;
+        match event {
+            Event::Tick => {}
+            Event::Up => {
+                self.up = true;
+                self.trouble = None;
+                self.renew_at_ms = now_ms;
+                self.relay_at_ms = now_ms;
+                // Answers of the connection before come as failures, or not at all.
+                self.renewing = false;
+                self.relaying = 0;
+                if let Phase::Releasing { at_ms, asked, .. } = &mut self.phase {
+                    (*at_ms, *asked) = (now_ms, false);
+                }
+            }
+            Event::Down(why) => {
+                self.up = false;
+                self.renewing = false;
+                self.relaying = 0;
+                self.trouble = Some(why);
+            }
+            Event::Changed => self.renew_at_ms = self.renew_at_ms.min(now_ms + PAUSE_MS),
+            Event::Renewed { sent_ms, answer } => self.renewed(sent_ms, answer, now_ms, out),
+            Event::Relayed(answer) => self.relayed(answer, now_ms, out),
+            Event::Released(answer) => self.released(answer, now_ms, out),
+            Event::Claude(process) => {
+                self.claude = Some(process);
+                self.renew_at_ms = now_ms;
+            }
+            Event::Ask { ask, what, session } => {
+                let verdict = self.verdict(&what, session, now_ms);
+                if verdict == Verdict::Allow {
+                    match what {
+                        Ask::Prompt { .. } => self.typed = true,
+                        Ask::Turn => self.turn_running = true,
+                        Ask::Compaction { .. } => {}
+                    }
+                }
+                out.push(Effect::Verdict(ask, verdict));
+            }
+            Event::Prompt(prompt) => self.prompt(prompt, out),
+            Event::Turn(turn) => self.turn(turn, out),
+            Event::Session(session) => {
+                self.elsewhere = (session != self.session).then_some(session);
+                if self.elsewhere.is_some() {
+                    out.push(Effect::Tell(format!(
+                        "Claude Code went to another conversation ({session}); nothing of it went to the thread"
+                    )));
+                }
+            }
+            Event::ClaudeGone => match std::mem::replace(&mut self.phase, Phase::Done) {
+                Phase::Ending(Some(Loss { why, holder })) => out.push(Effect::Done(Outcome::Lost { why, holder })),
+                Phase::Done => {}
+                _ => self.phase = Phase::Flushing { until_ms: now_ms + FLUSH_MS },
+            },
+            Event::Stop(why) => {
+                if matches!(self.phase, Phase::Riding) {
+                    self.phase = Phase::Ending(None);
+                    out.push(Effect::Tell(format!("the ride was ended: {why}")));
+                    out.push(Effect::EndClaude);
+                }
+            }
+        }
+        self.go_on(now_ms, out);
+        effects
+    }
+
+    fn verdict(&self, what: &Ask, session: Uuid, now_ms: u64) -> Verdict {
+        let no = |why: String| Verdict::Refuse(why);
+        if !matches!(self.phase, Phase::Riding) {
+            return no("this ride is ending".into());
+        }
+        if session != self.session {
+            return no(format!(
+                "this is not the conversation of {}: /resume {} goes back, or leave Claude Code",
+                self.title, self.session
+            ));
+        }
+        if !self.is_ours(now_ms) {
+            let why = self.trouble.as_deref().unwrap_or("the gateway has not answered yet");
+            return no(format!("the thread may not be yours any more: {why}"));
+        }
+        match what {
+            Ask::Prompt { text, .. } if text.len() > limits::RELAY_BYTES => no(format!(
+                "{} bytes are more than a prompt to a thread may have ({})",
+                text.len(),
+                limits::RELAY_BYTES
+            )),
+            // Room for the turn that runs and the one that begins.
+            _ if self.relay && self.queue.len() + OUTBOX_ROOM > outbox::MAX_ITEMS => {
+                no(format!("{} prompts and answers wait for the gateway", self.queue.len()))
+            }
+            _ => Verdict::Allow,
+        }
+    }
+
+    /// Whether the lease can be proven for long enough to begin something.
+    fn is_ours(&self, now_ms: u64) -> bool {
+        now_ms + MARGIN_MS < self.deadline_ms
+    }
+
+    fn prompt(&mut self, prompt: Prompt, out: &mut Vec<Effect>) {
+        // What a machine caused (a finished task, another session) is not the person's.
+        if prompt.claude_session == self.session && prompt.origin == Origin::Person {
+            self.typed = true;
+            self.keep(&prompt.id.to_string(), RelayKind::Prompt, &prompt.text, out);
+        }
+    }
+
+    fn turn(&mut self, turn: Turn, out: &mut Vec<Effect>) {
+        if turn.claude_session != self.session {
+            return;
+        }
+        self.turn_running = false;
+        let by_prompt = |id: Uuid| format!("{id}/end");
+        let id = turn.answer_id.map(|id| id.to_string()).unwrap_or_else(|| {
+            turn.prompt_id.map_or_else(|| format!("turn/{}", turn.turn_id), by_prompt)
+        });
+        let notice = match (&turn.ending, turn.answer.is_empty()) {
+            (Ending::Answered | Ending::Refused | Ending::Unknown(_), false) => None,
+            (Ending::Aborted, false) => {
+                self.keep(&id, RelayKind::Answer, &turn.answer, out);
+                Some("interrupted at the terminal")
+            }
+            // Nothing was asked in the thread, so nobody waits for an answer.
+            _ if turn.prompt_id.is_none() => return,
+            (Ending::Aborted, true) => Some("interrupted at the terminal, no answer"),
+            (Ending::Failed, _) => Some("no answer: the model could not be reached"),
+            (Ending::Refused, true) => Some("no answer: the model refused"),
+            (Ending::Answered | Ending::Unknown(_), true) => Some("the turn ended without a text"),
+        };
+        match notice {
+            None => self.keep(&id, RelayKind::Answer, &turn.answer, out),
+            Some(text) => {
+                let id = turn.prompt_id.map_or_else(|| format!("turn/{}/end", turn.turn_id), by_prompt);
+                self.keep(&id, RelayKind::Notice, text, out);
+            }
+        }
+    }
+
+    /// Queues a text, in parts where it is over the limit of one item.
+    fn keep(&mut self, id: &str, kind: RelayKind, text: &str, out: &mut Vec<Effect>) {
+        if !self.relay {
+            return;
+        }
+        let items: Vec<RelayItem> = parts(text, limits::RELAY_BYTES)
+            .enumerate()
+            .map(|(i, part)| RelayItem {
+                id: if i == 0 { id.to_owned() } else { format!("{id}/{}", i + 1) },
+                kind,
+                text: part.to_owned(),
+            })
+            // The mod repeats what it could not be sure of.
+            .filter(|item| self.queue.iter().all(|queued| queued.id != item.id))
+            .collect();
+        self.queue.extend(items.iter().cloned());
+        if !items.is_empty() {
+            out.push(Effect::Keep(items));
+        }
+    }
+
+    fn renewed(&mut self, sent_ms: u64, answer: Result<Renewed, Trouble>, now_ms: u64, out: &mut Vec<Effect>) {
+        self.renewing = false;
+        match answer {
+            Ok(renewed) => {
+                self.trouble = None;
+                self.deadline_ms = sent_ms + renewed.expires_in_ms;
+                self.silent_at_ms = sent_ms + renewed.silent_in_ms;
+                self.waiting = renewed.waiting;
+                self.waiting_total = renewed.waiting_total;
+                self.gateway_outbox = renewed.outbox;
+                self.relay_stopped = renewed.relay_stopped;
+            }
+            Err(trouble) => {
+                self.renew_at_ms = now_ms + PAUSE_MS;
+                self.failed(trouble, out);
+            }
+        }
+    }
+
+    /// Loses the thread where that is what the refusal says.
+    fn failed(&mut self, trouble: Trouble, out: &mut Vec<Effect>) {
+        match trouble {
+            Trouble::Refused { reason: Reason::Stale | Reason::Held | Reason::UnknownThread, message, holder } => {
+                self.lose(Loss { why: message, holder }, out);
+            }
+            Trouble::Refused { message, .. } | Trouble::Unsure(message) => self.trouble = Some(message),
+        }
+    }
+
+    fn lose(&mut self, loss: Loss, out: &mut Vec<Effect>) {
+        self.deadline_ms = 0;
+        match self.phase {
+            Phase::Riding => {
+                out.push(Effect::EndClaude);
+                self.phase = Phase::Ending(Some(loss));
+            }
+            Phase::Ending(None) => self.phase = Phase::Ending(Some(loss)),
+            Phase::Flushing { .. } | Phase::Releasing { .. } => {
+                self.phase = Phase::Done;
+                out.push(Effect::Done(Outcome::Lost { why: loss.why, holder: loss.holder }));
+            }
+            Phase::Ending(Some(_)) | Phase::Done => {}
+        }
+    }
+
+    fn relayed(&mut self, answer: Result<Relayed, Trouble>, now_ms: u64, out: &mut Vec<Effect>) {
+        let sent = std::mem::take(&mut self.relaying);
+        match answer {
+            Ok(relayed) => {
+                self.gateway_outbox = relayed.outbox;
+                let before = self.queue.len();
+                self.queue.retain(|item| !relayed.accepted.contains(&item.id));
+                if self.queue.len() == before {
+                    self.relay_later(now_ms);
+                } else {
+                    self.relay_pause_ms = PAUSE_MS;
+                    self.relay_at_ms = now_ms;
+                    self.batch = limits::RELAY_ITEMS;
+                }
+                out.push(Effect::Forget(relayed.accepted));
+            }
+            Err(Trouble::Refused { reason: Reason::TooLarge | Reason::BadRequest, message, .. }) => {
+                // One of them cannot be taken. Alone it shows which; it then stays on
+                // disk and does not hold up the others.
+                if sent > 1 {
+                    self.batch = 1;
+                } else if let Some(item) = self.queue.pop_front() {
+                    self.batch = limits::RELAY_ITEMS;
+                    out.push(Effect::Tell(format!("the gateway would not take {} for the thread: {message}", item.id)));
+                }
+            }
+            Err(trouble) => {
+                self.relay_later(now_ms);
+                self.failed(trouble, out);
+            }
+        }
+    }
+
+    fn relay_later(&mut self, now_ms: u64) {
+        self.relay_at_ms = now_ms + self.relay_pause_ms;
+        self.relay_pause_ms = (self.relay_pause_ms * 2).min(PAUSE_MAX_MS);
+    }
+
+    fn released(&mut self, answer: Result<Released, Trouble>, now_ms: u64, out: &mut Vec<Effect>) {
+        let Phase::Releasing { at_ms, asked, .. } = &mut self.phase else { return };
+        let outcome = match answer {
+            Ok(released) => Outcome::Released(released),
+            Err(Trouble::Unsure(why)) => {
+                (*at_ms, *asked) = (now_ms + PAUSE_MS, false);
+                self.trouble = Some(why);
+                return;
+            }
+            Err(Trouble::Refused { reason: Reason::Stale | Reason::UnknownThread, message, holder }) => {
+                Outcome::Lost { why: message, holder }
+            }
+            Err(Trouble::Refused { reason, message, .. }) => Outcome::Refused { reason, message },
+        };
+        self.phase = Phase::Done;
+        out.push(Effect::Done(outcome));
+    }
+
+    /// What is due by now, whatever happened.
+    fn go_on(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
+        if matches!(self.phase, Phase::Riding) && self.claude.is_some() && now_ms > self.deadline_ms + ADRIFT_MS {
+            let why = format!(
+                "the gateway could not be reached for {}: {}",
+                duration(now_ms - self.deadline_ms),
+                self.trouble.as_deref().unwrap_or("no answer")
+            );
+            self.lose(Loss { why, holder: None }, out);
+        }
+        if self.up && self.relaying == 0 && now_ms >= self.relay_at_ms && self.may_relay() {
+            let mut bytes = 0;
+            let items: Vec<RelayItem> = self
+                .queue
+                .iter()
+                .take(self.batch)
+                .take_while(|item| {
+                    bytes += item.text.len();
+                    bytes <= BATCH_BYTES.max(item.text.len())
+                })
+                .cloned()
+                .collect();
+            if !items.is_empty() {
+                self.relaying = items.len();
+                out.push(Effect::Relay(items));
+            }
+        }
+        if let Phase::Flushing { until_ms } = self.phase
+            && (self.queue.is_empty() || now_ms >= until_ms)
+        {
+            self.phase = Phase::Releasing { until_ms: now_ms + RELEASE_MS, at_ms: now_ms, asked: false };
+        }
+        if let Phase::Releasing { until_ms, at_ms, asked } = &mut self.phase {
+            if self.up && !*asked && now_ms >= *at_ms {
+                *asked = true;
+                out.push(Effect::Release(Release {
+                    key: self.key.clone(),
+                    fence: self.fence,
+                    accept_broken_chain: self.accept_broken_chain,
+                    wait_ms: HANDOVER_MS,
+                }));
+            } else if !*asked && now_ms >= *until_ms {
+                let why = self.trouble.clone().unwrap_or_else(|| "no answer".to_owned());
+                self.phase = Phase::Done;
+                out.push(Effect::Done(Outcome::Unreleased(why)));
+            }
+        }
+        let holds = matches!(self.phase, Phase::Riding | Phase::Ending(None) | Phase::Flushing { .. });
+        if holds && self.up && !self.renewing && now_ms >= self.renew_at_ms {
+            self.renewing = true;
+            self.renew_at_ms = now_ms + self.renew_every_ms;
+            out.push(Effect::Renew(Renew {
+                key: self.key.clone(),
+                fence: self.fence,
+                secret: self.secret.clone(),
+                claude: self.claude.clone(),
+                active: self.turn_running || std::mem::take(&mut self.typed),
+            }));
+        }
+        let status = self.status(now_ms);
+        if status != self.shown {
+            self.shown = status.clone();
+            out.push(Effect::Status(status));
+        }
+    }
+
+    fn may_relay(&self) -> bool {
+        matches!(self.phase, Phase::Riding | Phase::Ending(None) | Phase::Flushing { .. })
+    }
+
+    fn status(&self, now_ms: u64) -> Status {
+        let calm = |line: String| Status { line, warn: false };
+        let warn = |line: String| Status { line, warn: true };
+        let title = cut(&self.title, STATUS_COLUMNS);
+        match &self.phase {
+            Phase::Riding => {}
+            Phase::Ending(Some(loss)) => {
+                let holder = loss.holder.as_ref().map_or_else(String::new, |h| format!(", {}", render::holder(h)));
+                return warn(format!("⇄ {title} is not yours any more{holder}"));
+            }
+            _ => return calm(format!("⇄ handing {title} back")),
+        }
+        if self.elsewhere.is_some() {
+            return warn(format!("⇄ not {title}: prompts are refused, /resume {} goes back", self.session));
+        }
+        if self.deadline_ms > 0 && self.claude.is_some() && !self.is_ours(now_ms) {
+            let why = self.trouble.as_deref().unwrap_or("waiting for the gateway");
+            return warn(format!("⇄ {title}: prompts are refused, {}", clean(why)));
+        }
+        let mut line = format!("⇄ riding {title}");
+        if let Some(newest) = self.waiting.last() {
+            let text = format!("{}: {}", clean(&newest.from), clean(&newest.text));
+            line.push_str(&format!(" · {} waiting: {}", self.waiting_total, cut(&text, STATUS_COLUMNS)));
+        }
+        if let Some(why) = &self.relay_stopped {
+            return warn(format!("{line} · nothing is relayed: {}", clean(why)));
+        }
+        if !self.up {
+            return warn(format!("{line} · connection lost, trying again"));
+        }
+        let silent_in_ms = self.silent_at_ms.saturating_sub(now_ms);
+        if !self.turn_running && silent_in_ms < SILENCE_WARN_MS {
+            // Whole minutes, so that the line does not change every second.
+            let minutes = silent_in_ms.div_ceil(60_000);
+            return warn(format!("{line} · handed back in {minutes} min without a prompt"));
+        }
+        calm(line)
+    }
+}
+
+/// A text in pieces of at most `limit` bytes, at least one.
+fn parts(text: &str, limit: usize) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        if text.len() <= limit {
+            return Some(text);
+        }
+        let at = text.floor_char_boundary(limit);
+        let (head, tail) = text.split_at(at);
+        rest = Some(tail);
+        Some(head)
+    })
+}
+
+#[cfg(test)]
+mod tests;

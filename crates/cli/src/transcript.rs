@@ -1,0 +1,89 @@
+//! Whether the transcript that the gateway means is a file of this machine that we
+//! may write. The gateway names device, inode, size and the hash of its tail; only
+//! when all of them are here is Claude Code opened on it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use ride_core::wire::ChainMark;
+use sha2::{Digest, Sha256};
+
+use crate::gateway::device::hex;
+
+/// How much before the end the hash covers (`ChainMark::tail_sha256`).
+const TAIL_BYTES: u64 = 64 * 1024;
+
+/// Why the transcript is not the gateway's.
+#[derive(Debug, thiserror::Error)]
+pub enum NotHere {
+    /// No such file.
+    #[error("the transcript is not on this machine: {} does not exist here", .0.display())]
+    Missing(PathBuf),
+    /// It belongs to somebody else.
+    #[error("the transcript is here, but you may not write it: {}", .0.display())]
+    OtherUser(PathBuf),
+    /// The path leads to another file.
+    #[error("{} is another file than the gateway's: it runs on another machine or in a container", .0.display())]
+    OtherFile(PathBuf),
+    /// The file changed between claim and now.
+    #[error("the transcript changed after it was claimed: {}: {what}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What differs.
+        what: String,
+    },
+    /// The file cannot be read.
+    #[error("could not read the transcript: {}: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        cause: io::Error,
+    },
+}
+
+impl NotHere {
+    /// What the person can do.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            NotHere::Missing(_) | NotHere::OtherFile(_) => Some("run ride where the gateway runs, as its user"),
+            NotHere::OtherUser(_) => Some("run ride as the user the gateway runs as"),
+            NotHere::Changed { .. } => Some("something else writes to it; `ride status` shows the processes"),
+            NotHere::Unreadable { .. } => None,
+        }
+    }
+}
+
+/// Checks that the gateway's transcript is this machine's, and unchanged.
+pub fn check(mark: &ChainMark) -> Result<(), NotHere> {
+    let path = || PathBuf::from(&mark.path);
+    let unreadable = |cause| NotHere::Unreadable { path: path(), cause };
+    // Opened for writing, not written: that is the question.
+    let mut file = OpenOptions::new().read(true).write(true).open(&mark.path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => NotHere::Missing(path()),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => NotHere::OtherUser(path()),
+        _ => unreadable(e),
+    })?;
+    let found = file.metadata().map_err(unreadable)?;
+    if (found.dev(), found.ino()) != (mark.dev, mark.ino) {
+        return Err(NotHere::OtherFile(path()));
+    }
+    let changed = |what: String| NotHere::Changed { path: path(), what };
+    if found.len() != mark.size {
+        return Err(changed(format!("it has {} bytes instead of {}", found.len(), mark.size)));
+    }
+    if hex(&tail(&mut file, mark.size).map_err(unreadable)?) != mark.tail_sha256 {
+        return Err(changed("its last lines are not those of the claim".into()));
+    }
+    Ok(())
+}
+
+fn tail(file: &mut File, size: u64) -> io::Result<[u8; 32]> {
+    file.seek(SeekFrom::Start(size.saturating_sub(TAIL_BYTES)))?;
+    let mut bytes = Vec::with_capacity(TAIL_BYTES as usize);
+    file.take(size.min(TAIL_BYTES)).read_to_end(&mut bytes)?;
+    Ok(Sha256::digest(&bytes).into())
+}

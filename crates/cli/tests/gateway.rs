@@ -1,0 +1,9 @@
+//! The connection against a small gateway that speaks protocol 4 over a real
+//! WebSocket: what it refuses, cuts or floods becomes the right error, with the
+//! right exit code and hint.
+
+mod gateway {
+    mod client;
+    mod locate;
+    mod standin;
+}

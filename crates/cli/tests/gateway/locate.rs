@@ -1,0 +1,157 @@
+//! Where the gateway is found, and with which secret: a folder and variables in, a
+//! target out. Expected values are what `openclaw` 2026.9.6 does.
+
+use std::path::Path;
+
+use ride::env::Env;
+use ride::gateway::locate::{Options, locate};
+
+/// One case: files below HOME, variables, options; `url | source | token | password | pin`.
+struct Case<'a> {
+    files: &'a [(&'a str, &'a str)],
+    vars: &'a [(&'a str, &'a str)],
+    options: Options,
+}
+
+fn found(case: &Case<'_>) -> String {
+    let home = tempfile::tempdir().unwrap();
+    for (name, text) in case.files {
+        let path = home.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let mut vars = vec![("HOME", home.path().to_str().unwrap())];
+    vars.extend(case.vars);
+    let env = Env::of(&vars, home.path());
+    let show = |path: &Path| path.to_str().unwrap().to_owned();
+    let text = match locate(&env, &case.options) {
+        Ok(target) => {
+            let secret = |s: &Option<ride::gateway::locate::Secret>| s.as_ref().map_or("-".to_owned(), |s| s.reveal().to_owned());
+            let pin = target.pin.map_or(String::new(), |pin| format!(" pin {}…", &format!("{pin:?}")[..8]));
+            format!("{} ({}) {} {}{pin}", target.url, target.source, secret(&target.token), secret(&target.password))
+        }
+        Err(e) => e.to_string(),
+    };
+    text.replace(&show(home.path()), "~")
+}
+
+fn check(files: &[(&str, &str)], vars: &[(&str, &str)], expected: &str) {
+    assert_eq!(found(&Case { files, vars, options: Options::default() }), expected, "files {files:?}, vars {vars:?}");
+}
+
+const CONFIG: &str = ".openclaw/openclaw.json";
+
+#[test]
+fn address() {
+    check(&[], &[], "ws://127.0.0.1:18789 (local gateway) - -");
+    check(&[(CONFIG, r#"{"gateway": {"port": 19999}}"#)], &[], "ws://127.0.0.1:19999 (local gateway) - -");
+    check(
+        &[(CONFIG, "// mine\n{gateway: {port: 0x4E20, auth: {token: 't',},},}")],
+        &[],
+        "ws://127.0.0.1:20000 (local gateway) t -",
+    );
+    check(
+        &[(CONFIG, r#"{"gateway": {"port": 19999}}"#)],
+        &[("OPENCLAW_GATEWAY_PORT", "0.0.0.0:20001")],
+        "ws://127.0.0.1:20001 (local gateway) - -",
+    );
+    check(&[], &[("OPENCLAW_GATEWAY_PORT", "70000")], "ws://127.0.0.1:18789 (local gateway) - -");
+    // FNV-1a of "work", as 2026.9 has it.
+    check(&[], &[("OPENCLAW_PROFILE", "work")], "ws://127.0.0.1:52206 (local gateway) - -");
+    check(
+        &[(CONFIG, r#"{"gateway": {"mode": "remote", "remote": {"url": "wss://gw.example/x", "token": "r"}}}"#)],
+        &[],
+        "wss://gw.example/x (gateway.remote.url) r -",
+    );
+    // A remote address counts only in remote mode.
+    check(
+        &[(CONFIG, r#"{"gateway": {"remote": {"url": "wss://gw.example", "token": "r"}}}"#)],
+        &[],
+        "ws://127.0.0.1:18789 (local gateway) r -",
+    );
+    check(
+        &[(CONFIG, r#"{"gateway": {"mode": "remote", "remote": {"url": "gw.example"}}}"#)],
+        &[],
+        "could not use gateway.remote.url of ~/.openclaw/openclaw.json: \"gw.example\" is not a ws:// or wss:// address",
+    );
+}
+
+#[test]
+fn files() {
+    let config = r#"{"gateway": {"port": 20002}}"#;
+    check(&[("x/openclaw.json", config)], &[("OPENCLAW_STATE_DIR", "~/x")], "ws://127.0.0.1:20002 (local gateway) - -");
+    check(&[("y.json", config)], &[("OPENCLAW_CONFIG_PATH", "y.json")], "ws://127.0.0.1:20002 (local gateway) - -");
+    check(&[("h/.openclaw/openclaw.json", config)], &[("OPENCLAW_HOME", "~/h")], "ws://127.0.0.1:20002 (local gateway) - -");
+    check(&[(".clawdbot/clawdbot.json", config)], &[], "ws://127.0.0.1:20002 (local gateway) - -");
+    check(&[(CONFIG, "{gateway: ")], &[], "could not read the configuration: ~/.openclaw/openclaw.json: expected value at line 1 column 12");
+    check(
+        &[(CONFIG, r#"{"gateway": {"$include": "g/a.json5", "port": 20003}}"#), (".openclaw/g/a.json5", "{port: 1, auth: {token: 'inc'}}")],
+        &[],
+        "ws://127.0.0.1:20003 (local gateway) inc -",
+    );
+    check(
+        &[(CONFIG, r#"{"$include": "../secret.json"}"#), ("secret.json", "{}")],
+        &[],
+        "could not read the configuration: ~/.openclaw/openclaw.json: $include \"../secret.json\" leaves ~/.openclaw",
+    );
+    let profile = Options { profile: Some("work".into()), ..Options::default() };
+    let case = Case { files: &[(".openclaw-work/openclaw.json", config)], vars: &[], options: profile };
+    assert_eq!(found(&case), "ws://127.0.0.1:20002 (local gateway) - -");
+    let dev = Options { profile: Some("dev".into()), ..Options::default() };
+    assert_eq!(found(&Case { files: &[], vars: &[], options: dev }), "ws://127.0.0.1:19001 (local gateway) - -");
+    let bad = Options { profile: Some("../x".into()), ..Options::default() };
+    assert_eq!(found(&Case { files: &[], vars: &[], options: bad }), "could not use profile \"../x\": letters, digits, `-` and `_` only");
+}
+
+#[test]
+fn secrets() {
+    let local = |auth: &str| format!(r#"{{"gateway": {{"auth": {auth}}}}}"#);
+    let env = [("OPENCLAW_GATEWAY_TOKEN", "env-token"), ("OPENCLAW_GATEWAY_PASSWORD", "env-password")];
+    let run = |auth: &str, vars: &[(&str, &str)], expected: &str| {
+        check(&[(CONFIG, &local(auth))], vars, &format!("ws://127.0.0.1:18789 (local gateway) {expected}"));
+    };
+    run(r#"{"token": "cfg"}"#, &env, "cfg env-password");
+    run(r#"{}"#, &env, "env-token env-password");
+    run(r#"{"mode": "password", "password": "pw"}"#, &[], "- pw");
+    run(r#"{"token": "${MY_TOKEN}"}"#, &[("MY_TOKEN", "v")], "v -");
+    run(r#"{"token": "$MY_TOKEN"}"#, &[("MY_TOKEN", "v")], "v -");
+    run(r#"{"token": {"source": "env", "provider": "default", "id": "MY_TOKEN"}}"#, &[("MY_TOKEN", "v")], "v -");
+    check(
+        &[(CONFIG, &local(r#"{"token": "${MY_TOKEN}"}"#))],
+        &[],
+        "could not resolve gateway.auth.token: the variable MY_TOKEN is not set",
+    );
+    check(
+        &[(CONFIG, &local(r#"{"token": {"source": "exec", "provider": "vault", "id": "gw"}}"#))],
+        &[],
+        "could not resolve gateway.auth.token: it is a secret reference of kind \"exec\"",
+    );
+    // OpenClaw's own .env, where the environment does not say.
+    check(
+        &[(".openclaw/.env", "# mine\nexport OPENCLAW_GATEWAY_TOKEN=\"from dotenv\" # x\n")],
+        &[],
+        "ws://127.0.0.1:18789 (local gateway) from dotenv -",
+    );
+    let secrets = r#"{"gateway": {"auth": {"token": {"source": "file", "provider": "main", "id": "/gw/token"}}},
+                      "secrets": {"providers": {"main": {"source": "file", "path": "~/s.json", "mode": "json"}}}}"#;
+    check(&[(CONFIG, secrets), ("s.json", r#"{"gw": {"token": "filed"}}"#)], &[], "ws://127.0.0.1:18789 (local gateway) filed -");
+    let remote = r#"{"gateway": {"mode": "remote", "remote": {"url": "wss://gw", "password": "rp"}, "auth": {"token": "local"}}}"#;
+    check(&[(CONFIG, remote)], &[], "wss://gw (gateway.remote.url) local rp");
+    check(&[(CONFIG, remote)], &env, "wss://gw (gateway.remote.url) env-token env-password");
+}
+
+#[test]
+fn an_address_from_elsewhere_gets_no_configured_secret() {
+    let fingerprint = "ab".repeat(32);
+    let config = format!(
+        r#"{{"gateway": {{"mode": "remote", "auth": {{"token": "cfg"}}, "remote": {{"url": "wss://gw", "token": "r", "tlsFingerprint": "sha256:{fingerprint}"}}}}}}"#
+    );
+    let files = [(CONFIG, config.as_str())];
+    check(&files, &[], "wss://gw (gateway.remote.url) r - pin abababab…");
+    check(&files, &[("OPENCLAW_GATEWAY_URL", "wss://gw")], "wss://gw (OPENCLAW_GATEWAY_URL) - - pin abababab…");
+    let vars = [("OPENCLAW_GATEWAY_URL", "wss://other"), ("OPENCLAW_GATEWAY_TOKEN", "env-token")];
+    check(&files, &vars, "wss://other (OPENCLAW_GATEWAY_URL) env-token -");
+    let options = Options { url: Some("ws://[::1]:5".into()), token_file: Some("tok".into()), profile: None };
+    let with_file = [files[0], ("tok", "from-file\n")];
+    assert_eq!(found(&Case { files: &with_file, vars: &vars, options }), "ws://[::1]:5 (--url) from-file -");
+}

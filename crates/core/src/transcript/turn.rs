@@ -1,0 +1,389 @@
+//! Prompts and answers: what a stretch of the chain says, to reconcile what a
+//! crash lost. Reads whole lines, so it is given only the few that matter.
+//!
+//! Told apart by fields, never by text: a prompt has `promptSource` or
+//! `origin`, an interruption `interruptedMessageId`. Two older shapes carry no
+//! field and are known by text, on lines that no person can have typed (they
+//! lack both fields): `[Request interrupted by user…` and local commands.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Span;
+use super::line::Field;
+
+/// The turns of a stretch of the chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Turns {
+    /// In order.
+    pub turns: Vec<Turn>,
+    /// Ids of tool calls that have no result, in order.
+    pub open_tools: Vec<String>,
+}
+
+/// One turn: what was asked, what was answered, how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// What began it, then what was typed while it ran. Empty only where the
+    /// stretch begins inside a turn.
+    pub prompts: Vec<Prompt>,
+    /// The last text Claude said in it, whatever the end: what the host's
+    /// `Stop` hook gives as `last_assistant_message` when it is complete.
+    pub answer: Option<Answer>,
+    /// How it ended.
+    pub end: End,
+}
+
+/// One prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Prompt {
+    /// Its chain line.
+    pub uuid: Uuid,
+    /// The host's id of the turn, as hooks give it.
+    pub prompt_id: Option<String>,
+    /// The text, without attached files.
+    pub text: String,
+    /// Who wrote it.
+    pub from: Origin,
+    /// `origin.kind` as the host writes it: `human`, `peer`, `plugin`, `task-notification`.
+    pub origin: Option<String>,
+    /// `promptSource` as the host writes it: `typed`, `queued`, `sdk`, `system`.
+    pub source: Option<String>,
+}
+
+/// Who wrote a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Origin {
+    /// A person, through whatever surface; a plugin speaking as the person too.
+    Person,
+    /// The host, a tool or another Claude session.
+    Machine,
+    /// A local command or its output (`/model`, `!ls`): no prompt of the model's.
+    Local,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// Its chain line.
+    pub uuid: Uuid,
+    /// The text.
+    pub text: String,
+}
+
+/// How a turn ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "end")]
+pub enum End {
+    /// Claude had said what it had to say.
+    Complete,
+    /// A person interrupted it.
+    Interrupted,
+    /// The model API failed; what the host showed.
+    Failed {
+        /// Its text.
+        text: String,
+    },
+    /// Nothing more was written: it runs still, or its process died.
+    Open,
+}
+
+/// What a whole line says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Whole<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Field<'a>,
+    #[serde(borrow)]
+    uuid: Field<'a>,
+    #[serde(borrow)]
+    prompt_id: Field<'a>,
+    #[serde(borrow)]
+    prompt_source: Field<'a>,
+    #[serde(borrow)]
+    origin: Field<'a>,
+    #[serde(borrow)]
+    message: Field<'a>,
+    #[serde(borrow)]
+    attachment: Field<'a>,
+    #[serde(borrow)]
+    interrupted_message_id: Field<'a>,
+    #[serde(borrow)]
+    is_meta: Field<'a>,
+    #[serde(borrow)]
+    is_compact_summary: Field<'a>,
+    #[serde(borrow)]
+    is_api_error_message: Field<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Message<'a> {
+    #[serde(borrow)]
+    content: Field<'a>,
+    #[serde(borrow)]
+    model: Field<'a>,
+    #[serde(borrow)]
+    stop_reason: Field<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Block<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Field<'a>,
+    #[serde(borrow)]
+    text: Field<'a>,
+    #[serde(borrow)]
+    id: Field<'a>,
+    #[serde(borrow)]
+    tool_use_id: Field<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct From<'a> {
+    #[serde(borrow)]
+    kind: Field<'a>,
+    #[serde(borrow, rename = "asUser")]
+    as_user: Field<'a>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Attachment<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Field<'a>,
+    #[serde(borrow)]
+    prompt: Field<'a>,
+    #[serde(borrow)]
+    origin: Field<'a>,
+    #[serde(borrow, rename = "commandMode")]
+    command_mode: Field<'a>,
+}
+
+/// Reads the turns of `path`, a stretch of the chain, oldest line first.
+/// `beside` are lines next to it, where results of parallel tool calls stand.
+/// `fetch` gives the bytes of a line.
+///
+/// # Errors
+/// The first error of `fetch`.
+pub fn turns<E>(
+    path: &[Span],
+    beside: &[Span],
+    mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
+) -> Result<Turns, E> {
+    let mut state = State::default();
+    for span in path {
+        state.line(&fetch(*span)?);
+    }
+    for span in beside {
+        state.results(&fetch(*span)?);
+    }
+    Ok(state.finish())
+}
+
+#[derive(Default)]
+struct State {
+    turns: Vec<Turn>,
+    called: Vec<String>,
+    answered: BTreeSet<String>,
+}
+
+impl State {
+    fn line(&mut self, bytes: &[u8]) {
+        // Lines on the path were read before; one that cannot be is changed
+        // under our hands, and the next look at the chain will tell.
+        let Ok(line) = serde_json::from_slice::<Whole<'_>>(bytes) else { return };
+        match line.kind.plain() {
+            Some("user") => self.user(&line),
+            Some("assistant") => self.assistant(&line),
+            Some("attachment") => self.attachment(&line),
+            _ => {}
+        }
+    }
+
+    /// Looks only for tool results.
+    fn results(&mut self, bytes: &[u8]) {
+        let Ok(line) = serde_json::from_slice::<Whole<'_>>(bytes) else { return };
+        if line.kind.plain() == Some("user") {
+            self.answered.extend(said(&line).results);
+        }
+    }
+
+    fn user(&mut self, line: &Whole<'_>) {
+        let said = said(line);
+        if !said.results.is_empty() {
+            self.answered.extend(said.results);
+            if let Some(turn) = self.turns.last_mut() {
+                turn.end = End::Open;
+            }
+            return;
+        }
+        let Some(uuid) = line.uuid.uuid() else { return };
+        let typed = !line.prompt_source.is_falsy() || !line.origin.is_falsy();
+        let marker = !typed && said.text.starts_with("[Request interrupted by user");
+        if !line.interrupted_message_id.is_falsy() || marker {
+            if let Some(turn) = self.turns.last_mut() {
+                turn.end = End::Interrupted;
+            }
+            return;
+        }
+        if line.is_meta.is_true() || line.is_compact_summary.is_true() {
+            return;
+        }
+        let prompt = Prompt {
+            uuid,
+            prompt_id: line.prompt_id.text(),
+            text: said.text,
+            from: origin(line.origin, line.prompt_source),
+            origin: kind(line.origin),
+            source: line.prompt_source.text(),
+        };
+        // A local command and its output are several lines with one id.
+        if prompt.from == Origin::Local
+            && let Some(turn) = self.turns.last_mut()
+            && turn.answer.is_none()
+            && turn.prompts.last().is_some_and(|p| {
+                p.from == Origin::Local && p.prompt_id.is_some() && p.prompt_id == prompt.prompt_id
+            })
+        {
+            turn.prompts.push(prompt);
+            return;
+        }
+        self.turns.push(Turn { prompts: vec![prompt], answer: None, end: End::Open });
+    }
+
+    fn assistant(&mut self, line: &Whole<'_>) {
+        let said = said(line);
+        let Some(uuid) = line.uuid.uuid() else { return };
+        if line.is_api_error_message.is_true() {
+            self.turn().end = End::Failed { text: said.text };
+            return;
+        }
+        // What the host puts in the model's mouth to complete a turn that a
+        // crash cut off ("No response requested.") is no answer.
+        if said.synthetic {
+            return;
+        }
+        let turn = self.turn();
+        if !said.text.is_empty() {
+            turn.answer = Some(Answer { uuid, text: said.text });
+        }
+        turn.end = if said.over && said.calls.is_empty() { End::Complete } else { End::Open };
+        self.called.extend(said.calls);
+    }
+
+    /// A prompt typed while a turn runs is no user line: the turn takes it in.
+    fn attachment(&mut self, line: &Whole<'_>) {
+        let attachment: Attachment<'_> = inner(line.attachment);
+        let queued = attachment.kind.plain() == Some("queued_command");
+        if !queued || attachment.command_mode.plain().is_some_and(|mode| mode != "prompt") {
+            return;
+        }
+        let Some(uuid) = line.uuid.uuid() else { return };
+        let text = content(attachment.prompt).text;
+        let prompt = Prompt {
+            uuid,
+            prompt_id: line.prompt_id.text(),
+            text,
+            from: match kind(attachment.origin) {
+                Some(_) => origin(attachment.origin, Field::default()),
+                None => Origin::Person,
+            },
+            origin: kind(attachment.origin),
+            source: Some("queued".to_owned()),
+        };
+        let turn = self.turn();
+        turn.prompts.push(prompt);
+        turn.end = End::Open;
+    }
+
+    /// The turn under way; one without a prompt where the stretch begins inside it.
+    fn turn(&mut self) -> &mut Turn {
+        if self.turns.is_empty() {
+            self.turns.push(Turn { prompts: Vec::new(), answer: None, end: End::Open });
+        }
+        self.turns.last_mut().expect("one was pushed if there was none")
+    }
+
+    fn finish(mut self) -> Turns {
+        self.called.retain(|id| !self.answered.contains(id));
+        Turns { turns: self.turns, open_tools: self.called }
+    }
+}
+
+/// What a message says.
+#[derive(Default)]
+struct Said {
+    text: String,
+    calls: Vec<String>,
+    results: Vec<String>,
+    /// Written by the host in the model's name.
+    synthetic: bool,
+    /// The model stopped, and not to call a tool.
+    over: bool,
+}
+
+fn said(line: &Whole<'_>) -> Said {
+    let message: Message<'_> = inner(line.message);
+    let stop = message.stop_reason.plain();
+    Said {
+        synthetic: message.model.plain() == Some("<synthetic>"),
+        over: stop.is_some_and(|reason| reason != "tool_use"),
+        ..content(message.content)
+    }
+}
+
+fn content(content: Field<'_>) -> Said {
+    let mut said = Said::default();
+    if let Some(text) = content.text() {
+        said.text = text;
+        return said;
+    }
+    let blocks: Vec<Block<'_>> = content.raw().and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+    for block in blocks {
+        match block.kind.plain() {
+            Some("text") => {
+                if let Some(text) = block.text.text() {
+                    if !said.text.is_empty() {
+                        said.text.push('\n');
+                    }
+                    said.text.push_str(&text);
+                }
+            }
+            Some("tool_use") => said.calls.extend(block.id.text()),
+            Some("tool_result") => said.results.extend(block.tool_use_id.text()),
+            _ => {}
+        }
+    }
+    said
+}
+
+fn origin(origin: Field<'_>, source: Field<'_>) -> Origin {
+    let from: From<'_> = inner(origin);
+    match (from.kind.plain(), source.plain()) {
+        (Some("human"), _) => Origin::Person,
+        (Some("plugin"), _) if from.as_user.is_true() => Origin::Person,
+        (Some(_), _) | (None, Some("system")) => Origin::Machine,
+        (None, Some(_)) => Origin::Person,
+        (None, None) => Origin::Local,
+    }
+}
+
+fn kind(origin: Field<'_>) -> Option<String> {
+    let from: From<'_> = inner(origin);
+    from.kind.text()
+}
+
+/// An object inside a line; an empty one where there is none.
+fn inner<'a, T: Deserialize<'a> + Default>(field: Field<'a>) -> T {
+    field.raw().and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default()
+}

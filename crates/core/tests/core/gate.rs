@@ -1,0 +1,163 @@
+//! What the gate does with a message.
+
+use ride_core::event::{Act, Event, Inbound, Outcome, Reply};
+use ride_core::limits;
+use ride_core::wire::Holder;
+use serde_json::json;
+
+use super::world::{World, fine, name, route};
+
+#[test]
+fn nobody_rides() {
+    assert_eq!(World::new().says(1, "hello"), Reply::Admit { because: "nobody rides" });
+}
+
+#[test]
+fn a_held_message_is_kept_once_its_sender_told_once_and_handed_over_in_order() {
+    let mut w = World::ridden_by("ada");
+    assert_eq!(w.says(1, "one"), Reply::Hold);
+    assert_eq!(w.says(1, "one"), Reply::Hold, "the channel repeated it");
+    assert_eq!(w.says(2, "two"), Reply::Hold);
+    assert_eq!(w.t.inbox.len(), 2);
+    let notices: Vec<_> = w.settle().into_iter().filter(|a| matches!(a, Act::Send { .. })).collect();
+    let [Act::Send { item, session: None }] = &notices[..] else { panic!("{notices:?}") };
+    assert_eq!(item.route, route());
+    assert!(item.text.contains("ada@laptop rides this thread"));
+
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    let acts = w.settle();
+    let order: Vec<_> = acts.iter().map(name).collect();
+    assert_eq!(order, ["prove", "show", "restore", "hand", "hand"]);
+    let texts: Vec<_> = acts.iter().filter_map(|a| if let Act::Hand { held, .. } = a { Some(held.text.as_str()) } else { None }).collect();
+    assert_eq!(texts, ["one", "two"]);
+    assert!(!w.t.closed());
+}
+
+#[test]
+fn nothing_overtakes_what_waits() {
+    let mut w = World::ridden_by("ada");
+    w.says(1, "one");
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    while w.t.phase_name() != "open" {
+        for e in w.take() {
+            w.done(e.op, fine(&e.act));
+        }
+    }
+    assert_eq!(w.says(2, "two"), Reply::Hold, "the first is still being handed over");
+    let mut own = message("m1");
+    own.handed = true;
+    assert!(matches!(w.does(Event::Message(Box::new(own))), Reply::Admit { .. }));
+}
+
+#[test]
+fn a_hand_over_that_failed_is_tried_again() {
+    let mut w = World::ridden_by("ada");
+    w.says(1, "one");
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    let mut tries = 0;
+    for _ in 0..20 {
+        for e in w.take() {
+            let outcome = match &e.act {
+                Act::Hand { .. } if tries == 0 => {
+                    tries += 1;
+                    Outcome::NotYet { what: "draining".into() }
+                }
+                act => fine(act),
+            };
+            w.done(e.op, outcome);
+        }
+        w.wait(1_000);
+    }
+    assert!(w.t.inbox.is_empty());
+    assert_eq!(tries, 1);
+}
+
+#[test]
+fn commands_while_ridden() {
+    for (text, want) in [
+        ("/status", Some("read-only command")),
+        ("/status@my_bot now", Some("read-only command")),
+        ("/new", None),
+        ("/reset please", None),
+        ("/model opus", None),
+    ] {
+        let mut w = World::ridden_by("ada");
+        let reply = w.says(1, text);
+        match want {
+            Some(because) => assert_eq!(reply, Reply::Admit { because }, "{text}"),
+            None => {
+                assert_eq!(reply, Reply::Hold, "{text}");
+                assert!(w.t.inbox.is_empty(), "{text} is never queued");
+                assert!(w.t.outbox.back().unwrap().text.contains("is not possible while"), "{text}");
+            }
+        }
+    }
+    let mut w = World::ridden_by("ada");
+    w.says(1, "/etc/passwd is a path");
+    assert_eq!(w.t.inbox.len(), 1, "text with a slash is a message");
+}
+
+#[test]
+fn what_does_not_come_through_a_channel_is_declined_not_kept() {
+    let mut w = World::ridden_by("ada");
+    let mut m = message("w1");
+    m.route = None;
+    let Reply::Decline { text } = w.does(Event::Message(Box::new(m))) else { panic!() };
+    assert!(text.contains("send it again after the ride"));
+    assert!(w.t.inbox.is_empty());
+}
+
+#[test]
+fn a_full_inbox_tells_the_sender() {
+    let mut w = World::ridden_by("ada");
+    for n in 0..limits::INBOX_MESSAGES as u32 {
+        w.says(n, "x");
+    }
+    let before = w.t.outbox.len();
+    assert_eq!(w.says(9_999, "one too many"), Reply::Hold);
+    assert_eq!(w.t.inbox.len(), limits::INBOX_MESSAGES);
+    assert!(w.t.outbox[before].text.contains("Send yours again"));
+    let mut w = World::ridden_by("ada");
+    w.says(1, &"x".repeat(limits::HELD_BYTES + 1));
+    assert!(w.t.inbox.is_empty());
+}
+
+#[test]
+fn a_thread_bound_to_a_ridden_claude_session_is_held_too() {
+    let mut w = World::new();
+    let mut m = message("m1");
+    m.behind = Some(Holder {
+        name: "ada".into(),
+        host: "laptop".into(),
+        since_ms: 0,
+        expires_in_ms: 1,
+        phase: "ridden".into(),
+        waiting_for: None,
+    });
+    assert_eq!(w.does(Event::Message(Box::new(m))), Reply::Hold);
+    assert_eq!(w.t.inbox.len(), 1);
+    let performer = w.performer;
+    let Reply::Work { effects, .. } = w.does(Event::Take { performer, behind: true }) else { panic!() };
+    assert!(effects.iter().all(|e| name(&e.act) == "send"), "not handed over while the other rides");
+    for e in effects {
+        w.done(e.op, fine(&e.act));
+    }
+    assert_eq!(w.settle().iter().map(name).collect::<Vec<_>>(), ["hand"]);
+}
+
+fn message(id: &str) -> Inbound {
+    Inbound {
+        id: id.into(),
+        sender: "1001".into(),
+        name: "Ada".into(),
+        text: "hello".into(),
+        route: Some(route()),
+        host: json!({}),
+        claude: None,
+        handed: false,
+        behind: None,
+    }
+}

@@ -1,0 +1,312 @@
+//! The order of a ride, and every way it ends.
+
+use ride_core::event::{Act, Event, Outcome, Reply};
+use ride_core::thread::Why;
+use ride_core::wire::{Reason, RelayKind};
+
+use super::world::{World, fine, id, item, name, route};
+
+fn names(acts: &[Act]) -> Vec<&'static str> {
+    acts.iter().map(name).collect()
+}
+
+fn refused(reply: &Reply) -> Reason {
+    match reply {
+        Reply::Refused { refusal, .. } => refusal.reason,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn claim_sees_the_agent_off_in_order_and_release_the_driver() {
+    let mut w = World::new();
+    assert!(matches!(w.claim("ada", 500), Reply::Claiming { .. }));
+    assert!(w.t.closed(), "the gate closes before anything else");
+    assert_eq!(names(&w.settle()), ["settle", "end child", "copy", "park", "prove", "mark"]);
+    assert_eq!(w.t.phase_name(), "ridden");
+
+    let fence = w.fence();
+    assert_eq!(w.does(Event::Release { fence, accept_broken: false }), Reply::Ok);
+    assert_eq!(names(&w.settle()), ["prove", "show", "restore"]);
+    assert_eq!(w.t.phase_name(), "open");
+    assert!(!w.t.closed());
+    assert_eq!(w.does(Event::Release { fence, accept_broken: false }), Reply::Ok, "asked again after a lost answer");
+}
+
+#[test]
+fn a_child_that_came_back_is_ended_again_and_the_first_binding_kept() {
+    let mut w = World::new();
+    w.claim("ada", 500);
+    let mut seen = Vec::new();
+    let mut proofs = 0;
+    while w.t.phase_name() == "claiming" {
+        for e in w.take() {
+            let outcome = match &e.act {
+                Act::Prove { .. } if proofs == 0 => {
+                    proofs += 1;
+                    Outcome::ChildAgain
+                }
+                Act::Copy { .. } if seen.contains(&"copy") => Outcome::Copied { bindings: Vec::new() },
+                act => fine(act),
+            };
+            seen.push(name(&e.act));
+            w.done(e.op, outcome);
+        }
+    }
+    assert_eq!(seen, ["settle", "end child", "copy", "park", "prove", "settle", "end child", "copy", "park", "prove", "mark"]);
+    assert_eq!(w.t.lease().unwrap().parked.len(), 1);
+}
+
+#[test]
+fn a_second_driver_is_told_who_has_it_and_the_same_one_gets_the_same_fence() {
+    let mut w = World::ridden_by("ada");
+    let Reply::Refused { message, refusal } = w.claim("bob", 501) else { panic!() };
+    assert_eq!(message, "the thread is ridden by ada@laptop");
+    assert_eq!(refusal.reason, Reason::Held);
+    assert_eq!(refusal.holder.unwrap().name, "ada");
+    let fence = w.fence();
+    assert_eq!(w.claim("ada", 502), Reply::Claiming { fence });
+}
+
+#[test]
+fn a_running_turn_is_waited_for_and_given_up_on() {
+    let mut w = World::new();
+    w.claim("ada", 500);
+    for _ in 0..100 {
+        for e in w.take() {
+            assert_eq!(name(&e.act), "settle");
+            w.done(e.op, Outcome::NotYet { what: "a turn is running".into() });
+        }
+        w.wait(100);
+    }
+    assert_eq!(w.t.phase_name(), "open");
+    let Some(last) = &w.t.last else { panic!() };
+    assert_eq!(last.why, Why::Failed { reason: Reason::TurnRunning, text: "gave up waiting: a turn is running".into() });
+}
+
+#[test]
+fn a_claim_that_fails_after_parking_restores() {
+    let mut w = World::new();
+    w.claim("ada", 500);
+    let mut seen = Vec::new();
+    while w.t.closed() {
+        for e in w.take() {
+            seen.push(name(&e.act));
+            let outcome = match &e.act {
+                Act::Mark { .. } => Outcome::Failed { what: "no transcript".into(), reason: Reason::Transcript },
+                act => fine(act),
+            };
+            w.done(e.op, outcome);
+        }
+    }
+    assert_eq!(seen, ["settle", "end child", "copy", "park", "prove", "mark", "restore"]);
+}
+
+#[test]
+fn relays_are_sent_once_in_order_and_a_stale_fence_sends_nothing() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    let items = vec![item("p1", RelayKind::Prompt), item("a1", RelayKind::Answer)];
+    w.does(Event::Relay { fence, items: items.clone() });
+    w.does(Event::Relay { fence, items: [items, vec![item("p2", RelayKind::Prompt)]].concat() });
+    let texts: Vec<String> = w
+        .settle()
+        .into_iter()
+        .filter_map(|a| match a {
+            Act::Send { item, .. } => Some(item.text),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(texts, ["🖥 ada: text of p1", "text of a1", "🖥 ada: text of p2"]);
+
+    let mut old = fence;
+    old.grant = id(9);
+    let reply = w.does(Event::Relay { fence: old, items: vec![item("x", RelayKind::Prompt)] });
+    assert_eq!(refused(&reply), Reason::Stale);
+    assert!(w.t.outbox.is_empty());
+}
+
+#[test]
+fn an_unknown_outcome_is_repeated_once_and_marked() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Relay { fence, items: vec![item("p1", RelayKind::Prompt)] });
+    let mut texts = Vec::new();
+    for _ in 0..10 {
+        for e in w.take() {
+            if let Act::Send { item, .. } = &e.act {
+                texts.push(item.text.clone());
+            }
+            // The performer is gone before it can say what came of it.
+        }
+        w.performer = id(w.performer.as_u128() + 1);
+        w.wait(2_000);
+    }
+    assert_eq!(texts, ["🖥 ada: text of p1", "(may be a repeat) 🖥 ada: text of p1"]);
+    assert_eq!(w.t.undelivered.len(), 1, "and it is not forgotten");
+}
+
+#[test]
+fn a_refused_send_is_tried_again_with_the_pause_the_channel_asked_for() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Relay { fence, items: vec![item("p1", RelayKind::Prompt)] });
+    let [e] = &w.take()[..] else { panic!() };
+    w.done(e.op, Outcome::NotSent { what: "429".into(), retry: true, after_ms: Some(7_000) });
+    assert!(w.take().is_empty());
+    w.wait(7_000);
+    assert_eq!(w.take().len(), 1);
+}
+
+#[test]
+fn a_changed_route_stops_the_relay_and_tells_the_driver() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Relay { fence, items: vec![item("p1", RelayKind::Prompt)] });
+    let [e] = &w.take()[..] else { panic!() };
+    w.done(e.op, Outcome::RouteChanged { to: "telegram:other".into() });
+    assert!(w.t.lease().unwrap().relay_stopped.is_some());
+    assert_eq!(w.t.undelivered.len(), 1);
+}
+
+#[test]
+fn silence_a_lost_lease_and_a_dead_driver_end_a_ride() {
+    for (what, ms, why) in [("lease", 60_000, Why::Expired), ("silence", 30 * 60_000, Why::Silent)] {
+        let mut w = World::ridden_by("ada");
+        let fence = w.fence();
+        let mut left = ms;
+        while left > 0 {
+            let step = left.min(5_000);
+            w.wait(step);
+            left -= step;
+            if what == "silence" && left > 0 {
+                let reply = w.does(Event::Renew { fence, secret_sha256: "secret of ada".into(), claude: None, active: false });
+                assert_eq!(reply, Reply::Ok);
+            }
+        }
+        w.take();
+        assert_eq!(w.t.phase_name(), "leaving", "{what}");
+        let reply = w.does(Event::Relay { fence, items: vec![item("late", RelayKind::Prompt)] });
+        assert_eq!(refused(&reply), Reason::Stale);
+        w.settle();
+        assert_eq!(w.t.phase_name(), "leaving", "the proof is still in flight with the first take");
+        w.performer = id(101);
+        w.settle();
+        assert_eq!(w.t.last.as_ref().unwrap().why, why);
+    }
+
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Dropped { fence });
+    let [probe] = &w.take()[..] else { panic!() };
+    w.done(probe.op, Outcome::Gone);
+    w.settle();
+    assert_eq!(w.t.last.as_ref().unwrap().why, Why::Gone);
+}
+
+#[test]
+fn a_driver_that_returns_keeps_its_thread_and_a_wrong_secret_does_not() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Dropped { fence });
+    let [probe] = &w.take()[..] else { panic!() };
+    let op = probe.op;
+    let wrong = w.does(Event::Renew { fence, secret_sha256: "guess".into(), claude: None, active: false });
+    assert_eq!(refused(&wrong), Reason::Stale);
+    w.does(Event::Renew { fence, secret_sha256: "secret of ada".into(), claude: None, active: false });
+    w.done(op, Outcome::Gone);
+    assert_eq!(w.t.phase_name(), "ridden", "a late search result does not end a ride that was heard of since");
+}
+
+#[test]
+fn a_search_that_ends_after_the_release_changes_nothing() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Dropped { fence });
+    let [probe] = &w.take()[..] else { panic!() };
+    let op = probe.op;
+    w.does(Event::Release { fence, accept_broken: false });
+    w.done(op, Outcome::Gone);
+    assert_eq!(w.t.phase_name(), "leaving", "the binding is still parked");
+}
+
+#[test]
+fn a_restart_of_the_machine_gives_a_lease_its_time_again() {
+    let mut w = World::ridden_by("ada");
+    w.now.boot = 2;
+    w.now.mono_ms = 5_000;
+    w.take();
+    assert_eq!(w.t.phase_name(), "ridden");
+    w.wait(60_000);
+    w.take();
+    assert_eq!(w.t.phase_name(), "leaving");
+}
+
+#[test]
+fn a_broken_chain_keeps_the_thread_closed_until_it_is_accepted() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    for _ in 0..5 {
+        for e in w.take() {
+            let outcome = match &e.act {
+                Act::Show { .. } => Outcome::Broken { what: "line 9 hangs outside".into() },
+                act => fine(act),
+            };
+            w.done(e.op, outcome);
+        }
+        w.wait(300);
+    }
+    assert_eq!(w.t.phase_name(), "leaving");
+    assert_eq!(ride_core::view::waiting_for(&w.t).as_deref(), Some("line 9 hangs outside"));
+    w.does(Event::Release { fence, accept_broken: true });
+    let acts = w.settle();
+    assert_eq!(names(&acts), ["restore"]);
+    assert_eq!(w.t.phase_name(), "open");
+}
+
+#[test]
+fn what_a_crash_kept_from_the_thread_is_taken_from_the_transcript() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Relay { fence, items: vec![item("p1", RelayKind::Prompt)] });
+    w.settle();
+    w.does(Event::Release { fence, accept_broken: false });
+    let mut sent = Vec::new();
+    while w.t.closed() {
+        for e in w.take() {
+            let outcome = match &e.act {
+                Act::Show { .. } => Outcome::Shown { turns: vec![item("p1", RelayKind::Prompt), item("a1", RelayKind::Answer)] },
+                act => fine(act),
+            };
+            if let Act::Send { item, .. } = &e.act {
+                assert_eq!(item.route, route());
+                sent.push(item.id.clone());
+            }
+            w.done(e.op, outcome);
+        }
+    }
+    assert_eq!(sent, ["a1"]);
+}
+
+#[test]
+fn a_turn_that_slipped_through_is_announced() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    let mut sent = Vec::new();
+    for _ in 0..10 {
+        for e in w.take() {
+            let outcome = match &e.act {
+                Act::Restore { .. } => Outcome::RestoredOver { slipped: vec!["other".into()] },
+                act => fine(act),
+            };
+            if let Act::Send { item, .. } = &e.act {
+                sent.push(item.text.clone());
+            }
+            w.done(e.op, outcome);
+        }
+    }
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].contains("ran a turn beside it"));
+}

@@ -1,0 +1,168 @@
+//! Random walks: drivers, messages, effects that fail or vanish, restarts. After
+//! each step the thread must keep its promises; a failure prints its seed.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ride_core::event::{Act, Effect, Event, Outcome, Reply};
+use ride_core::thread::Phase;
+use ride_core::wire::RelayKind;
+
+use super::world::{World, fine, id, item};
+
+/// A small generator: the same seed gives the same walk.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// What the outside has seen.
+#[derive(Default)]
+struct Seen {
+    sent: Vec<String>,
+    repeats: usize,
+    unknown: usize,
+    relayed: Vec<String>,
+    held: BTreeSet<String>,
+    handed: HashMap<String, usize>,
+    parked: bool,
+    epochs: Vec<u64>,
+}
+
+fn walk(seed: u64) {
+    let mut dice = Dice(seed);
+    let mut w = World::new();
+    w.disk = seed % 10 == 0;
+    let mut seen = Seen::default();
+    let mut flying: Vec<Effect> = Vec::new();
+    let mut n = 0;
+    for _ in 0..400 {
+        n += 1;
+        match dice.roll(12) {
+            0 => {
+                w.claim(if dice.roll(2) == 0 { "ada" } else { "bob" }, u128::from(seed) << 32 | n);
+            }
+            1 | 2 => {
+                let text = format!("m{n}");
+                if w.says(n as u32, &text) == Reply::Hold {
+                    seen.held.insert(format!("m{n}"));
+                }
+            }
+            3 | 4 => {
+                if let Phase::Ridden { lease } = &w.t.phase {
+                    let fence = lease.fence;
+                    let name = format!("p{n}");
+                    if let Reply::Relayed { .. } = w.does(Event::Relay { fence, items: vec![item(&name, RelayKind::Prompt)] }) {
+                        seen.relayed.push(name);
+                    }
+                }
+            }
+            5 => {
+                if let Some(fence) = w.t.lease().map(|l| l.fence) {
+                    let event = if dice.roll(3) == 0 { Event::Dropped { fence } } else { Event::Release { fence, accept_broken: true } };
+                    w.does(event);
+                }
+            }
+            6 => w.wait(dice.roll(3) * 700 + 1),
+            7 if dice.roll(4) == 0 => {
+                // The gateway dies: what was flying is performed or not, nobody knows.
+                for e in flying.drain(..) {
+                    if dice.roll(2) == 0 {
+                        happens(&e.act, &mut seen);
+                    }
+                    if matches!(e.act, Act::Send { .. }) {
+                        seen.unknown += 1;
+                    }
+                }
+                w.performer = id(w.performer.as_u128() + 1);
+            }
+            8..=11 if !flying.is_empty() => {
+                let e = flying.remove(dice.roll(flying.len() as u64) as usize);
+                let outcome = match (&e.act, dice.roll(6)) {
+                    (Act::Send { .. }, 0) => Outcome::NotSent { what: "down".into(), retry: true, after_ms: None },
+                    (Act::Settle { .. } | Act::EndChild { .. } | Act::Prove { .. } | Act::Hand { .. }, 0) => Outcome::NotYet { what: "busy".into() },
+                    (Act::Probe { .. }, 0) => Outcome::Gone,
+                    (act, _) => {
+                        happens(act, &mut seen);
+                        fine(act)
+                    }
+                };
+                w.done(e.op, outcome);
+            }
+            _ => flying.extend(w.take()),
+        }
+        promises(&w, &seen, seed);
+    }
+    // Everybody goes home: it must come to rest with nothing lost.
+    for _ in 0..2_000 {
+        if let Some(fence) = w.t.lease().map(|l| l.fence) {
+            w.does(Event::Release { fence, accept_broken: true });
+        }
+        for e in flying.drain(..).collect::<Vec<_>>() {
+            happens(&e.act, &mut seen);
+            w.done(e.op, fine(&e.act));
+        }
+        flying = w.take();
+        w.wait(1_000);
+        if flying.is_empty() && !w.t.closed() && w.t.outbox.is_empty() {
+            break;
+        }
+    }
+    assert!(!w.t.closed() && w.t.outbox.is_empty(), "seed {seed}: never came to rest: {:?}", w.t.phase);
+    assert!(!seen.parked, "seed {seed}: a binding stayed parked");
+    for m in &seen.held {
+        assert!(seen.handed.get(m).is_some_and(|n| (1..=4).contains(n)), "seed {seed}: {m} was not handed over");
+    }
+    // Each relayed item once, in order; a repeat only where an outcome was unknown, and marked.
+    let mut once = seen.sent.clone();
+    let mut had = BTreeSet::new();
+    once.retain(|s| had.insert(s.clone()));
+    let lost: Vec<_> = seen.relayed.iter().filter(|r| !had.contains(*r)).collect();
+    assert!(lost.len() <= w.t.undelivered.len(), "seed {seed}: lost {lost:?}");
+    assert!(seen.repeats <= seen.unknown, "seed {seed}: {} repeats, {} unknown outcomes", seen.repeats, seen.unknown);
+    let order: Vec<_> = seen.relayed.iter().filter(|r| had.contains(*r)).cloned().collect();
+    assert_eq!(once, order, "seed {seed}: out of order");
+}
+
+fn happens(act: &Act, seen: &mut Seen) {
+    match act {
+        Act::Send { item, .. } if item.kind != RelayKind::Notice => {
+            if item.repeat {
+                assert!(item.text.starts_with("(may be a repeat)"));
+                seen.repeats += 1;
+            }
+            seen.sent.push(item.id.clone());
+        }
+        Act::Hand { held, .. } => *seen.handed.entry(held.id.clone()).or_default() += 1,
+        Act::Park { .. } => seen.parked = true,
+        Act::Restore { .. } => seen.parked = false,
+        _ => {}
+    }
+}
+
+/// What holds at every moment.
+fn promises(w: &World, seen: &Seen, seed: u64) {
+    if let Phase::Ridden { lease } = &w.t.phase {
+        assert!(lease.mark.is_some(), "seed {seed}: ridden without a transcript mark");
+        assert!(!lease.parked.is_empty() && seen.parked, "seed {seed}: ridden with a binding in place");
+        assert_eq!(lease.fence.epoch, w.t.epoch, "seed {seed}: a fence of another epoch is in force");
+    }
+    if !matches!(w.t.phase, Phase::Open) {
+        assert!(w.t.closed(), "seed {seed}: open gate while changing hands");
+    }
+    assert!(seen.epochs.iter().all(|e| *e <= w.t.epoch));
+    let waiting: BTreeSet<_> = w.t.inbox.iter().map(|h| &h.id).collect();
+    for m in &seen.held {
+        assert!(waiting.contains(m) || seen.handed.contains_key(m), "seed {seed}: {m} vanished");
+    }
+}
+
+#[test]
+fn promises_hold_on_random_walks() {
+    for seed in 0..150 {
+        walk(seed);
+    }
+}

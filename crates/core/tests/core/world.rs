@@ -1,0 +1,170 @@
+//! A thread with a clock and short names for what can happen to it.
+
+use ride_core::event::{Act, ClaimAsked, Effect, Event, Inbound, Outcome, Reply};
+use ride_core::id::{Fence, Process, Route, ThreadKey};
+use ride_core::step::{Rules, step};
+use ride_core::thread::{ClaudeSession, Parked, Thread};
+use ride_core::time::Now;
+use ride_core::wire::{ChainMark, Driver, RelayItem, RelayKind};
+use serde_json::json;
+use uuid::Uuid;
+
+pub const SESSION: &str = "agent:main:telegram:group:-100:topic:42";
+
+pub struct World {
+    pub t: Thread,
+    pub now: Now,
+    pub rules: Rules,
+    pub performer: Uuid,
+    pub disk: bool,
+}
+
+pub fn id(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+pub fn route() -> Route {
+    Route {
+        channel: "telegram".into(),
+        to: "telegram:-100:topic:42".into(),
+        account_id: Some("default".into()),
+        thread_id: Some("42".into()),
+    }
+}
+
+pub fn mark() -> ChainMark {
+    ChainMark { path: "/t.jsonl".into(), dev: 1, ino: 2, size: 3, tail_sha256: "00".into(), leaf: Some(id(7)) }
+}
+
+pub fn item(name: &str, kind: RelayKind) -> RelayItem {
+    RelayItem { id: name.into(), kind, text: format!("text of {name}") }
+}
+
+impl World {
+    pub fn new() -> Self {
+        let key = ThreadKey { gateway: "/state".into(), session: SESSION.into() };
+        World {
+            t: Thread::new(key, id(1)),
+            now: Now { boot: 1, mono_ms: 1_000_000, wall_ms: 1_700_000_000_000 },
+            rules: Rules::default(),
+            performer: id(100),
+            disk: true,
+        }
+    }
+
+    pub fn does(&mut self, event: Event) -> Reply {
+        let (t, reply) = step(self.t.clone(), event, self.now, &self.rules);
+        self.t = t;
+        if self.disk {
+            // Through the disk and back, as in the store: what is not written is not there.
+            let text = serde_json::to_string(&self.t).unwrap();
+            self.t = serde_json::from_str(&text).unwrap();
+        }
+        reply
+    }
+
+    pub fn wait(&mut self, ms: u64) {
+        self.now.mono_ms += ms;
+        self.now.wall_ms += ms;
+    }
+
+    pub fn claim(&mut self, name: &str, grant: u128) -> Reply {
+        let asked = ClaimAsked {
+            driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), pid: 10, start: 20 } },
+            secret_sha256: format!("secret of {name}"),
+            grant: id(grant),
+            title: "Lab › topic".into(),
+            claude: ClaudeSession { id: id(50), config_dir: "/c".into(), cwd: "/w".into() },
+            route: Some(route()),
+            twins: Vec::new(),
+            wait_ms: 5_000,
+            session_held: None,
+        };
+        self.does(Event::Claim(Box::new(asked)))
+    }
+
+    pub fn says(&mut self, n: u32, text: &str) -> Reply {
+        self.does(Event::Message(Box::new(Inbound {
+            id: format!("m{n}"),
+            sender: "1001".into(),
+            name: "Ada".into(),
+            text: text.into(),
+            route: Some(route()),
+            host: json!({}),
+            claude: None,
+            handed: false,
+            behind: None,
+        })))
+    }
+
+    pub fn take(&mut self) -> Vec<Effect> {
+        match self.does(Event::Take { performer: self.performer, behind: false }) {
+            Reply::Work { effects, .. } => effects,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn done(&mut self, op: u64, outcome: Outcome) {
+        let performer = self.performer;
+        assert_eq!(self.does(Event::Done { op, performer, outcome }), Reply::Ok);
+    }
+
+    /// Performs everything, all going well, until nothing is left to do now.
+    pub fn settle(&mut self) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for _ in 0..200 {
+            let effects = self.take();
+            if effects.is_empty() {
+                return acts;
+            }
+            for effect in effects {
+                self.done(effect.op, fine(&effect.act));
+                acts.push(effect.act);
+            }
+        }
+        panic!("never came to rest");
+    }
+
+    pub fn fence(&self) -> Fence {
+        self.t.lease().unwrap().fence
+    }
+
+    pub fn ridden_by(name: &str) -> World {
+        let mut w = World::new();
+        w.claim(name, 500);
+        w.settle();
+        assert_eq!(w.t.phase_name(), "ridden");
+        w
+    }
+}
+
+/// How an effect ends when all goes well.
+pub fn fine(act: &Act) -> Outcome {
+    match act {
+        Act::Copy { sessions, .. } => {
+            Outcome::Copied { bindings: sessions.iter().map(|s| Parked { session: s.clone(), binding: json!({"sessionId": "x"}) }).collect() }
+        }
+        Act::Mark { .. } => Outcome::Marked { mark: mark() },
+        Act::Show { .. } => Outcome::Shown { turns: Vec::new() },
+        Act::Send { item, .. } => Outcome::Sent { message_id: item.seq.to_string() },
+        Act::Probe { .. } => Outcome::Alive,
+        _ => Outcome::Ok,
+    }
+}
+
+/// The name of an effect, for comparing orders.
+pub fn name(act: &Act) -> &'static str {
+    match act {
+        Act::Settle { .. } => "settle",
+        Act::EndChild { .. } => "end child",
+        Act::Copy { .. } => "copy",
+        Act::Park { .. } => "park",
+        Act::Prove { .. } => "prove",
+        Act::Mark { .. } => "mark",
+        Act::Probe { .. } => "probe",
+        Act::Show { .. } => "show",
+        Act::Restore { .. } => "restore",
+        Act::Send { .. } => "send",
+        Act::Hand { .. } => "hand",
+    }
+}

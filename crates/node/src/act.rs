@@ -1,0 +1,129 @@
+//! The effects the addon performs itself: processes and transcripts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ride_core::event::{Act, Outcome};
+use ride_core::id::Process;
+use ride_core::thread::ClaudeSession;
+use ride_core::transcript::{End, Origin, Turns};
+use ride_core::wire::{ChainMark, Reason, RelayItem, RelayKind};
+use ride_store::claude::process::{Alive, alive, look};
+use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, Writer, chain_mark, end_idle_child, live_writers, show_chain};
+
+use crate::sync::Sync;
+
+/// How long one attempt waits for the child to be gone; the stage asks again.
+/// It holds one of Node's four pool threads meanwhile.
+const END_WITHIN: Duration = Duration::from_millis(1_500);
+
+/// Performs one effect.
+pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
+    let result = match act {
+        Act::EndChild { claude, .. } => end_child(sync, claude),
+        Act::Prove { claude, process } => prove(sync, claude, process.as_ref()),
+        Act::Mark { claude } => mark(claude),
+        Act::Probe { driver, process } => probe(driver, process.as_ref()),
+        Act::Show { mark } => show(mark),
+        other => return Outcome::Failed { what: format!("the host performs this, not the addon: {other:?}"), reason: Reason::Host },
+    };
+    // A table or a file that cannot be read now may be readable in a moment; until then nothing is proven.
+    result.unwrap_or_else(|e| Outcome::NotYet { what: e.to_string() })
+}
+
+fn end_child(sync: &Sync, claude: &ClaudeSession) -> Result<Outcome, ClaudeError> {
+    Ok(match end_idle_child(&dir(claude), sync.gateway_pid, claude.id, END_WITHIN)? {
+        EndChild::Gone(_) | EndChild::NotRunning => Outcome::Ok,
+        EndChild::Busy { process, .. } => Outcome::NotYet { what: format!("the gateway's Claude (process {}) is busy", process.pid) },
+        EndChild::Stuck(process) => Outcome::NotYet { what: format!("the gateway's Claude (process {}) does not end", process.pid) },
+    })
+}
+
+fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>) -> Result<Outcome, ClaudeError> {
+    if let Some(process) = process
+        && alive(process)? == Alive::Yes
+    {
+        return Ok(Outcome::NotYet { what: format!("the ride's Claude Code (process {}) has not ended", process.pid) });
+    }
+    let dir = dir(claude);
+    let transcript = dir.find(claude.id, Some(Path::new(&claude.cwd)))?;
+    let writers = live_writers(&dir, claude.id, transcript.as_deref(), &[])?;
+    if let Some(writer) = writers.here.first() {
+        return Ok(if child_of(writer, sync.gateway_pid)? {
+            Outcome::ChildAgain
+        } else {
+            let name = writer.command.first().and_then(|c| c.rsplit('/').next()).unwrap_or("unknown");
+            Outcome::NotYet { what: format!("process {} ({name}) has the Claude session open", writer.process.pid) }
+        });
+    }
+    Ok(match writers.elsewhere.first() {
+        Some((domain, pid)) => Outcome::NotYet {
+            what: format!("process {pid} of another machine or container ({domain}) is registered on the Claude session; remove its file under {} if it is gone", dir.sessions().display()),
+        },
+        None => Outcome::Ok,
+    })
+}
+
+/// A child of the gateway, or of a wrapper it started.
+fn child_of(writer: &Writer, gateway: u32) -> Result<bool, ClaudeError> {
+    let mut pid = writer.process.pid;
+    for _ in 0..3 {
+        let Some(seen) = look(pid)? else { return Ok(false) };
+        if seen.ppid == gateway {
+            return Ok(true);
+        }
+        pid = seen.ppid;
+    }
+    Ok(false)
+}
+
+fn mark(claude: &ClaudeSession) -> Result<Outcome, ClaudeError> {
+    let failed = |what: String| Outcome::Failed { what, reason: Reason::Transcript };
+    let Some(path) = dir(claude).find(claude.id, Some(Path::new(&claude.cwd)))? else {
+        return Ok(failed(format!("the transcript of Claude session {} is gone", claude.id)));
+    };
+    Ok(match chain_mark(&path) {
+        Ok(mark) => Outcome::Marked { mark },
+        Err(e @ (ClaudeError::NoLeaf { .. } | ClaudeError::NotRegular(_))) => failed(e.to_string()),
+        Err(e) => return Err(e),
+    })
+}
+
+fn probe(driver: &Process, process: Option<&Process>) -> Result<Outcome, ClaudeError> {
+    for one in [Some(driver), process].into_iter().flatten() {
+        // What cannot be looked at from here may live: its lease decides.
+        if alive(one)? != Alive::No {
+            return Ok(Outcome::Alive);
+        }
+    }
+    Ok(Outcome::Gone)
+}
+
+fn show(mark: &ChainMark) -> Result<Outcome, ClaudeError> {
+    let broken = |what: &str| Outcome::Broken { what: format!("{}: {what}", mark.path) };
+    Ok(match show_chain(mark)? {
+        Look::Shown { turns, .. } => Outcome::Shown { turns: items(turns) },
+        Look::Broken(broken) => Outcome::Broken { what: format!("{}: {broken}", mark.path) },
+        Look::Missing => broken("the transcript is gone"),
+        Look::Replaced => broken("another file stands where the transcript was"),
+        Look::Rewritten => broken("what was there at the claim has been changed"),
+    })
+}
+
+/// Turns as relay items: ids are those of the transcript lines, as the driver uses them.
+fn items(turns: Turns) -> Vec<RelayItem> {
+    let mut items = Vec::new();
+    for turn in turns.turns {
+        for prompt in turn.prompts.into_iter().filter(|p| p.from == Origin::Person) {
+            items.push(RelayItem { id: prompt.uuid.to_string(), kind: RelayKind::Prompt, text: prompt.text });
+        }
+        if let Some(answer) = turn.answer.filter(|_| turn.end == End::Complete) {
+            items.push(RelayItem { id: answer.uuid.to_string(), kind: RelayKind::Answer, text: answer.text });
+        }
+    }
+    items
+}
+
+fn dir(claude: &ClaudeSession) -> ClaudeDir {
+    ClaudeDir::at(&claude.config_dir)
+}

@@ -1,0 +1,25 @@
+//! Claude Code on this machine: its transcripts, its live registry, its
+//! processes. Reads what the host writes and writes nothing; the one effect is
+//! a SIGTERM to one idle child (`end_idle_child`).
+//!
+//! Layouts as of Claude Code 2.1.197 to 2.1.330. Folders come in as arguments.
+//! Processes are read from `/proc`, so that part is Linux only for now:
+//! elsewhere it answers [`ClaudeError::Unsupported`].
+
+mod child;
+mod error;
+mod path;
+pub mod process;
+mod registry;
+mod transcript;
+mod writers;
+
+pub use child::{EndChild, end_idle_child};
+pub use error::ClaudeError;
+pub use path::{ClaudeDir, project_slug};
+pub use registry::{Entry, Liveness, Registry, Status};
+pub use transcript::{Look, chain_mark, read_transcript, read_turns, show_chain, summary, Summary};
+pub use writers::{By, Writer, Writers, live_writers};
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

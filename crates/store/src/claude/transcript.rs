@@ -1,0 +1,233 @@
+//! Transcript files: read by chunks, never followed through a link, never
+//! written. A read ends at the size the file had when it was opened.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use ride_core::transcript::{Broken, Chain, Reader, Shown, Span, Transcript, Turns, turns};
+use ride_core::wire::ChainMark;
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest, Sha256};
+
+use super::ClaudeError;
+
+/// Bytes read at a time: larger gains nothing, and the gateway's memory is shared.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// How much before the end the mark's hash covers.
+const TAIL_BYTES: u64 = 64 << 10;
+
+/// How often a transcript that grows while it is read is read again.
+const MAX_READS: usize = 3;
+
+/// What is seen of a transcript since a mark.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Look {
+    /// One chain.
+    Shown {
+        /// The evidence.
+        shown: Shown,
+        /// The turns on the chain since the mark.
+        turns: Turns,
+        /// The mark of now.
+        now: ChainMark,
+    },
+    /// The chain could not be shown.
+    Broken(Broken),
+    /// The file is gone.
+    Missing,
+    /// Another file is at its path.
+    Replaced,
+    /// What stood before the mark is no longer what it was.
+    Rewritten,
+}
+
+/// What a picker shows of a Claude session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The name a person gave, else the one the host made up.
+    pub title: Option<String>,
+    /// The last prompt.
+    pub last_prompt: Option<String>,
+    /// The folder it was last used in.
+    pub cwd: Option<String>,
+    /// Bytes.
+    pub size: u64,
+    /// Last change, milliseconds since 1970.
+    pub changed_ms: i64,
+}
+
+/// Records a transcript as it is now.
+///
+/// # Errors
+/// When it cannot be read, is being written, or has no leaf the host would resume.
+pub fn chain_mark(path: &Path) -> Result<ChainMark, ClaudeError> {
+    let (file, transcript) = read_still(path)?;
+    mark(path, &file, &transcript)
+}
+
+/// Looks at a transcript again: whether everything since the mark is one chain
+/// that continues it, and which turns that are.
+///
+/// # Errors
+/// When it cannot be read or is being written.
+pub fn show_chain(then: &ChainMark) -> Result<Look, ClaudeError> {
+    let path = Path::new(&then.path);
+    let (file, transcript) = match read_still(path) {
+        Ok(read) => read,
+        Err(ClaudeError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Look::Missing);
+        }
+        Err(ClaudeError::NotRegular(_)) => return Ok(Look::Replaced),
+        Err(e) => return Err(e),
+    };
+    let meta = stat(path, &file)?;
+    if (meta.dev(), meta.ino()) != (then.dev, then.ino) {
+        return Ok(Look::Replaced);
+    }
+    if transcript.size >= then.size && tail_sha256(path, &file, then.size)? != then.tail_sha256 {
+        return Ok(Look::Rewritten);
+    }
+    match transcript.show(then.leaf, then.size) {
+        Chain::Broken(broken) => Ok(Look::Broken(broken)),
+        Chain::Shown(shown) => {
+            let turns = read_turns(path, &file, &shown)?;
+            let now = mark(path, &file, &transcript)?;
+            Ok(Look::Shown { shown, turns, now })
+        }
+    }
+}
+
+/// Reads a whole transcript into its chain.
+///
+/// # Errors
+/// When it is no regular file or cannot be read.
+pub fn read_transcript(path: &Path) -> Result<Transcript, ClaudeError> {
+    let file = open_regular(path)?;
+    read(path, &file)
+}
+
+/// Reads the turns of a shown chain.
+///
+/// # Errors
+/// When a line cannot be read again.
+pub fn read_turns(path: &Path, file: &File, shown: &Shown) -> Result<Turns, ClaudeError> {
+    turns(&shown.path, &shown.beside, |span: Span| {
+        let mut line = vec![0; span.len as usize];
+        file.read_exact_at(&mut line, span.byte)
+            .map_err(|e| ClaudeError::io("read transcript", path, e))?;
+        Ok(line)
+    })
+}
+
+/// Reads what a picker shows, from the end of the file alone where that has it.
+///
+/// # Errors
+/// When it is no regular file or cannot be read.
+pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
+    let file = open_regular(path)?;
+    let meta = stat(path, &file)?;
+    let from = meta.len().saturating_sub(SUMMARY_BYTES);
+    let mut reader = Reader::new();
+    let mut bytes = vec![0; (meta.len() - from) as usize];
+    file.read_exact_at(&mut bytes, from).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    // The first line is cut, unless the whole file was read.
+    let start = match from {
+        0 => 0,
+        _ => bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1),
+    };
+    reader.feed(&bytes[start..]);
+    let end = reader.finish();
+    let mut summary = Summary {
+        title: end.custom_title.or(end.ai_title),
+        last_prompt: end.last_prompt,
+        cwd: end.cwd,
+        size: meta.len(),
+        changed_ms: meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000,
+    };
+    if from > 0 && (summary.title.is_none() || summary.last_prompt.is_none() || summary.cwd.is_none()) {
+        let whole = read(path, &file)?;
+        summary.title = summary.title.or(whole.custom_title).or(whole.ai_title);
+        summary.last_prompt = summary.last_prompt.or(whole.last_prompt);
+        summary.cwd = summary.cwd.or(whole.cwd);
+    }
+    Ok(summary)
+}
+
+/// How much of the end [`summary`] reads first: a turn's lines fit, with its
+/// request bodies.
+const SUMMARY_BYTES: u64 = 512 << 10;
+
+/// Opens a transcript for reading; a link or a device in its place is refused.
+pub(super) fn open_regular(path: &Path) -> Result<File, ClaudeError> {
+    // NONBLOCK: a fifo in its place must not hang the gateway.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(rustix::io::Errno::LOOP) => return Err(ClaudeError::NotRegular(path.to_owned())),
+        Err(e) => return Err(ClaudeError::io("open transcript", path, e)),
+    };
+    let file = File::from(fd);
+    if !stat(path, &file)?.is_file() {
+        return Err(ClaudeError::NotRegular(path.to_owned()));
+    }
+    Ok(file)
+}
+
+fn read(path: &Path, mut file: &File) -> Result<Transcript, ClaudeError> {
+    let io = |e| ClaudeError::io("read transcript", path, e);
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(0)).map_err(io)?;
+    let size = stat(path, file)?.len();
+    let mut limited = file.take(size);
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut reader = Reader::new();
+    loop {
+        match limited.read(&mut chunk) {
+            Ok(0) => return Ok(reader.finish()),
+            Ok(n) => reader.feed(&chunk[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(io(e)),
+        }
+    }
+}
+
+/// Reads a transcript that nobody writes meanwhile.
+fn read_still(path: &Path) -> Result<(File, Transcript), ClaudeError> {
+    for _ in 0..MAX_READS {
+        let file = open_regular(path)?;
+        let transcript = read(path, &file)?;
+        if stat(path, &file)?.len() == transcript.size {
+            return Ok((file, transcript));
+        }
+    }
+    Err(ClaudeError::Moving(path.to_owned()))
+}
+
+fn mark(path: &Path, file: &File, transcript: &Transcript) -> Result<ChainMark, ClaudeError> {
+    let meta = stat(path, file)?;
+    let leaf = transcript
+        .leaf()
+        .map_err(|broken| ClaudeError::NoLeaf { path: path.to_owned(), broken })?;
+    Ok(ChainMark {
+        path: path.to_string_lossy().into_owned(),
+        dev: meta.dev(),
+        ino: meta.ino(),
+        size: transcript.size,
+        tail_sha256: tail_sha256(path, file, transcript.size)?,
+        leaf,
+    })
+}
+
+/// SHA-256, hex, of the last 64 KiB before `size`.
+fn tail_sha256(path: &Path, file: &File, size: u64) -> Result<String, ClaudeError> {
+    let from = size.saturating_sub(TAIL_BYTES);
+    let mut tail = vec![0; (size - from) as usize];
+    file.read_exact_at(&mut tail, from).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    Ok(Sha256::digest(&tail).iter().map(|b| format!("{b:02x}")).collect())
+}
+
+fn stat(path: &Path, file: &File) -> Result<std::fs::Metadata, ClaudeError> {
+    file.metadata().map_err(|e| ClaudeError::io("look at transcript", path, e))
+}

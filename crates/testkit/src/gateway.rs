@@ -1,0 +1,560 @@
+//! A real OpenClaw gateway on the pinned Node, in a private home on loopback.
+//!
+//! Invariant: it uses nothing of the person's own setup (environment cleared,
+//! HOME private) and never outlives this process. It reaches the real Claude
+//! Code through a shim, and both reach only the stand-ins.
+
+pub mod config;
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+pub use config::Family;
+
+use crate::anthropic::Anthropic;
+use crate::claude;
+use crate::error::{Doing, Error, Result};
+use crate::peers::{Peer, pinned};
+use crate::process::{self, Child, Process};
+use crate::telegram::Telegram;
+use crate::wait::poll_until;
+
+/// How long a gateway may take to start: 9 to 37 s were seen, on a machine less busy than CI.
+pub const START_DEADLINE: Duration = Duration::from_secs(120);
+/// How long a gateway is given to end by itself.
+const STOP_GRACE: Duration = Duration::from_secs(20);
+/// How long one `openclaw` command may take.
+const CLI_DEADLINE: Duration = Duration::from_secs(180);
+/// Log lines shown when something fails.
+const LOG_LINES_SHOWN: usize = 60;
+
+/// A plugin to install before the gateway starts.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    /// Its id, as in its manifest.
+    pub id: String,
+    /// The tarball or folder to install.
+    pub source: PathBuf,
+    /// Its `plugins.entries.<id>.config`.
+    pub config: Value,
+}
+
+/// What to start.
+#[derive(Debug)]
+pub struct GatewayBuilder<'a> {
+    telegram: &'a Telegram,
+    anthropic: &'a Anthropic,
+    openclaw: Peer,
+    claude_code: Peer,
+    plugins: Vec<Plugin>,
+    extra: Value,
+    env: Vec<(String, String)>,
+    allowed: Vec<i64>,
+    home: Option<PathBuf>,
+    port: Option<u16>,
+}
+
+/// A real gateway; it stops with its children when dropped.
+#[derive(Debug)]
+pub struct Gateway {
+    openclaw: Peer,
+    home: PathBuf,
+    port: u16,
+    token: String,
+    env: Vec<(String, String)>,
+    child: Option<Child>,
+    /// Removed with the gateway, unless the test fails.
+    private_home: Option<TempDir>,
+}
+
+impl Gateway {
+    /// Begins a gateway of the newest pinned version, between these two stand-ins.
+    pub fn builder<'a>(telegram: &'a Telegram, anthropic: &'a Anthropic) -> GatewayBuilder<'a> {
+        GatewayBuilder {
+            telegram,
+            anthropic,
+            openclaw: Peer::newest_openclaw(),
+            claude_code: Peer::newest_claude_code(),
+            plugins: Vec::new(),
+            extra: json!({}),
+            env: Vec::new(),
+            allowed: vec![1001, 1002],
+            home: None,
+            port: None,
+        }
+    }
+}
+
+impl GatewayBuilder<'_> {
+    /// Chooses the OpenClaw version.
+    pub fn version(mut self, version: &str) -> Self {
+        self.openclaw = Peer::openclaw(version);
+        self
+    }
+
+    /// Chooses the Claude Code version.
+    pub fn claude_code(mut self, version: &str) -> Self {
+        self.claude_code = Peer::claude_code(version);
+        self
+    }
+
+    /// Installs a plugin before the start, with its configuration.
+    pub fn plugin(mut self, plugin: Plugin) -> Self {
+        self.plugins.push(plugin);
+        self
+    }
+
+    /// Merges into the configuration, after everything else.
+    pub fn config(mut self, extra: &Value) -> Self {
+        config::merge(&mut self.extra, extra);
+        self
+    }
+
+    /// Sets an environment variable of the gateway.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Chooses whose messages are taken, in direct chats and groups (1001 and 1002 otherwise).
+    pub fn allow(mut self, people: &[i64]) -> Self {
+        self.allowed = people.to_vec();
+        self
+    }
+
+    /// Uses and keeps this home instead of a private one that vanishes.
+    pub fn home(mut self, home: impl Into<PathBuf>) -> Self {
+        self.home = Some(home.into());
+        self
+    }
+
+    /// Listens on this port instead of a free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Prepares the home, installs the plugins, starts the gateway and waits until it is ready.
+    pub async fn start(self) -> Result<Gateway> {
+        let mut gateway = self.prepare().await?;
+        gateway.start().await?;
+        Ok(gateway)
+    }
+
+    /// Prepares the home and installs the plugins, without starting the gateway.
+    pub async fn prepare(self) -> Result<Gateway> {
+        let node = Peer::node().fetched().await?;
+        self.openclaw.fetched().await?;
+        let claude_code = self.claude_code.fetched().await?;
+
+        let private_home = match &self.home {
+            Some(_) => None,
+            None => Some(
+                tempfile::Builder::new()
+                    .prefix("ride-gateway-")
+                    .tempdir()
+                    .doing(|| "create a private home".into())?,
+            ),
+        };
+        let home = match (&self.home, &private_home) {
+            (Some(home), _) => home.clone(),
+            (None, Some(made)) => made.path().to_path_buf(),
+            (None, None) => unreachable!("a home is chosen or made"),
+        };
+        let (bin, state, workspace, tmp) = (
+            home.join("bin"),
+            home.join(".openclaw"),
+            home.join("workspace"),
+            home.join("tmp"),
+        );
+        for folder in [&bin, &state, &workspace, &tmp] {
+            fs::create_dir_all(folder).doing(|| format!("create {}", folder.display()))?;
+        }
+        let claude_dir = home.join(".claude");
+        claude::seed_config(&claude_dir, &[&workspace])?;
+        let shim = bin.join("claude");
+        config::write_shim(&shim, &claude_code, self.anthropic, &claude_dir)?;
+
+        let port = match self.port {
+            Some(port) => port,
+            None => free_port()?,
+        };
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        let inputs = config::Inputs {
+            family: Family::of(self.openclaw.version()),
+            port,
+            token: &token,
+            telegram: self.telegram,
+            workspace: &workspace,
+            shim: &shim,
+            state: &state,
+            allowed: &self.allowed,
+        };
+        let base = config::base(&inputs);
+        let mut env = environment(&home, &node);
+        env.extend(self.env);
+        let gateway = Gateway {
+            openclaw: self.openclaw,
+            home,
+            port,
+            token,
+            env,
+            child: None,
+            private_home,
+        };
+        gateway.write_config(&base)?;
+        for plugin in &self.plugins {
+            gateway.install(plugin).await?;
+        }
+        gateway.merge_config(&self.extra)?;
+        Ok(gateway)
+    }
+}
+
+impl Gateway {
+    /// Gives the OpenClaw version.
+    pub fn version(&self) -> &str {
+        self.openclaw.version()
+    }
+
+    /// Gives the version family.
+    pub fn family(&self) -> Family {
+        Family::of(self.version())
+    }
+
+    /// Gives the WebSocket address for clients.
+    pub fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}", self.port)
+    }
+
+    /// Gives the shared token for clients.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Gives the private home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Gives the state folder (`~/.openclaw`).
+    pub fn state_dir(&self) -> PathBuf {
+        self.home.join(".openclaw")
+    }
+
+    /// Gives the agent's workspace, the project folder of its Claude sessions.
+    pub fn workspace(&self) -> PathBuf {
+        self.home.join("workspace")
+    }
+
+    /// Gives the Claude configuration folder.
+    pub fn claude_dir(&self) -> PathBuf {
+        self.home.join(".claude")
+    }
+
+    /// Gives the environment the gateway and its commands run in.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.env
+    }
+
+    /// Gives the process id, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::pid)
+    }
+
+    /// Gives the gateway's living Claude Code children, the warm ones included.
+    pub fn claude_processes(&self) -> Vec<Process> {
+        let all = self.pid().map(process::descendants).unwrap_or_default();
+        // Version and login checks are Claude Code too; only agents speak this format (2026.8 leaves out `-p`).
+        let is_agent = |process: &Process| {
+            let line = process.command_line();
+            line.first()
+                .is_some_and(|program| program.ends_with("/claude"))
+                && line.iter().any(|arg| arg == "stream-json")
+        };
+        all.into_iter().filter(is_agent).collect()
+    }
+
+    /// Gives the transcript files of the gateway's Claude sessions.
+    pub fn transcripts(&self) -> Vec<PathBuf> {
+        claude::transcripts(&self.claude_dir())
+    }
+
+    /// Gives the file that takes what the gateway prints.
+    pub fn log_path(&self) -> PathBuf {
+        self.home.join("gateway.out")
+    }
+
+    /// Gives what the gateway printed so far, over all its starts.
+    pub fn log(&self) -> String {
+        fs::read(self.log_path())
+            .map(|raw| String::from_utf8_lossy(&raw).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Waits until the gateway has printed `text`.
+    pub async fn wait_for_log(&self, deadline: Duration, text: &str) -> Result<()> {
+        poll_until(&format!("the gateway to log {text:?}"), deadline, || {
+            self.log().contains(text).then_some(())
+        })
+        .await
+    }
+
+    /// Gives the configuration as it stands on disk.
+    pub fn read_config(&self) -> Result<Value> {
+        let path = self.config_path();
+        let raw = fs::read(&path).doing(|| format!("read {}", path.display()))?;
+        serde_json::from_slice(&raw).map_err(|cause| Error::Malformed {
+            what: path.display().to_string(),
+            cause: cause.to_string(),
+        })
+    }
+
+    /// Replaces the configuration; a running gateway reloads what it can by itself.
+    pub fn write_config(&self, config: &Value) -> Result<()> {
+        let path = self.config_path();
+        // Whole or not at all: a running gateway watches this file.
+        let fresh = path.with_extension("fresh");
+        fs::write(&fresh, format!("{config:#}")).doing(|| format!("write {}", fresh.display()))?;
+        fs::rename(&fresh, &path).doing(|| format!("replace {}", path.display()))
+    }
+
+    /// Merges into the configuration.
+    pub fn merge_config(&self, extra: &Value) -> Result<()> {
+        let mut config = self.read_config()?;
+        config::merge(&mut config, extra);
+        self.write_config(&config)
+    }
+
+    fn config_path(&self) -> PathBuf {
+        self.state_dir().join("openclaw.json")
+    }
+
+    /// Installs a plugin, or a newer build of it, and sets its configuration.
+    pub async fn install(&self, plugin: &Plugin) -> Result<()> {
+        let source = plugin.source.display().to_string();
+        let mut args = vec!["plugins", "install", &source, "--force"];
+        if self.family() == Family::Late2026 {
+            args.push("--accept-capabilities");
+        }
+        self.cli(&args).await?;
+        let entry = json!({ "enabled": true, "hooks": { "allowConversationAccess": true }, "config": plugin.config });
+        self.merge_config(&json!({ "plugins": { "entries": { plugin.id.as_str(): entry } } }))
+    }
+
+    /// Loads a plugin anew in the running gateway (2026.9 and later).
+    pub async fn reload(&self, plugin: &str) -> Result<()> {
+        self.cli(&["plugins", "reload", plugin, "--accept-capabilities"])
+            .await
+            .map(|_| ())
+    }
+
+    /// Runs an `openclaw` command in the gateway's home and gives what it printed.
+    pub async fn cli(&self, args: &[&str]) -> Result<String> {
+        let mut command = tokio::process::Command::from(self.command()?);
+        command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+        let what = || format!("openclaw {}", args.join(" "));
+        let ran = tokio::time::timeout(CLI_DEADLINE, command.output()).await;
+        let timed_out = |_| Error::TimedOut {
+            what: what(),
+            waited: CLI_DEADLINE,
+            last_seen: String::new(),
+        };
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = ran
+            .map_err(timed_out)?
+            .doing(|| format!("run {}", what()))?;
+        let said = String::from_utf8_lossy(&stdout).into_owned();
+        if status.success() {
+            return Ok(said);
+        }
+        Err(Error::Peer {
+            what: what(),
+            said: said + &String::from_utf8_lossy(&stderr),
+        })
+    }
+
+    /// Starts it (again) and waits until it is ready.
+    pub async fn start(&mut self) -> Result<()> {
+        let path = self.log_path();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .doing(|| format!("open {}", path.display()))?;
+        let errors = log
+            .try_clone()
+            .doing(|| format!("share {}", path.display()))?;
+        let mut command = self.command()?;
+        let port = self.port.to_string();
+        command
+            .args(["gateway", "run", "--port", &port])
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors);
+        self.child = Some(Child::spawn(
+            &format!("gateway {}", self.version()),
+            command,
+        )?);
+        self.ready().await
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let end = tokio::time::Instant::now() + START_DEADLINE;
+        loop {
+            if http_status(self.port, "/readyz").await == Some(200) {
+                return Ok(());
+            }
+            let what = format!("gateway {} to start", self.version());
+            if let Some(status) = self.child.as_mut().and_then(Child::ended) {
+                return Err(Error::Peer {
+                    what,
+                    said: format!("{status}\n{}", self.log_tail()),
+                });
+            }
+            if tokio::time::Instant::now() >= end {
+                return Err(Error::TimedOut {
+                    what,
+                    waited: START_DEADLINE,
+                    last_seen: self.log_tail(),
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Stops it in good order, with its children.
+    pub async fn stop(&mut self) {
+        if let Some(child) = self.child.take() {
+            child.stop(STOP_GRACE).await;
+        }
+    }
+
+    /// Kills the gateway process alone, as a crash would.
+    pub fn crash(&mut self) -> Result<()> {
+        self.child.take().map_or(Ok(()), Child::crash)
+    }
+
+    /// Stops and starts it on the same home and port.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await;
+        self.start().await
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(Peer::node().entry()?);
+        command
+            .arg(self.openclaw.entry()?)
+            .current_dir(&self.home)
+            .env_clear();
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "gateway {} when the test failed:\n{}",
+                self.version(),
+                self.log_tail()
+            );
+            if let Some(home) = self.private_home.take() {
+                eprintln!("its home is kept: {}", home.keep().display());
+            }
+        }
+    }
+}
+
+/// The whole environment of the gateway and its commands.
+fn environment(home: &Path, node: &Path) -> Vec<(String, String)> {
+    let folder_of = |program: &Path| program.parent().map(|folder| folder.display().to_string());
+    // Tarball installs run npm; the person's may stand anywhere.
+    let npm = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    let npm = npm
+        .map(|folder| folder.join("npm"))
+        .find(|file| file.is_file());
+    let mut path = vec![home.join("bin").display().to_string()];
+    path.extend(folder_of(node));
+    path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(str::to_owned));
+    path.extend(npm.as_deref().and_then(folder_of));
+    let mut env = vec![
+        ("HOME".into(), home.display().to_string()),
+        ("PATH".into(), path.join(":")),
+        ("TMPDIR".into(), home.join("tmp").display().to_string()),
+        // 2026.8 and later refuse the session catalog of an overridden HOME without it.
+        (
+            "CLAUDE_CONFIG_DIR".into(),
+            home.join(".claude").display().to_string(),
+        ),
+        ("LANG".into(), "C.UTF-8".into()),
+    ];
+    let on = [
+        "OPENCLAW_NO_RESPAWN",
+        "OPENCLAW_NO_AUTO_UPDATE",
+        "OPENCLAW_DISABLE_BONJOUR",
+        "OPENCLAW_SKIP_GMAIL_WATCHER",
+        "OPENCLAW_SKIP_CANVAS_HOST",
+        "OPENCLAW_SKIP_BROWSER_CONTROL_SERVER",
+        "OPENCLAW_SKIP_STARTUP_MODEL_PREWARM",
+        "NO_COLOR",
+    ];
+    env.extend(on.map(|name| (name.to_owned(), "1".to_owned())));
+    // Packages under test bring what they need.
+    env.push(("npm_config_offline".into(), "true".into()));
+    env
+}
+
+/// A port that was free a moment ago; the gateway takes it before another asks, or fails loudly.
+fn free_port() -> Result<u16> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing(|| "look for a free port".into())?;
+    Ok(listener
+        .local_addr()
+        .doing(|| "read a listening address".into())?
+        .port())
+}
+
+/// The status of a plain GET on loopback, if anything answers.
+async fn http_status(port: u16, path: &str) -> Option<u16> {
+    let ask = async {
+        let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+            .await
+            .ok()?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        // "HTTP/1.1 200" is all that is wanted.
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.ok()?;
+        std::str::from_utf8(&head[9..]).ok()?.parse().ok()
+    };
+    tokio::time::timeout(Duration::from_secs(2), ask)
+        .await
+        .ok()
+        .flatten()
+}
+
+/// Gives every pinned OpenClaw version, newest first.
+pub fn versions() -> &'static [String] {
+    &pinned().openclaw
+}
