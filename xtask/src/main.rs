@@ -1,1 +1,51 @@
-fn main() {}
+//! Build, demo, test and measure. Everything a developer or CI runs is one of these.
+
+mod build;
+mod check;
+mod demo;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Build, demo, test and measure claude-code-sync")]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Build the addon and `ride`, and pack the gateway plugin's tarball.
+    Pack,
+    /// Play the product on real hosts: in your terminal, or headless as facts.
+    Demo(demo::Demo),
+    /// Run every test, the real hosts included.
+    Test,
+    /// Check the plugin's JavaScript against the host's published types.
+    Types,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = match args.what {
+        What::Pack => build::pack().map(|packed| println!("{}\n{}", packed.plugin.display(), packed.ride.display())),
+        What::Demo(demo) => return exit(demo.run()),
+        What::Test => return exit(check::test()),
+        What::Types => check::types(),
+    };
+    exit(result.map(|()| true))
+}
+
+/// 0 when all is well, 1 when something is false, 2 when it could not be found out.
+fn exit(result: anyhow::Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

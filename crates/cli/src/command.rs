@@ -28,7 +28,15 @@ pub fn main(env: Env) -> ExitCode {
     let cli = Cli::parse();
     let failed = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let done = runtime.block_on(run(&cli, &env));
+            let done = runtime.block_on(async {
+                let done = run(&cli, &env).await;
+                // The connection was dropped: let its task say goodbye, so that the
+                // gateway's log does not call it an abnormal end.
+                for _ in 0..4 {
+                    tokio::task::yield_now().await;
+                }
+                done
+            });
             // A name lookup may still be stuck in a thread; nobody waits for it.
             runtime.shutdown_background();
             done

@@ -174,7 +174,7 @@ impl From<ConnectError> for Error {
             ),
             ConnectError::NarrowToken { .. } => (
                 Kind::Denied,
-                Some("on the gateway's machine: `openclaw devices list` shows what this device may do".to_owned()),
+                Some("give the gateway's own token once, by OPENCLAW_GATEWAY_TOKEN: that asks for the approval".to_owned()),
             ),
             ConnectError::Protocol { .. } => (
                 Kind::Plugin,

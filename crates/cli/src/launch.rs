@@ -55,8 +55,14 @@ impl Launch {
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.claude);
         command.arg("--resume").arg(self.claude_session.to_string());
-        command.arg("--plugin-dir").arg(&self.plugin).args(&self.extra);
-        command.current_dir(&self.cwd).env(SOCKET_VAR, &self.socket).env(TOKEN_VAR, self.token.expose());
+        command
+            .arg("--plugin-dir")
+            .arg(&self.plugin)
+            .args(&self.extra);
+        command
+            .current_dir(&self.cwd)
+            .env(SOCKET_VAR, &self.socket)
+            .env(TOKEN_VAR, self.token.expose());
         if let Some(dir) = &self.config_dir {
             command.env("CLAUDE_CONFIG_DIR", dir);
         }
@@ -66,8 +72,11 @@ impl Launch {
     /// Starts it. Call from a thread that lives as long as `ride`: the parent
     /// death signal is sent when that thread ends.
     pub fn start(&self) -> Result<Claude, LaunchError> {
-        Claude::spawn(self.command())
-            .map_err(|cause| LaunchError::Start { claude: self.claude.clone(), cwd: self.cwd.clone(), cause })
+        Claude::spawn(self.command()).map_err(|cause| LaunchError::Start {
+            claude: self.claude.clone(),
+            cwd: self.cwd.clone(),
+            cause,
+        })
     }
 }
 
@@ -126,14 +135,23 @@ impl LaunchError {
     /// What the person can do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            LaunchError::NotFound { .. } => Some("install Claude Code, or say where it is with --claude"),
+            LaunchError::NotFound { .. } => {
+                Some("install Claude Code, or say where it is with --claude")
+            }
             LaunchError::TooOld { .. } => Some("update it: claude update"),
-            LaunchError::NoVersion { .. } => Some("is it Claude Code? `claude --version` should say so"),
-            LaunchError::Prepare { .. } | LaunchError::NotPrivate { .. } | LaunchError::Start { .. } => None,
+            LaunchError::NoVersion { .. } => {
+                Some("is it Claude Code? `claude --version` should say so")
+            }
+            LaunchError::Prepare { .. }
+            | LaunchError::NotPrivate { .. }
+            | LaunchError::Start { .. } => None,
         }
     }
 }
 
 fn prepare<T>(path: &Path, result: io::Result<T>) -> Result<T, LaunchError> {
-    result.map_err(|cause| LaunchError::Prepare { path: path.to_owned(), cause })
+    result.map_err(|cause| LaunchError::Prepare {
+        path: path.to_owned(),
+        cause,
+    })
 }

@@ -265,10 +265,10 @@ A rather long title of a thread  -           -           shared, it has no store
         assert_eq!(
             narrow,
             "\
-THREAD             CHANNEL   AGE  WAITING  STATE
-Deploys            telegram   3m        2  ridden by Ad…
-日本の話 [31mred   telegram   2h
-A rather long ti…  -           -           shared, it h…
+THREAD                CHANNEL   AGE  WAITING  STATE
+Deploys               telegram   3m        2  ridden by Ada…
+日本の話 [31mred      telegram   2h
+A rather long title…  -           -           shared, it ha…
 "
         );
         assert!(narrow.lines().all(|line| line.width() <= 60));

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ride_core::id::Process;
 use ride_core::wire::{self, Grant, Waiting, method};
 use ride_store::clock;
+use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -24,6 +25,7 @@ use crate::gateway::keep::{Line, keep};
 use crate::gateway::locate::Target;
 use crate::launch::{Claude, Ended, Launch, PrivateDir, TerminalSignals, start_of, unpack};
 use crate::link::{Link, LinkEvent, Status, Token, Verdict};
+use crate::render::count;
 use crate::outbox::{Outbox, Owner, Pushed, Queued, Reopened, leftovers};
 use state::{Effect, Event, Outcome, Ride, Trouble};
 
@@ -35,6 +37,8 @@ const RENEW_WITHIN: Duration = Duration::from_secs(10);
 const RELEASE_MORE: Duration = Duration::from_secs(15);
 /// From SIGTERM to SIGKILL: Claude Code 2.1.330 ends within 1 s of the former.
 const KILL_AFTER: Duration = Duration::from_secs(5);
+/// How often a process that is not our child is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long Claude Code may take to load our plugin; it comes up in 1 to 3 s, and
 /// may show a question first.
 const HELLO_WITHIN: Duration = Duration::from_secs(60);
@@ -163,11 +167,14 @@ struct Drive {
     answer_in: mpsc::Sender<(u64, Event)>,
     asks: Vec<(u64, oneshot::Sender<Verdict>)>,
     next_ask: u64,
-    greeted: bool,
+    /// The process that holds the Claude session, once it greeted. Where our child is
+    /// a wrapper, this one may outlive it.
+    holder: Option<Process>,
     told_to_end: bool,
     kill_at: Option<Instant>,
     hello_by: Instant,
     ended: Option<Ended>,
+    gone: bool,
     notes: Vec<String>,
     outcome: Option<Outcome>,
 }
@@ -177,7 +184,9 @@ impl Drive {
         let left: Vec<_> = started.outboxes.iter().flat_map(Outbox::held).map(|queued| queued.item.clone()).collect();
         let mut notes = Vec::new();
         if !left.is_empty() {
-            notes.push(format!("{} of an earlier ride went to the thread first", left.len()));
+            let n = u32::try_from(left.len()).unwrap_or(u32::MAX);
+            let what = count(n, "prompt or answer", "prompts and answers");
+            notes.push(format!("{what} of an earlier ride waited to be handed over, and went first"));
         }
         let ride = Ride::new(&plan.grant, &plan.secret, left, now_ms());
         let (answer_in, answers) = mpsc::channel(16);
@@ -191,11 +200,12 @@ impl Drive {
             answer_in,
             asks: Vec::new(),
             next_ask: 1,
-            greeted: false,
+            holder: None,
             told_to_end: false,
             kill_at: None,
             hello_by: Instant::now() + HELLO_WITHIN,
             ended: None,
+            gone: false,
             notes,
             outcome: None,
         }
@@ -224,6 +234,9 @@ impl Drive {
             tick = tick.min(kill_at);
         }
         let alive = self.ended.is_none();
+        if !alive && !self.gone {
+            tick = tick.min(Instant::now() + LOOK_EVERY);
+        }
         tokio::select! {
             Some(line) = self.lines.recv() => self.line(line),
             Some((generation, event)) = self.answers.recv() => {
@@ -234,12 +247,10 @@ impl Drive {
             Some(event) = self.started.link_events.recv() => self.link(event),
             ended = self.started.claude.ended(), if alive => {
                 self.ended = Some(ended);
-                self.kill_at = None;
-                // What it said last may still be in the queue.
-                while let Ok(event) = self.started.link_events.try_recv() {
-                    self.link(event);
+                if self.holder_lives() && self.kill_at.is_none() {
+                    // The wrapper went first. Nobody would see to the other one.
+                    self.end_claude();
                 }
-                self.take(Event::ClaudeGone);
             }
             _ = self.started.terminated.recv() => self.take(Event::Stop("SIGTERM")),
             _ = self.started.hung_up.recv() => self.take(Event::Stop("the terminal was closed")),
@@ -252,8 +263,18 @@ impl Drive {
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
             self.started.claude.kill();
+            self.signal_holder(ProcessSignal::KILL);
         }
-        if !self.greeted && self.ended.is_none() && now >= self.hello_by {
+        if self.ended.is_some() && !self.gone && !self.holder_lives() {
+            self.gone = true;
+            self.kill_at = None;
+            // What it said last may still be in the queue.
+            while let Ok(event) = self.started.link_events.try_recv() {
+                self.link(event);
+            }
+            self.take(Event::ClaudeGone);
+        }
+        if self.holder.is_none() && self.ended.is_none() && now >= self.hello_by {
             // Its prompts would neither be checked nor reach the thread.
             self.hello_by = now + HELLO_WITHIN;
             self.take(Event::Stop("Claude Code did not load ride's plugin"));
@@ -282,10 +303,11 @@ impl Drive {
     fn link(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Hello(hello) => {
-                self.greeted = true;
                 let start = start_of(hello.pid).unwrap_or(0);
+                let holder = Process { machine: clock::machine(), pid: hello.pid, start };
+                self.holder = Some(holder.clone());
                 self.take(Event::Session(hello.claude_session));
-                self.take(Event::Claude(Process { machine: clock::machine(), pid: hello.pid, start }));
+                self.take(Event::Claude(holder));
             }
             LinkEvent::Ask { what, claude_session, reply } => {
                 let ask = self.next_ask;
@@ -358,13 +380,33 @@ impl Drive {
             }
             Effect::EndClaude => {
                 self.told_to_end = true;
-                self.started.claude.terminate();
-                self.kill_at = Some(Instant::now() + KILL_AFTER);
+                self.end_claude();
             }
             Effect::Tell(note) => self.notes.push(note),
             Effect::Done(outcome) => self.outcome = Some(outcome),
         }
         true
+    }
+
+    fn end_claude(&mut self) {
+        self.started.claude.terminate();
+        self.signal_holder(ProcessSignal::TERM);
+        self.kill_at = Some(Instant::now() + KILL_AFTER);
+    }
+
+    fn holder_lives(&self) -> bool {
+        self.holder.as_ref().is_some_and(|holder| start_of(holder.pid) == Some(holder.start))
+    }
+
+    /// Signals the greeted process where it is not our child, which has its own way.
+    fn signal_holder(&self, signal: ProcessSignal) {
+        let Some(holder) = self.holder.as_ref().filter(|holder| holder.pid != self.started.claude.pid()) else { return };
+        if let Some(pid) = i32::try_from(holder.pid).ok().and_then(Pid::from_raw)
+            && self.holder_lives()
+        {
+            // It may have ended since the line above: nothing to do then.
+            let _ = kill_process(pid, signal);
+        }
     }
 
     fn keep(&mut self, items: Vec<wire::RelayItem>) -> bool {

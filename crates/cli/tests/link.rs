@@ -1,5 +1,7 @@
 //! The local link, as a raw HTTP client sees it, and the driver's outbox.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is the test's")]
+
 #[path = "link/claude.rs"]
 mod claude;
 #[path = "link/http.rs"]

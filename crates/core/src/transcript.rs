@@ -35,9 +35,15 @@
 //!    names no node is bridged to the line before it when the conversation is
 //!    built, but not for rule 4.
 //!
-//! On resume the host first completes the leaf: an unanswered tool call gets a
-//! `tool_result`, an unanswered prompt an assistant line `No response
-//! requested.`, all of them descendants of the leaf.
+//! # Where the host continues
+//!
+//! Below the leaf, when its turn was over. After a crash it first tidies up,
+//! so the next line may hang further up ([`Transcript::anchor`]): a trailing
+//! assistant line with nothing but thoughts or blanks is dropped; an unanswered
+//! tool call is dropped on 2.1.197, and on 2.1.330 gets a `tool_result`, under
+//! that call even where the leaf is another call's result; lines after it that
+//! are no messages are passed by. An unanswered prompt stays and gets an
+//! assistant line `No response requested.`
 //!
 //! Where this module differs from the host, on purpose: an unknown parent is
 //! never bridged (a chain across it cannot be shown), and a line of an unknown

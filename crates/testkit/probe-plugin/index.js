@@ -8,7 +8,8 @@ import { pathToFileURL } from "node:url";
 const probe = (globalThis[Symbol.for("ride-probe")] ??= {
   log: [],
   gates: new Map(), // session key -> "hold" | "pass"
-  als: new AsyncLocalStorage(),
+  als: new AsyncLocalStorage(), // set around our own hand-over
+  flow: new AsyncLocalStorage(), // entered by message_received, to see whether before_dispatch continues it
   services: {},
   registrations: [],
 });
@@ -44,7 +45,9 @@ function register(api) {
   for (const hook of new Set([...ALWAYS, ...(config.observe ?? [])])) {
     api.on(hook, (event, ctx) => {
       const handover = probe.als.getStore();
-      note("hook", { hook, mode, event: plain(event), ctx: plain(ctx), ...(handover && { handover }) });
+      const flow = probe.flow.getStore();
+      if (hook === "message_received") probe.flow.enterWith(event.messageId);
+      note("hook", { hook, mode, event: plain(event), ctx: plain(ctx), ...(handover && { handover }), ...(flow && { flow }) });
       if (hook !== "before_dispatch") return undefined;
       const held = probe.gates.get(event.sessionKey ?? ctx?.sessionKey) === "hold" && !handover;
       if (held) note("held", { sessionKey: event.sessionKey, content: event.content });

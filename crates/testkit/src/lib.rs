@@ -13,6 +13,7 @@ mod http;
 pub mod peers;
 pub mod process;
 pub mod pty;
+pub mod story;
 pub mod telegram;
 mod wait;
 

@@ -8,18 +8,20 @@ mod chat;
 mod control;
 mod fault;
 mod markup;
+mod messages;
 mod methods;
 mod params;
 mod people;
+mod view;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub use chat::{ChatView, Media, Shown};
 pub use fault::{Call, Fault, Outcome};
 pub use people::{Person, Place};
+pub use view::{ChatView, Media, Shown};
 
 use crate::error::{Error, Result};
 use crate::http::{self, Served};
@@ -260,7 +262,7 @@ impl Telegram {
     }
 }
 
-/// Reads an upload or update that a stand-in was given by hand.
+/// An error for what a caller sent and nobody can read.
 fn malformed(what: &str, cause: impl ToString) -> Error {
     Error::Malformed {
         what: what.into(),

@@ -157,7 +157,7 @@ pub enum ConnectError {
         why: String,
     },
     /// The device is known but may do less than asked.
-    #[error("the gateway at {url} allows this connection only [{granted}], not {wanted}")]
+    #[error("the gateway at {url} does not allow this machine {wanted}; it allows {granted}")]
     NarrowToken {
         /// Its address.
         url: String,
@@ -277,6 +277,7 @@ pub struct Event {
 }
 
 /// The events of one connection; the stream's end says why the connection ended.
+#[derive(Debug)]
 pub struct Events {
     queue: mpsc::Receiver<Event>,
     end: oneshot::Receiver<String>,
@@ -345,12 +346,18 @@ pub async fn connect(
         }
     }
     let mut device = Device::open(state_dir)?;
-    let first = handshake(target, access, Some(&device), deadline).await;
+    // Approved once, for driving: a second approval for the first ride helps nobody.
+    let asked = if access == Access::Read { Access::Write } else { access };
+    let first = handshake(target, asked, Some(&device), deadline).await;
     let (connection, events) = match first {
+        // This one was approved for looking only.
+        Err(ConnectError::NarrowToken { .. }) if asked != access => {
+            handshake(target, access, Some(&device), deadline).await?
+        }
         // A token this device once got is not valid any more: ask anew without it.
         Err(ConnectError::WrongSecret { .. }) if !has_secret && device.token(target.origin()).is_some() => {
             device.set_token(target.origin(), None)?;
-            handshake(target, access, Some(&device), deadline).await?
+            handshake(target, asked, Some(&device), deadline).await?
         }
         other => other?,
     };
@@ -360,7 +367,10 @@ pub async fn connect(
     if !connection.has(access) {
         return Err(ConnectError::NarrowToken {
             url: target.url.clone(),
-            granted: connection.shared.hello.auth.scopes.join(", "),
+            granted: match connection.shared.hello.auth.scopes.as_slice() {
+                [] => "nothing".to_owned(),
+                scopes => scopes.join(", "),
+            },
             wanted: access.scopes().join(", "),
         });
     }
@@ -403,7 +413,7 @@ async fn handshake(
             }
             if !frame.ok {
                 let device_id = device.map(Device::id).unwrap_or_default();
-                return Err(rejected(target, frame.error.unwrap_or_default(), device_id, had_secret));
+                return Err(rejected(target, access, frame.error.unwrap_or_default(), device_id, had_secret));
             }
             let payload = frame.payload.as_deref().map_or("{}", RawValue::get);
             let hello: Hello = serde_json::from_str(payload)
@@ -497,7 +507,7 @@ async fn challenge(target: &Target, socket: &mut Socket) -> Result<Challenge, Co
 }
 
 /// Reads the host's refusal of `connect` (codes of 2026.6.1 to 2026.9.6).
-fn rejected(target: &Target, error: HostError, device_id: String, had_secret: bool) -> ConnectError {
+fn rejected(target: &Target, access: Access, error: HostError, device_id: String, had_secret: bool) -> ConnectError {
     let url = target.url.clone();
     let code = error.detail("code").unwrap_or(&error.code).to_owned();
     match code.as_str() {
@@ -516,11 +526,10 @@ fn rejected(target: &Target, error: HostError, device_id: String, had_secret: bo
                 _ => error.message,
             },
         },
-        "AUTH_SCOPE_MISMATCH" => ConnectError::Unpaired {
+        "AUTH_SCOPE_MISMATCH" => ConnectError::NarrowToken {
             url,
-            device_id,
-            request_id: error.detail("requestId").map(str::to_owned),
-            why: "its token allows less than this command needs".to_owned(),
+            granted: "less than that".to_owned(),
+            wanted: access.scopes().join(", "),
         },
         "PROTOCOL_MISMATCH" => ConnectError::Protocol { url, message: error.message },
         _ => ConnectError::Rejected { url, code, message: error.message },
@@ -657,14 +666,16 @@ impl Connection {
             Ok(payload) => {
                 serde_json::from_str(payload.get()).map_err(|cause| CallError::Answer { method, cause })
             }
-            Err(Failure::Host(error)) => Err(refusal(method, error)),
+            Err(Failure::Host(error)) => Err(refusal(method, error, &self.shared.hello.features.methods)),
             Err(Failure::Lost(cause)) => Err(lost(cause)),
         }
     }
 }
 
-/// Tells a method's own refusal from the host's.
-fn refusal(method: &'static str, error: HostError) -> CallError {
+/// Tells a method's own refusal from the host's. A host that does not know a method
+/// checks scopes first, and wants `operator.admin` for it (2026.9.6): then the list in
+/// its greeting tells.
+fn refusal(method: &'static str, error: HostError, known: &[String]) -> CallError {
     if let Ok(details) = serde_json::from_value::<Refusal>(error.details.clone()) {
         return CallError::Refused(Box::new(MethodError { code: error.code, message: error.message, details }));
     }
@@ -674,6 +685,7 @@ fn refusal(method: &'static str, error: HostError) -> CallError {
     // 2026.9 says it in the details, 2026.6 in the message alone.
     let in_message = error.message.strip_prefix("missing scope: ").map(str::to_owned);
     match error.detail("missingScope").map(str::to_owned).or(in_message) {
+        Some(_) if !known.is_empty() && known.iter().all(|name| name != method) => CallError::UnknownMethod { method },
         Some(scope) => CallError::MissingScope { method, scope },
         None => CallError::Host { method, code: error.code, message: error.message },
     }

@@ -201,7 +201,7 @@ pub fn locate(env: &Env, options: &Options) -> Result<Target, LocateError> {
             let tls = at(&config, "gateway.tls.enabled").and_then(Value::as_bool) == Some(true);
             let scheme = if tls { "wss" } else { "ws" };
             let url = format!("{scheme}://{}:{}", Ipv4Addr::LOCALHOST, port(&env, &config, options));
-            let pin = if tls { Some(own_pin(&env, &config, &state_dir)?) } else { None };
+            let pin = if tls { own_pin(&env, &config, &state_dir) } else { None };
             (url, "local gateway", pin)
         }
     };
@@ -398,8 +398,9 @@ fn parse_pin(pin: &str) -> Option<Pin> {
     Some(Pin(bytes))
 }
 
-/// The fingerprint of the certificate a gateway on this machine serves.
-fn own_pin(env: &Env, config: &Value, state_dir: &Path) -> Result<Pin, LocateError> {
+/// The fingerprint of the certificate a gateway on this machine serves. Without one to
+/// be read, the machine's authorities decide, as with `openclaw`.
+fn own_pin(env: &Env, config: &Value, state_dir: &Path) -> Option<Pin> {
     let path = match text(config, "gateway.tls.certPath") {
         Some(path) => match (path.strip_prefix("~/"), openclaw_home(env)) {
             (Some(rest), Some(home)) => home.join(rest),
@@ -407,11 +408,7 @@ fn own_pin(env: &Env, config: &Value, state_dir: &Path) -> Result<Pin, LocateErr
         },
         None => state_dir.join("gateway/tls/gateway-cert.pem"),
     };
-    crate::gateway::tls::pin_of_file(&path).map_err(|cause| LocateError::Read {
-        what: "the gateway's certificate",
-        path,
-        cause,
-    })
+    crate::gateway::tls::pin_of_file(&path).ok()
 }
 
 fn read_token(path: &Path) -> Result<Secret, LocateError> {

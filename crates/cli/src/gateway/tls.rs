@@ -8,15 +8,15 @@ use sha2::{Digest, Sha256};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::locate::Pin;
 
 /// The fingerprint of the first certificate in a PEM file.
-pub fn pin_of_file(path: &Path) -> Result<Pin, String> {
-    let certificate = CertificateDer::from_pem_file(path).map_err(|e| e.to_string())?;
+pub fn pin_of_file(path: &Path) -> Result<Pin, pem::Error> {
+    let certificate = CertificateDer::from_pem_file(path)?;
     Ok(Pin(Sha256::digest(&certificate).into()))
 }
 

@@ -45,7 +45,9 @@ impl Version {
         let major = parts.next()?.parse().ok()?;
         let minor = parts.next()?.parse().ok()?;
         let patch = parts.next()?;
-        let digits = patch.find(|c: char| !c.is_ascii_digit()).unwrap_or(patch.len());
+        let digits = patch
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(patch.len());
         Some(Version(major, minor, patch[..digits].parse().ok()?))
     }
 }
@@ -53,12 +55,20 @@ impl Version {
 impl ClaudeBinary {
     /// Finds `claude` (a name to be looked up in `path_var`, or a path taken
     /// from `cwd`) and checks its version.
-    pub async fn find(claude: &OsStr, path_var: &OsStr, cwd: &Path) -> Result<ClaudeBinary, LaunchError> {
-        let path =
-            locate(claude, path_var, cwd).ok_or_else(|| LaunchError::NotFound { name: claude.display().to_string() })?;
+    pub async fn find(
+        claude: &OsStr,
+        path_var: &OsStr,
+        cwd: &Path,
+    ) -> Result<ClaudeBinary, LaunchError> {
+        let path = locate(claude, path_var, cwd).ok_or_else(|| LaunchError::NotFound {
+            name: claude.display().to_string(),
+        })?;
         let version = ask_version(&path).await?;
         if version < MIN_VERSION {
-            return Err(LaunchError::TooOld { claude: path, found: version });
+            return Err(LaunchError::TooOld {
+                claude: path,
+                found: version,
+            });
         }
         Ok(ClaudeBinary { path, version })
     }
@@ -66,25 +76,38 @@ impl ClaudeBinary {
 
 fn locate(claude: &OsStr, path_var: &OsStr, cwd: &Path) -> Option<PathBuf> {
     let runnable = |path: &PathBuf| {
-        path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        path.metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
     if Path::new(claude).components().count() > 1 {
         return Some(cwd.join(claude)).filter(runnable);
     }
-    std::env::split_paths(path_var).map(|dir| cwd.join(dir).join(claude)).find(runnable)
+    std::env::split_paths(path_var)
+        .map(|dir| cwd.join(dir).join(claude))
+        .find(runnable)
 }
 
 async fn ask_version(path: &Path) -> Result<Version, LaunchError> {
-    let failed = |cause: String| LaunchError::NoVersion { claude: path.to_owned(), cause };
+    let failed = |cause: String| LaunchError::NoVersion {
+        claude: path.to_owned(),
+        cause,
+    };
     let mut command = Command::new(path);
     command.arg("--version").stdin(Stdio::null());
-    let output = tokio::process::Command::from(command).kill_on_drop(true).output();
+    let output = tokio::process::Command::from(command)
+        .kill_on_drop(true)
+        .output();
     let output = tokio::time::timeout(VERSION_WITHIN, output)
         .await
         .map_err(|_| failed(format!("no answer within {} s", VERSION_WITHIN.as_secs())))?
         .map_err(|cause| failed(cause.to_string()))?;
     let said = String::from_utf8_lossy(&output.stdout);
-    Version::parse(&said).ok_or_else(|| failed(format!("it says `{}`", said.lines().next().unwrap_or_default())))
+    Version::parse(&said).ok_or_else(|| {
+        failed(format!(
+            "it says `{}`",
+            said.lines().next().unwrap_or_default()
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -93,13 +116,19 @@ mod tests {
 
     #[test]
     fn versions() {
-        let check = |said: &str, expected: Option<Version>| assert_eq!(Version::parse(said), expected, "{said:?}");
+        let check = |said: &str, expected: Option<Version>| {
+            assert_eq!(Version::parse(said), expected, "{said:?}")
+        };
         check("2.1.330 (Claude Code)\n", Some(Version(2, 1, 330)));
         check("2.1.330-rc.1 (Claude Code)", Some(Version(2, 1, 330)));
         check("2.1.330", None);
         check("v20.1.0 (Claude Code)", None);
         check("git version 2.43.0", None);
         check("", None);
-        assert!(Version(2, 1, 197) < MIN_VERSION && MIN_VERSION < Version(2, 1, 330) && MIN_VERSION < Version(3, 0, 0));
+        assert!(
+            Version(2, 1, 197) < MIN_VERSION
+                && MIN_VERSION < Version(2, 1, 330)
+                && MIN_VERSION < Version(3, 0, 0)
+        );
     }
 }

@@ -9,9 +9,18 @@ use super::{LaunchError, prepare};
 pub const PLUGIN_NAME: &str = "openclaw-session-sync";
 
 const FILES: [(&str, &str); 3] = [
-    (".claude-plugin/plugin.json", include_str!("../../../../plugins/claude-code/.claude-plugin/plugin.json")),
-    ("hooks/hooks.json", include_str!("../../../../plugins/claude-code/hooks/hooks.json")),
-    ("hooks/register.js", include_str!("../../../../plugins/claude-code/hooks/register.js")),
+    (
+        ".claude-plugin/plugin.json",
+        include_str!("../../../../plugins/claude-code/.claude-plugin/plugin.json"),
+    ),
+    (
+        "hooks/hooks.json",
+        include_str!("../../../../plugins/claude-code/hooks/hooks.json"),
+    ),
+    (
+        "hooks/register.js",
+        include_str!("../../../../plugins/claude-code/hooks/register.js"),
+    ),
 ];
 
 /// Writes the plugin below `dir` and answers its folder.

@@ -30,13 +30,19 @@ pub enum Ended {
 /// Handlers, not `SIG_IGN`: an ignored signal would stay ignored in Claude
 /// Code. They stay for the life of the process once this was called.
 #[derive(Debug)]
-pub struct TerminalSignals(#[expect(dead_code, reason = "holding them is what they are for")] [SignalStream; 3]);
+pub struct TerminalSignals(
+    #[expect(dead_code, reason = "holding them is what they are for")] [SignalStream; 3],
+);
 
 impl TerminalSignals {
     /// Takes SIGINT, SIGQUIT and SIGTSTP. Needs a running tokio.
     pub fn hold() -> io::Result<TerminalSignals> {
         let stop = SignalKind::from_raw(Signal::TSTP.as_raw());
-        Ok(TerminalSignals([signal(SignalKind::interrupt())?, signal(SignalKind::quit())?, signal(stop)?]))
+        Ok(TerminalSignals([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::quit())?,
+            signal(stop)?,
+        ]))
     }
 }
 
@@ -63,12 +69,20 @@ impl Claude {
         let (tell, ended) = oneshot::channel();
         let lock = Arc::clone(&reaped);
         // A thread, since tokio's child does not tell of stops. It ends with the child.
-        std::thread::Builder::new().name("claude".to_owned()).spawn(move || {
-            let how = wait(pid, &lock);
-            // Nobody listens any more: `ride` is ending.
-            let _ = tell.send(how);
-        })?;
-        Ok(Claude { pid, start, reaped, ended, before })
+        std::thread::Builder::new()
+            .name("claude".to_owned())
+            .spawn(move || {
+                let how = wait(pid, &lock);
+                // Nobody listens any more: `ride` is ending.
+                let _ = tell.send(how);
+            })?;
+        Ok(Claude {
+            pid,
+            start,
+            reaped,
+            ended,
+            before,
+        })
     }
 
     /// The child's pid. Where the child is a wrapper, `Hello::pid` has the real one.
@@ -118,7 +132,10 @@ fn wait(pid: Pid, reaped: &Mutex<bool>) -> Ended {
         match rustix::process::waitid(WaitId::Pid(pid), look) {
             Ok(Some(status)) if status.stopped() => {
                 // A look leaves the stop to be seen again: take it.
-                let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
+                let _ = rustix::process::waitid(
+                    WaitId::Pid(pid),
+                    WaitIdOptions::STOPPED | WaitIdOptions::NOHANG,
+                );
                 if status.stopping_signal() == Some(Signal::TSTP.as_raw()) {
                     let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
                 }
@@ -171,5 +188,10 @@ fn die_with_parent(_command: &mut Command) {}
 pub fn start_of(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // Field 2 is the program's name in parentheses and may hold anything.
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_ascii_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }

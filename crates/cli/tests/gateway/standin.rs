@@ -86,7 +86,7 @@ async fn serve(stream: TcpStream, script: Script, seen: mpsc::UnboundedSender<Va
     };
     let hello = json!({
         "type": "hello-ok", "server": {"version": "2026.9.6"}, "auth": {"role": "operator", "scopes": scopes, "deviceToken": "device-token-1"},
-        "features": {"methods": ["ride_claim"]}, "policy": {"maxPayload": 4096},
+        "features": {"methods": ["ride_check"]}, "policy": {"maxPayload": 4096},
     });
     // Something else may come first.
     send(&mut socket, &json!({"type": "event", "event": "health", "payload": {}})).await;

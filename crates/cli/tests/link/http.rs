@@ -24,7 +24,9 @@ pub async fn raw(socket: &Path, bytes: &str) -> (u16, Value) {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8(answer).unwrap();
-    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return (0, Value::Null) };
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+        return (0, Value::Null);
+    };
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, serde_json::from_str(body).unwrap_or(Value::Null))
 }

@@ -1,12 +1,14 @@
 //! Ancestry, the active leaf, and the proof that what was appended since a
 //! claim is one chain.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::reader::{Hint, Kind, Link, Node, Tail, Transcript};
+use super::turn::{is_kept, is_over};
 use super::{PRUNED_ABOVE_BYTES, Span};
 
 /// Whether the chain could be shown.
@@ -28,7 +30,7 @@ pub struct Shown {
     pub from: Option<Uuid>,
     /// The active leaf now.
     pub to: Option<Uuid>,
-    /// Chain lines on the way, without `from`, oldest first.
+    /// Chain lines appended on the way, oldest first.
     pub path: Vec<Span>,
     /// Chain lines appended beside the way, oldest first: parallel tool
     /// results, turns a person rewound.
@@ -142,6 +144,56 @@ impl Transcript {
         Ok(leaf.map(|at| self.nodes[at].uuid))
     }
 
+    /// The lowest line at or above `leaf` below which the host surely continues.
+    /// That is the leaf, except after a crash: the host then drops trailing
+    /// lines (a thought without words; on 2.1.197 an unanswered tool call) or
+    /// answers a parallel tool call, and so continues from further up. Then it
+    /// is the nearest prompt or words above. `fetch` gives the bytes of a line.
+    ///
+    /// # Errors
+    /// The first error of `fetch`.
+    pub fn anchor<E>(
+        &self,
+        leaf: Uuid,
+        mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
+    ) -> Result<Uuid, E> {
+        let Some(mut at) = self.at(leaf) else { return Ok(leaf) };
+        let mut unsettled = false;
+        for _ in 0..self.nodes.len() {
+            match is_kept(&fetch(self.nodes[at].span)?) {
+                Some(true) if unsettled => return Ok(self.nodes[at].uuid),
+                Some(true) => return Ok(leaf),
+                Some(false) => unsettled = true,
+                None => {}
+            }
+            match self.up(at) {
+                Up::To(parent) => at = parent,
+                Up::Root | Up::Broken(_) => break,
+            }
+        }
+        Ok(if unsettled { self.nodes[at].uuid } else { leaf })
+    }
+
+    /// Whether no turn is under way at `leaf`: the last thing said is an answer,
+    /// an interruption or a local command, and no tool call waits. `fetch`
+    /// gives the bytes of a line.
+    ///
+    /// # Errors
+    /// The first error of `fetch`.
+    pub fn is_quiet<E>(
+        &self,
+        leaf: Uuid,
+        mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
+    ) -> Result<bool, E> {
+        let Some(at) = self.at(leaf) else { return Ok(true) };
+        for node in self.by_parent(at) {
+            if let Some(over) = is_over(&fetch(node.span)?) {
+                return Ok(over);
+            }
+        }
+        Ok(true)
+    }
+
     /// Where an id's line stands; `None` when the chain has no such id.
     pub fn span(&self, id: Uuid) -> Option<Span> {
         self.at(id).map(|at| self.nodes[at].span)
@@ -186,13 +238,15 @@ impl Transcript {
             None => None,
         };
         let to = self.leaf()?;
-        let way = match to {
+        let mut way = match to {
             Some(to) => self.way(from, to)?,
             None => Vec::new(),
         };
+        let on_way: BTreeSet<usize> = way.iter().copied().collect();
         let mut beside = self.appended_below(start, size)?;
-        let on_way: std::collections::BTreeSet<usize> = way.iter().copied().collect();
         beside.retain(|at| !on_way.contains(at));
+        // Between an anchor and the leaf of old there may be lines from before.
+        way.retain(|at| self.nodes[*at].span.byte >= size);
         Ok(Shown {
             from,
             to,
@@ -219,9 +273,13 @@ impl Transcript {
         }
         let mut appended = Vec::new();
         let mut walked = Vec::new();
-        let new = |node: &Node| node.span.byte >= size && !node.sidechain;
-        for first in (0..self.nodes.len()).filter(|at| new(&self.nodes[*at])) {
-            if self.nodes[first].moved {
+        for first in 0..self.nodes.len() {
+            let node = &self.nodes[first];
+            // A line whose id was written again later stands there.
+            if node.span.byte < size || node.sidechain || self.at(node.uuid) != Some(first) {
+                continue;
+            }
+            if node.moved {
                 return Err(self.broken(Why::Moved, first));
             }
             appended.push(first);

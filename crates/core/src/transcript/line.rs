@@ -38,8 +38,11 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
-    pub fn parse(bytes: &[u8]) -> serde_json::Result<Line<'_>> {
-        serde_json::from_slice(bytes)
+    /// Reads a line; `None` when it is no JSON object.
+    pub fn parse(bytes: &[u8]) -> Option<Line<'_>> {
+        // serde would take an array for a struct, field by field.
+        let object = bytes.trim_ascii_start().starts_with(b"{");
+        object.then(|| serde_json::from_slice(bytes).ok()).flatten()
     }
 }
 

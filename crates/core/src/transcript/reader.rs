@@ -202,7 +202,7 @@ impl Reader {
     pub fn finish(mut self) -> Transcript {
         if self.carried > 0 {
             let at = self.span(self.carried);
-            if self.skip == Skip::No && Line::parse(&self.carry).is_ok() {
+            if self.skip == Skip::No && Line::parse(&self.carry).is_some() {
                 self.end_held();
                 self.out.tail = Tail::Unterminated(at);
             } else {
@@ -261,8 +261,8 @@ impl Reader {
             return self.advance(len);
         }
         let taken = match Line::parse(bytes) {
-            Ok(line) => self.out.take(&line, self.span(len)),
-            Err(_) => Err(Wrong::Json),
+            Some(line) => self.out.take(&line, self.span(len)),
+            None => Err(Wrong::Json),
         };
         match taken {
             Ok(()) => self.advance(len),

@@ -1,10 +1,9 @@
 //! Prompts and answers: what a stretch of the chain says, to reconcile what a
 //! crash lost. Reads whole lines, so it is given only the few that matter.
 //!
-//! Told apart by fields, never by text: a prompt has `promptSource` or
-//! `origin`, an interruption `interruptedMessageId`. Two older shapes carry no
-//! field and are known by text, on lines that no person can have typed (they
-//! lack both fields): `[Request interrupted by user…` and local commands.
+//! Told apart by fields: a prompt has `promptSource` or `origin`, an
+//! interruption `interruptedMessageId`. Where an interruption has no field its
+//! text is taken, on a line that nobody typed (it lacks both fields).
 
 use std::collections::BTreeSet;
 
@@ -22,6 +21,9 @@ pub struct Turns {
     pub turns: Vec<Turn>,
     /// Ids of tool calls that have no result, in order.
     pub open_tools: Vec<String>,
+    /// Prompts that stand beside the way: turns the driver rewound, or turns
+    /// of a second writer. Told apart by who sent them, not here.
+    pub beside: Vec<Prompt>,
 }
 
 /// One turn: what was asked, what was answered, how it ended.
@@ -64,7 +66,8 @@ pub enum Origin {
     Person,
     /// The host, a tool or another Claude session.
     Machine,
-    /// A local command or its output (`/model`, `!ls`): no prompt of the model's.
+    /// A person's command in the terminal (`/model`, `!ls`; on 2.1.197 also a
+    /// command that prompts the model). The thread's concern where an answer follows.
     Local,
 }
 
@@ -185,14 +188,45 @@ pub fn turns<E>(
         state.line(&fetch(*span)?);
     }
     for span in beside {
-        state.results(&fetch(*span)?);
+        state.beside(&fetch(*span)?);
     }
     Ok(state.finish())
+}
+
+/// Whether the host surely keeps a line when it resumes above it: a prompt, or
+/// an assistant line with words and no tool call. `None` for lines that say
+/// nothing either way. See [`Transcript::anchor`](super::Transcript::anchor).
+pub(super) fn is_kept(bytes: &[u8]) -> Option<bool> {
+    let line = serde_json::from_slice::<Whole<'_>>(bytes).ok()?;
+    let said = said(&line);
+    match line.kind.plain() {
+        Some("user") => Some(said.results.is_empty()),
+        Some("assistant") => Some(said.calls.is_empty() && !said.text.trim().is_empty()),
+        _ => None,
+    }
+}
+
+/// Whether a turn whose last line this is, is over; `None` for lines that say
+/// nothing either way.
+pub(super) fn is_over(bytes: &[u8]) -> Option<bool> {
+    let line = serde_json::from_slice::<Whole<'_>>(bytes).ok()?;
+    match line.kind.plain() {
+        Some("user") if line.is_meta.is_true() => None,
+        Some("user") if !said(&line).results.is_empty() => Some(false),
+        Some("user") => Some(prompt(&line).is_none_or(|prompt| prompt.from == Origin::Local)),
+        Some("assistant") => {
+            let said = said(&line);
+            Some(said.over && said.calls.is_empty() && !said.text.trim().is_empty())
+        }
+        Some("attachment") => queued(&line).map(|_| false),
+        _ => None,
+    }
 }
 
 #[derive(Default)]
 struct State {
     turns: Vec<Turn>,
+    beside: Vec<Prompt>,
     called: Vec<String>,
     answered: BTreeSet<String>,
 }
@@ -210,55 +244,34 @@ impl State {
         }
     }
 
-    /// Looks only for tool results.
-    fn results(&mut self, bytes: &[u8]) {
+    fn beside(&mut self, bytes: &[u8]) {
         let Ok(line) = serde_json::from_slice::<Whole<'_>>(bytes) else { return };
-        if line.kind.plain() == Some("user") {
-            self.answered.extend(said(&line).results);
+        match line.kind.plain() {
+            Some("user") => {
+                self.answered.extend(said(&line).results);
+                self.beside.extend(prompt(&line));
+            }
+            Some("attachment") => self.beside.extend(queued(&line)),
+            _ => {}
         }
     }
 
     fn user(&mut self, line: &Whole<'_>) {
-        let said = said(line);
-        if !said.results.is_empty() {
-            self.answered.extend(said.results);
+        let results = said(line).results;
+        if !results.is_empty() {
+            self.answered.extend(results);
             if let Some(turn) = self.turns.last_mut() {
                 turn.end = End::Open;
             }
-            return;
-        }
-        let Some(uuid) = line.uuid.uuid() else { return };
-        let typed = !line.prompt_source.is_falsy() || !line.origin.is_falsy();
-        let marker = !typed && said.text.starts_with("[Request interrupted by user");
-        if !line.interrupted_message_id.is_falsy() || marker {
+        } else if is_interruption(line) {
             if let Some(turn) = self.turns.last_mut() {
                 turn.end = End::Interrupted;
             }
-            return;
+        } else if let Some(prompt) = prompt(line) {
+            // A local command is over when it is written, unless an answer follows.
+            let end = if prompt.from == Origin::Local { End::Complete } else { End::Open };
+            self.turns.push(Turn { prompts: vec![prompt], answer: None, end });
         }
-        if line.is_meta.is_true() || line.is_compact_summary.is_true() {
-            return;
-        }
-        let prompt = Prompt {
-            uuid,
-            prompt_id: line.prompt_id.text(),
-            text: said.text,
-            from: origin(line.origin, line.prompt_source),
-            origin: kind(line.origin),
-            source: line.prompt_source.text(),
-        };
-        // A local command and its output are several lines with one id.
-        if prompt.from == Origin::Local
-            && let Some(turn) = self.turns.last_mut()
-            && turn.answer.is_none()
-            && turn.prompts.last().is_some_and(|p| {
-                p.from == Origin::Local && p.prompt_id.is_some() && p.prompt_id == prompt.prompt_id
-            })
-        {
-            turn.prompts.push(prompt);
-            return;
-        }
-        self.turns.push(Turn { prompts: vec![prompt], answer: None, end: End::Open });
     }
 
     fn assistant(&mut self, line: &Whole<'_>) {
@@ -274,36 +287,20 @@ impl State {
             return;
         }
         let turn = self.turn();
-        if !said.text.is_empty() {
-            turn.answer = Some(Answer { uuid, text: said.text });
+        if !said.text.trim().is_empty() {
+            // Trimmed, as the host does for its `Stop` hook.
+            turn.answer = Some(Answer { uuid, text: said.text.trim().to_owned() });
         }
         turn.end = if said.over && said.calls.is_empty() { End::Complete } else { End::Open };
         self.called.extend(said.calls);
     }
 
-    /// A prompt typed while a turn runs is no user line: the turn takes it in.
     fn attachment(&mut self, line: &Whole<'_>) {
-        let attachment: Attachment<'_> = inner(line.attachment);
-        let queued = attachment.kind.plain() == Some("queued_command");
-        if !queued || attachment.command_mode.plain().is_some_and(|mode| mode != "prompt") {
-            return;
+        if let Some(prompt) = queued(line) {
+            let turn = self.turn();
+            turn.prompts.push(prompt);
+            turn.end = End::Open;
         }
-        let Some(uuid) = line.uuid.uuid() else { return };
-        let text = content(attachment.prompt).text;
-        let prompt = Prompt {
-            uuid,
-            prompt_id: line.prompt_id.text(),
-            text,
-            from: match kind(attachment.origin) {
-                Some(_) => origin(attachment.origin, Field::default()),
-                None => Origin::Person,
-            },
-            origin: kind(attachment.origin),
-            source: Some("queued".to_owned()),
-        };
-        let turn = self.turn();
-        turn.prompts.push(prompt);
-        turn.end = End::Open;
     }
 
     /// The turn under way; one without a prompt where the stretch begins inside it.
@@ -316,8 +313,53 @@ impl State {
 
     fn finish(mut self) -> Turns {
         self.called.retain(|id| !self.answered.contains(id));
-        Turns { turns: self.turns, open_tools: self.called }
+        self.turns.retain(|turn| !turn.prompts.is_empty() || turn.answer.is_some());
+        Turns { turns: self.turns, open_tools: self.called, beside: self.beside }
     }
+}
+
+/// The prompt of a user line, where it is one.
+fn prompt(line: &Whole<'_>) -> Option<Prompt> {
+    let said = said(line);
+    let aside = line.is_meta.is_true() || line.is_compact_summary.is_true();
+    if aside || !said.results.is_empty() || is_interruption(line) {
+        return None;
+    }
+    Some(Prompt {
+        uuid: line.uuid.uuid()?,
+        prompt_id: line.prompt_id.text(),
+        text: as_typed(said.text)?,
+        from: origin(line.origin, line.prompt_source),
+        origin: kind(line.origin),
+        source: line.prompt_source.text(),
+    })
+}
+
+/// A prompt typed while a turn ran, and taken in by it: no user line.
+fn queued(line: &Whole<'_>) -> Option<Prompt> {
+    let attachment: Attachment<'_> = inner(line.attachment);
+    let queued = attachment.kind.plain() == Some("queued_command");
+    if !queued || attachment.command_mode.plain().is_some_and(|mode| mode != "prompt") {
+        return None;
+    }
+    let from = match kind(attachment.origin) {
+        Some(_) => origin(attachment.origin, Field::default()),
+        None => Origin::Person,
+    };
+    Some(Prompt {
+        uuid: line.uuid.uuid()?,
+        prompt_id: line.prompt_id.text(),
+        text: content(attachment.prompt).text,
+        from,
+        origin: kind(attachment.origin),
+        source: Some("queued".to_owned()),
+    })
+}
+
+fn is_interruption(line: &Whole<'_>) -> bool {
+    let typed = !line.prompt_source.is_falsy() || !line.origin.is_falsy();
+    let marked = || said(line).text.starts_with("[Request interrupted by user");
+    !line.interrupted_message_id.is_falsy() || !typed && marked()
 }
 
 /// What a message says.
@@ -365,6 +407,32 @@ fn content(content: Field<'_>) -> Said {
         }
     }
     said
+}
+
+/// A prompt as the person typed it. The host writes commands in tags
+/// (`/name args`, `!shell`), and their output as lines of their own: no prompts.
+fn as_typed(text: String) -> Option<String> {
+    let tag = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        rest.split_once(&format!("</{name}>")).map(|(inner, _)| inner)
+    };
+    if ["<local-command-stdout>", "<local-command-stderr>", "<bash-stdout>", "<bash-stderr>"]
+        .iter()
+        .any(|output| text.starts_with(output))
+    {
+        return None;
+    }
+    let typed = if text.starts_with("<bash-input>") {
+        tag("bash-input").map(|shell| format!("!{shell}"))
+    } else if text.starts_with("<command-message>") || text.starts_with("<command-name>") {
+        tag("command-name").map(|name| match tag("command-args") {
+            Some(args) if !args.is_empty() => format!("{name} {args}"),
+            _ => name.to_owned(),
+        })
+    } else {
+        None
+    };
+    Some(typed.unwrap_or(text))
 }
 
 fn origin(origin: Field<'_>, source: Field<'_>) -> Origin {

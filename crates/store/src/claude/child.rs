@@ -35,7 +35,10 @@ pub enum EndChild {
 /// A child is a process with a live registry entry for that session (same pid,
 /// same start time) whose parent is the gateway, or a wrapper between the two.
 /// Only its registry entry makes it eligible; a child known by its arguments
-/// alone is reported busy. A process that ends in the meantime counts as gone.
+/// alone is reported busy. Where the host tells no status (2.1.197 under `-p`),
+/// the transcript decides: idle means that its last turn is over. The status
+/// lags a prompt by up to a quarter second (2.1.330), so callers first close
+/// the way by which prompts come. A process that ends meanwhile counts as gone.
 ///
 /// # Errors
 /// When the registry or the process table cannot be read, when the child may
@@ -64,7 +67,12 @@ pub fn end_idle_child(
         let process = child.process();
         let entry = registry.of(&child).filter(|entry| entry.session == session);
         let status = entry.map_or(Status::Other("not registered".to_owned()), |e| e.status.clone());
-        if status != Status::Idle {
+        let idle = match status {
+            Status::Idle => true,
+            Status::Untold => is_quiet(dir, session)?,
+            _ => false,
+        };
+        if !idle {
             if handle.wait_gone(Duration::ZERO)? {
                 gone.push(process);
                 continue;
@@ -98,6 +106,15 @@ pub fn end_idle_child(
 /// Rounds of looking and ending: two children would already be a fault of the host.
 #[cfg(target_os = "linux")]
 const MAX_CHILDREN: usize = 8;
+
+/// Whether the transcript's last turn is over; not so where there is none.
+#[cfg(target_os = "linux")]
+fn is_quiet(dir: &ClaudeDir, session: Uuid) -> Result<bool, ClaudeError> {
+    match dir.find(session, None)? {
+        Some(path) => super::transcript::is_quiet(&path),
+        None => Ok(false),
+    }
+}
 
 /// The gateway's child on that Claude session, by registry first.
 #[cfg(target_os = "linux")]

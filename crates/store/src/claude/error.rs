@@ -23,6 +23,9 @@ pub enum ClaudeError {
     /// A transcript is a link, a folder or a device.
     #[error("transcript is no regular file: {}", .0.display())]
     NotRegular(PathBuf),
+    /// A transcript's path is no text, so it cannot travel.
+    #[error("path of transcript is no text: {}", .0.display())]
+    NotText(PathBuf),
     /// A transcript kept growing while it was read.
     #[error("transcript is being written: {}", .0.display())]
     Moving(PathBuf),

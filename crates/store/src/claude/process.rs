@@ -61,6 +61,8 @@ pub fn children_of(pid: u32) -> Result<Vec<Seen>, ClaudeError> {
 }
 
 pub use table::{all, command, look};
+#[cfg(all(test, target_os = "linux"))]
+pub(super) use table::parse;
 
 #[cfg(target_os = "linux")]
 pub(super) use table::{Handle, open_for_writing};

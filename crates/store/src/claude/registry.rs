@@ -69,8 +69,10 @@ pub enum Status {
     Waiting,
     /// Nothing, but a shell or monitor runs in the background.
     Shell,
-    /// Something this version does not know, or not told.
+    /// Something this version does not know.
     Other(String),
+    /// The host does not tell: 2.1.197 under `-p`.
+    Untold,
 }
 
 /// Whether an entry's process runs.
@@ -231,6 +233,7 @@ impl From<&str> for Status {
             "busy" => Status::Busy,
             "waiting" => Status::Waiting,
             "shell" => Status::Shell,
+            "" => Status::Untold,
             other => Status::Other(other.to_owned()),
         }
     }

@@ -1,1 +1,372 @@
+//! Against files and child processes of our own; `tests/claude_code.rs` does
+//! the same against the real Claude Code.
 
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ride_core::transcript::{Broken, Why};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::process::{Alive, Seen, alive, children_of, command, look};
+use super::*;
+
+const SESSION: Uuid = Uuid::from_u128(0x11111111_1111_4111_8111_111111111111);
+const OTHER: Uuid = Uuid::from_u128(0x22222222_2222_4222_8222_222222222222);
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A child that ends with the test.
+struct Held(Child);
+
+impl Held {
+    fn start(program: &str, args: &[&str]) -> Held {
+        let child = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        Held(child.unwrap())
+    }
+
+    fn seen(&self) -> Seen {
+        look(self.0.id()).unwrap().expect("it runs")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "no {what} in {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn home() -> (tempfile::TempDir, ClaudeDir) {
+    let home = tempfile::tempdir().unwrap();
+    let dir = ClaudeDir::new(None, home.path());
+    fs::create_dir_all(dir.sessions()).unwrap();
+    (home, dir)
+}
+
+fn register(dir: &ClaudeDir, seen: &Seen, session: Uuid, extra: Value) {
+    let mut entry = json!({
+        "pid": seen.pid, "sessionId": session, "procStart": seen.start.to_string(), "kind": "interactive",
+    });
+    entry.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    fs::write(dir.sessions().join(format!("{}.json", seen.pid)), entry.to_string()).unwrap();
+}
+
+fn transcript(dir: &ClaudeDir, cwd: &Path, lines: &[Value]) -> PathBuf {
+    let project = dir.project(cwd);
+    fs::create_dir_all(&project).unwrap();
+    let path = project.join(format!("{SESSION}.jsonl"));
+    append(&path, lines);
+    path
+}
+
+fn append(path: &Path, lines: &[Value]) {
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    for line in lines {
+        writeln!(file, "{line}").unwrap();
+    }
+}
+
+fn prompt(n: u128, parent: Option<u128>) -> Value {
+    json!({"parentUuid": parent.map(Uuid::from_u128), "type": "user", "uuid": Uuid::from_u128(n),
+           "promptSource": "typed", "message": {"content": format!("prompt {n}")}, "cwd": "/p"})
+}
+
+fn answer(n: u128, parent: u128) -> Value {
+    json!({"parentUuid": Uuid::from_u128(parent), "type": "assistant", "uuid": Uuid::from_u128(n),
+           "message": {"content": [{"type": "text", "text": format!("answer {n}")}], "stop_reason": "end_turn"}})
+}
+
+#[test]
+fn slugs() {
+    let long = format!("/{}", "a".repeat(250));
+    let rows = [
+        // Measured on the real Claude Code.
+        ("/lab/work/Slug_Test.v1 x+y@z/ünï-日本", "-lab-work-Slug-Test-v1-x-y-z--n----".to_owned()),
+        ("/em😀ji", "-em--ji".to_owned()),
+        ("/", "-".to_owned()),
+        // `h = (h * 31 + unit) | 0`, its absolute value in base 36.
+        (&long, format!("-{}-c8lb51", "a".repeat(199))),
+    ];
+    for (path, expected) in rows {
+        let slug = project_slug(path);
+        match path.len() > 200 {
+            true => assert_eq!(slug[..201], expected[..201]),
+            false => assert_eq!(slug, expected),
+        }
+    }
+}
+
+#[test]
+fn transcripts_are_found_and_links_refused() {
+    let (home, dir) = home();
+    let cwd = home.path().join("work");
+    fs::create_dir(&cwd).unwrap();
+    assert_eq!(dir.find(SESSION, Some(&cwd)).unwrap(), None);
+    let path = transcript(&dir, &cwd, &[]);
+    assert_eq!(dir.find(SESSION, Some(&cwd)).unwrap(), Some(path.clone()));
+    // From another folder, and without one.
+    assert_eq!(dir.find(SESSION, Some(home.path())).unwrap(), Some(path.clone()));
+    assert_eq!(dir.find(SESSION, None).unwrap(), Some(path.clone()));
+    assert_eq!(dir.find(OTHER, None).unwrap(), None);
+    // Through a link to the folder, as the host resolves it.
+    let link = home.path().join("link");
+    std::os::unix::fs::symlink(&cwd, &link).unwrap();
+    assert_eq!(dir.project(&link), dir.project(&cwd));
+    // Twice: not for us to choose, unless the folder says which.
+    let twin = dir.path().join("projects/other");
+    fs::create_dir(&twin).unwrap();
+    fs::copy(&path, twin.join(path.file_name().unwrap())).unwrap();
+    assert!(matches!(dir.find(SESSION, None), Err(ClaudeError::Ambiguous(..))));
+    assert_eq!(dir.find(SESSION, Some(&cwd)).unwrap(), Some(path.clone()));
+    // A link in the transcript's place.
+    let elsewhere = home.path().join("elsewhere.jsonl");
+    fs::rename(&path, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
+    assert!(matches!(dir.find(SESSION, Some(&cwd)), Err(ClaudeError::NotRegular(_))));
+    assert!(matches!(chain_mark(&path), Err(ClaudeError::NotRegular(_))));
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(chain_mark(&path), Err(ClaudeError::NotRegular(_))));
+}
+
+#[test]
+fn a_mark_is_shown_or_not() {
+    let (home, dir) = home();
+    let path = transcript(&dir, home.path(), &[prompt(1, None), answer(2, 1)]);
+    let mark = chain_mark(&path).unwrap();
+    assert_eq!(mark.leaf, Some(Uuid::from_u128(2)));
+    assert_eq!(mark.size, fs::metadata(&path).unwrap().len());
+    let Look::Shown { turns, now, .. } = show_chain(&mark).unwrap() else { panic!("not shown") };
+    assert_eq!((turns.turns.len(), now), (0, mark.clone()));
+
+    append(&path, &[prompt(3, Some(2)), answer(4, 3)]);
+    let Look::Shown { turns, now, .. } = show_chain(&mark).unwrap() else { panic!("not shown") };
+    assert_eq!(turns.turns.len(), 1);
+    assert_eq!(turns.turns[0].prompts[0].text, "prompt 3");
+    assert_eq!(turns.turns[0].answer.as_ref().unwrap().text, "answer 4");
+    assert_eq!(now, chain_mark(&path).unwrap());
+
+    append(&path, &[prompt(5, Some(1))]);
+    let why = |look| match look {
+        Look::Broken(Broken { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(why(show_chain(&mark).unwrap()), Why::NotAncestor);
+
+    // Changed before the mark, by as many bytes.
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("prompt 1", "prompt !")).unwrap();
+    assert_eq!(show_chain(&mark).unwrap(), Look::Rewritten);
+    fs::write(&path, "").unwrap();
+    assert_eq!(why(show_chain(&mark).unwrap()), Why::Shrunk);
+    fs::rename(&path, home.path().join("gone")).unwrap();
+    assert_eq!(show_chain(&mark).unwrap(), Look::Missing);
+    fs::write(&path, text).unwrap();
+    assert_eq!(show_chain(&mark).unwrap(), Look::Replaced);
+}
+
+#[test]
+fn summaries_come_from_the_end() {
+    let (home, dir) = home();
+    let title = json!({"type": "custom-title", "customTitle": "t"});
+    let last = json!({"type": "last-prompt", "lastPrompt": "hello", "leafUuid": Uuid::from_u128(2)});
+    let body = json!({"type": "api-request-blob", "message": "x".repeat(1 << 20)});
+    let path = transcript(&dir, home.path(), &[title, prompt(1, None), answer(2, 1), body, last]);
+    let summary = summary(&path).unwrap();
+    assert_eq!(summary.title.as_deref(), Some("t"));
+    assert_eq!(summary.last_prompt.as_deref(), Some("hello"));
+    assert_eq!(summary.cwd.as_deref(), Some("/p"));
+}
+
+#[test]
+fn stat_lines() {
+    let tail = "S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 1000 200";
+    for name in ["sleep", "a b", "x) S 1 (y", ")", ""] {
+        let seen = process::parse(5, &format!("5 ({name}) {tail}\n"));
+        assert_eq!(seen, Some((Seen { pid: 5, start: 9876, ppid: 7 }, 'S')), "{name}");
+    }
+    for broken in ["", "5", "5 (x)", "5 (x) S", "5 (x) S 7 1"] {
+        assert_eq!(process::parse(5, broken), None, "{broken}");
+    }
+}
+
+#[test]
+fn processes_by_pid_and_start() {
+    let mut child = Held::start("sleep", &["60"]);
+    let seen = child.seen();
+    assert_eq!(seen.ppid, std::process::id());
+    assert!(children_of(std::process::id()).unwrap().contains(&seen));
+    wait_for("command line", || (command(seen.pid) == ["sleep", "60"]).then_some(()));
+    let process = seen.process();
+    assert_eq!(alive(&process).unwrap(), Alive::Yes);
+    let mut reused = process.clone();
+    reused.start -= 1;
+    assert_eq!(alive(&reused).unwrap(), Alive::No);
+    let mut far = process.clone();
+    far.machine.push('x');
+    assert_eq!(alive(&far).unwrap(), Alive::Elsewhere);
+    // Gone as soon as only its status is left.
+    child.0.kill().unwrap();
+    wait_for("end", || (alive(&process).unwrap() == Alive::No).then_some(()));
+    child.0.wait().unwrap();
+    assert_eq!(alive(&process).unwrap(), Alive::No);
+    assert_eq!(look(u32::MAX).unwrap(), None);
+}
+
+#[test]
+fn registry_entries_live_dead_and_elsewhere() {
+    let (_home, dir) = home();
+    assert!(Registry::read(&ClaudeDir::at("/nowhere")).unwrap().entries.is_empty());
+    let child = Held::start("sleep", &["60"]);
+    let seen = child.seen();
+    let check = |extra: Value, live: bool, status: Status| {
+        register(&dir, &seen, SESSION, extra);
+        let registry = Registry::read(&dir).unwrap();
+        assert_eq!(registry.live(SESSION).count(), usize::from(live));
+        assert_eq!(registry.live(OTHER).count(), 0);
+        assert_eq!(registry.entries[0].status, status);
+        registry.entries[0].liveness.clone()
+    };
+    check(json!({"status": "idle"}), true, Status::Idle);
+    check(json!({"status": "waiting", "waitingFor": "dialog open"}), true, Status::Waiting);
+    check(json!({"status": "shell", "pid_domain": 7}), true, Status::Shell);
+    check(json!({"status": "dreaming"}), true, Status::Other("dreaming".to_owned()));
+    check(json!({"name": 3, "cwd": null, "status": 5}), true, Status::Untold);
+    check(json!({"procStart": seen.start}), true, Status::Untold);
+    assert_eq!(check(json!({"procStart": "1"}), false, Status::Untold), Liveness::Dead);
+    let far = json!({"pidDomain": "linux:someone:pid:[1]"});
+    assert!(matches!(check(far, false, Status::Untold), Liveness::Elsewhere(_)));
+    fs::write(dir.sessions().join("8.json"), "{\"pid\":8,").unwrap();
+    fs::write(dir.sessions().join("9.json"), "{\"pid\":9,\"sessionId\":\"no\"}").unwrap();
+    fs::write(dir.sessions().join("9.abc.key"), "{}").unwrap();
+    let registry = Registry::read(&dir).unwrap();
+    assert_eq!((registry.entries.len(), registry.odd.len()), (1, 2));
+}
+
+fn end(dir: &ClaudeDir, limit: Duration) -> EndChild {
+    end_idle_child(dir, std::process::id(), SESSION, limit).unwrap()
+}
+
+#[test]
+fn an_idle_child_is_ended_and_nothing_else() {
+    let (home, dir) = home();
+    assert_eq!(end(&dir, LIMIT), EndChild::NotRunning);
+    let child = Held::start("sleep", &["60"]);
+    let bystander = Held::start("sleep", &["60"]);
+    register(&dir, &bystander.seen(), OTHER, json!({"status": "idle"}));
+    let process = child.seen().process();
+    for status in ["busy", "waiting", "shell", "dreaming"] {
+        register(&dir, &child.seen(), SESSION, json!({"status": status}));
+        let expected = EndChild::Busy { process: process.clone(), status: Status::from(status), waiting_for: None };
+        assert_eq!(end(&dir, LIMIT), expected);
+    }
+    // A file left behind by an earlier process with this pid.
+    register(&dir, &child.seen(), SESSION, json!({"status": "idle", "procStart": "1"}));
+    assert_eq!(end(&dir, LIMIT), EndChild::NotRunning);
+    // Somebody else's child.
+    register(&dir, &child.seen(), SESSION, json!({"status": "idle"}));
+    assert_eq!(end_idle_child(&dir, 1, SESSION, LIMIT).unwrap(), EndChild::NotRunning);
+    assert_eq!(alive(&process).unwrap(), Alive::Yes);
+    // Where the host tells no status, the transcript does.
+    register(&dir, &child.seen(), SESSION, json!({}));
+    assert!(matches!(end(&dir, LIMIT), EndChild::Busy { status: Status::Untold, .. }));
+    let path = transcript(&dir, home.path(), &[prompt(1, None)]);
+    assert!(matches!(end(&dir, LIMIT), EndChild::Busy { status: Status::Untold, .. }));
+    append(&path, &[answer(2, 1)]);
+    assert_eq!(end(&dir, LIMIT), EndChild::Gone(vec![process.clone()]));
+    assert_eq!(alive(&process).unwrap(), Alive::No);
+    assert_eq!(end(&dir, LIMIT), EndChild::NotRunning);
+    assert_eq!(alive(&bystander.seen().process()).unwrap(), Alive::Yes);
+}
+
+#[test]
+fn a_child_behind_a_wrapper_is_ended() {
+    let (_home, dir) = home();
+    let wrapper = Held::start("sh", &["-c", "sleep 60; exit 0"]);
+    let child = wait_for("child of the wrapper", || children_of(wrapper.0.id()).unwrap().pop());
+    register(&dir, &child, SESSION, json!({"status": "idle"}));
+    assert_eq!(end(&dir, LIMIT), EndChild::Gone(vec![child.process()]));
+}
+
+#[test]
+fn a_child_that_stays_is_stuck() {
+    let (_home, dir) = home();
+    let child = Held::start("sh", &["-c", "trap '' TERM; echo $$ > /dev/null; while :; do sleep 60; done"]);
+    // The trap is set once the shell has a child.
+    wait_for("trap", || (!children_of(child.0.id()).unwrap().is_empty()).then_some(()));
+    register(&dir, &child.seen(), SESSION, json!({"status": "idle"}));
+    assert_eq!(end(&dir, Duration::from_millis(200)), EndChild::Stuck(child.seen().process()));
+    for grandchild in children_of(child.0.id()).unwrap() {
+        let pid = rustix::process::Pid::from_raw(grandchild.pid as i32).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+}
+
+#[test]
+fn arguments_alone_make_no_child_eligible() {
+    let (_home, dir) = home();
+    let id = SESSION.to_string();
+    let child = Held(
+        Command::new("sh")
+            .arg0("claude")
+            .args(["-c", "read line", "claude", "--resume", &id])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    wait_for("command line", || command(child.0.id()).contains(&id).then_some(()));
+    let EndChild::Busy { process, .. } = end(&dir, LIMIT) else { panic!("not busy") };
+    assert_eq!(process, child.seen().process());
+    // Registered on another session meanwhile: not this session's writer any more.
+    register(&dir, &child.seen(), OTHER, json!({"status": "idle"}));
+    assert_eq!(end(&dir, LIMIT), EndChild::NotRunning);
+    assert_eq!(live_writers(&dir, SESSION, None, &[]).unwrap(), Writers::default());
+}
+
+#[test]
+fn writers_by_registry_arguments_and_open_file() {
+    let (home, dir) = home();
+    let path = transcript(&dir, home.path(), &[]);
+    let writers = |except: &[_]| live_writers(&dir, SESSION, Some(&path), except).unwrap();
+    assert_eq!(writers(&[]), Writers::default());
+
+    let registered = Held::start("sleep", &["60"]);
+    register(&dir, &registered.seen(), SESSION, json!({"status": "busy"}));
+    let id = SESSION.to_string();
+    let argued = Held::start("sh", &["-c", "sleep 60; exit", "sh", &format!("--resume={id}")]);
+    wait_for("arguments", || (command(argued.0.id()).len() == 5).then_some(()));
+    let shell = format!("exec sleep 60 >> '{}'", path.display());
+    let opened = Held::start("sh", &["-c", &shell]);
+    let reader = Held::start("tail", &["-f", path.to_str().unwrap()]);
+    let forked = Held::start("sh", &["-c", "sleep 60; exit", "sh", "--resume", &id, "--fork-session"]);
+    let all = wait_for("three writers", || Some(writers(&[])).filter(|w| w.here.len() == 3));
+    let by = |process: &Held| {
+        let process = process.seen().process();
+        all.here.iter().find(|w| w.process == process).map(|w| w.by.clone())
+    };
+    assert_eq!(by(&registered), Some(By::Registry(Status::Busy)));
+    assert_eq!(by(&argued), Some(By::Arguments));
+    assert_eq!(by(&opened), Some(By::OpenFile));
+    assert_eq!((by(&reader), by(&forked)), (None, None));
+
+    let except = [registered.seen().process(), argued.seen().process()];
+    assert_eq!(writers(&except).here.len(), 1);
+    register(&dir, &registered.seen(), SESSION, json!({"pidDomain": "linux:far:pid:[9]"}));
+    let pid = registered.0.id();
+    assert_eq!(writers(&[]).elsewhere, [("linux:far:pid:[9]".to_owned(), pid)]);
+}

@@ -59,7 +59,9 @@ pub struct Summary {
     pub changed_ms: i64,
 }
 
-/// Records a transcript as it is now.
+/// Records a transcript as it is now. Its leaf is the one below which the host
+/// will continue ([`Transcript::anchor`]): the active leaf, or after a crash a
+/// line above it.
 ///
 /// # Errors
 /// When it cannot be read, is being written, or has no leaf the host would resume.
@@ -114,12 +116,23 @@ pub fn read_transcript(path: &Path) -> Result<Transcript, ClaudeError> {
 /// # Errors
 /// When a line cannot be read again.
 pub fn read_turns(path: &Path, file: &File, shown: &Shown) -> Result<Turns, ClaudeError> {
-    turns(&shown.path, &shown.beside, |span: Span| {
-        let mut line = vec![0; span.len as usize];
-        file.read_exact_at(&mut line, span.byte)
-            .map_err(|e| ClaudeError::io("read transcript", path, e))?;
-        Ok(line)
-    })
+    turns(&shown.path, &shown.beside, |span| line(path, file, span))
+}
+
+fn line(path: &Path, file: &File, span: Span) -> Result<Vec<u8>, ClaudeError> {
+    let mut line = vec![0; span.len as usize];
+    file.read_exact_at(&mut line, span.byte).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    Ok(line)
+}
+
+/// Whether no turn is under way, as far as the transcript tells.
+pub(super) fn is_quiet(path: &Path) -> Result<bool, ClaudeError> {
+    let file = open_regular(path)?;
+    let transcript = read(path, &file)?;
+    match transcript.leaf() {
+        Ok(Some(leaf)) => transcript.is_quiet(leaf, |span| line(path, &file, span)),
+        Ok(None) | Err(_) => Ok(false),
+    }
 }
 
 /// Reads what a picker shows, from the end of the file alone where that has it.
@@ -210,13 +223,14 @@ fn mark(path: &Path, file: &File, transcript: &Transcript) -> Result<ChainMark, 
     let leaf = transcript
         .leaf()
         .map_err(|broken| ClaudeError::NoLeaf { path: path.to_owned(), broken })?;
+    let anchor = |leaf| transcript.anchor(leaf, |span| line(path, file, span));
     Ok(ChainMark {
-        path: path.to_string_lossy().into_owned(),
+        path: path.to_str().ok_or_else(|| ClaudeError::NotText(path.to_owned()))?.to_owned(),
         dev: meta.dev(),
         ino: meta.ino(),
         size: transcript.size,
         tail_sha256: tail_sha256(path, file, transcript.size)?,
-        leaf,
+        leaf: leaf.map(anchor).transpose()?,
     })
 }
 

@@ -176,8 +176,8 @@ fn without_context(text: &str) -> String {
 /// `#id …` lines up to a blank one.
 fn after_gateway_block(text: &str) -> Option<&str> {
     let (label, rest) = text.split_once('\n')?;
-    if !label.ends_with("⟦openclaw:ctx⟧") && !(label.contains("(untrusted") && label.ends_with(':'))
-    {
+    let older = label.contains("(untrusted") && label.ends_with(':');
+    if !older && !label.ends_with("⟦openclaw:ctx⟧") {
         return None;
     }
     if let Some(fenced) = rest.strip_prefix("```json\n") {

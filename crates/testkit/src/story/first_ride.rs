@@ -1,0 +1,322 @@
+//! A forum topic with a Claude session behind it is ridden from the terminal,
+//! written to meanwhile, and handed back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{Facts, Product};
+use crate::anthropic::Anthropic;
+use crate::claude;
+use crate::error::{Error, Result};
+use crate::gateway::{Gateway, Plugin};
+use crate::process::{Process, descendants};
+use crate::pty::{Program, Terminal};
+use crate::telegram::{Person, Place, Telegram};
+use crate::wait::poll_until;
+
+const TURN: Duration = Duration::from_secs(90);
+const FORUM: i64 = -1_002_222_222_222;
+
+pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
+    let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
+    let plugin = Plugin { id: "claude-code-sync".into(), source: product.plugin.clone(), config: json!({}) };
+    let gateway = Gateway::builder(&telegram, &anthropic).plugin(plugin).start().await?;
+    telegram.wait_until_polled(TURN).await?;
+    let plans = Place::topic(FORUM, "Forum", 42, "Plans");
+    let other = Place::topic(FORUM, "Forum", 43, "Other");
+    let (tess, omar) = (Person::tess(), Person::omar());
+
+    // Two living threads, each with a warm Claude child.
+    telegram.says(&tess, &plans, "the code word is MANGO");
+    telegram.wait_for_bot(&plans, TURN, "code word is MANGO").await?;
+    telegram.says(&tess, &other, "hello other topic");
+    telegram.wait_for_bot(&other, TURN, "hello other topic").await?;
+    let before = anthropic.wait_for_prompt(TURN, "the code word is MANGO").await?;
+    let session = before.session().unwrap_or_default().to_owned();
+    let config = gateway.claude_dir();
+    let transcript = poll_until("the transcript", TURN, || claude::transcript(&config, &session)).await?;
+    let leaf = poll_until("the turn in the transcript", TURN, || leaf(&transcript)).await?;
+
+    let rows = run(product, &gateway, &["ls", "--json"]).await?;
+    listed(facts, &rows, &session);
+
+    // The ride.
+    let watch = Watch::begin(&gateway, &session);
+    let mut ride = terminal(product, &gateway, &["plans"])?;
+    ride.wait_for(TURN, claude::shows_prompt).await?;
+    let ride_claude = ride_claude(&ride, &session);
+    watch.tell(facts);
+    let turns = ["first from the terminal", "second from the terminal", "third from the terminal"];
+    for text in turns {
+        ride.submit(text).await?;
+        telegram.wait_for_bot(&plans, TURN, &format!("]: {text}")).await?;
+    }
+    told_once_in_order(facts, &telegram, &plans, &turns);
+
+    // Somebody writes in the topic meanwhile, and in another one.
+    let calls = anthropic.turns().len();
+    telegram.says(&omar, &plans, "what about the PAPAYA?");
+    telegram.wait_for_bot(&plans, TURN, "Your message is kept").await?;
+    let notice = telegram.chat(&plans).by_bot().iter().filter(|t| t.contains("Your message is kept")).count();
+    facts.tell(notice == 1, "the sender is told once that the thread is ridden and the message kept", format!("{notice} notice"));
+    let shown = ride.wait_for(TURN, |screen| screen.contains("1 waiting")).await;
+    facts.tell(shown.is_ok(), "the driver sees in the terminal that something waits", line_with(&ride.screen(), "waiting"));
+    let kept = on_disk(&gateway.state_dir().join("claude-code-locks"), "what about the PAPAYA?");
+    facts.tell(kept.is_some(), "the message waits on disk", kept.unwrap_or_else(|| "in no state file".into()));
+    telegram.says(&tess, &other, "are you there, other?");
+    telegram.wait_for_bot(&other, TURN, "are you there, other?").await?;
+    let asked: Vec<String> = anthropic.turns()[calls..].iter().map(|r| r.prompt()).collect();
+    let ran = asked.iter().any(|p| p.contains("PAPAYA"));
+    facts.tell(!ran, "no model call is made for the held message", format!("calls meanwhile: {asked:?}"));
+    facts.tell(
+        asked.len() == 1 && telegram.chat(&other).count("are you there, other?") == 2,
+        "an unridden thread is answered as ever",
+        telegram.chat(&other).lines().join(" | "),
+    );
+
+    // A second driver.
+    let mut second = terminal(product, &gateway, &["plans"])?;
+    let code = second.wait_exit(TURN).await?;
+    let said = second.history();
+    let refused = code != 0 && (said.contains("ridden from here already") || said.contains("ridden by"));
+    facts.tell(refused, "a second ride is refused with who holds the thread", format!("exit {code}: {}", line_with(&said, "ridden")));
+
+    // The driver leaves.
+    let chain_at = claude_lines(&transcript).len();
+    ride.submit("/exit").await?;
+    let code = ride.wait_exit(TURN).await?;
+    facts.tell(code == 0, "ride ends well when Claude Code is left", format!("exit {code}"));
+    let gone = ride_claude.as_ref().is_some_and(|p| !p.is_alive());
+    facts.tell(gone, "the ride's Claude Code is gone", ride_claude.map_or_else(|| "never seen".into(), |p| format!("process {}", p.pid)));
+    let held = anthropic.wait_for_prompt(TURN, "what about the PAPAYA?").await?;
+    telegram.wait_for_bot(&plans, TURN, "]: what about the PAPAYA?").await?;
+    facts.tell(held.session() == Some(&session), "the waiting message is answered on the same Claude session", held.session().unwrap_or("none"));
+    let sender = held.texts().filter(|(role, _)| *role == "user").last().map(|(_, text)| text.to_owned()).unwrap_or_default();
+    facts.tell(
+        held.body.to_string().contains("1002") && !sender.is_empty(),
+        "and under its own sender",
+        format!("the model was told {}", sender_in(&held.body)),
+    );
+    telegram.says(&tess, &plans, "and now the KIWI");
+    telegram.wait_for_bot(&plans, TURN, "]: and now the KIWI").await?;
+    let after = anthropic.wait_for_prompt(TURN, "and now the KIWI").await?;
+    facts.tell(after.session() == Some(&session), "the topic's next turn resumes the same Claude session", after.session().unwrap_or("none"));
+    let saw = turns.iter().filter(|t| after.saw(t)).count();
+    facts.tell(saw == 3 && after.saw("MANGO"), "the model sees what was done at the terminal", format!("{saw} of 3 terminal turns and the turn before the ride: {}", after.saw("MANGO")));
+
+    let chain = poll_until("the last turn in the transcript", TURN, || {
+        chain(&transcript).filter(|c| c.texts.iter().any(|t| t.contains("KIWI")))
+    })
+    .await?;
+    let whole = chain.ids.contains(&leaf) && turns.iter().all(|t| chain.texts.iter().any(|x| x.contains(t))) && chain.beside == 0;
+    facts.tell(
+        whole,
+        "one chain leads from before the claim to after the release",
+        format!("{} lines on it, {} beside it, {chain_at} in the file at release", chain.ids.len(), chain.beside),
+    );
+    let waited = telegram.chat(&plans).lines();
+    let papaya = waited.iter().position(|l| l.contains("]: what about the PAPAYA?"));
+    let kiwi = waited.iter().position(|l| l.contains("]: and now the KIWI"));
+    facts.tell(papaya < kiwi && papaya.is_some(), "what waited is answered first", format!("at {papaya:?}, then {kiwi:?}"));
+
+    let elsewhere: Vec<String> = telegram
+        .calls_of("sendMessage")
+        .iter()
+        .map(|call| (call.params["chat_id"].clone(), call.params["message_thread_id"].clone()))
+        .map(|(chat, topic)| format!("{}/{}", plain(&chat), plain(&topic)))
+        .filter(|place| ![format!("{FORUM}/42"), format!("{FORUM}/43")].contains(place))
+        .collect();
+    facts.tell(elsewhere.is_empty(), "nothing is sent to any other chat", format!("{} messages elsewhere", elsewhere.len()));
+    Ok(())
+}
+
+/// The row of the topic, with the seed's fields.
+fn listed(facts: &mut Facts, rows: &Value, session: &str) {
+    let none = Vec::new();
+    let rows = rows["rows"].as_array().or_else(|| rows.as_array()).unwrap_or(&none);
+    let row = rows.iter().find(|r| r["cliSessionId"] == session).cloned().unwrap_or_default();
+    let fields = ["channel", "displayName", "title", "conversationId", "cliSessionId", "echoTarget", "relayReady", "lastActivity"];
+    let missing: Vec<_> = fields.iter().filter(|f| row[**f].is_null()).collect();
+    let right = row["channel"] == "telegram" && row["conversationId"] == format!("{FORUM}:topic:42") && row["relayReady"] == true;
+    facts.tell(
+        missing.is_empty() && right && row["rideable"] == true,
+        "the topic is listed with all its fields",
+        format!("{} — {} {}, missing {missing:?}", row["title"], row["channel"], row["conversationId"]),
+    );
+}
+
+fn told_once_in_order(facts: &mut Facts, telegram: &Telegram, place: &Place, turns: &[&str]) {
+    let chat = telegram.chat(place);
+    let mine: Vec<&str> = chat.by_bot().into_iter().filter(|t| turns.iter().any(|turn| t.contains(turn))).collect();
+    let prompts = turns.iter().filter(|t| mine.iter().filter(|m| m.starts_with("🖥") && m.ends_with(*t)).count() == 1).count();
+    let answers = turns.iter().filter(|t| mine.iter().filter(|m| m.contains(&format!("]: {t}"))).count() == 1).count();
+    facts.tell(prompts == 3, "each prompt is in the topic once", format!("{prompts} of 3"));
+    facts.tell(answers == 3, "each answer is in the topic once", format!("{answers} of 3"));
+    let order: Vec<usize> = mine.iter().filter_map(|m| turns.iter().position(|t| m.contains(t))).collect();
+    facts.tell(order == [0, 0, 1, 1, 2, 2], "in order over three turns", mine.join(" | "));
+}
+
+/// Watches the process table around the hand-over.
+struct Watch {
+    seen: Arc<Mutex<Seen>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    warm: Option<Process>,
+    gone: Option<Instant>,
+    other: Option<Instant>,
+    together: bool,
+}
+
+impl Watch {
+    /// Looks every few milliseconds for the gateway's child on the session and for any other process that opens it.
+    fn begin(gateway: &Gateway, session: &str) -> Watch {
+        let on = |p: &Process, id: &str| p.command_line().iter().any(|a| a.contains(id));
+        let warm = gateway.claude_processes().into_iter().find(|p| on(p, session));
+        let seen = Arc::new(Mutex::new(Seen { warm: warm.clone(), ..Seen::default() }));
+        let (shared, id, me) = (seen.clone(), session.to_owned(), std::process::id());
+        let task = tokio::task::spawn_blocking(move || {
+            let end = Instant::now() + TURN;
+            while Instant::now() < end {
+                let warm_lives = warm.as_ref().is_some_and(Process::is_alive);
+                let other = descendants(me).into_iter().any(|p| {
+                    Some(&p) != warm.as_ref() && on(&p, &id) && p.command_line().first().is_some_and(|c| c.ends_with("/claude"))
+                });
+                let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                if !warm_lives && seen.gone.is_none() {
+                    seen.gone = Some(Instant::now());
+                }
+                if other && seen.other.is_none() {
+                    seen.other = Some(Instant::now());
+                }
+                seen.together |= other && warm_lives;
+                if seen.gone.is_some() && seen.other.is_some() {
+                    return;
+                }
+                drop(seen);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Watch { seen, task }
+    }
+
+    fn tell(self, facts: &mut Facts) {
+        self.task.abort();
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let order = matches!((seen.gone, seen.other), (Some(gone), Some(other)) if gone <= other);
+        let between = seen.gone.zip(seen.other).map(|(gone, other)| other.saturating_duration_since(gone).as_millis());
+        facts.tell(
+            seen.warm.is_some() && order && !seen.together,
+            "the gateway's warm Claude is gone before the ride's Claude Code starts",
+            format!("process {:?} gone {between:?} ms before", seen.warm.as_ref().map(|p| p.pid)),
+        );
+    }
+}
+
+fn ride_claude(ride: &Terminal, session: &str) -> Option<Process> {
+    descendants(ride.pid()?).into_iter().find(|p| p.command_line().iter().any(|a| a == session))
+}
+
+fn terminal(product: &Product, gateway: &Gateway, args: &[&str]) -> Result<Terminal> {
+    let mut program = Program::new(&product.ride, gateway.workspace()).args(args.iter().copied());
+    for (name, value) in gateway.environment() {
+        program = program.env(name, value);
+    }
+    program.env("USER", "ada").env("TERM", "xterm-256color").start()
+}
+
+/// Runs a `ride` command that prints JSON.
+async fn run(product: &Product, gateway: &Gateway, args: &[&str]) -> Result<Value> {
+    let what = || format!("ride {}", args.join(" "));
+    let output = tokio::process::Command::new(&product.ride)
+        .args(args)
+        .env_clear()
+        .envs(gateway.environment().iter().map(|(k, v)| (k, v)))
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|cause| Error::Peer { what: what(), said: cause.to_string() })?;
+    serde_json::from_slice(&output.stdout).map_err(|cause| Error::Peer {
+        what: what(),
+        said: format!("{cause}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+    })
+}
+
+/// The chain that ends at the last node of the file.
+struct Chain {
+    ids: Vec<String>,
+    texts: Vec<String>,
+    /// User and assistant lines that are not on it.
+    beside: usize,
+}
+
+fn claude_lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
+}
+
+fn leaf(path: &Path) -> Option<String> {
+    let lines = claude_lines(path);
+    let leaf = lines.iter().rev().find(|l| l["type"] == "assistant")?;
+    leaf["uuid"].as_str().map(str::to_owned)
+}
+
+fn chain(path: &Path) -> Option<Chain> {
+    let lines = claude_lines(path);
+    let nodes: BTreeMap<&str, &Value> = lines.iter().filter_map(|l| Some((l["uuid"].as_str()?, l))).collect();
+    let last = lines.iter().rev().find(|l| l["type"] == "assistant" || l["type"] == "user")?;
+    let mut chain = Chain { ids: Vec::new(), texts: Vec::new(), beside: 0 };
+    let mut at = Some(last);
+    while let Some(node) = at {
+        let id = node["uuid"].as_str()?.to_owned();
+        if chain.ids.contains(&id) {
+            return None;
+        }
+        chain.ids.push(id);
+        chain.texts.push(node["message"].to_string());
+        let parent = node["parentUuid"].as_str().or_else(|| node["logicalParentUuid"].as_str());
+        at = parent.and_then(|p| nodes.get(p).copied());
+    }
+    let talk = |l: &&Value| (l["type"] == "user" || l["type"] == "assistant") && l["isSidechain"] != true;
+    chain.beside = lines.iter().filter(talk).filter(|l| !chain.ids.iter().any(|id| l["uuid"] == id.as_str())).count();
+    Some(chain)
+}
+
+/// The file under a folder that contains a text.
+fn on_disk(folder: &Path, text: &str) -> Option<String> {
+    for entry in fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            if let Some(found) = on_disk(&path, text) {
+                return Some(found);
+            }
+        } else if fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) {
+            return Some(format!("{} ({} bytes)", entry.file_name().to_string_lossy(), content_len(&path)));
+        }
+    }
+    None
+}
+
+fn content_len(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |m| m.len())
+}
+
+fn sender_in(body: &Value) -> String {
+    let text = body.to_string();
+    text.rfind("1002").map_or_else(|| "no sender".into(), |at| text[at.saturating_sub(20)..].chars().take(60).collect())
+}
+
+fn line_with(screen: &str, word: &str) -> String {
+    screen.lines().find(|l| l.contains(word)).unwrap_or("nothing of it").trim().to_owned()
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,56 @@
+//! `cargo xtask demo`: the product on the real hosts.
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use ride_testkit::story::{Facts, Product, Story};
+
+use crate::build;
+
+/// What to play.
+#[derive(Args, Default)]
+pub(crate) struct Demo {
+    /// Play the stories and print their facts, without a person.
+    #[arg(long)]
+    headless: bool,
+    /// Name the stories.
+    #[arg(long)]
+    list: bool,
+    /// Play only this one.
+    #[arg(long, value_name = "NAME")]
+    story: Option<String>,
+}
+
+impl Demo {
+    pub(crate) fn headless() -> Self {
+        Demo { headless: true, ..Demo::default() }
+    }
+
+    /// Whether every fact held.
+    pub(crate) fn run(&self) -> Result<bool> {
+        if self.list {
+            for story in Story::ALL {
+                println!("{:<12} {}", story.name(), story.about());
+            }
+            return Ok(true);
+        }
+        let packed = build::pack()?;
+        let product = Product { plugin: packed.plugin, ride: packed.ride };
+        let stories: Vec<Story> = match &self.story {
+            None => Story::ALL.to_vec(),
+            Some(name) => {
+                let story = Story::ALL.into_iter().find(|s| s.name() == name);
+                vec![story.ok_or_else(|| anyhow!("no story is named {name}; `--list` names them"))?]
+            }
+        };
+        let runtime = tokio::runtime::Runtime::new()?;
+        let mut facts = Facts::default();
+        for story in stories {
+            println!("# {}: {}", story.name(), story.about());
+            if let Err(error) = runtime.block_on(story.play(&product, &mut facts)) {
+                facts.tell(false, "the story is played to its end", error);
+            }
+        }
+        println!("{} facts, {} false", facts.told, facts.wrong);
+        Ok(facts.wrong == 0)
+    }
+}
