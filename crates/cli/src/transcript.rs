@@ -87,3 +87,42 @@ fn tail(file: &mut File, size: u64) -> io::Result<[u8; 32]> {
     file.take(size.min(TAIL_BYTES)).read_to_end(&mut bytes)?;
     Ok(Sha256::digest(&bytes).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(path: &std::path::Path) -> ChainMark {
+        let mut file = File::open(path).unwrap();
+        let found = file.metadata().unwrap();
+        ChainMark {
+            path: path.to_str().unwrap().to_owned(),
+            dev: found.dev(),
+            ino: found.ino(),
+            size: found.len(),
+            tail_sha256: hex(&tail(&mut file, found.len()).unwrap()),
+            leaf: None,
+        }
+    }
+
+    #[test]
+    fn only_the_very_file_unchanged_will_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.jsonl");
+        std::fs::write(&path, "x".repeat(100_000)).unwrap();
+        let claimed = mark(&path);
+        // `sha256sum` of 65,536 times `x`.
+        let expected = "1f8745f0d2d1387ec1af2211a3cf417b2e9e885e853472649c1d979d0e9370e3";
+        assert_eq!((claimed.tail_sha256.as_str(), check(&claimed).is_ok()), (expected, true));
+
+        let said = |mark: &ChainMark| check(mark).unwrap_err().to_string().replace(&mark.path, "PATH");
+        let gone = ChainMark { path: dir.path().join("no").to_str().unwrap().to_owned(), ..claimed.clone() };
+        assert_eq!(said(&gone), "the transcript is not on this machine: PATH does not exist here");
+        let other = ChainMark { ino: claimed.ino + 1, ..claimed.clone() };
+        assert_eq!(said(&other), "PATH is another file than the gateway's: it runs on another machine or in a container");
+        std::fs::write(&path, "y".repeat(100_000)).unwrap();
+        assert_eq!(said(&claimed), "the transcript changed after it was claimed: PATH: its last lines are not those of the claim");
+        std::fs::write(&path, "x").unwrap();
+        assert_eq!(said(&claimed), "the transcript changed after it was claimed: PATH: it has 1 bytes instead of 100000");
+    }
+}
