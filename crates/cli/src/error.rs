@@ -246,7 +246,7 @@ fn refused(refusal: &MethodError) -> Error {
         Reason::NotRideable => Kind::NotRideable,
         Reason::Stale => Kind::LeaseLost,
         Reason::Transcript => Kind::Transcript,
-        Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host => Kind::Other,
+        Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host | Reason::Unknown => Kind::Other,
     };
     let mut message = refusal.message.clone();
     if let Some(holder) = &refusal.details.holder {

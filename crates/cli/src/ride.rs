@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ride_core::id::Process;
 use ride_core::wire::{self, Grant, Waiting, method};
+use ride_store::claude::process;
 use ride_store::clock;
 use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -302,6 +303,10 @@ impl Drive {
 
     fn link(&mut self, event: LinkEvent) {
         match event {
+            // Whoever inherits the token and greets first makes the mod of the real one inert.
+            LinkEvent::Hello(hello) if !descends(hello.pid, self.started.claude.pid()) => {
+                self.take(Event::Stop("a process that this ride did not start answered in Claude Code's place"));
+            }
             LinkEvent::Hello(hello) => {
                 let start = start_of(hello.pid).unwrap_or(0);
                 let holder = Process { machine: clock::machine(), pid: hello.pid, start };
@@ -485,4 +490,18 @@ fn trouble(e: CallError) -> Trouble {
 /// Milliseconds on the clock that counts sleep, as the gateway's leases do.
 fn now_ms() -> u64 {
     clock::now().mono_ms
+}
+
+/// Whether a process is `ancestor` or was started by it, through a few wrappers at most.
+fn descends(mut pid: u32, ancestor: u32) -> bool {
+    for _ in 0..4 {
+        if pid == ancestor {
+            return true;
+        }
+        match process::look(pid) {
+            Ok(Some(seen)) => pid = seen.ppid,
+            _ => return false,
+        }
+    }
+    false
 }

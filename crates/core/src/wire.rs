@@ -449,6 +449,9 @@ pub enum Reason {
     Store,
     /// The host refused or failed an operation.
     Host,
+    /// A reason of a newer gateway.
+    #[serde(other)]
+    Unknown,
 }
 
 /// An error a method answers with; `code` is one of the host's own.

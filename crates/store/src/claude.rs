@@ -18,8 +18,8 @@ pub use child::{EndChild, end_idle_child};
 pub use error::ClaudeError;
 pub use path::{ClaudeDir, project_slug};
 pub use registry::{Entry, Liveness, Registry, Status};
-pub use transcript::{Look, chain_mark, read_transcript, read_turns, show_chain, summary, Summary};
+pub use transcript::{Look, Summary, chain_mark, read_transcript, read_turns, show_chain, summary};
 pub use writers::{By, Writer, Writers, live_writers};
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests;

@@ -136,7 +136,7 @@ impl Folder {
     /// Names a file's content cheaply, by one system call: it changes whenever the file is replaced.
     pub(crate) fn version(&self, name: &str) -> Result<Version, StoreError> {
         match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(s) => Ok(Version { ino: s.st_ino, mtime: (s.st_mtime, s.st_mtime_nsec as u64), size: s.st_size as u64 }),
+            Ok(s) => Ok(Version { ino: s.st_ino, mtime: (s.st_mtime, s.st_mtime_nsec), size: s.st_size as u64 }),
             Err(Errno::NOENT) => Ok(Version::default()),
             Err(e) => Err(self.err("look at", name, e)),
         }

@@ -11,22 +11,17 @@ const UNSAFE = "⇄ The state of this thread could not be read, so your message 
 
 /** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
 export function registerGate(api, sync) {
-  /** @type {Map<string, { event: any, ctx: any }>} */
-  const received = new Map();
+  /** What message_received told and before_dispatch has not asked for yet. @type {{ event: any, ctx: any }[]} */
+  const received = [];
 
   api.on("message_received", (event, ctx) => {
-    const key = idOf(event, ctx);
-    if (!key) return;
-    if (received.size >= REMEMBERED) received.delete(/** @type {string} */ (received.keys().next().value));
-    received.set(key, { event, ctx });
+    if (received.length === REMEMBERED) received.shift();
+    received.push({ event, ctx });
   });
 
   api.on("before_dispatch", (event, ctx) => {
     const session = event.sessionKey ?? ctx.sessionKey;
     if (!session) return undefined;
-    const key = idOf(event, ctx);
-    const seen = key === undefined ? undefined : received.get(key);
-    if (key !== undefined) received.delete(key);
     try {
       if (handedOver(session)) return undefined;
       if (!isClosed(api, sync(), session)) {
@@ -36,6 +31,8 @@ export function registerGate(api, sync) {
     } catch (error) {
       return unsafe(api, session, error);
     }
+    const at = received.findIndex((seen) => same(seen, event, ctx));
+    const [seen] = at < 0 ? [] : received.splice(at, 1);
     return ask(api, sync(), session, event, ctx, seen).catch((error) => unsafe(api, session, error));
   });
 
@@ -134,11 +131,16 @@ function kept(event) {
   };
 }
 
-/** Names a message in both hooks. @param {any} event @param {any} ctx */
-function idOf(event, ctx) {
-  const session = event.sessionKey ?? ctx.sessionKey;
-  const id = event.messageId ?? ctx.messageId ?? (event.timestamp && `${event.senderId}@${event.timestamp}`);
-  return session && id ? `${session}|${id}` : undefined;
+/**
+ * Whether both hooks speak of one message: by its id, or where the second hook has
+ * none (2026.6 and 2026.7) by thread, sender and time, oldest first.
+ * @param {{ event: any, ctx: any }} seen @param {any} event @param {any} ctx
+ */
+function same(seen, event, ctx) {
+  if ((seen.event.sessionKey ?? seen.ctx.sessionKey) !== (event.sessionKey ?? ctx.sessionKey)) return false;
+  const id = event.messageId ?? ctx.messageId;
+  if (id !== undefined) return seen.event.messageId === id;
+  return seen.event.senderId === event.senderId && seen.event.timestamp === event.timestamp;
 }
 
 /** @param {import("./types.js").Api} api @param {string} session @param {unknown} error */

@@ -1,64 +1,84 @@
 // Hands a held message to the agent as if it arrived now: its own sender, chat,
-// topic and media, through the host's public inbound kernel. The sender's
-// authority is what the host computes from the id; commands are never authorised
-// here, since an authorised `/new` would reset the thread whoever wrote it.
+// topic and media, through the host's public inbound kernel (docs/hosts.md, A).
+// The sender's authority is what the host computes from the id; commands are never
+// authorised here, since an authorised `/new` would reset the thread whoever wrote it.
 import { agentOf, entryOf } from "./host.js";
 import { shared } from "./shared.js";
+import { running } from "./turns.js";
 
-/** @param {import("./types.js").Api} api @param {string} session @param {any} held @returns {Promise<import("./types.js").Outcome>} */
+/**
+ * @param {import("./types.js").Api} api @param {string} session @param {any} held
+ * @returns {Promise<import("./types.js").Outcome>}
+ */
 export async function hand(api, session, held) {
-  const inbound = /** @type {any} */ (api.runtime.channel)?.inbound;
-  if (!inbound?.buildContext || !inbound?.dispatch) {
+  const channel = /** @type {any} */ (api.runtime.channel);
+  if (!channel?.inbound?.buildContext || !channel.inbound.dispatchReply) {
     return { outcome: "failed", what: "this OpenClaw has no public way to handle a held message", reason: "HOST" };
   }
+  const entry = /** @type {any} */ (entryOf(api, session));
+  // Beside a running turn the host queues it, or on 2026.7.1 drops that turn's answer.
+  if (running(session) || entry?.status === "running") return { outcome: "notYet", what: "a turn is running" };
   const handing = { session, used: false };
-  const result = await shared.handing.run(handing, () => dispatch(api, inbound, session, held));
-  // Swallowed by the host's own duplicate check: neither run nor queued.
+  const result = await shared.handing.run(handing, () => dispatch(api, channel, session, entry, held));
   if (!handing.used && !result?.dispatchResult?.deferredToActiveRun) {
     return { outcome: "failed", what: "the host took it for a duplicate", reason: "HOST" };
   }
   return { outcome: "ok" };
 }
 
-/** @param {import("./types.js").Api} api @param {any} inbound @param {string} session @param {any} held */
-async function dispatch(api, inbound, session, held) {
+/**
+ * @param {import("./types.js").Api} api @param {any} channel the host's channel runtime
+ * @param {string} session @param {any} entry @param {any} held
+ */
+async function dispatch(api, channel, session, entry, held) {
+  const { inbound, session: sessions, reply } = channel;
   const { route, host } = held;
   const event = host?.event ?? {};
   const meta = event.metadata ?? {};
-  const entry = entryOf(api, session);
+  const cfg = /** @type {any} */ (api.runtime.config.current());
   const agentId = agentOf(session);
   const peer = route.to.startsWith(`${route.channel}:`) ? route.to.slice(route.channel.length + 1) : route.to;
   const kind = String(event.from ?? "").includes(":group:") || entry?.chatType === "group" ? "group" : "direct";
-  // The held id itself would be taken for a duplicate of the message the gate stopped.
-  const messageId = `${event.messageId ?? held.seq}-ride${held.attempts + 1}`;
+  const threadId = event.threadId ?? route.threadId;
   const ctxPayload = await inbound.buildContext({
     channel: route.channel,
     accountId: route.accountId,
-    messageId,
+    // The held id itself would be swallowed as a duplicate of what the gate stopped.
+    messageId: `${event.messageId ?? held.seq}-ride${held.attempts + 1}`,
     timestamp: event.timestamp ?? held.atMs,
     from: event.from ?? `${route.channel}:${peer}`,
     sender: { id: held.sender, name: held.name, username: meta.senderUsername },
-    conversation: { kind, id: peer.split(":topic:")[0], routePeer: { kind, id: peer }, label: entry?.subject ?? held.name, threadId: route.threadId },
+    conversation: {
+      kind,
+      id: peer.split(":topic:")[0],
+      routePeer: { kind, id: peer },
+      label: entry?.subject ?? held.name,
+      threadId: route.threadId,
+    },
     route: { agentId, accountId: route.accountId, routeSessionKey: session },
-    reply: { to: route.to, messageThreadId: event.threadId ?? route.threadId },
+    reply: { to: route.to, messageThreadId: threadId },
     message: { rawBody: held.text, bodyForAgent: held.text, commandBody: held.text },
     access: { commands: { authorized: false } },
-    media: (meta.mediaPaths ?? []).map((/** @type {string} */ path, /** @type {number} */ i) => ({ path, contentType: meta.mediaTypes?.[i] })),
+    media: (meta.mediaPaths ?? []).map((/** @type {string} */ path, /** @type {number} */ i) =>
+      ({ path, contentType: meta.mediaTypes?.[i] })),
     extra: kind === "group" ? { GroupSubject: entry?.subject, IsForum: route.threadId !== undefined } : {},
   });
   const adapter = /** @type {any} */ (await api.runtime.channel.outbound.loadAdapter(route.channel));
-  const cfg = api.runtime.config.current();
-  return inbound.dispatch({
+  return inbound.dispatchReply({
     cfg,
     channel: route.channel,
     accountId: route.accountId,
-    route: { agentId, sessionKey: session },
+    agentId,
+    routeSessionKey: session,
+    storePath: sessions.resolveStorePath(cfg.session?.store, { agentId }),
     ctxPayload,
-    messageId,
+    recordInboundSession: sessions.recordInboundSession,
+    dispatchReplyWithBufferedBlockDispatcher: reply.dispatchReplyWithBufferedBlockDispatcher,
     delivery: {
-      durable: { to: route.to, threadId: event.threadId ?? route.threadId },
+      durable: { to: route.to, threadId },
       deliver: (/** @type {any} */ payload) =>
         adapter.sendText({ cfg, to: route.to, text: payload.text, accountId: route.accountId, threadId: route.threadId }),
+      onError: (/** @type {unknown} */ error) => api.logger.error(`claude-code-sync: ${session}: ${String(error)}`),
     },
     replyPipeline: {},
   });

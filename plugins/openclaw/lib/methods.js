@@ -31,9 +31,10 @@ export function registerMethods(api, sync) {
           wake(params.key);
           changed(params.key);
         }
-        if (answer.wait) answer = await carriedOut(sync(), answer.wait);
-        const fence = answer.ok?.fence ?? (method === "ride_renew" && answer.ok ? params.fence : undefined);
+        // From the first moment on: a driver that goes while it waits withdraws its claim.
+        const fence = method === "ride_claim" ? answer.wait?.fence : method === "ride_renew" && answer.ok ? params.fence : undefined;
         if (fence) onDisconnect(client, sync(), params.key, fence);
+        if (answer.wait) answer = await carriedOut(sync(), answer.wait);
         if (answer.ok) respond(true, answer.ok);
         else respond(false, undefined, answer.error);
       } catch (error) {

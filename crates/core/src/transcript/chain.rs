@@ -131,7 +131,10 @@ impl Transcript {
         if let Some(at) = hint.filter(|at| self.nodes[*at].sidechain) {
             return Err(self.broken(Why::NoConversation, at));
         }
-        let rewound_at = self.rewound.filter(|(to, _)| self.hint == Some(*to)).map_or(0, |(_, at)| at);
+        let rewound_at = self
+            .rewound
+            .filter(|(to, _)| self.hint == Some(*to))
+            .map_or(0, |(_, at)| at);
         let leaf = match (hint, self.last()) {
             (Some(hint), Some(last))
                 if self.nodes[last].span.byte >= rewound_at && self.descends(last, hint) =>
@@ -157,7 +160,9 @@ impl Transcript {
         leaf: Uuid,
         mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
     ) -> Result<Uuid, E> {
-        let Some(mut at) = self.at(leaf) else { return Ok(leaf) };
+        let Some(mut at) = self.at(leaf) else {
+            return Ok(leaf);
+        };
         let mut unsettled = false;
         for _ in 0..self.nodes.len() {
             match is_kept(&fetch(self.nodes[at].span)?) {
@@ -226,12 +231,20 @@ impl Transcript {
 
     fn try_show(&self, from: Option<Uuid>, size: u64) -> Result<Shown, Broken> {
         if self.size < size {
-            return Err(Broken { why: Why::Shrunk, uuid: None, at: None });
+            return Err(Broken {
+                why: Why::Shrunk,
+                uuid: None,
+                at: None,
+            });
         }
         // What the host cannot read is no line to it either; what only this
         // reader cannot read might hang anywhere.
         if let Some(bad) = self.unreadable.filter(|bad| bad.at.byte >= size) {
-            return Err(Broken { why: Why::Unreadable, uuid: None, at: Some(bad.at) });
+            return Err(Broken {
+                why: Why::Unreadable,
+                uuid: None,
+                at: Some(bad.at),
+            });
         }
         let start = match from {
             Some(id) => Some(self.at(id).ok_or(missing(id))?),
@@ -332,7 +345,11 @@ impl Transcript {
     /// The parent, across a compaction too.
     fn up(&self, at: usize) -> Up {
         let node = &self.nodes[at];
-        let link = if node.parent == Link::None { node.logical } else { node.parent };
+        let link = if node.parent == Link::None {
+            node.logical
+        } else {
+            node.parent
+        };
         match link {
             Link::None => Up::Root,
             Link::To(parent) => Up::To(parent as usize),
@@ -374,10 +391,18 @@ impl Transcript {
 
     fn broken(&self, why: Why, at: usize) -> Broken {
         let node = &self.nodes[at];
-        Broken { why, uuid: Some(node.uuid), at: Some(node.span) }
+        Broken {
+            why,
+            uuid: Some(node.uuid),
+            at: Some(node.span),
+        }
     }
 }
 
 fn missing(id: Uuid) -> Broken {
-    Broken { why: Why::LeafMissing, uuid: Some(id), at: None }
+    Broken {
+        why: Why::LeafMissing,
+        uuid: Some(id),
+        at: None,
+    }
 }

@@ -177,7 +177,13 @@ impl Reader {
             last_prompt: None,
             cwd: None,
         };
-        Reader { out, carry: Vec::new(), carried: 0, skip: Skip::No, last_byte: 0 }
+        Reader {
+            out,
+            carry: Vec::new(),
+            carried: 0,
+            skip: Skip::No,
+            last_byte: 0,
+        }
     }
 
     /// Takes the next bytes of the file.
@@ -272,11 +278,18 @@ impl Reader {
 
     /// Passes over a request body; only its ends are looked at.
     fn body(&mut self, len: u64, last: u8) {
-        if last == b'}' || last == b'\r' { self.advance(len) } else { self.refuse(len, Wrong::Json) }
+        if last == b'}' || last == b'\r' {
+            self.advance(len)
+        } else {
+            self.refuse(len, Wrong::Json)
+        }
     }
 
     fn refuse(&mut self, len: u64, wrong: Wrong) {
-        let bad = Malformed { at: self.span(len), wrong };
+        let bad = Malformed {
+            at: self.span(len),
+            wrong,
+        };
         self.out.malformed_count += 1;
         if wrong != Wrong::Json {
             self.out.unreadable = Some(bad);
@@ -294,7 +307,11 @@ impl Reader {
 
     fn span(&self, len: u64) -> Span {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        Span { line: self.out.lines.saturating_add(1), byte: self.out.size, len }
+        Span {
+            line: self.out.lines.saturating_add(1),
+            byte: self.out.size,
+            len,
+        }
     }
 }
 

@@ -235,7 +235,9 @@ impl State {
     fn line(&mut self, bytes: &[u8]) {
         // Lines on the path were read before; one that cannot be is changed
         // under our hands, and the next look at the chain will tell.
-        let Ok(line) = serde_json::from_slice::<Whole<'_>>(bytes) else { return };
+        let Ok(line) = serde_json::from_slice::<Whole<'_>>(bytes) else {
+            return;
+        };
         match line.kind.plain() {
             Some("user") => self.user(&line),
             Some("assistant") => self.assistant(&line),
@@ -245,7 +247,9 @@ impl State {
     }
 
     fn beside(&mut self, bytes: &[u8]) {
-        let Ok(line) = serde_json::from_slice::<Whole<'_>>(bytes) else { return };
+        let Ok(line) = serde_json::from_slice::<Whole<'_>>(bytes) else {
+            return;
+        };
         match line.kind.plain() {
             Some("user") => {
                 self.answered.extend(said(&line).results);
@@ -269,8 +273,16 @@ impl State {
             }
         } else if let Some(prompt) = prompt(line) {
             // A local command is over when it is written, unless an answer follows.
-            let end = if prompt.from == Origin::Local { End::Complete } else { End::Open };
-            self.turns.push(Turn { prompts: vec![prompt], answer: None, end });
+            let end = if prompt.from == Origin::Local {
+                End::Complete
+            } else {
+                End::Open
+            };
+            self.turns.push(Turn {
+                prompts: vec![prompt],
+                answer: None,
+                end,
+            });
         }
     }
 
@@ -289,9 +301,16 @@ impl State {
         let turn = self.turn();
         if !said.text.trim().is_empty() {
             // Trimmed, as the host does for its `Stop` hook.
-            turn.answer = Some(Answer { uuid, text: said.text.trim().to_owned() });
+            turn.answer = Some(Answer {
+                uuid,
+                text: said.text.trim().to_owned(),
+            });
         }
-        turn.end = if said.over && said.calls.is_empty() { End::Complete } else { End::Open };
+        turn.end = if said.over && said.calls.is_empty() {
+            End::Complete
+        } else {
+            End::Open
+        };
         self.called.extend(said.calls);
     }
 
@@ -306,15 +325,24 @@ impl State {
     /// The turn under way; one without a prompt where the stretch begins inside it.
     fn turn(&mut self) -> &mut Turn {
         if self.turns.is_empty() {
-            self.turns.push(Turn { prompts: Vec::new(), answer: None, end: End::Open });
+            self.turns.push(Turn {
+                prompts: Vec::new(),
+                answer: None,
+                end: End::Open,
+            });
         }
         self.turns.last_mut().expect("one was pushed if there was none")
     }
 
     fn finish(mut self) -> Turns {
         self.called.retain(|id| !self.answered.contains(id));
-        self.turns.retain(|turn| !turn.prompts.is_empty() || turn.answer.is_some());
-        Turns { turns: self.turns, open_tools: self.called, beside: self.beside }
+        self.turns
+            .retain(|turn| !turn.prompts.is_empty() || turn.answer.is_some());
+        Turns {
+            turns: self.turns,
+            open_tools: self.called,
+            beside: self.beside,
+        }
     }
 }
 
@@ -339,7 +367,12 @@ fn prompt(line: &Whole<'_>) -> Option<Prompt> {
 fn queued(line: &Whole<'_>) -> Option<Prompt> {
     let attachment: Attachment<'_> = inner(line.attachment);
     let queued = attachment.kind.plain() == Some("queued_command");
-    if !queued || attachment.command_mode.plain().is_some_and(|mode| mode != "prompt") {
+    if !queued
+        || attachment
+            .command_mode
+            .plain()
+            .is_some_and(|mode| mode != "prompt")
+    {
         return None;
     }
     let from = match kind(attachment.origin) {
@@ -390,7 +423,10 @@ fn content(content: Field<'_>) -> Said {
         said.text = text;
         return said;
     }
-    let blocks: Vec<Block<'_>> = content.raw().and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
+    let blocks: Vec<Block<'_>> = content
+        .raw()
+        .and_then(|raw| serde_json::from_str(raw).ok())
+        .unwrap_or_default();
     for block in blocks {
         match block.kind.plain() {
             Some("text") => {
@@ -416,9 +452,14 @@ fn as_typed(text: String) -> Option<String> {
         let (_, rest) = text.split_once(&format!("<{name}>"))?;
         rest.split_once(&format!("</{name}>")).map(|(inner, _)| inner)
     };
-    if ["<local-command-stdout>", "<local-command-stderr>", "<bash-stdout>", "<bash-stderr>"]
-        .iter()
-        .any(|output| text.starts_with(output))
+    if [
+        "<local-command-stdout>",
+        "<local-command-stderr>",
+        "<bash-stdout>",
+        "<bash-stderr>",
+    ]
+    .iter()
+    .any(|output| text.starts_with(output))
     {
         return None;
     }
@@ -453,5 +494,8 @@ fn kind(origin: Field<'_>) -> Option<String> {
 
 /// An object inside a line; an empty one where there is none.
 fn inner<'a, T: Deserialize<'a> + Default>(field: Field<'a>) -> T {
-    field.raw().and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default()
+    field
+        .raw()
+        .and_then(|raw| serde_json::from_str(raw).ok())
+        .unwrap_or_default()
 }

@@ -57,8 +57,12 @@ pub fn end_idle_child(
     let mut gone = Vec::new();
     // Each round ends one child or returns; the host keeps one per session.
     for _ in 0..MAX_CHILDREN {
-        let Some(child) = find(dir, gateway, session)? else { break };
-        let Some(handle) = Handle::open(child.pid)? else { continue };
+        let Some(child) = find(dir, gateway, session)? else {
+            break;
+        };
+        let Some(handle) = Handle::open(child.pid)? else {
+            continue;
+        };
         if handle.seen != child {
             continue;
         }
@@ -78,7 +82,11 @@ pub fn end_idle_child(
                 continue;
             }
             let waiting_for = entry.and_then(|entry| entry.waiting_for.clone());
-            return Ok(EndChild::Busy { process, status, waiting_for });
+            return Ok(EndChild::Busy {
+                process,
+                status,
+                waiting_for,
+            });
         }
         handle.terminate()?;
         if !handle.wait_gone(deadline.saturating_duration_since(std::time::Instant::now()))? {
@@ -86,7 +94,11 @@ pub fn end_idle_child(
         }
         gone.push(process);
     }
-    Ok(if gone.is_empty() { EndChild::NotRunning } else { EndChild::Gone(gone) })
+    Ok(if gone.is_empty() {
+        EndChild::NotRunning
+    } else {
+        EndChild::Gone(gone)
+    })
 }
 
 /// Not supported on this operating system yet.
@@ -129,13 +141,17 @@ fn find(dir: &ClaudeDir, gateway: u32, session: Uuid) -> Result<Option<Seen>, Cl
         let parent = |ppid: u32| all.iter().find(|p| p.pid == ppid);
         seen.ppid == gateway || parent(seen.ppid).is_some_and(|wrapper| wrapper.ppid == gateway)
     };
-    let registered = registry.live(session).map(|(_, seen)| seen).find(|seen| under(seen));
+    let registered = registry
+        .live(session)
+        .map(|(_, seen)| seen)
+        .find(|seen| under(seen));
     if let Some(child) = registered {
         return Ok(Some(child.clone()));
     }
     // Just started, or moved on to another session: only the former counts.
-    let by_arguments = all.iter().filter(|seen| under(seen)).find(|seen| {
-        registry.of(seen).is_none() && names(&process::command(seen.pid), session)
-    });
+    let by_arguments = all
+        .iter()
+        .filter(|seen| under(seen))
+        .find(|seen| registry.of(seen).is_none() && names(&process::command(seen.pid), session));
     Ok(by_arguments.cloned())
 }

@@ -49,7 +49,9 @@ impl ClaudeDir {
     /// The transcripts of one project folder, links resolved where it exists.
     pub fn project(&self, cwd: &Path) -> PathBuf {
         let real = fs::canonicalize(cwd).unwrap_or_else(|_| cwd.to_owned());
-        self.0.join("projects").join(project_slug(&real.to_string_lossy()))
+        self.0
+            .join("projects")
+            .join(project_slug(&real.to_string_lossy()))
     }
 
     /// Finds the transcript of a Claude session: in the project of `cwd` first,
@@ -75,7 +77,11 @@ impl ClaudeDir {
         let mut found: Option<PathBuf> = None;
         for (n, entry) in entries.enumerate() {
             if n >= MAX_PROJECTS {
-                return Err(ClaudeError::TooMany { what: "projects", path: projects, max: MAX_PROJECTS });
+                return Err(ClaudeError::TooMany {
+                    what: "projects",
+                    path: projects,
+                    max: MAX_PROJECTS,
+                });
             }
             let entry = entry.map_err(|e| ClaudeError::io("read folder", &projects, e))?;
             let path = entry.path().join(&name);
@@ -94,7 +100,10 @@ fn exists(path: &Path) -> Result<bool, ClaudeError> {
     match open_regular(path) {
         Ok(_) => Ok(true),
         Err(ClaudeError::Io { cause, .. })
-            if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            if matches!(
+                cause.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
         {
             Ok(false)
         }

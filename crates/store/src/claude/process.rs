@@ -34,7 +34,11 @@ pub struct Seen {
 impl Seen {
     /// Its lasting name.
     pub fn process(&self) -> Process {
-        Process { machine: crate::clock::machine(), pid: self.pid, start: self.start }
+        Process {
+            machine: crate::clock::machine(),
+            pid: self.pid,
+            start: self.start,
+        }
     }
 }
 
@@ -61,9 +65,9 @@ pub fn children_of(pid: u32) -> Result<Vec<Seen>, ClaudeError> {
 }
 
 pub use table::{all, command, look};
+
 #[cfg(all(test, target_os = "linux"))]
 pub(super) use table::parse;
-
 #[cfg(target_os = "linux")]
 pub(super) use table::{Handle, open_for_writing};
 
@@ -102,7 +106,9 @@ mod table {
             }
             Err(e) => return Err(ClaudeError::io("look at process", Path::new(&path), e)),
         };
-        Ok(parse(pid, &stat).filter(|(_, state)| !is_dead(pid, *state)).map(|(seen, _)| seen))
+        Ok(parse(pid, &stat)
+            .filter(|(_, state)| !is_dead(pid, *state))
+            .map(|(seen, _)| seen))
     }
 
     /// All running processes.
@@ -125,7 +131,9 @@ mod table {
 
     /// What a process was started as; empty when it is gone or not ours to see.
     pub fn command(pid: u32) -> Vec<String> {
-        let Ok(file) = fs::File::open(format!("/proc/{pid}/cmdline")) else { return Vec::new() };
+        let Ok(file) = fs::File::open(format!("/proc/{pid}/cmdline")) else {
+            return Vec::new();
+        };
         let mut bytes = Vec::new();
         let limited = io::Read::take(file, MAX_COMMAND_BYTES as u64);
         if io::Read::read_to_end(&mut { limited }, &mut bytes).is_err() {
@@ -135,13 +143,17 @@ mod table {
         if args.is_empty() {
             return Vec::new();
         }
-        args.split(|b| *b == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
+        args.split(|b| *b == 0)
+            .map(|arg| String::from_utf8_lossy(arg).into_owned())
+            .collect()
     }
 
     /// Whether a process has a file open for writing. Processes that are not
     /// ours to see count as not.
     pub fn open_for_writing(pid: u32, path: &Path) -> bool {
-        let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            return false;
+        };
         fds.flatten().any(|fd| {
             fs::read_link(fd.path()).is_ok_and(|target| target == path)
                 && fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", fd.file_name().to_string_lossy()))

@@ -130,9 +130,15 @@ impl Registry {
         let domain = own_domain();
         for (n, file) in files.enumerate() {
             if n >= MAX_ENTRIES {
-                return Err(ClaudeError::TooMany { what: "entries", path: sessions, max: MAX_ENTRIES });
+                return Err(ClaudeError::TooMany {
+                    what: "entries",
+                    path: sessions,
+                    max: MAX_ENTRIES,
+                });
             }
-            let path = file.map_err(|e| ClaudeError::io("read live registry", &sessions, e))?.path();
+            let path = file
+                .map_err(|e| ClaudeError::io("read live registry", &sessions, e))?
+                .path();
             if path.extension().is_none_or(|ext| ext != "json") {
                 continue;
             }
@@ -150,19 +156,20 @@ impl Registry {
 
     /// The running processes on a Claude session.
     pub fn live(&self, session: Uuid) -> impl Iterator<Item = (&Entry, &Seen)> {
-        self.entries.iter().filter(move |entry| entry.session == session).filter_map(|entry| {
-            match &entry.liveness {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.session == session)
+            .filter_map(|entry| match &entry.liveness {
                 Liveness::Live(seen) => Some((entry, seen)),
                 _ => None,
-            }
-        })
+            })
     }
 
     /// The entry of a running process.
     pub fn of(&self, process: &Seen) -> Option<&Entry> {
-        self.entries
-            .iter()
-            .find(|e| matches!(&e.liveness, Liveness::Live(s) if (s.pid, s.start) == (process.pid, process.start)))
+        self.entries.iter().find(
+            |e| matches!(&e.liveness, Liveness::Live(s) if (s.pid, s.start) == (process.pid, process.start)),
+        )
     }
 }
 
@@ -171,7 +178,9 @@ fn read_entry(path: &std::path::Path, domain: Option<&str>) -> Result<Option<Ent
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(file, MAX_ENTRY_BYTES), &mut bytes)
         .map_err(|e| ClaudeError::io("read live registry", path, e))?;
-    let Ok(wire) = serde_json::from_slice::<Wire>(&bytes) else { return Ok(None) };
+    let Ok(wire) = serde_json::from_slice::<Wire>(&bytes) else {
+        return Ok(None);
+    };
     Ok(Some(Entry {
         pid: wire.pid,
         session: wire.session_id,
@@ -194,7 +203,10 @@ fn liveness(pid: u32, start: &Value, of: Option<&str>, own: Option<&str>) -> Res
         return Ok(Liveness::Elsewhere(of.to_owned()));
     }
     // Written as a string; a number would mean the same.
-    let start = start.as_str().and_then(|s| s.parse().ok()).or_else(|| start.as_u64());
+    let start = start
+        .as_str()
+        .and_then(|s| s.parse().ok())
+        .or_else(|| start.as_u64());
     Ok(match process::look(pid)? {
         // Without a start time a reused pid cannot be told: count it as live.
         Some(seen) if start.is_none_or(|start| start == seen.start) => Liveness::Live(seen),
@@ -216,7 +228,11 @@ fn same_domain(of: &str, own: &str) -> bool {
 fn own_domain() -> Option<String> {
     let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    Some(format!("linux:{}:{}", machine.trim(), namespace.to_string_lossy()))
+    Some(format!(
+        "linux:{}:{}",
+        machine.trim(),
+        namespace.to_string_lossy()
+    ))
 }
 
 fn text(value: Value) -> Option<String> {

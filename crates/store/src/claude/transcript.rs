@@ -28,7 +28,7 @@ pub enum Look {
     /// One chain.
     Shown {
         /// The evidence.
-        shown: Shown,
+        shown: Box<Shown>,
         /// The turns on the chain since the mark.
         turns: Turns,
         /// The mark of now.
@@ -97,7 +97,11 @@ pub fn show_chain(then: &ChainMark) -> Result<Look, ClaudeError> {
         Chain::Shown(shown) => {
             let turns = read_turns(path, &file, &shown)?;
             let now = mark(path, &file, &transcript)?;
-            Ok(Look::Shown { shown, turns, now })
+            Ok(Look::Shown {
+                shown: Box::new(shown),
+                turns,
+                now,
+            })
         }
     }
 }
@@ -121,7 +125,8 @@ pub fn read_turns(path: &Path, file: &File, shown: &Shown) -> Result<Turns, Clau
 
 fn line(path: &Path, file: &File, span: Span) -> Result<Vec<u8>, ClaudeError> {
     let mut line = vec![0; span.len as usize];
-    file.read_exact_at(&mut line, span.byte).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    file.read_exact_at(&mut line, span.byte)
+        .map_err(|e| ClaudeError::io("read transcript", path, e))?;
     Ok(line)
 }
 
@@ -145,11 +150,15 @@ pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
     let from = meta.len().saturating_sub(SUMMARY_BYTES);
     let mut reader = Reader::new();
     let mut bytes = vec![0; (meta.len() - from) as usize];
-    file.read_exact_at(&mut bytes, from).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    file.read_exact_at(&mut bytes, from)
+        .map_err(|e| ClaudeError::io("read transcript", path, e))?;
     // The first line is cut, unless the whole file was read.
     let start = match from {
         0 => 0,
-        _ => bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1),
+        _ => bytes
+            .iter()
+            .position(|b| *b == b'\n')
+            .map_or(bytes.len(), |at| at + 1),
     };
     reader.feed(&bytes[start..]);
     let end = reader.finish();
@@ -220,12 +229,16 @@ fn read_still(path: &Path) -> Result<(File, Transcript), ClaudeError> {
 
 fn mark(path: &Path, file: &File, transcript: &Transcript) -> Result<ChainMark, ClaudeError> {
     let meta = stat(path, file)?;
-    let leaf = transcript
-        .leaf()
-        .map_err(|broken| ClaudeError::NoLeaf { path: path.to_owned(), broken })?;
+    let leaf = transcript.leaf().map_err(|broken| ClaudeError::NoLeaf {
+        path: path.to_owned(),
+        broken,
+    })?;
     let anchor = |leaf| transcript.anchor(leaf, |span| line(path, file, span));
     Ok(ChainMark {
-        path: path.to_str().ok_or_else(|| ClaudeError::NotText(path.to_owned()))?.to_owned(),
+        path: path
+            .to_str()
+            .ok_or_else(|| ClaudeError::NotText(path.to_owned()))?
+            .to_owned(),
         dev: meta.dev(),
         ino: meta.ino(),
         size: transcript.size,
@@ -238,10 +251,12 @@ fn mark(path: &Path, file: &File, transcript: &Transcript) -> Result<ChainMark, 
 fn tail_sha256(path: &Path, file: &File, size: u64) -> Result<String, ClaudeError> {
     let from = size.saturating_sub(TAIL_BYTES);
     let mut tail = vec![0; (size - from) as usize];
-    file.read_exact_at(&mut tail, from).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    file.read_exact_at(&mut tail, from)
+        .map_err(|e| ClaudeError::io("read transcript", path, e))?;
     Ok(Sha256::digest(&tail).iter().map(|b| format!("{b:02x}")).collect())
 }
 
 fn stat(path: &Path, file: &File) -> Result<std::fs::Metadata, ClaudeError> {
-    file.metadata().map_err(|e| ClaudeError::io("look at transcript", path, e))
+    file.metadata()
+        .map_err(|e| ClaudeError::io("look at transcript", path, e))
 }

@@ -73,7 +73,10 @@ pub fn live_writers(
             add(&mut writers, seen, By::Arguments, except);
         }
         #[cfg(target_os = "linux")]
-        if transcript.as_deref().is_some_and(|path| process::open_for_writing(seen.pid, path)) {
+        if transcript
+            .as_deref()
+            .is_some_and(|path| process::open_for_writing(seen.pid, path))
+        {
             add(&mut writers, seen, By::OpenFile, except);
         }
     }
@@ -83,7 +86,11 @@ pub fn live_writers(
 fn add(writers: &mut Writers, seen: &Seen, by: By, except: &[Process]) {
     let process = seen.process();
     if !except.contains(&process) && !writers.here.iter().any(|w| w.process == process) {
-        writers.here.push(Writer { command: process::command(seen.pid), process, by });
+        writers.here.push(Writer {
+            command: process::command(seen.pid),
+            process,
+            by,
+        });
     }
 }
 
@@ -95,9 +102,12 @@ pub(super) fn names(command: &[String], session: Uuid) -> bool {
         return false;
     }
     let flag = |arg: &str| matches!(arg, "--resume" | "-r" | "--session-id");
-    let pair = command.windows(2).any(|pair| flag(&pair[0]) && pair[1].eq_ignore_ascii_case(&id));
+    let pair = command
+        .windows(2)
+        .any(|pair| flag(&pair[0]) && pair[1].eq_ignore_ascii_case(&id));
     let joined = command.iter().any(|arg| {
-        arg.split_once('=').is_some_and(|(name, value)| flag(name) && value.eq_ignore_ascii_case(&id))
+        arg.split_once('=')
+            .is_some_and(|(name, value)| flag(name) && value.eq_ignore_ascii_case(&id))
     });
     pair || joined
 }

@@ -180,7 +180,7 @@ impl Watch {
     fn begin(gateway: &Gateway, session: &str) -> Watch {
         let on = |p: &Process, id: &str| p.command_line().iter().any(|a| a.contains(id));
         let warm = gateway.claude_processes().into_iter().find(|p| on(p, session));
-        let seen = Arc::new(Mutex::new(Seen { warm: warm.clone(), ..Seen::default() }));
+        let seen = Arc::new(Mutex::new(Seen { warm, ..Seen::default() }));
         let (shared, id, me) = (seen.clone(), session.to_owned(), std::process::id());
         let task = tokio::task::spawn_blocking(move || {
             let end = Instant::now() + TURN;

@@ -19,7 +19,9 @@ fn fetch(bytes: &[u8]) -> impl FnMut(Span) -> Result<Vec<u8>, Infallible> {
 }
 
 fn all_turns(bytes: &[u8]) -> Turns {
-    let Chain::Shown(shown) = read(bytes).show(None, 0) else { panic!("not one chain") };
+    let Chain::Shown(shown) = read(bytes).show(None, 0) else {
+        panic!("not one chain")
+    };
     let Ok(turns) = turns(&shown.path, &shown.beside, fetch(bytes));
     turns
 }
@@ -30,7 +32,11 @@ fn check_turns(name: &str, expected: &str) {
         let turns = all_turns(&recording(version, name));
         let mut seen = String::new();
         for turn in &turns.turns {
-            let prompts: Vec<_> = turn.prompts.iter().map(|p| format!("{:?} {}", p.from, short(&p.text))).collect();
+            let prompts: Vec<_> = turn
+                .prompts
+                .iter()
+                .map(|p| format!("{:?} {}", p.from, short(&p.text)))
+                .collect();
             let answer = turn.answer.as_ref().map_or("-".to_owned(), |a| short(&a.text));
             let end = match &turn.end {
                 End::Failed { text } => format!("Failed: {text}"),
@@ -65,7 +71,10 @@ fn short(text: &str) -> String {
 
 #[test]
 fn turns_of_recordings() {
-    check_turns("resume.jsonl", "Person first => echo[1]: first [Complete]\nPerson second => echo[2]: second [Complete]");
+    check_turns(
+        "resume.jsonl",
+        "Person first => echo[1]: first [Complete]\nPerson second => echo[2]: second [Complete]",
+    );
     check_turns(
         "tools.jsonl",
         "Person ::tool Bash {\"command\":\"echo hi\",\"descri… => tool-done: hi [Complete]
@@ -148,9 +157,15 @@ fn turns_of_recordings() {
 fn answers_are_those_of_the_stop_hook() {
     for version in VERSIONS {
         let mut said = BTreeMap::new();
-        for line in String::from_utf8(recording(version, "hooks.jsonl")).expect("UTF-8").lines() {
+        for line in String::from_utf8(recording(version, "hooks.jsonl"))
+            .expect("UTF-8")
+            .lines()
+        {
             let hook: Value = serde_json::from_str(line).expect("a hook's input");
-            if let (Some(id), Some(text)) = (hook["prompt_id"].as_str(), hook["last_assistant_message"].as_str()) {
+            if let (Some(id), Some(text)) = (
+                hook["prompt_id"].as_str(),
+                hook["last_assistant_message"].as_str(),
+            ) {
                 // 2.1.197 gives a turn begun by `!shell` the id of the one before.
                 said.entry(id.to_owned()).or_insert(text.to_owned());
             }
@@ -158,7 +173,11 @@ fn answers_are_those_of_the_stop_hook() {
         let mut compared = 0;
         for name in NAMES {
             for turn in all_turns(&recording(version, name)).turns {
-                let id = turn.prompts.first().and_then(|p| p.prompt_id.clone()).unwrap_or_default();
+                let id = turn
+                    .prompts
+                    .first()
+                    .and_then(|p| p.prompt_id.clone())
+                    .unwrap_or_default();
                 if let Some(text) = said.remove(&id) {
                     let answer = turn.answer.map(|a| a.text);
                     assert_eq!(answer.as_ref(), Some(&text), "{version}/{name}");
@@ -205,12 +224,18 @@ fn resumes_continue_the_leaf() {
             for line in bytes.split_inclusive(|b| *b == b'\n') {
                 let before = read(&bytes[..at]);
                 at += line.len();
-                if before.nodes.is_empty() || !line.starts_with(b"{\"type\":\"queue-operation\",\"operation\":\"enqueue\"") {
+                if before.nodes.is_empty()
+                    || !line.starts_with(b"{\"type\":\"queue-operation\",\"operation\":\"enqueue\"")
+                {
                     continue;
                 }
                 let leaf = before.leaf().expect("a leaf").expect("a leaf");
                 let after = read(&bytes);
-                let next = after.nodes.iter().find(|n| n.span.byte >= at as u64).expect("the resume's first line");
+                let next = after
+                    .nodes
+                    .iter()
+                    .find(|n| n.span.byte >= at as u64)
+                    .expect("the resume's first line");
                 let parent = match next.parent {
                     super::super::reader::Link::To(parent) => after.nodes[parent as usize].uuid,
                     link => panic!("{version}/{name}: {link:?}"),
@@ -238,15 +263,25 @@ fn recordings_from_the_second_prompt_on() {
                 let line: Value = serde_json::from_slice(line).expect("a line");
                 line["promptSource"].is_string() && line["promptSource"] != "system"
             };
-            let Some((size, _)) = prompts.filter(|(_, line)| typed(line)).nth(1) else { continue };
+            let Some((size, _)) = prompts.filter(|(_, line)| typed(line)).nth(1) else {
+                continue;
+            };
             let before = read(&bytes[..size]);
             let leaf = before.leaf().expect("a leaf").expect("a leaf");
             let Ok(anchor) = before.anchor(leaf, fetch(&bytes));
             let after = read(&bytes);
-            assert_eq!((after.malformed_count, after.tail), (0, Tail::Whole), "{version}/{name}");
+            assert_eq!(
+                (after.malformed_count, after.tail),
+                (0, Tail::Whole),
+                "{version}/{name}"
+            );
             match after.show(Some(anchor), size as u64) {
                 Chain::Shown(shown) => {
-                    assert_eq!(shown.compactions, u32::from(name == "compaction.jsonl"), "{version}/{name}");
+                    assert_eq!(
+                        shown.compactions,
+                        u32::from(name == "compaction.jsonl"),
+                        "{version}/{name}"
+                    );
                     let Ok(turns) = turns(&shown.path, &shown.beside, fetch(&bytes));
                     let beside: Vec<_> = turns.beside.iter().map(|p| p.text.as_str()).collect();
                     let expected: &[&str] = match name {
@@ -271,8 +306,15 @@ fn two_drivers_are_no_chain() {
         let bytes = recording(version, "two-drivers.jsonl");
         let at = |text: &str| {
             let text = format!("\"content\":\"{text}\"");
-            let found = bytes.windows(text.len()).position(|w| w == text.as_bytes()).expect("that prompt");
-            bytes[..found].iter().rposition(|b| *b == b'\n').expect("a line before it") + 1
+            let found = bytes
+                .windows(text.len())
+                .position(|w| w == text.as_bytes())
+                .expect("that prompt");
+            bytes[..found]
+                .iter()
+                .rposition(|b| *b == b'\n')
+                .expect("a line before it")
+                + 1
         };
         for prompt in ["TUI-two", "PRINT-two", "AFTER-exit"] {
             let size = at(prompt);
@@ -332,15 +374,31 @@ fn anchors() {
     let text = |text: &str| json!([{"type": "text", "text": text}]);
     let base = String::from_utf8(file("U1 A1<U1 U2<A1")).expect("UTF-8");
     let rows = [
-        (vec![tool("H1", "U2", json!([{"type": "thinking", "thinking": "hm"}]))], "U2"),
+        (
+            vec![tool("H1", "U2", json!([{"type": "thinking", "thinking": "hm"}]))],
+            "U2",
+        ),
         (vec![tool("W1", "U2", text("\n\n"))], "U2"),
-        (vec![tool("X1", "U2", call("1")), tool("X2", "X1", call("2")), tool("R1", "X1", result("1"))], "U2"),
-        (vec![tool("C1", "U2", text("calling")), tool("X1", "C1", call("1"))], "C1"),
+        (
+            vec![
+                tool("X1", "U2", call("1")),
+                tool("X2", "X1", call("2")),
+                tool("R1", "X1", result("1")),
+            ],
+            "U2",
+        ),
+        (
+            vec![tool("C1", "U2", text("calling")), tool("X1", "C1", call("1"))],
+            "C1",
+        ),
         (vec![tool("C1", "U2", text("words"))], "C1"),
         (vec![], "U2"),
     ];
     for (lines, expected) in rows {
-        let bytes = lines.iter().fold(base.clone(), |all, line| format!("{all}{line}\n")).into_bytes();
+        let bytes = lines
+            .iter()
+            .fold(base.clone(), |all, line| format!("{all}{line}\n"))
+            .into_bytes();
         let t = read(&bytes);
         let leaf = t.leaf().expect("a leaf").expect("a leaf");
         let Ok(anchor) = t.anchor(leaf, fetch(&bytes));
@@ -348,7 +406,9 @@ fn anchors() {
     }
     // Lines that are no messages keep their place after words.
     let bytes = file("U1 A1<U1 S1<A1 T1<S1");
-    let bytes = String::from_utf8(bytes).expect("UTF-8").replace("\"text of A1\"", "[{\"type\":\"text\",\"text\":\"a\"}]");
+    let bytes = String::from_utf8(bytes)
+        .expect("UTF-8")
+        .replace("\"text of A1\"", "[{\"type\":\"text\",\"text\":\"a\"}]");
     let t = read(bytes.as_bytes());
     let Ok(anchor) = t.anchor(id("T1").parse().expect("a UUID"), fetch(bytes.as_bytes()));
     assert_eq!(name(anchor), "T1");
@@ -362,5 +422,8 @@ fn labels_for_a_picker() {
         assert_eq!(t.last_prompt.as_deref(), Some("plain too"));
         assert_eq!(t.cwd.as_deref(), Some("/home/p/proj"));
     }
-    assert_eq!(read(&recording("2.1.197", "queued.jsonl")).ai_title.as_deref(), Some("Fake title for lab"));
+    assert_eq!(
+        read(&recording("2.1.197", "queued.jsonl")).ai_title.as_deref(),
+        Some("Fake title for lab")
+    );
 }
