@@ -10,7 +10,7 @@
 //! # The active leaf
 //!
 //! Measured with `claude -p --resume` on hand-made trees, 2.1.197 and 2.1.330,
-//! about a hundred cases each, no difference between the two:
+//! about a hundred cases each (nine of them also in the TUI), no difference:
 //!
 //! 1. Nodes are the lines of type `user`, `assistant`, `attachment`, `system`.
 //!    `progress` lines only pass a parent on; other types are no nodes.

@@ -232,6 +232,11 @@ impl Terminal {
         }
     }
 
+    /// Looks at the screen itself: cells, cursor and the modes the program asked for.
+    pub fn look<T>(&self, see: impl FnOnce(&vt100::Screen) -> T) -> T {
+        see(self.shared.parser().screen())
+    }
+
     /// Gives the process id of the program.
     pub fn pid(&self) -> Option<u32> {
         self.child.process_id()

@@ -31,7 +31,7 @@ pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Re
     match command::of(&m.text) {
         Command::None => {}
         Command::ReadOnly => return Reply::Admit { because: "read-only command" },
-        Command::Changes(name) => {
+        Command::Other(name) => {
             return say(t, &route, format!("⇄ /{name} is not possible while {who} rides this thread from a terminal."));
         }
     }

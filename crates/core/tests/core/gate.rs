@@ -83,6 +83,8 @@ fn commands_while_ridden() {
         ("/new", None),
         ("/reset please", None),
         ("/model opus", None),
+        ("/btw what is this", None),
+        ("/no_such_command", None),
     ] {
         let mut w = World::ridden_by("ada");
         let reply = w.says(1, text);
@@ -96,8 +98,10 @@ fn commands_while_ridden() {
         }
     }
     let mut w = World::ridden_by("ada");
-    w.says(1, "/etc/passwd is a path");
-    assert_eq!(w.t.inbox.len(), 1, "text with a slash is a message");
+    for (n, text) in ["/etc/passwd is a path", "/ alone", "1/2"].iter().enumerate() {
+        w.says(n as u32, text);
+        assert_eq!(w.t.inbox.len(), n + 1, "{text:?} is a message");
+    }
 }
 
 #[test]

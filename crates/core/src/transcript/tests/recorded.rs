@@ -414,6 +414,16 @@ fn anchors() {
     assert_eq!(name(anchor), "T1");
 }
 
+/// A subagent's own file is one sidechain: nothing to resume, nothing said by a person.
+#[test]
+fn sidechains_are_nobodys_conversation() {
+    for version in VERSIONS {
+        let transcript = read(&recording(version, "subagent.jsonl"));
+        assert!(!transcript.nodes.is_empty() && transcript.malformed_count == 0, "{version}");
+        assert_eq!(transcript.leaf(), Ok(None), "{version}");
+    }
+}
+
 #[test]
 fn labels_for_a_picker() {
     for version in VERSIONS {
