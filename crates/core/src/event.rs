@@ -244,6 +244,8 @@ pub enum Outcome {
     Shown {
         /// Turns since the mark, in order.
         turns: Vec<RelayItem>,
+        /// Ids of prompts a person typed since the mark that are not on the chain any more.
+        beside: Vec<String>,
     },
     /// The chain cannot be shown.
     Broken {

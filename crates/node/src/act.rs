@@ -102,7 +102,10 @@ fn probe(driver: &Process, process: Option<&Process>) -> Result<Outcome, ClaudeE
 fn show(mark: &ChainMark) -> Result<Outcome, ClaudeError> {
     let broken = |what: &str| Outcome::Broken { what: format!("{}: {what}", mark.path) };
     Ok(match show_chain(mark)? {
-        Look::Shown { turns, .. } => Outcome::Shown { turns: items(turns) },
+        Look::Shown { mut turns, .. } => {
+            let typed = std::mem::take(&mut turns.beside).into_iter().filter(|p| p.from == Origin::Person);
+            Outcome::Shown { beside: typed.map(|p| p.uuid.to_string()).collect(), turns: items(turns) }
+        }
         Look::Broken(broken) => Outcome::Broken { what: format!("{}: {broken}", mark.path) },
         Look::Missing => broken("the transcript is gone"),
         Look::Replaced => broken("another file stands where the transcript was"),

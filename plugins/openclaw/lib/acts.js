@@ -2,7 +2,7 @@
 // what cannot be told is said to be unknown. The rest is the addon's.
 import { hand } from "./hand.js";
 import { agentOf, claudeOf, entryOf, project } from "./host.js";
-import { running } from "./turns.js";
+import { busy } from "./turns.js";
 
 /** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>} */
 export async function act(api, sync, what) {
@@ -25,9 +25,7 @@ export async function act(api, sync, what) {
 /** @param {import("./types.js").Api} api @param {any} what @returns {import("./types.js").Outcome} */
 function settle(api, { sessions }) {
   for (const session of sessions) {
-    if (running(session) || entryOf(api, session)?.status === "running") {
-      return { outcome: "notYet", what: "a turn is running" };
-    }
+    if (busy(api, session)) return { outcome: "notYet", what: "a turn is running" };
   }
   return { outcome: "ok" };
 }

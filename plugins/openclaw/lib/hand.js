@@ -4,7 +4,7 @@
 // authorised here, since an authorised `/new` would reset the thread whoever wrote it.
 import { agentOf, entryOf } from "./host.js";
 import { shared } from "./shared.js";
-import { running } from "./turns.js";
+import { busy } from "./turns.js";
 
 /**
  * @param {import("./types.js").Api} api @param {string} session @param {any} held
@@ -17,7 +17,7 @@ export async function hand(api, session, held) {
   }
   const entry = /** @type {any} */ (entryOf(api, session));
   // Beside a running turn the host queues it, or on 2026.7.1 drops that turn's answer.
-  if (running(session) || entry?.status === "running") return { outcome: "notYet", what: "a turn is running" };
+  if (busy(api, session)) return { outcome: "notYet", what: "a turn is running" };
   const handing = { session, used: false };
   const result = await shared.handing.run(handing, () => dispatch(api, channel, session, entry, held));
   if (!handing.used && !result?.dispatchResult?.deferredToActiveRun) {

@@ -9,19 +9,21 @@ import { follow } from "./turns.js";
 
 /** How often the list of busy threads is looked at: one system call. */
 const LOOK_MS = 1_000;
+/** How long effects under way are waited for when the plugin is reloaded. */
+const END_MS = 8_000;
 
 /** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
 export function registerPerformer(api, sync) {
-  /** @type {(() => void) | undefined} */
+  /** @type {(() => Promise<void>) | undefined} */
   let stop;
   api.registerService({
     id: "claude-code-sync",
-    start(ctx) {
-      stop?.();
+    async start(ctx) {
+      await stop?.();
       stop = perform(api, sync(), /** @type {any} */ (ctx)?.gatewayEvents);
     },
-    stop() {
-      stop?.();
+    async stop() {
+      await stop?.();
       stop = undefined;
     },
   });
@@ -35,6 +37,8 @@ function perform(api, sync, gatewayEvents) {
   const timers = new Map();
   /** Threads being taken from, and whether to look again after that. @type {Map<string, boolean>} */
   const taking = new Map();
+  /** @type {Set<Promise<void>>} */
+  const flying = new Set();
   let stopped = false;
 
   const tell = (/** @type {string} */ key) => {
@@ -54,7 +58,11 @@ function perform(api, sync, gatewayEvents) {
     timers.delete(key);
     try {
       const work = JSON.parse(await sync.call("take", JSON.stringify({ key })));
-      for (const effect of work.effects) void run(key, effect);
+      for (const effect of work.effects) {
+        const flight = run(key, effect);
+        flying.add(flight);
+        void flight.finally(() => flying.delete(flight));
+      }
       if (work.wakeInMs !== undefined && work.wakeInMs !== null && !stopped) {
         timers.set(key, setTimeout(() => void take(key), work.wakeInMs + 1));
       }
@@ -94,11 +102,14 @@ function perform(api, sync, gatewayEvents) {
   shared.wake.add(wake);
   const timer = setInterval(look, LOOK_MS);
   look();
-  return () => {
+  return async () => {
     stopped = true;
     clearInterval(timer);
     for (const pending of timers.values()) clearTimeout(pending);
     shared.wake.delete(wake);
+    // What is under way says what came of it; the next performer need not guess.
+    const enough = new Promise((resolve) => setTimeout(resolve, END_MS).unref());
+    await Promise.race([Promise.allSettled(flying), enough]);
     unfollow();
     sync.resign();
   };

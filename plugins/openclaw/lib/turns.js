@@ -1,8 +1,11 @@
 // Which threads have a turn running, seen from the gate on. The earliest sign is
 // our own pass in before_dispatch; the host's lifecycle events come up to two
 // seconds later when Claude Code has to be started, and entry.status after them.
+import { entryOf } from "./host.js";
 import { shared } from "./shared.js";
 
+/** A run is in the host's entry at the latest after this long; one that is not has ended unseen. */
+const RUN_MS = 5_000;
 /** A pass without a run after this long was a command, or ended before it began. */
 const PASS_MS = 6_000;
 /** Passes remembered per thread, and threads with passes. */
@@ -18,7 +21,7 @@ function of(session) {
         if (old.running.size === 0) shared.turns.delete(key);
       }
     }
-    turns = { passed: [], running: new Set() };
+    turns = { passed: [], running: new Map() };
     shared.turns.set(session, turns);
   }
   return turns;
@@ -40,9 +43,18 @@ export function pending(session) {
   return turns.passed.length > 0;
 }
 
-/** Whether a turn runs or is about to. @param {string} session */
-export function running(session) {
-  return pending(session) || (shared.turns.get(session)?.running.size ?? 0) > 0;
+/**
+ * Whether a turn runs on a thread or is about to.
+ * @param {import("./types.js").Api} api @param {string} session
+ */
+export function busy(api, session) {
+  if (pending(session)) return true;
+  const entry = entryOf(api, session);
+  // A gateway that crashed leaves `running` behind.
+  const gatewayStart = Date.now() - process.uptime() * 1_000;
+  if (entry?.status === "running" && !(entry.startedAt < gatewayStart)) return true;
+  const runs = shared.turns.get(session)?.running;
+  return [...(runs?.values() ?? [])].some((at) => at > Date.now() - RUN_MS);
 }
 
 /** Follows the host's runs. @param {import("./types.js").Api} api @returns {() => void} */
@@ -53,7 +65,7 @@ export function follow(api) {
     const turns = of(sessionKey);
     if (data?.phase === "start") {
       turns.passed.shift();
-      turns.running.add(runId);
+      turns.running.set(runId, Date.now());
     } else if (data?.phase === "end" || data?.phase === "error") {
       turns.running.delete(runId);
     }

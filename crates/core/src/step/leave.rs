@@ -89,7 +89,11 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
     at.flight = None;
     match (at.stage, outcome) {
         (LeaveStage::Prove, Outcome::Ok) => *at = At::new(LeaveStage::Show),
-        (LeaveStage::Show, Outcome::Shown { turns }) => {
+        (LeaveStage::Show, Outcome::Shown { beside, .. }) if beside.iter().any(|id| !t.taken.contains(id)) => {
+            // The driver rewinds what it reported; what it never reported, another process wrote.
+            at.wait("a prompt that this ride did not send stands beside its chain".into(), now);
+        }
+        (LeaveStage::Show, Outcome::Shown { turns, .. }) => {
             *at = At::new(LeaveStage::Drain);
             let route = lease.route.clone();
             for turn in turns {

@@ -266,6 +266,25 @@ fn a_broken_chain_keeps_the_thread_closed_until_it_is_accepted() {
 }
 
 #[test]
+fn a_prompt_nobody_reported_beside_the_chain_keeps_the_thread_closed() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    for _ in 0..3 {
+        for e in w.take() {
+            let outcome = match &e.act {
+                Act::Show { .. } => Outcome::Shown { turns: Vec::new(), beside: vec!["stranger".into()] },
+                act => fine(act),
+            };
+            w.done(e.op, outcome);
+        }
+        w.wait(300);
+    }
+    assert_eq!(w.t.phase_name(), "leaving");
+    assert!(ride_core::view::waiting_for(&w.t).is_some_and(|what| what.contains("did not send")));
+}
+
+#[test]
 fn what_a_crash_kept_from_the_thread_is_taken_from_the_transcript() {
     let mut w = World::ridden_by("ada");
     let fence = w.fence();
@@ -276,7 +295,10 @@ fn what_a_crash_kept_from_the_thread_is_taken_from_the_transcript() {
     while w.t.closed() {
         for e in w.take() {
             let outcome = match &e.act {
-                Act::Show { .. } => Outcome::Shown { turns: vec![item("p1", RelayKind::Prompt), item("a1", RelayKind::Answer)] },
+                Act::Show { .. } => Outcome::Shown {
+                    turns: vec![item("p1", RelayKind::Prompt), item("a1", RelayKind::Answer)],
+                    beside: vec!["p1".into()],
+                },
                 act => fine(act),
             };
             if let Act::Send { item, .. } = &e.act {

@@ -145,7 +145,7 @@ pub fn fine(act: &Act) -> Outcome {
             Outcome::Copied { bindings: sessions.iter().map(|s| Parked { session: s.clone(), binding: json!({"sessionId": "x"}) }).collect() }
         }
         Act::Mark { .. } => Outcome::Marked { mark: mark() },
-        Act::Show { .. } => Outcome::Shown { turns: Vec::new() },
+        Act::Show { .. } => Outcome::Shown { turns: Vec::new(), beside: Vec::new() },
         Act::Send { item, .. } => Outcome::Sent { message_id: item.seq.to_string() },
         Act::Probe { .. } => Outcome::Alive,
         _ => Outcome::Ok,
