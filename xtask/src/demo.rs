@@ -1,4 +1,13 @@
-//! `cargo xtask demo`: the product on the real hosts.
+//! `cargo xtask demo`: the product on the real hosts, for a person or as facts.
+
+mod alarm;
+mod chat;
+mod hosts;
+mod keys;
+mod live;
+mod screen;
+mod state;
+mod view;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
@@ -15,7 +24,7 @@ pub(crate) struct Demo {
     /// Name the stories.
     #[arg(long)]
     list: bool,
-    /// Play only this one.
+    /// Play only this one, headless.
     #[arg(long, value_name = "NAME")]
     story: Option<String>,
 }
@@ -33,8 +42,10 @@ impl Demo {
             }
             return Ok(true);
         }
-        let packed = build::pack()?;
-        let product = Product { plugin: packed.plugin, ride: packed.ride };
+        if !self.headless && self.story.is_none() {
+            return live::play(product).map(|()| true);
+        }
+        let product = product()?;
         let stories: Vec<Story> = match &self.story {
             None => Story::ALL.to_vec(),
             Some(name) => {
@@ -53,4 +64,13 @@ impl Demo {
         println!("{} facts, {} false", facts.told, facts.wrong);
         Ok(facts.wrong == 0)
     }
+}
+
+fn product() -> Result<Product> {
+    if std::env::var_os("LOCAL_NO_PACK").is_some() {
+        let root = build::root();
+        return Ok(Product { plugin: root.join("target/pack/claude-code-sync-0.1.0.tgz"), ride: root.join("target/release/ride") });
+    }
+    let packed = build::pack()?;
+    Ok(Product { plugin: packed.plugin, ride: packed.ride })
 }

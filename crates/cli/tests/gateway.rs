@@ -2,6 +2,8 @@
 //! WebSocket: what it refuses, cuts or floods becomes the right error, with the
 //! right exit code and hint.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod gateway {
     mod client;
     mod locate;

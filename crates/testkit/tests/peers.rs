@@ -61,8 +61,14 @@ async fn claude_code_takes_a_turn_in_a_terminal() {
 }
 
 #[tokio::test]
-async fn every_pinned_gateway_answers_in_the_right_topic() {
-    for version in gateway::versions() {
+async fn the_newest_gateway_answers_in_the_right_topic() {
+    answers_in_the_right_topic(&gateway::versions()[0]).await;
+}
+
+#[tokio::test]
+#[ignore = "the matrix: ten minutes; run with --ignored"]
+async fn every_other_gateway_answers_in_the_right_topic() {
+    for version in &gateway::versions()[1..] {
         answers_in_the_right_topic(version).await;
     }
 }

@@ -182,7 +182,7 @@ async fn refusals_of_a_method_and_of_the_host_are_told_apart() {
         up(serve(|request| fail(request, json!({"code": "UNAVAILABLE", "message": "Error: boom", "details": {"reason": "SOMETHING_NEWER"}})))).await;
     assert_eq!(
         said(check(&connection).await.unwrap_err(), &standin),
-        (1, "error: the gateway could not do ride_check: Error: boom (UNAVAILABLE)".into())
+        (1, "error: Error: boom".into())
     );
 }
 
@@ -215,7 +215,7 @@ async fn a_request_over_the_gateways_limit_is_not_sent() {
         said(e, &standin),
         (1, "error: could not send ride_check: 5065 bytes are over the gateway's limit of 4096".into())
     );
-    assert_eq!(check(&connection).await.unwrap().ridden, false);
+    assert!(!check(&connection).await.unwrap().ridden);
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ struct Seen {
 fn walk(seed: u64) {
     let mut dice = Dice(seed);
     let mut w = World::new();
-    w.disk = seed % 10 == 0;
+    w.disk = seed.is_multiple_of(10);
     let mut seen = Seen::default();
     let mut flying: Vec<Effect> = Vec::new();
     let mut n = 0;
@@ -101,7 +101,7 @@ fn walk(seed: u64) {
         if let Some(fence) = w.t.lease().map(|l| l.fence) {
             w.does(Event::Release { fence, accept_broken: true });
         }
-        for e in flying.drain(..).collect::<Vec<_>>() {
+        for e in std::mem::take(&mut flying) {
             happens(&e.act, &mut seen);
             w.done(e.op, fine(&e.act));
         }

@@ -1,0 +1,98 @@
+//! `cargo xtask bench`: the figures we promise, measured in one run, side by side.
+//!
+//! Invariant: `docs/measurements.md` is written whole by one whole run and by
+//! nothing else, so no figure in it can be older than its neighbour or better than
+//! what was seen. A missed target is printed like a met one. Deliberately absent:
+//! a pass mark. Machines differ; the exit code says only whether it could be measured.
+//!
+//! In reading order: [`sample`] (what a figure is), [`report`] (the page), [`stage`]
+//! (the real hosts), then one file per subject.
+
+mod gate;
+mod listing;
+mod relay;
+mod report;
+mod sample;
+mod size;
+mod stage;
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+
+use crate::build;
+use report::Report;
+use stage::Stage;
+
+/// What to measure.
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Measure only these and print them; the page is left as it is.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Subject>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// `ride ls` against `openclaw sessions --json`.
+    Ls,
+    /// The gate on a thread nobody rides.
+    Gate,
+    /// A relayed send against the host's own; claim and release.
+    Relay,
+    /// What is shipped.
+    Size,
+}
+
+impl Bench {
+    pub(crate) fn run(&self) -> Result<()> {
+        let packed = build::pack()?;
+        let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
+        let mut report = Report::begin();
+        if self.only.iter().any(|s| *s != Subject::Size) || self.only.is_empty() {
+            let runtime = tokio::runtime::Runtime::new()?;
+            runtime.block_on(async {
+                let stage = Stage::set(&packed).await?;
+                report.quiet_look();
+                if wants(Subject::Ls) {
+                    report.add(listing::measure(&stage, &packed).await?);
+                }
+                // The gate is looked at before any ride, during one, and after it.
+                let mut gate = gate::Measuring::begin(&stage, &packed)?;
+                if wants(Subject::Gate) {
+                    gate.before(&stage).await?;
+                }
+                report.quiet_look();
+                let mut relay = relay::Riding::begin(&stage).await?;
+                if wants(Subject::Gate) {
+                    gate.during(&stage).await?;
+                }
+                if wants(Subject::Relay) {
+                    relay.sends(&stage).await?;
+                    report.quiet_look();
+                    relay.hand_overs(&stage).await?;
+                }
+                let relay = relay.end(&stage).await?;
+                if wants(Subject::Gate) {
+                    report.add(gate.after()?);
+                }
+                if wants(Subject::Relay) {
+                    report.add(relay);
+                }
+                anyhow::Ok(())
+            })?;
+        }
+        if wants(Subject::Size) {
+            report.add(size::measure(&packed)?);
+        }
+        report.end();
+        print!("{}", report.terminal());
+        if self.only.is_empty() {
+            let page = build::root().join("docs/measurements.md");
+            fs::write(&page, report.page()).with_context(|| format!("could not write {}", page.display()))?;
+            eprintln!("wrote {}", page.display());
+        }
+        Ok(())
+    }
+}
