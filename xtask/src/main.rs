@@ -1,5 +1,6 @@
 //! Build, demo, test and measure. Everything a developer or CI runs is one of these.
 
+mod bench;
 mod build;
 mod check;
 mod demo;
@@ -23,6 +24,8 @@ enum What {
     Demo(demo::Demo),
     /// Run every test, the real hosts included.
     Test,
+    /// Measure what is promised, side by side, into `docs/measurements.md`.
+    Bench(bench::Bench),
     /// Check the plugin's JavaScript against the host's published types.
     Types,
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         What::Pack => build::pack().map(|packed| println!("{}\n{}", packed.plugin.display(), packed.ride.display())),
         What::Demo(demo) => return exit(demo.run()),
         What::Test => return exit(check::test()),
+        What::Bench(bench) => bench.run(),
         What::Types => check::types(),
     };
     exit(result.map(|()| true))

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use ride_core::id::{Fence, Process};
-use ride_core::wire::{Claim, Config, Driver, Grant, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, method};
+use ride_core::wire::{Claim, Driver, Grant, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, method};
 use ride_store::clock::machine;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::report::{Row, Section};
@@ -103,7 +103,7 @@ impl Riding {
         let thread = &stage.threads[chat];
         let text = format!("bench {}", Uuid::new_v4());
         let begin = Instant::now();
-        let _: Config = stage.connection.call(method::CONFIG, &json!({})).await?;
+        let _: Value = stage.connection.call(method::CONFIG, &json!({})).await?;
         let nothing = begin.elapsed();
         let (wall, begin) = (SystemTime::now(), Instant::now());
         let (from, answered) = if ours {

@@ -44,23 +44,28 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     for paragraph in text.lines() {
         let mut line = String::new();
-        for word in paragraph.split_inclusive(' ') {
-            if columns(&line) + columns(word.trim_end()) > width && !line.is_empty() {
-                lines.push(std::mem::take(&mut line));
+        for word in paragraph.trim_end().split_inclusive(' ') {
+            if columns(&line) + columns(word.trim_end()) > width {
+                flush(&mut line, &mut lines);
             }
             for c in word.chars() {
-                if c != ' ' && !line.is_empty() && columns(&line) + columns(c.encode_utf8(&mut [0; 4])) > width {
-                    lines.push(std::mem::take(&mut line));
+                if c != ' ' && columns(&line) + columns(c.encode_utf8(&mut [0; 4])) > width {
+                    flush(&mut line, &mut lines);
                 }
                 line.push(c);
             }
         }
-        lines.push(line);
-    }
-    for line in &mut lines {
-        line.truncate(line.trim_end().len());
+        lines.push(line.trim_end().into());
     }
     lines
+}
+
+/// Ends a line, if there is anything on it.
+fn flush(line: &mut String, lines: &mut Vec<String>) {
+    if !line.is_empty() {
+        lines.push(line.trim_end().into());
+        line.clear();
+    }
 }
 
 /// The columns a text takes on a screen.

@@ -142,7 +142,9 @@ mod tests {
         parser.process(output.as_bytes());
         let topic = ChatView { title: "Club › Plans".into(), messages: Vec::new() };
         full.draw(|frame| draw(frame, state, parser.screen(), &topic)).unwrap();
-        full.backend().to_string()
+        // A wide character is followed by the blank cell it covers: two columns each here.
+        let rows = full.backend().buffer().content().chunks(60);
+        rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>() + "\n").collect()
     }
 
     #[test]
@@ -157,5 +159,15 @@ mod tests {
         assert!(ended.contains("ride ended (exit 3): r rides again"), "{ended}");
     }
 
-    const RUNNING: &str = "";
+    const RUNNING: &str = "\
+┏ ride plans ━━━━━━━━━━━━━━━━━━━━━━┓┌ Club › Plans ────────┐
+┃日 本                               ┃│                      │
+┃bold                              ┃│                      │
+┃                                  ┃│                      │
+┃                                  ┃└──────────────────────┘
+┃                                  ┃┌ write as Omar ───────┐
+┃                                  ┃│                      │
+┗━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┛└──────────────────────┘
+ keys go to Claude Code, /exit leaves it │ F2 or Ctrl-]: wri
+";
 }

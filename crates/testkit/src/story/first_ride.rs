@@ -21,15 +21,17 @@ use crate::wait::poll_until;
 
 const TURN: Duration = Duration::from_secs(90);
 const FORUM: i64 = -1_002_222_222_222;
+/// An id that stands nowhere else.
+const OMAR: i64 = 7_707;
 
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
     let plugin = Plugin { id: "claude-code-sync".into(), source: product.plugin.clone(), config: json!({}) };
-    let gateway = Gateway::builder(&telegram, &anthropic).plugin(plugin).start().await?;
+    let gateway = Gateway::builder(&telegram, &anthropic).plugin(plugin).allow(&[1001, OMAR]).start().await?;
     telegram.wait_until_polled(TURN).await?;
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");
     let other = Place::topic(FORUM, "Forum", 43, "Other");
-    let (tess, omar) = (Person::tess(), Person::omar());
+    let (tess, omar) = (Person::tess(), Person::new(OMAR, "Omar", "omar"));
 
     // Two living threads, each with a warm Claude child.
     telegram.says(&tess, &plans, "the code word is MANGO");
@@ -96,11 +98,13 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let held = anthropic.wait_for_prompt(TURN, "what about the PAPAYA?").await?;
     telegram.wait_for_bot(&plans, TURN, "]: what about the PAPAYA?").await?;
     facts.tell(held.session() == Some(&session), "the waiting message is answered on the same Claude session", held.session().unwrap_or("none"));
-    let sender = held.texts().filter(|(role, _)| *role == "user").last().map(|(_, text)| text.to_owned()).unwrap_or_default();
+    let told: Vec<&str> = held.texts().filter(|(role, _)| *role == "user").map(|(_, text)| text).collect();
+    let last = told.iter().rposition(|text| text.contains("PAPAYA")).map(|at| told[..=at].concat()).unwrap_or_default();
+    let sender = last.rfind(&OMAR.to_string()).map(|at| around(&last, at));
     facts.tell(
-        held.body.to_string().contains("1002") && !sender.is_empty(),
+        sender.as_ref().is_some_and(|s| s.contains("Omar")),
         "and under its own sender",
-        format!("the model was told {}", sender_in(&held.body)),
+        sender.unwrap_or_else(|| "the model was told of no sender".into()),
     );
     telegram.says(&tess, &plans, "and now the KIWI");
     telegram.wait_for_bot(&plans, TURN, "]: and now the KIWI").await?;
@@ -308,9 +312,11 @@ fn content_len(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |m| m.len())
 }
 
-fn sender_in(body: &Value) -> String {
-    let text = body.to_string();
-    text.rfind("1002").map_or_else(|| "no sender".into(), |at| text[at.saturating_sub(20)..].chars().take(60).collect())
+/// What stands around a place in a text, on one line.
+fn around(text: &str, at: usize) -> String {
+    let start = (0..=at.saturating_sub(20)).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    let near: String = text[start..].chars().take(90).collect();
+    near.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn line_with(screen: &str, word: &str) -> String {
