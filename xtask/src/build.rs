@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
 
 /// Where the built things are.
 pub(crate) struct Packed {
@@ -12,8 +13,10 @@ pub(crate) struct Packed {
     pub(crate) plugin: PathBuf,
     /// The command.
     pub(crate) ride: PathBuf,
-    /// The addon.
+    /// The addon, in the unpacked package.
     pub(crate) addon: PathBuf,
+    /// Removes the unpacked package.
+    _stage: TempDir,
 }
 
 /// The workspace folder.
@@ -27,22 +30,23 @@ pub(crate) fn pack() -> Result<Packed> {
     let root = root();
     run(Command::new(cargo()).current_dir(&root).args(["build", "--quiet", "--release", "--locked", "-p", "ride-node", "-p", "ride"]))?;
     let release = root.join("target/release");
-    let stage = root.join("target/pack/claude-code-sync");
-    if stage.exists() {
-        fs::remove_dir_all(&stage).context("could not empty the staging folder")?;
-    }
+    let pack = root.join("target/pack");
+    fs::create_dir_all(&pack)?;
+    // Its own folder: two of these may run at once.
+    let private = tempfile::tempdir_in(&pack).context("could not make a staging folder")?;
+    let stage = private.path().join("claude-code-sync");
     copy_tree(&root.join("plugins/openclaw"), &stage)?;
     fs::remove_file(stage.join("tsconfig.json")).context("could not leave out tsconfig.json")?;
     let built = release.join(if cfg!(target_os = "macos") { "libride_node.dylib" } else { "libride_node.so" });
     let addon = stage.join("native").join(addon_name());
     fs::create_dir_all(stage.join("native"))?;
     fs::copy(&built, &addon).with_context(|| format!("could not copy {}", built.display()))?;
-    run(Command::new("npm").current_dir(&stage).args(["pack", "--silent", "--ignore-scripts", "--pack-destination", ".."]))?;
-    let plugin = root.join(format!("target/pack/claude-code-sync-{}.tgz", env!("CARGO_PKG_VERSION")));
-    if !plugin.exists() {
-        bail!("npm packed, but {} is not there: do the versions agree?", plugin.display());
-    }
-    Ok(Packed { plugin, ride: release.join("ride"), addon })
+    run(Command::new("npm").current_dir(&stage).args(["pack", "--silent", "--ignore-scripts", "--loglevel=error", "--pack-destination", ".."]))?;
+    let name = format!("claude-code-sync-{}.tgz", env!("CARGO_PKG_VERSION"));
+    let plugin = pack.join(&name);
+    fs::rename(private.path().join(&name), &plugin)
+        .with_context(|| format!("npm packed, but not {name}: do the versions agree?"))?;
+    Ok(Packed { plugin, ride: release.join("ride"), addon, _stage: private })
 }
 
 /// The file name `lib/addon.js` asks for on this platform.

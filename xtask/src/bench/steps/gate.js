@@ -2,7 +2,6 @@
 import { gateOf, measure, messages } from "./loop.js";
 
 export default async ({ api, params }) => {
-  const config = params.config ?? {};
-  const gate = await gateOf(params.plugin, Object.create(api, { pluginConfig: { value: config } }));
-  return measure({ noop: () => undefined, gate }, messages(params.keys));
+  const gate = await gateOf(params.plugin, Object.create(api, { pluginConfig: { value: {} } }));
+  return measure({ noop: () => undefined, gate }, messages(params.keys), params.rounds);
 };

@@ -3,12 +3,8 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-/** Calls of one round: shorter than the kernel's time slice, so that the median round was not preempted. */
-const CALLS = 250;
 /** Rounds of each handler, alternately. */
 const ROUNDS = 200;
-/** Calls before the first round, for the compiler. */
-const WARM = 20_000;
 
 /** The handler, registered with this api. */
 export async function gateOf(plugin, api) {
@@ -45,15 +41,18 @@ export function run(handler, events, calls) {
   }
 }
 
-/** Nanoseconds per call, each round's, as text by handler name. */
-export function measure(handlers, events) {
+/**
+ * Nanoseconds per call, each round's, as text by handler name. `calls` make a round: to be shorter than the
+ * kernel's time slice, so that the median round was not preempted. `warm` come before the first, for the compiler.
+ */
+export function measure(handlers, events, { calls = 250, warm = 20_000 } = {}) {
   const all = Object.entries(handlers).map(([name, handler]) => ({ name, handler, took: [] }));
-  for (const { handler } of all) run(handler, events, WARM);
+  for (const { handler } of all) run(handler, events, warm);
   for (let round = 0; round < ROUNDS; round++) {
     for (const { handler, took } of all) {
       const begin = process.hrtime.bigint();
-      run(handler, events, CALLS);
-      took.push(Math.round(Number(process.hrtime.bigint() - begin) / CALLS));
+      run(handler, events, calls);
+      took.push(Math.round(Number(process.hrtime.bigint() - begin) / calls));
     }
   }
   return Object.fromEntries(all.map(({ name, took }) => [name, took.join(" ")]));
