@@ -18,6 +18,8 @@ pub const RELAY_ITEMS: usize = 32;
 pub const TAKEN_IDS: usize = 1024;
 /// Message ids remembered, so that an update the channel repeats is held once.
 pub const MET_IDS: usize = 512;
+/// Senders told that a thread is ridden; the rest of a crowd has read it by then.
+pub const TOLD: usize = 256;
 /// Journal entries kept in the thread's file.
 pub const JOURNAL: usize = 64;
 /// Refused relay items kept for the driver to see.

@@ -67,7 +67,7 @@ async function restore(api, { parked, claude }) {
   /** @type {string[]} */
   const slipped = [];
   for (const { session, binding } of parked) {
-    await patch(api, session, (entry) => {
+    const restored = await patch(api, session, (entry) => {
       const now = claudeOf(entry);
       if (now && now !== claude) slipped.push(now);
       return {
@@ -76,6 +76,8 @@ async function restore(api, { parked, claude }) {
         ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude } : {}),
       };
     });
+    // The thread was deleted during the ride: there is nothing left to bind, and that is said.
+    if (!restored) slipped.push(`none: ${session} was deleted`);
   }
   return slipped.length > 0 ? { outcome: "restoredOver", slipped } : { outcome: "ok" };
 }

@@ -1,7 +1,7 @@
 // The gate: before_dispatch is the only deciding message hook. message_received
 // is an observer that runs just before it and knows what it lacks: topic, sender's
 // name, media. Any exception ends in the safe answer, never in a turn.
-import { claudeOf, entryOf } from "./host.js";
+import { claudeOf, entryOf, project } from "./host.js";
 import { shared, wake } from "./shared.js";
 import { passed, pending } from "./turns.js";
 
@@ -83,15 +83,16 @@ async function ask(api, sync, session, event, ctx, seen) {
   const channel = ctx.channelId ?? event.channel;
   const messageId = seen?.event.messageId ?? event.messageId ?? `at:${event.timestamp}`;
   const sender = String(event.senderId ?? ctx.senderId ?? "");
+  const entry = entryOf(api, session);
   const message = {
     key: session,
     id: [channel, ctx.accountId ?? "", ctx.conversationId ?? session, messageId].join("|"),
     sender,
     name: meta.senderName ?? meta.senderUsername ?? sender,
     text: event.content ?? event.body ?? "",
-    route: routeOf(event, ctx, seen, channel),
+    route: routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, entry),
     host: seen ? { event: kept(seen.event), ctx: { channelId: channel, accountId: ctx.accountId } } : null,
-    claude: claudeOf(entryOf(api, session)) ?? null,
+    claude: claudeOf(entry) ?? null,
     handed: false,
     behind: null,
   };
@@ -109,7 +110,7 @@ async function ask(api, sync, session, event, ctx, seen) {
 /** Where a message came from; `null` for the Control UI and other clients. @param {any} event @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen @param {string} channel */
 function routeOf(event, ctx, seen, channel) {
   const meta = seen?.event.metadata ?? {};
-  if (!channel || channel === "webchat" || meta.provider === "webchat") return null;
+  if (!channel || channel === "webchat" || meta.provider === "webchat" || isSlash(ctx)) return null;
   const to = meta.originatingTo ?? meta.to ?? (ctx.conversationId ? `${channel}:${ctx.conversationId}` : undefined);
   if (!to) return null;
   const threadId = seen?.event.threadId;
@@ -119,6 +120,16 @@ function routeOf(event, ctx, seen, channel) {
     ...(ctx.accountId ? { accountId: ctx.accountId } : {}),
     ...(threadId === undefined ? {} : { threadId: String(threadId) }),
   };
+}
+
+/** Commands of 2026.7 and before arrive from `slash:<sender>`, which is no place to answer to. @param {any} ctx */
+function isSlash(ctx) {
+  return String(ctx.conversationId ?? "").startsWith("slash:");
+}
+
+/** The thread's own route for such a command. @param {import("./types.js").Addon} sync @param {any} ctx @param {any} entry */
+function slashRoute(sync, ctx, entry) {
+  return isSlash(ctx) && entry ? JSON.parse(sync.route(JSON.stringify(project(entry)))) : null;
 }
 
 /** What handling the message later needs. @param {any} event */

@@ -43,33 +43,33 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = Vec::new();
     for paragraph in text.lines() {
-        let mut line = String::new();
+        let (mut line, mut used) = (String::new(), 0);
+        let mut flush = |line: &mut String, used: &mut usize| {
+            lines.push(line.trim_end().to_owned());
+            line.clear();
+            *used = 0;
+        };
         for word in paragraph.trim_end().split_inclusive(' ') {
-            if columns(&line) + columns(word.trim_end()) > width {
-                flush(&mut line, &mut lines);
+            if used > 0 && used + columns(word.trim_end()) > width {
+                flush(&mut line, &mut used);
             }
             for c in word.chars() {
-                if c != ' ' && columns(&line) + columns(c.encode_utf8(&mut [0; 4])) > width {
-                    flush(&mut line, &mut lines);
+                let wide = columns(c.encode_utf8(&mut [0; 4]));
+                // A space at the end of a line needs no room.
+                if used > 0 && c != ' ' && used + wide > width {
+                    flush(&mut line, &mut used);
                 }
                 line.push(c);
+                used += wide;
             }
         }
-        lines.push(line.trim_end().into());
+        flush(&mut line, &mut used);
     }
     lines
 }
 
-/// Ends a line, if there is anything on it.
-fn flush(line: &mut String, lines: &mut Vec<String>) {
-    if !line.is_empty() {
-        lines.push(line.trim_end().into());
-        line.clear();
-    }
-}
-
 /// The columns a text takes on a screen.
-pub(super) fn columns(text: &str) -> usize {
+fn columns(text: &str) -> usize {
     Span::raw(text).width()
 }
 

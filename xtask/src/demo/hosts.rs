@@ -50,10 +50,10 @@ impl Hosts {
         for (name, value) in self.gateway.environment().iter().filter(|(name, _)| name != "NO_COLOR") {
             program = program.env(name, value);
         }
-        for name in ["USER", "COLORTERM"] {
-            if let Some(value) = std::env::var_os(name) {
-                program = program.env(name, value);
-            }
+        // Who rides is told in the chat; a container may not say.
+        program = program.env("USER", std::env::var_os("USER").unwrap_or_else(|| "you".into()));
+        if let Some(colours) = std::env::var_os("COLORTERM") {
+            program = program.env("COLORTERM", colours);
         }
         program.size(rows, columns).start().with_context(|| format!("could not run ride {}", command.args().join(" ")))
     }

@@ -3,7 +3,8 @@
 //! A thin loop on the main thread: draw, take what was typed, do what comes out.
 //! The stand-ins live on the runtime's own threads.
 
-use std::time::Duration;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use ratatui::crossterm::event;
@@ -20,7 +21,11 @@ use super::state::{Act, Command, State};
 use super::view::{self, Areas};
 
 /// How often the screens are looked at; keys are taken at once.
-const FRAME: Duration = Duration::from_millis(33);
+const FRAME: Duration = Duration::from_millis(100);
+/// And how often while somebody types: an echo that comes later is felt.
+const FRAME_TYPING: Duration = Duration::from_millis(25);
+/// How long after the last key that is.
+const TYPING: Duration = Duration::from_secs(1);
 /// The smallest terminal Claude Code is given; a smaller pane shows part of it.
 const LEAST: (u16, u16) = (5, 20);
 
@@ -91,17 +96,19 @@ struct Live<'a> {
 
 impl Live<'_> {
     fn play(&mut self, full: &mut FullScreen, alarm: &Alarm) -> Result<()> {
+        let mut typed: Option<Instant> = None;
         while !alarm.rang() {
             self.look_for_the_end();
             self.draw(full)?;
-            let mut wait = FRAME;
+            let typing = typed.is_some_and(|at| at.elapsed() < TYPING);
+            let mut wait = if typing { FRAME_TYPING } else { FRAME };
             while event::poll(wait).context("could not read the terminal")? {
-                wait = Duration::ZERO;
-                let typed = event::read().context("could not read the terminal")?;
-                match self.state.on(typed) {
-                    Some(Act::Quit) => return Ok(()),
-                    Some(act) => self.perform(act, full)?,
-                    None => {}
+                (wait, typed) = (Duration::ZERO, Some(Instant::now()));
+                let event = event::read().context("could not read the terminal")?;
+                if let Some(act) = self.state.on(event)
+                    && self.perform(act, full)?.is_break()
+                {
+                    return Ok(());
                 }
             }
         }
@@ -115,16 +122,16 @@ impl Live<'_> {
         Ok(())
     }
 
-    fn perform(&mut self, act: Act, full: &mut FullScreen) -> Result<()> {
+    fn perform(&mut self, act: Act, full: &mut FullScreen) -> Result<ControlFlow<()>> {
         // Typing may fail where the program has just ended; the next look tells.
         match act {
             Act::Press(key) => drop(self.pane.terminal.send(&keys::bytes(key, self.pane.modes()))),
             Act::Paste(text) => drop(self.pane.terminal.send(&keys::paste(&text, self.pane.modes()))),
             Act::Say(person, text) => self.hosts.say(&person, &text),
             Act::Run(command) => self.pane = Pane::start(self.hosts, command, full.terminal.size()?.into())?,
-            Act::Quit => {}
+            Act::Quit => return Ok(ControlFlow::Break(())),
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     fn look_for_the_end(&mut self) {

@@ -156,7 +156,7 @@ mod tests {
         assert!(writing.contains("about the van▏") && writing.contains("Enter: send as Omar"), "{writing}");
         let state = State { ended: Some(3), ..State::new() };
         let ended = picture(&state, "bye");
-        assert!(ended.contains("ride ended (exit 3): r rides again"), "{ended}");
+        assert!(ended.contains("ride ended (exit 3): r rides"), "{ended}");
     }
 
     const RUNNING: &str = "\

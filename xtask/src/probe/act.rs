@@ -129,7 +129,8 @@ pub(super) struct Sent {
 impl Sent {
     fn of(method: &str, params: &Value) -> Option<Self> {
         let said = ["text", "rich_message", "caption"].iter().find_map(|name| params.get(name))?;
-        if !method.to_lowercase().starts_with("send") {
+        let method = method.to_lowercase();
+        if !method.starts_with("send") && method != "editmessagetext" {
             return None;
         }
         let text = said.as_str().map_or_else(|| said.to_string(), str::to_owned);

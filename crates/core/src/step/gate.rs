@@ -79,7 +79,7 @@ fn say(t: &mut Thread, route: &Route, text: String) -> Reply {
 /// Each sender is told once per ride; nobody while the waiting ones are being handled.
 fn to_be_told(t: &mut Thread, sender: &str, behind: bool) -> bool {
     let Some(lease) = t.lease_mut() else { return behind };
-    if lease.told.iter().any(|s| s == sender) {
+    if lease.told.len() == limits::TOLD || lease.told.iter().any(|s| s == sender) {
         return false;
     }
     lease.told.push(sender.to_owned());
