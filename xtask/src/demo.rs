@@ -27,6 +27,12 @@ pub(crate) struct Demo {
     /// Play only this one, headless.
     #[arg(long, value_name = "NAME")]
     story: Option<String>,
+    /// The OpenClaw version.
+    #[arg(long, value_name = "VERSION")]
+    host: Option<String>,
+    /// The Claude Code version.
+    #[arg(long, value_name = "VERSION")]
+    claude: Option<String>,
 }
 
 impl Demo {
@@ -43,9 +49,9 @@ impl Demo {
             return Ok(true);
         }
         if !self.headless && self.story.is_none() {
-            return live::play(product).map(|()| true);
+            return live::play(|| self.product()).map(|()| true);
         }
-        let product = product()?;
+        let product = self.product()?;
         let stories: Vec<Story> = match &self.story {
             None => Story::ALL.to_vec(),
             Some(name) => {
@@ -64,13 +70,13 @@ impl Demo {
         println!("{} facts, {} false", facts.told, facts.wrong);
         Ok(facts.wrong == 0)
     }
-}
 
-fn product() -> Result<Product> {
-    if std::env::var_os("LOCAL_NO_PACK").is_some() {
-        let root = build::root();
-        return Ok(Product { plugin: root.join("target/pack/claude-code-sync-0.1.0.tgz"), ride: root.join("target/release/ride") });
+    /// Builds what is played.
+    fn product(&self) -> Result<Product> {
+        let packed = build::pack()?;
+        let mut product = Product::new(packed.plugin, packed.ride);
+        product.openclaw = self.host.clone().unwrap_or(product.openclaw);
+        product.claude_code = self.claude.clone().unwrap_or(product.claude_code);
+        Ok(product)
     }
-    let packed = build::pack()?;
-    Ok(Product { plugin: packed.plugin, ride: packed.ride })
 }

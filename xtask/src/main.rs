@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod probe;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,8 @@ enum What {
     Test,
     /// Measure what is promised, side by side, into `docs/measurements.md`.
     Bench(bench::Bench),
+    /// Measure what stock OpenClaw hosts let a plugin do, one line per answer.
+    Probe(probe::Probe),
     /// Check the plugin's JavaScript against the host's published types.
     Types,
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         What::Demo(demo) => return exit(demo.run()),
         What::Test => return exit(check::test()),
         What::Bench(bench) => bench.run(),
+        What::Probe(probe) => return exit(probe.run()),
         What::Types => check::types(),
     };
     exit(result.map(|()| true))

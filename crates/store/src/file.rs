@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -96,26 +96,52 @@ impl Folder {
 
     /// Reads a JSON file; `None` when there is none.
     pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+        self.open_file(name)?.map(|file| self.parse(name, &file)).transpose()
+    }
+
+    /// Reads a JSON file and keeps it open, to be asked by [`Folder::is_current`].
+    pub(crate) fn watch<T: DeserializeOwned>(&self, name: &str) -> Result<(Watched, Option<T>), StoreError> {
+        let Some(file) = self.open_file(name)? else { return Ok((Watched(None), None)) };
+        // Taken before the content: what happens to the file later shows next time.
+        let version = version(&file).map_err(|e| self.err("look at", name, e))?;
+        let value = self.parse(name, &file)?;
+        Ok((Watched(Some((file, version))), Some(value)))
+    }
+
+    /// Tells, by one system call, whether `name` is still what was read: the open file
+    /// is asked, which costs half of asking by name.
+    pub(crate) fn is_current(&self, name: &str, watched: &Watched) -> Result<bool, StoreError> {
+        match &watched.0 {
+            Some((file, seen)) => version(file).map(|now| now == *seen).map_err(|e| self.err("look at", name, e)),
+            None => match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => Ok(false),
+                Err(Errno::NOENT) => Ok(true),
+                Err(e) => Err(self.err("look at", name, e)),
+            },
+        }
+    }
+
+    fn open_file(&self, name: &str) -> Result<Option<File>, StoreError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
-            Ok(fd) => File::from(fd),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(e) => return Err(self.err("open", name, e)),
-        };
+        match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(File::from(fd))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(self.err("open", name, e)),
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(&self, name: &str, file: &File) -> Result<T, StoreError> {
         let mut bytes = Vec::new();
         let io = |source| StoreError::Io { doing: "read", path: self.path.join(name), source };
         file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(StoreError::TooLarge { path: self.path.join(name), limit: MAX_FILE });
         }
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|source| StoreError::Damaged { path: self.path.join(name), source })
+        serde_json::from_slice(&bytes).map_err(|source| StoreError::Damaged { path: self.path.join(name), source })
     }
 
     /// Replaces a JSON file whole: a crash leaves the old one or the new one.
-    /// `newer_than` makes its modification time strictly later than that.
-    pub(crate) fn write<T: Serialize>(&self, name: &str, value: &T, newer_than: Option<SystemTime>) -> Result<(), StoreError> {
+    pub(crate) fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
         let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
         let bytes = serde_json::to_vec(value).map_err(|e| io(e.into()))?;
         let temporary = format!("{name}.new");
@@ -124,22 +150,19 @@ impl Folder {
             .map_err(|e| self.err("create", &temporary, e))?;
         let mut file = File::from(fd);
         file.write_all(&bytes).map_err(io)?;
-        if let Some(before) = newer_than {
-            let now = SystemTime::now().max(before + Duration::from_nanos(1));
-            file.set_modified(now).map_err(io)?;
-        }
         file.sync_all().map_err(io)?;
         rustix::fs::renameat(&self.dir, &temporary, &self.dir, name).map_err(|e| self.err("replace", name, e))?;
         rustix::fs::fsync(&self.dir).map_err(|e| self.err("sync the folder of", name, e))
     }
 
-    /// Names a file's content cheaply, by one system call: it changes whenever the file is replaced.
-    pub(crate) fn version(&self, name: &str) -> Result<Version, StoreError> {
-        match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(s) => Ok(Version { ino: s.st_ino, mtime: (s.st_mtime, s.st_mtime_nsec), size: s.st_size as u64 }),
-            Err(Errno::NOENT) => Ok(Version::default()),
-            Err(e) => Err(self.err("look at", name, e)),
-        }
+    /// Replaces a file that others [`watch`](Folder::watch). They see that theirs lost
+    /// its name; it is marked besides, for where somebody linked it meanwhile.
+    pub(crate) fn write_watched<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+        let old = self.open_file(name)?;
+        self.write(name, value)?;
+        let Some(old) = old else { return Ok(()) };
+        old.set_modified(SystemTime::UNIX_EPOCH)
+            .map_err(|source| StoreError::Io { doing: "retire", path: self.path.join(name), source })
     }
 
     fn lock_file(&self, name: &str) -> Result<OwnedFd, StoreError> {
@@ -152,22 +175,59 @@ impl Folder {
     }
 }
 
-/// Which content a file has; equal only for the same content.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Version {
-    ino: u64,
-    mtime: (i64, u64),
+/// A file as it was read, still open; `None` when there was none.
+#[derive(Debug, Default)]
+pub(crate) struct Watched(Option<(File, Version)>);
+
+/// What of an open file changes when another takes its name: its links, and the mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    links: u64,
+    modified: (i64, u64),
     size: u64,
 }
 
-impl Version {
-    /// The modification time the next content must be later than.
-    pub(crate) fn modified(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::new(self.mtime.0.max(0) as u64, self.mtime.1 as u32)
-    }
+fn version(file: &File) -> Result<Version, Errno> {
+    let s = rustix::fs::fstat(file)?;
+    // Types differ between platforms.
+    Ok(Version { links: s.st_nlink as u64, modified: (s.st_mtime as i64, s.st_mtime_nsec as u64), size: s.st_size as u64 })
 }
 
 /// A file name for a name of any length and spelling.
 pub(crate) fn file_name(of: &str) -> String {
     Sha256::digest(of.as_bytes())[..16].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watched_file_is_current_until_it_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let other = folder.path().join("linked");
+        let folder = Folder::open(folder.path()).unwrap();
+        // What happens to the file, and whether it is still what was read.
+        let check = |happens: &dyn Fn(), expected: bool| {
+            let (watched, _) = folder.watch::<u32>("f").unwrap();
+            assert!(folder.is_current("f", &watched).unwrap());
+            happens();
+            assert_eq!(folder.is_current("f", &watched).unwrap(), expected);
+        };
+        check(&|| {}, true);
+        check(&|| folder.write_watched("f", &1).unwrap(), false);
+        check(&|| {}, true);
+        // The same content, and the same length: another file all the same.
+        check(&|| folder.write_watched("f", &1).unwrap(), false);
+        // A backup by hard links keeps the number of names as it was.
+        let linked_and_replaced = || {
+            fs::hard_link(&path, &other).unwrap();
+            folder.write_watched("f", &2).unwrap();
+        };
+        check(&linked_and_replaced, false);
+        check(&|| folder.write("f", &3).unwrap(), false);
+        check(&|| fs::remove_file(&path).unwrap(), false);
+        check(&|| {}, true);
+    }
 }

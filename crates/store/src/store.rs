@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::StoreError;
-use crate::file::{Folder, Locked, Version, file_name};
+use crate::file::{Folder, Locked, Watched, file_name};
 
 const LOCK: &str = "store.lock";
 const CLOSED: &str = "closed.json";
@@ -42,7 +42,8 @@ struct Files {
     claude: Folder,
     gateway: Folder,
     threads: Folder,
-    seen: Mutex<(Version, Index)>,
+    /// The index as it was last read.
+    seen: Mutex<(Watched, Index)>,
 }
 
 #[derive(Debug, Default)]
@@ -101,7 +102,7 @@ impl Store {
             claude: Folder::open(&lock_dir.join("claude"))?,
             gateway: Folder::open(&own)?,
             threads: Folder::open(&own.join("threads"))?,
-            seen: Mutex::new((Version::default(), Index::default())),
+            seen: Mutex::default(),
         };
         Ok(Store { gateway: gateway.into(), backend: Backend::Files(files) })
     }
@@ -199,11 +200,10 @@ impl Store {
         match &self.backend {
             Backend::Memory(memory) => Ok(read(&memory.lock().unwrap_or_else(PoisonError::into_inner).index)),
             Backend::Files(files) => {
-                let version = files.gateway.version(CLOSED)?;
                 let mut seen = files.seen.lock().unwrap_or_else(PoisonError::into_inner);
-                if seen.0 != version {
-                    // Taken before the content: a later content is read again next time.
-                    *seen = (version, files.index()?);
+                if !files.gateway.is_current(CLOSED, &seen.0)? {
+                    let (watched, index) = files.gateway.watch(CLOSED)?;
+                    *seen = (watched, index.unwrap_or_default());
                 }
                 Ok(read(&seen.1))
             }
@@ -236,9 +236,9 @@ impl Files {
             && old.and_then(Thread::lease).is_none_or(|l| l.claude.id != lease.claude.id)
         {
             let pointer = Pointer { folder: file_name(&new.key.gateway), thread: name.clone() };
-            self.claude.write(&format!("{}.json", lease.claude.id), &pointer, None)?;
+            self.claude.write(&format!("{}.json", lease.claude.id), &pointer)?;
         }
-        self.threads.write(&name, new, None)?;
+        self.threads.write(&name, new)?;
         self.publish(&during, &after)
     }
 
@@ -246,8 +246,7 @@ impl Files {
         if old == new {
             return Ok(());
         }
-        let before = self.gateway.version(CLOSED)?;
-        self.gateway.write(CLOSED, new, Some(before.modified()))
+        self.gateway.write_watched(CLOSED, new)
     }
 }
 

@@ -10,6 +10,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use crate::error::Result;
+use crate::peers::pinned;
 
 /// What is played with: the built product.
 #[derive(Clone, Debug)]
@@ -18,6 +19,18 @@ pub struct Product {
     pub plugin: PathBuf,
     /// The `ride` command.
     pub ride: PathBuf,
+    /// The OpenClaw version it is played on.
+    pub openclaw: String,
+    /// The Claude Code version.
+    pub claude_code: String,
+}
+
+impl Product {
+    /// The product on the newest pinned hosts.
+    pub fn new(plugin: PathBuf, ride: PathBuf) -> Self {
+        let pinned = pinned();
+        Product { plugin, ride, openclaw: pinned.openclaw[0].clone(), claude_code: pinned.claude_code[0].clone() }
+    }
 }
 
 /// A story that can be played.

@@ -31,11 +31,16 @@ pub(super) struct Hosts {
 impl Hosts {
     /// Starts all of it and tells on standard error how far it is.
     pub(super) async fn start(product: Product) -> Result<Hosts> {
-        fetch().await?;
+        fetch(&product).await?;
         let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
         tell("installing the plugin and starting the gateway (20 to 60 s)");
         let plugin = Plugin { id: "claude-code-sync".into(), source: product.plugin.clone(), config: json!({}) };
-        let gateway = Gateway::builder(&telegram, &anthropic).plugin(plugin).start().await?;
+        let gateway = Gateway::builder(&telegram, &anthropic)
+            .version(&product.openclaw)
+            .claude_code(&product.claude_code)
+            .plugin(plugin)
+            .start()
+            .await?;
         telegram.wait_until_polled(TURN).await?;
         tell("Tess and Omar write, the gateway's agent answers");
         let plans = Place::topic(FORUM, "Club", 42, "Plans");
@@ -84,8 +89,8 @@ impl Hosts {
 }
 
 /// Fetches what is not there yet.
-async fn fetch() -> Result<()> {
-    for peer in [Peer::node(), Peer::newest_claude_code(), Peer::newest_openclaw()] {
+async fn fetch(product: &Product) -> Result<()> {
+    for peer in [Peer::node(), Peer::claude_code(&product.claude_code), Peer::openclaw(&product.openclaw)] {
         if peer.entry().is_err() {
             let name = peer.folder().file_name().map(|name| name.to_string_lossy().into_owned());
             tell(&format!("fetching {} from npm", name.unwrap_or_default()));
@@ -105,10 +110,14 @@ async fn seed(telegram: &Telegram, plans: &Place) -> Result<()> {
         // The stand-in's model answers `echo[N]: ` and the message.
         telegram.wait_for_bot(place, TURN, &format!("]: {text}")).await
     };
-    answered(plans, &tess, "the kick-off is on Tuesday at ten").await?;
-    answered(plans, &tess, "who brings the projector?").await?;
-    answered(&kitchen, &omar, "the coffee is out").await?;
-    answered(&direct, &tess, "remind me to call the bank").await?;
+    tokio::try_join!(
+        async {
+            answered(plans, &tess, "the kick-off is on Tuesday at ten").await?;
+            answered(plans, &tess, "who brings the projector?").await
+        },
+        answered(&kitchen, &omar, "the coffee is out"),
+        answered(&direct, &tess, "remind me to call the bank"),
+    )?;
     Ok(())
 }
 

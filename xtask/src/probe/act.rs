@@ -11,6 +11,9 @@ use super::log::Entry;
 /// The hand-over that works on every host: `buildContext`, then `dispatchReply`.
 pub(super) const EVERYWHERE: &str = "assembled";
 
+/// Begins a message that mentions the bot.
+pub(super) const MENTION: &str = "@ride_stand_in_bot ";
+
 /// A finished turn.
 pub(super) struct Turn {
     pub(super) since: Mark,
@@ -51,6 +54,8 @@ impl Lab {
         self.gate(thread, false).await?;
         let since = self.mark().await?;
         self.telegram.says(who, &thread.place, text);
+        // Some hosts take the mention out of what the model gets.
+        let text = text.trim_start_matches(MENTION);
         let request = self.anthropic.wait_for_prompt(TURN, text).await?;
         self.telegram.wait_for_bot(&thread.place, TURN, text).await?;
         self.wait(&since, SOON, "the turn's agent_end", |e| e.is_hook("agent_end", &thread.key)).await?;

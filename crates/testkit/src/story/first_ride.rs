@@ -27,7 +27,13 @@ const OMAR: i64 = 7_707;
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
     let plugin = Plugin { id: "claude-code-sync".into(), source: product.plugin.clone(), config: json!({}) };
-    let gateway = Gateway::builder(&telegram, &anthropic).plugin(plugin).allow(&[1001, OMAR]).start().await?;
+    let gateway = Gateway::builder(&telegram, &anthropic)
+        .version(&product.openclaw)
+        .claude_code(&product.claude_code)
+        .plugin(plugin)
+        .allow(&[1001, OMAR])
+        .start()
+        .await?;
     telegram.wait_until_polled(TURN).await?;
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");
     let other = Place::topic(FORUM, "Forum", 43, "Other");
@@ -49,7 +55,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
 
     // The ride.
     let watch = Watch::begin(&gateway, &session);
-    let mut ride = terminal(product, &gateway, &["plans"])?;
+    let mut ride = terminal(product, &gateway, &["forum", "topic:42"])?;
     ride.wait_for(TURN, claude::shows_prompt).await?;
     let ride_claude = ride_claude(&ride, &session);
     watch.tell(facts);
@@ -82,7 +88,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     );
 
     // A second driver.
-    let mut second = terminal(product, &gateway, &["plans"])?;
+    let mut second = terminal(product, &gateway, &["forum", "topic:42"])?;
     let code = second.wait_exit(TURN).await?;
     let said = second.history();
     let refused = code != 0 && (said.contains("ridden from here already") || said.contains("ridden by"));
