@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -41,7 +41,7 @@ pub(crate) fn pack() -> Result<Packed> {
     let addon = stage.join("native").join(addon_name());
     fs::create_dir_all(stage.join("native"))?;
     fs::copy(&built, &addon).with_context(|| format!("could not copy {}", built.display()))?;
-    run(Command::new("npm").current_dir(&stage).args(["pack", "--silent", "--ignore-scripts", "--loglevel=error", "--pack-destination", ".."]))?;
+    run(Command::new("npm").current_dir(&stage).args(["pack", "--silent", "--ignore-scripts", "--loglevel=error", "--pack-destination", ".."]).stdout(Stdio::null()))?;
     let name = format!("claude-code-sync-{}.tgz", env!("CARGO_PKG_VERSION"));
     let plugin = pack.join(&name);
     fs::rename(private.path().join(&name), &plugin)

@@ -4,10 +4,10 @@
 //! The stand-ins live on the runtime's own threads.
 
 use std::ops::ControlFlow;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use ratatui::crossterm::event;
+use anyhow::{Result, bail};
 use ratatui::layout::Rect;
 use ride_testkit::Terminal;
 use ride_testkit::story::Product;
@@ -102,9 +102,13 @@ impl Live<'_> {
             self.draw(full)?;
             let typing = typed.is_some_and(|at| at.elapsed() < TYPING);
             let mut wait = if typing { FRAME_TYPING } else { FRAME };
-            while event::poll(wait).context("could not read the terminal")? {
+            loop {
+                let event = match full.typed.recv_timeout(wait) {
+                    Ok(event) => event,
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => bail!("could not read the terminal"),
+                };
                 (wait, typed) = (Duration::ZERO, Some(Instant::now()));
-                let event = event::read().context("could not read the terminal")?;
                 if let Some(act) = self.state.on(event)
                     && self.perform(act, full)?.is_break()
                 {

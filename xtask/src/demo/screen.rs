@@ -1,20 +1,26 @@
 //! The person's terminal, taken over and given back: on return, on error, on panic.
 
 use std::io::{self, IsTerminal, Write};
-use std::panic;
+use std::sync::mpsc::{self, Receiver};
+use std::{panic, thread};
 
 use anyhow::{Context, Result, bail};
 use ratatui::crossterm::cursor::Show;
-use ratatui::crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
+use ratatui::crossterm::event::{self, DisableBracketedPaste, EnableBracketedPaste, Event};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::prelude::CrosstermBackend;
 
 use super::alarm::Alarm;
 
+/// Keys that may wait for a frame to be drawn; a paste is one.
+const MAX_TYPED: usize = 1024;
+
 /// The whole screen; given back when dropped.
 pub(super) struct FullScreen {
     pub(super) terminal: ratatui::Terminal<CrosstermBackend<io::Stdout>>,
+    /// What the person does; disconnected when the terminal cannot be read.
+    pub(super) typed: Receiver<Event>,
 }
 
 impl FullScreen {
@@ -37,12 +43,28 @@ impl FullScreen {
         }));
         let taken = enable_raw_mode()
             .and_then(|()| execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste))
-            .and_then(|()| ratatui::Terminal::new(CrosstermBackend::new(io::stdout())));
+            .and_then(|()| ratatui::Terminal::new(CrosstermBackend::new(io::stdout())))
+            .and_then(|terminal| Ok(FullScreen { terminal, typed: read()? }));
         if taken.is_err() {
             give_back();
         }
-        Ok(FullScreen { terminal: taken.context("could not take over the terminal")? })
+        taken.context("could not take over the terminal")
     }
+}
+
+/// Reads the terminal on a thread of its own: crossterm (0.29) does not come back from
+/// one that was closed, and the alarm must still be heard then.
+fn read() -> io::Result<Receiver<Event>> {
+    let (sender, typed) = mpsc::sync_channel(MAX_TYPED);
+    let read = move || {
+        while let Ok(event) = event::read() {
+            if sender.send(event).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("typed".into()).spawn(read)?;
+    Ok(typed)
 }
 
 impl Drop for FullScreen {

@@ -60,7 +60,7 @@ async fn fate(lab: &Lab, since: &Mark) -> Result<String> {
         told.push("held".into());
     }
     told.push(match lab.sent(since).first() {
-        Some(sent) => format!("says {:?}", sent.text.lines().next().unwrap_or_default()),
+        Some(sent) => format!("says \"{}\"", sent.text.lines().next().unwrap_or_default()),
         None => "silent".into(),
     });
     Ok(listed(&told))

@@ -38,6 +38,7 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
 async fn whole(lab: &Lab, cells: &mut Cells, thread: &Thread) -> Result<()> {
     let text = "held for the stranger";
     let held = lab.hold(thread, &stranger(), text).await?;
+    lab.calm().await?;
     let kept_out = lab.asked(&held.since).is_none();
     let handed = lab.hand_over(&held, EVERYWHERE, &renamed(&held)).await?;
     lab.calm().await?;

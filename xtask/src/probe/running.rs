@@ -145,9 +145,10 @@ async fn hand_over_meets_turn(lab: &Lab, cells: &mut Cells) -> Result<()> {
     let early = resolved(lab, &since, SOON / 4).await;
     slow.go_on();
     let late = if early.is_none() { resolved(lab, &since, SOON).await } else { None };
+    let result = |done: &Entry| done.rest["result"]["dispatchResult"].to_string();
     let when = match (&early, &late) {
-        (Some(done), _) => format!("at once, {}", done.rest["result"]["dispatchResult"]),
-        (None, Some(_)) => "after the running turn".into(),
+        (Some(done), _) => format!("while the turn runs, {}", result(done)),
+        (None, Some(done)) => format!("after the running turn, {}", result(done)),
         (None, None) => "not at all".into(),
     };
     cells.cell("hand-over meets a turn: resolves", when);

@@ -174,6 +174,8 @@ fn told_once_in_order(facts: &mut Facts, telegram: &Telegram, place: &Place, tur
 /// Watches the process table around the hand-over.
 struct Watch {
     seen: Arc<Mutex<Seen>>,
+    /// The host ends its Claude after each turn.
+    may_be_cold: bool,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -214,7 +216,8 @@ impl Watch {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
-        Watch { seen, task }
+        let may_be_cold = ["2026.7.1", "2026.6.35"].contains(&gateway.version());
+        Watch { seen, may_be_cold, task }
     }
 
     fn tell(self, facts: &mut Facts) {
@@ -222,11 +225,13 @@ impl Watch {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let order = matches!((seen.gone, seen.other), (Some(gone), Some(other)) if gone <= other);
         let between = seen.gone.zip(seen.other).map(|(gone, other)| other.saturating_duration_since(gone).as_millis());
-        facts.tell(
-            seen.warm.is_some() && order && !seen.together,
-            "the gateway's warm Claude is gone before the ride's Claude Code starts",
-            format!("process {:?} gone {between:?} ms before", seen.warm.as_ref().map(|p| p.pid)),
-        );
+        // 2026.7.1 and 2026.6.35 end their Claude after each turn.
+        let observed = match &seen.warm {
+            Some(warm) => format!("process {} gone {between:?} ms before", warm.pid),
+            None => "this host keeps none between turns".into(),
+        };
+        let fact = "the gateway's warm Claude is gone before the ride's Claude Code starts";
+        facts.tell((seen.warm.is_some() || self.may_be_cold) && order && !seen.together, fact, observed);
     }
 }
 
