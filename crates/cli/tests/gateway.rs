@@ -6,6 +6,7 @@
 
 mod gateway {
     mod client;
+    mod command;
     mod locate;
     mod standin;
 }

@@ -54,6 +54,8 @@ pub enum Event {
         performer: Uuid,
         /// Another thread's ride holds this thread's Claude session.
         behind: bool,
+        /// The operations it is performing.
+        flying: Vec<u64>,
     },
     /// An effect was performed.
     Done {
@@ -108,8 +110,6 @@ pub struct Inbound {
     pub host: Opaque,
     /// The Claude session its thread is bound to, as the host's entry says.
     pub claude: Option<Uuid>,
-    /// It is the very message the performer is handing over.
-    pub handed: bool,
     /// Another thread's ride holds this thread's Claude session, by whom.
     pub behind: Option<Holder>,
 }
@@ -137,8 +137,6 @@ pub enum Act {
     EndChild {
         /// The Claude session.
         claude: ClaudeSession,
-        /// Threads whose turns must not start meanwhile.
-        sessions: Vec<String>,
     },
     /// Host: read the bindings of the entries.
     Copy {
@@ -226,10 +224,14 @@ pub enum Outcome {
         /// One per entry that has one.
         bindings: Vec<Parked>,
     },
-    /// The bindings are back; a turn had slipped through meanwhile.
+    /// The bindings are back, and something had happened to the thread meanwhile.
     RestoredOver {
-        /// The Claude sessions that had been bound instead.
+        /// The Claude sessions that had been bound instead: a turn ran beside the ride.
         slipped: Vec<String>,
+        /// The host's conversation was reset.
+        reset: bool,
+        /// The thread was deleted: nothing is bound.
+        deleted: bool,
     },
     /// The transcript.
     Marked {

@@ -45,5 +45,11 @@ pub const RENEW_EVERY_MS: u64 = 5_000;
 pub const RETRY_MS: u64 = 250;
 /// How often a lost driver is looked for; with `RETRY_MS` well within a second.
 pub const PROBE_MS: u64 = 400;
+/// The longest pause of that: what waits for a person need not be asked often.
+pub const RETRY_LONGEST_MS: u64 = 5_000;
+/// Attempts to send a notice, or to hand a message over, before it is given up and said.
+pub const ATTEMPTS: u32 = 8;
+/// Pause before a send of unknown outcome is repeated.
+pub const REPEAT_MS: u64 = 10_000;
 /// First and longest pause between attempts to send.
 pub const SEND_BACKOFF_MS: (u64, u64) = (1_000, 60_000);

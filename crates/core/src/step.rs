@@ -47,7 +47,7 @@ pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Threa
         Event::Release { fence, accept_broken } => driver::release(t, fence, accept_broken, now, rules),
         Event::Dropped { fence } => driver::dropped(t, fence, now),
         Event::Message(message) => gate::message(t, *message, now, rules),
-        Event::Take { performer, behind } => perform::take(t, performer, behind, now, rules),
+        Event::Take { performer, behind, flying } => perform::take(t, performer, behind, &flying, now, rules),
         Event::Done { op, performer, outcome } => perform::done(t, op, performer, outcome, now, rules),
     };
     (thread, reply)

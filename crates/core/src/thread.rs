@@ -99,6 +99,10 @@ pub struct At<S> {
     pub again: Option<Deadline>,
     /// What it waits for, in words.
     pub blocked: Option<String>,
+    /// A person may accept it as it is.
+    pub acceptable: bool,
+    /// How often it was asked in vain.
+    pub tries: u32,
 }
 
 /// A moment a number of milliseconds after a recorded one.
@@ -200,8 +204,10 @@ pub struct Lease {
     pub title: String,
     /// The Claude session.
     pub claude: ClaudeSession,
-    /// The transcript at claim.
+    /// The transcript when the thread left the agent.
     pub mark: Option<ChainMark>,
+    /// The transcript when this driver got it: later than `mark` where the same one came back.
+    pub file: Option<ChainMark>,
     /// Frozen delivery route; `None` where nothing is relayed.
     pub route: Option<Route>,
     /// Other threads bound to the same Claude session; their gates hold too.
@@ -248,6 +254,9 @@ pub struct Parked {
     pub session: String,
     /// The fields as the host had them.
     pub binding: Opaque,
+    /// What tells whether the host's conversation was reset since.
+    #[serde(default)]
+    pub reset_mark: String,
 }
 
 /// An operation being performed.
@@ -280,8 +289,10 @@ pub struct Held {
     pub route: Route,
     /// What the host needs to handle it as if it arrived now.
     pub host: Opaque,
-    /// It may have been handed over before a crash.
+    /// It may have been handed over before a crash: this time it is marked.
     pub repeat: bool,
+    /// The hand-over of unknown outcome; its performer may still tell.
+    pub doubt: Option<Flight>,
     /// Not to be handed over before.
     pub again: Option<Deadline>,
     /// Hand-overs that failed.
@@ -304,6 +315,8 @@ pub struct Outgoing {
     pub route: Route,
     /// An earlier attempt may have arrived: this one is marked.
     pub repeat: bool,
+    /// The attempt of unknown outcome; its performer may still tell.
+    pub doubt: Option<Flight>,
     /// Attempts that did not arrive.
     pub attempts: u32,
     /// Not to be sent before.

@@ -20,7 +20,7 @@ const END_WITHIN: Duration = Duration::from_millis(1_500);
 /// Performs one effect.
 pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
     let result = match act {
-        Act::EndChild { claude, .. } => end_child(sync, claude),
+        Act::EndChild { claude } => end_child(sync, claude),
         Act::Prove { claude, process } => prove(sync, claude, process.as_ref()),
         Act::Mark { claude } => mark(claude),
         Act::Probe { driver, process } => probe(driver, process.as_ref()),
@@ -40,10 +40,16 @@ fn end_child(sync: &Sync, claude: &ClaudeSession) -> Result<Outcome, ClaudeError
 }
 
 fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>) -> Result<Outcome, ClaudeError> {
-    if let Some(process) = process
-        && alive(process)? == Alive::Yes
-    {
-        return Ok(Outcome::NotYet { what: format!("the ride's Claude Code (process {}) has not ended", process.pid) });
+    if let Some(process) = process {
+        let pid = process.pid;
+        match alive(process)? {
+            Alive::No => {}
+            Alive::Yes => return Ok(Outcome::NotYet { what: format!("the ride's Claude Code (process {pid}) has not ended") }),
+            Alive::Elsewhere => {
+                let what = format!("whether the ride's Claude Code (process {pid} of another machine, container or boot) has ended cannot be seen from here");
+                return Ok(Outcome::Broken { what });
+            }
+        }
     }
     let dir = dir(claude);
     let transcript = dir.find(claude.id, Some(Path::new(&claude.cwd)))?;
@@ -57,7 +63,7 @@ fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>) -> Resu
         });
     }
     Ok(match writers.elsewhere.first() {
-        Some((domain, pid)) => Outcome::NotYet {
+        Some((domain, pid)) => Outcome::Broken {
             what: format!("process {pid} of another machine or container ({domain}) is registered on the Claude session; remove its file under {} if it is gone", dir.sessions().display()),
         },
         None => Outcome::Ok,

@@ -107,12 +107,14 @@ fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
     let busy = sync.store.busy().map_err(|e| store_error(e.to_string()))?;
     let mut rows = Vec::with_capacity(host.entries.len());
     for entry in host.entries.iter().filter(|e| host::listed(e) || busy.contains(&e.key)) {
-        let thread = if busy.contains(&entry.key) {
-            sync.store.read(&entry.key).map_err(|e| store_error(e.to_string()))?
-        } else {
-            None
-        };
-        rows.push(host::row(entry, thread.as_ref(), &host.channels, now, &sync.rules));
+        let thread = if busy.contains(&entry.key) { sync.store.read(&entry.key) } else { Ok(None) };
+        let known = thread.as_ref().ok().and_then(Option::as_ref);
+        let mut row = host::row(entry, known, &host.channels, now, &sync.rules);
+        if let Err(damaged) = thread {
+            row.rideable = false;
+            row.why_not = Some(damaged.to_string());
+        }
+        rows.push(row);
     }
     rows.sort_by_key(|r| std::cmp::Reverse(r.last_activity));
     value(&wire::Rideable { rows })
@@ -182,7 +184,7 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
         Phase::Claiming { lease, .. } if lease.fence == fence => Ok(None),
         Phase::Leaving { lease, why: Why::Failed { .. }, .. } if lease.fence == fence => Ok(None),
         Phase::Ridden { lease } if lease.fence == fence => {
-            let transcript = lease.mark.clone().ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
+            let transcript = lease.file.clone().ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
             let grant = wire::Grant {
                 key: thread.key.session.clone(),
                 fence,

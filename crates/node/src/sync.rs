@@ -56,7 +56,9 @@ struct Fenced {
 }
 
 #[derive(Deserialize)]
-struct Nothing {}
+struct Taking {
+    flying: Vec<u64>,
+}
 
 impl Sync {
     pub(crate) fn open(options: &str) -> Result<Self, String> {
@@ -136,8 +138,9 @@ impl Sync {
                 write(&Reply::Ok)
             }
             "take" => {
-                let t: Keyed<Nothing> = read(payload)?;
-                let (_, reply) = self.apply(&t.key, Event::Take { performer: self.me, behind: false })?;
+                let t: Keyed<Taking> = read(payload)?;
+                let event = Event::Take { performer: self.me, behind: false, flying: t.rest.flying };
+                let (_, reply) = self.apply(&t.key, event)?;
                 write(&reply)
             }
             "done" => {

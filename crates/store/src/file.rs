@@ -112,7 +112,10 @@ impl Folder {
     /// is asked, which costs half of asking by name.
     pub(crate) fn is_current(&self, name: &str, watched: &Watched) -> Result<bool, StoreError> {
         match &watched.0 {
-            Some((file, seen)) => version(file).map(|now| now == *seen).map_err(|e| self.err("look at", name, e)),
+            // It may have lost its name between being opened and being looked at first.
+            Some((file, seen)) => version(file)
+                .map(|now| now == *seen && now.links > 0 && now.modified != RETIRED)
+                .map_err(|e| self.err("look at", name, e)),
             None => match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(_) => Ok(false),
                 Err(Errno::NOENT) => Ok(true),
@@ -174,6 +177,9 @@ impl Folder {
         StoreError::Io { doing, path: self.path.join(name), source: e.into() }
     }
 }
+
+/// The modification time of a file that another has taken the name of.
+const RETIRED: (i64, u64) = (0, 0);
 
 /// A file as it was read, still open; `None` when there was none.
 #[derive(Debug, Default)]

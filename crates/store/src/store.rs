@@ -143,7 +143,7 @@ impl Store {
                 let _locked = files.root.lock(LOCK)?;
                 let before = files.load(&self.key(session))?;
                 let index = files.index()?;
-                let (event, twin) = enrich(event, session, &index, |s| files.load(&self.key(s)), |id| files.claimed(id), now, rules)?;
+                let (event, twin) = enrich(event, &self.key(session), &index, |s| files.load(&self.key(s)), |id| files.claimed(id), now, rules)?;
                 let old = before.clone().unwrap_or_else(|| Thread::new(self.key(session), Uuid::new_v4()));
                 let (new, reply) = step(old.clone(), event, now, rules);
                 if new != old {
@@ -155,7 +155,7 @@ impl Store {
                 let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
                 let m = &*memory;
                 let owner = |id| m.threads.values().find(|t| rides(t, id)).cloned();
-                let (event, twin) = enrich(event, session, &m.index, |s| Ok(m.threads.get(s).cloned()), |id| Ok(owner(id)), now, rules)?;
+                let (event, twin) = enrich(event, &self.key(session), &m.index, |s| Ok(m.threads.get(s).cloned()), |id| Ok(owner(id)), now, rules)?;
                 let old = m.threads.get(session).cloned();
                 let (new, reply) = step(old.unwrap_or_else(|| Thread::new(self.key(session), Uuid::new_v4())), event, now, rules);
                 memory.index = memory.index.with(&new, twin);
@@ -272,7 +272,7 @@ fn rides(t: &Thread, claude: Uuid) -> bool {
 /// thread. Beside the event, that thread when it was not known to be a twin yet.
 fn enrich(
     event: Event,
-    session: &str,
+    key: &ThreadKey,
     index: &Index,
     load: impl Fn(&str) -> Result<Option<Thread>, StoreError>,
     claimed: impl Fn(Uuid) -> Result<Option<Thread>, StoreError>,
@@ -282,18 +282,20 @@ fn enrich(
     let holder = |t: Option<Thread>| t.and_then(|t| view::holder(&t, now, rules));
     Ok(match event {
         Event::Claim(mut asked) => {
-            let other = claimed(asked.claude.id)?.filter(|t| t.key.session != session);
+            let other = claimed(asked.claude.id)?.filter(|t| t.key != *key);
             asked.session_held = holder(other);
             (Event::Claim(asked), None)
         }
         Event::Message(mut m) => {
-            let known = index.behind.get(session);
-            let late = m.claude.and_then(|id| index.claude.get(&id)).filter(|owner| *owner != session);
+            let known = index.behind.get(&key.session);
+            let late = m.claude.and_then(|id| index.claude.get(&id)).filter(|owner| **owner != key.session);
             let Some(owner) = known.or(late) else { return Ok((Event::Message(m), None)) };
             m.behind = holder(load(owner)?);
             (Event::Message(m), Some(owner.clone()))
         }
-        Event::Take { performer, .. } => (Event::Take { performer, behind: index.behind.contains_key(session) }, None),
+        Event::Take { performer, flying, .. } => {
+            (Event::Take { performer, flying, behind: index.behind.contains_key(&key.session) }, None)
+        }
         other => (other, None),
     })
 }

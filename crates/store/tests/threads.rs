@@ -47,7 +47,6 @@ fn says(store: &Store, session: &str, id: &str, claude: Option<Uuid>) -> Reply {
         route: Some(route),
         host: json!({}),
         claude,
-        handed: false,
         behind: None,
     };
     store.apply(session, Event::Message(Box::new(message)), clock::now(), &Rules::default()).unwrap().1
@@ -101,7 +100,7 @@ fn a_thread_bound_to_a_ridden_session_later_is_held_and_let_go_with_it() {
         assert_eq!(store.gate(OTHER).unwrap(), Gate::Closed);
         let performer = Uuid::new_v4();
         let take = |session: &str| {
-            let event = Event::Take { performer, behind: false };
+            let event = Event::Take { performer, behind: false, flying: Vec::new() };
             match store.apply(session, event, clock::now(), &Rules::default()).unwrap().1 {
                 Reply::Work { effects, .. } => effects.iter().map(|e| format!("{:?}", e.act)).collect::<Vec<_>>(),
                 other => panic!("{other:?}"),
@@ -177,7 +176,7 @@ fn what_cannot_be_read_is_named_and_left_alone() {
     assert!(error.ends_with("has format 2, this version reads 1"), "{error}");
 
     fs::write(&file, &good[..good.len() / 2]).unwrap();
-    let event = Event::Take { performer: Uuid::new_v4(), behind: false };
+    let event = Event::Take { performer: Uuid::new_v4(), behind: false, flying: Vec::new() };
     let error = store.apply(TOPIC, event, clock::now(), &Rules::default()).unwrap_err().to_string();
     assert!(error.starts_with("could not understand state file") && error.contains(file.to_str().unwrap()), "{error}");
     assert_eq!(store.gate(TOPIC).unwrap(), Gate::Closed, "the gate still holds");

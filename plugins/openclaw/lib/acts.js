@@ -4,8 +4,36 @@ import { hand } from "./hand.js";
 import { agentOf, claudeOf, entryOf, project } from "./host.js";
 import { busy } from "./turns.js";
 
-/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>} */
+/** How long an effect may take; a handed message is a whole turn of the agent. */
+const LIMIT_MS = { send: 90_000, hand: 2 * 3_600_000, other: 60_000 };
+
+/**
+ * Performs one effect within its limit.
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what
+ * @returns {Promise<import("./types.js").Outcome>}
+ */
 export async function act(api, sync, what) {
+  const limit = what.act === "send" ? LIMIT_MS.send : what.act === "hand" ? LIMIT_MS.hand : LIMIT_MS.other;
+  /** @type {NodeJS.Timeout | undefined} */
+  let timer;
+  /** @type {Promise<import("./types.js").Outcome>} */
+  const late = new Promise((resolve) => {
+    timer = setTimeout(() => resolve(lost(what, `no answer within ${limit / 1000} s`)), limit);
+  });
+  try {
+    return await Promise.race([perform(api, sync, what), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What is said of an effect nobody can tell about: sending and handing over must not be repeated lightly. @param {any} what @param {string} text @returns {import("./types.js").Outcome} */
+function lost(what, text) {
+  return { outcome: what.act === "send" || what.act === "hand" ? "unknown" : "notYet", what: text };
+}
+
+/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>} */
+async function perform(api, sync, what) {
   try {
     switch (what.act) {
       case "settle": return settle(api, what);
@@ -17,8 +45,7 @@ export async function act(api, sync, what) {
       default: return JSON.parse(await sync.call("act", JSON.stringify(what)));
     }
   } catch (error) {
-    const text = error instanceof Error ? error.message : String(error);
-    return what.act === "send" ? { outcome: "unknown", what: text } : { outcome: "notYet", what: text };
+    return lost(what, error instanceof Error ? error.message : String(error));
   }
 }
 
@@ -42,7 +69,7 @@ function copy(api, { sessions, claude }) {
   for (const session of sessions) {
     const entry = entryOf(api, session);
     if (claudeOf(entry) !== claude) continue;
-    bindings.push({ session, binding: entry.cliSessionBindings?.["claude-cli"] ?? { sessionId: claude } });
+    bindings.push({ session, binding: entry.cliSessionBindings?.["claude-cli"] ?? { sessionId: claude }, resetMark: resetMark(entry) });
   }
   return { outcome: "copied", bindings };
 }
@@ -66,20 +93,26 @@ async function park(api, { sessions, claude }) {
 async function restore(api, { parked, claude }) {
   /** @type {string[]} */
   const slipped = [];
-  for (const { session, binding } of parked) {
+  let [reset, deleted] = [false, false];
+  for (const { session, binding, resetMark: before } of parked) {
     const restored = await patch(api, session, (entry) => {
       const now = claudeOf(entry);
       if (now && now !== claude) slipped.push(now);
+      reset ||= resetMark(entry) !== before;
       return {
         cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { ...binding, sessionId: claude, forceReuse: true } },
         cliSessionIds: { ...entry.cliSessionIds, "claude-cli": claude },
         ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude } : {}),
       };
     });
-    // The thread was deleted during the ride: there is nothing left to bind, and that is said.
-    if (!restored) slipped.push(`none: ${session} was deleted`);
+    deleted ||= !restored;
   }
-  return slipped.length > 0 ? { outcome: "restoredOver", slipped } : { outcome: "ok" };
+  return slipped.length > 0 || reset || deleted ? { outcome: "restoredOver", slipped, reset, deleted } : { outcome: "ok" };
+}
+
+/** Changes when the host's conversation is reset: a new id before 2026.8, a revision since. @param {any} entry */
+function resetMark(entry) {
+  return `${entry.sessionId ?? ""} ${entry.lifecycleRevision ?? ""}`;
 }
 
 /** @param {import("./types.js").Api} api @param {string} sessionKey @param {(entry: any) => any} update */
@@ -101,7 +134,7 @@ async function send(api, sync, { session, item }) {
     if (!sameRoute(JSON.parse(now), route)) return { outcome: "routeChanged", to: now };
   }
   const adapter = /** @type {any} */ (await api.runtime.channel.outbound.loadAdapter(route.channel));
-  if (!adapter?.sendText) return { outcome: "notSent", what: `channel ${route.channel} is not configured`, retry: true };
+  if (!adapter?.sendText) return { outcome: "notSent", what: `channel ${route.channel} is not configured`, retry: false };
   try {
     const sent = await adapter.sendText({
       cfg: api.runtime.config.current(),
@@ -121,6 +154,11 @@ function sameRoute(a, b) {
   return a !== null && a.channel === b.channel && a.to === b.to && a.accountId === b.accountId && a.threadId === b.threadId;
 }
 
+/** No connection was made, so nothing was sent. */
+const NOT_REACHED = new Set([
+  "ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ENETUNREACH", "EHOSTUNREACH", "ENETDOWN", "UND_ERR_CONNECT_TIMEOUT",
+]);
+
 /** Errors in which the platform answered, or was never reached: surely not sent. @param {unknown} error @returns {import("./types.js").Outcome} */
 function failed(error) {
   const what = error instanceof Error ? error.message : String(error);
@@ -131,7 +169,7 @@ function failed(error) {
       const retry = cause.error_code === 429 || cause.error_code >= 500;
       return { outcome: "notSent", what, retry, ...(wait ? { afterMs: wait * 1000 } : {}) };
     }
-    if (["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ENETUNREACH"].includes(cause.code)) return { outcome: "notSent", what, retry: true };
+    if (NOT_REACHED.has(cause.code)) return { outcome: "notSent", what, retry: true };
   }
   return { outcome: "unknown", what };
 }

@@ -19,14 +19,26 @@ function libc() {
 export function openOnce(api) {
   /** @type {import("./types.js").Addon | undefined} */
   let opened;
-  return () => {
-    if (opened) return opened;
+  /** @type {unknown} */
+  let failed;
+  const open = () => {
     const config = /** @type {any} */ (api.pluginConfig ?? {});
-    if (config.lockBackend === "none" && shared.memory) return (opened = shared.memory);
+    if (config.lockBackend === "none" && shared.memory) return shared.memory;
     const { Sync } = require(`../native/claude-code-sync.${process.platform}-${process.arch}${libc()}.node`);
     const options = { stateDir: api.runtime.state.resolveStateDir(), config, pid: process.pid };
     const sync = /** @type {import("./types.js").Addon} */ (new Sync(JSON.stringify(options)));
     if (config.lockBackend === "none") shared.memory = sync;
-    return (opened = sync);
+    return sync;
+  };
+  return () => {
+    if (opened) return opened;
+    // Once is enough: what failed to open does so again for every message.
+    if (failed) throw failed;
+    try {
+      return (opened = open());
+    } catch (error) {
+      failed = error;
+      throw error;
+    }
   };
 }

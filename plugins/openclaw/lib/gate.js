@@ -22,9 +22,17 @@ export function registerGate(api, sync) {
   api.on("before_dispatch", (event, ctx) => {
     const session = event.sessionKey ?? ctx.sessionKey;
     if (!session) return undefined;
+    /** @type {import("./types.js").Addon} */
+    let addon;
     try {
-      if (handedOver(session)) return undefined;
-      if (!isClosed(api, sync(), session)) {
+      addon = sync();
+    } catch (error) {
+      // Never opened here, so nobody rides through it: other conversations must not suffer.
+      notOpened(api, error);
+      return undefined;
+    }
+    try {
+      if (handedOver(session) || !isClosed(api, addon, session)) {
         passed(session);
         return undefined;
       }
@@ -33,7 +41,7 @@ export function registerGate(api, sync) {
     }
     const at = received.findIndex((seen) => same(seen, event, ctx));
     const [seen] = at < 0 ? [] : received.splice(at, 1);
-    return ask(api, sync(), session, event, ctx, seen).catch((error) => unsafe(api, session, error));
+    return ask(api, addon, session, event, ctx, seen).catch((error) => unsafe(api, session, error));
   });
 
   // The net for turns that pass no message hook. What a heartbeat or a cron run
@@ -41,17 +49,18 @@ export function registerGate(api, sync) {
   api.on("before_agent_reply", (_event, ctx) => {
     const { sessionKey: session, trigger } = ctx;
     if (!session || shared.handing.getStore()?.session === session) return undefined;
+    const routine = trigger === "heartbeat" || trigger === "cron";
     try {
       const gate = sync().gate(session);
       if (gate === 0) return undefined;
-      const routine = trigger === "heartbeat" || trigger === "cron";
       if (gate === 1 && routine) return { handled: true };
       // Bound to a ridden Claude session and not let in by the gate: it must not run there.
       const claude = claudeOf(entryOf(api, session));
       if (!claude || !sync().ridden(claude) || pending(session)) return undefined;
       return { handled: true, ...(routine ? {} : { reply: { text: "⇄ The Claude session of this conversation is ridden from a terminal." } }) };
     } catch (error) {
-      api.logger.error(`claude-code-sync: before_agent_reply ${session}: ${String(error)}`);
+      notOpened(api, error);
+      // A parked binding keeps any turn off the ridden transcript; a message must not be lost here.
       return undefined;
     }
   });
@@ -93,7 +102,6 @@ async function ask(api, sync, session, event, ctx, seen) {
     route: routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, entry),
     host: seen ? { event: kept(seen.event), ctx: { channelId: channel, accountId: ctx.accountId } } : null,
     claude: claudeOf(entry) ?? null,
-    handed: false,
     behind: null,
   };
   const { reply } = JSON.parse(await sync.call("message", JSON.stringify(message)));
@@ -152,6 +160,16 @@ function same(seen, event, ctx) {
   const id = event.messageId ?? ctx.messageId;
   if (id !== undefined) return seen.event.messageId === id;
   return seen.event.senderId === event.senderId && seen.event.timestamp === event.timestamp;
+}
+
+let said = "";
+
+/** Says once what keeps the store from being used. @param {import("./types.js").Api} api @param {unknown} error */
+function notOpened(api, error) {
+  const text = error instanceof Error ? error.message : String(error);
+  if (text === said) return;
+  said = text;
+  api.logger.error(`claude-code-sync: nothing can be ridden: ${text}`);
 }
 
 /** @param {import("./types.js").Api} api @param {string} session @param {unknown} error */

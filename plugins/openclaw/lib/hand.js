@@ -19,7 +19,14 @@ export async function hand(api, session, held) {
   // Beside a running turn the host queues it, or on 2026.7.1 drops that turn's answer.
   if (busy(api, session)) return { outcome: "notYet", what: "a turn is running" };
   const handing = { session, used: false };
-  const result = await shared.handing.run(handing, () => dispatch(api, channel, session, entry, held));
+  let result;
+  try {
+    result = await shared.handing.run(handing, () => dispatch(api, channel, session, entry, held));
+  } catch (error) {
+    // Once it went in, a turn may have run whatever failed afterwards.
+    const what = error instanceof Error ? error.message : String(error);
+    return handing.used ? { outcome: "unknown", what } : { outcome: "failed", what, reason: "HOST" };
+  }
   if (!handing.used && !result?.dispatchResult?.deferredToActiveRun) {
     return { outcome: "failed", what: "the host took it for a duplicate", reason: "HOST" };
   }
@@ -40,6 +47,7 @@ async function dispatch(api, channel, session, entry, held) {
   const peer = route.to.startsWith(`${route.channel}:`) ? route.to.slice(route.channel.length + 1) : route.to;
   const kind = String(event.from ?? "").includes(":group:") || entry?.chatType === "group" ? "group" : "direct";
   const threadId = event.threadId ?? route.threadId;
+  const text = held.repeat ? `(may be a repeat) ${held.text}` : held.text;
   const ctxPayload = await inbound.buildContext({
     channel: route.channel,
     accountId: route.accountId,
@@ -57,7 +65,7 @@ async function dispatch(api, channel, session, entry, held) {
     },
     route: { agentId, accountId: route.accountId, routeSessionKey: session },
     reply: { to: route.to, messageThreadId: threadId },
-    message: { rawBody: held.text, bodyForAgent: held.text, commandBody: held.text },
+    message: { rawBody: text, bodyForAgent: text, commandBody: text },
     access: { commands: { authorized: false } },
     media: (meta.mediaPaths ?? []).map((/** @type {string} */ path, /** @type {number} */ i) =>
       ({ path, contentType: meta.mediaTypes?.[i] })),

@@ -27,7 +27,8 @@ export function registerMethods(api, sync) {
       try {
         const host = facts(api, method, params);
         let answer = JSON.parse(await sync().call("request", JSON.stringify({ method, params, host })));
-        if (scope === "operator.write" && typeof params.key === "string") {
+        // A renewal changes nothing that anybody waits for.
+        if (scope === "operator.write" && method !== "ride_renew" && typeof params.key === "string") {
           wake(params.key);
           changed(params.key);
         }

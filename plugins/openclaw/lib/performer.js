@@ -37,8 +37,8 @@ function perform(api, sync, gatewayEvents) {
   const timers = new Map();
   /** Threads being taken from, and whether to look again after that. @type {Map<string, boolean>} */
   const taking = new Map();
-  /** @type {Set<Promise<void>>} */
-  const flying = new Set();
+  /** Operations under way, by thread. @type {Map<string, Map<number, Promise<void>>>} */
+  const flying = new Map();
   let stopped = false;
 
   const tell = (/** @type {string} */ key) => {
@@ -57,11 +57,11 @@ function perform(api, sync, gatewayEvents) {
     clearTimeout(timers.get(key));
     timers.delete(key);
     try {
-      const work = JSON.parse(await sync.call("take", JSON.stringify({ key })));
+      const ops = flying.get(key) ?? new Map();
+      const work = JSON.parse(await sync.call("take", JSON.stringify({ key, flying: [...ops.keys()] })));
       for (const effect of work.effects) {
-        const flight = run(key, effect);
-        flying.add(flight);
-        void flight.finally(() => flying.delete(flight));
+        ops.set(effect.op, run(key, effect).finally(() => ended(key, effect.op)));
+        flying.set(key, ops);
       }
       if (work.wakeInMs !== undefined && work.wakeInMs !== null && !stopped) {
         timers.set(key, setTimeout(() => void take(key), work.wakeInMs + 1));
@@ -74,14 +74,22 @@ function perform(api, sync, gatewayEvents) {
     if (again) void take(key);
   }
 
-  /** @param {string} key @param {{ op: number, act: any }} effect */
+  /** Performs one effect and says what came of it. @param {string} key @param {{ op: number, act: any }} effect */
   async function run(key, effect) {
     try {
       const outcome = await act(api, sync, effect.act);
       await sync.call("done", JSON.stringify({ key, op: effect.op, outcome }));
     } catch (error) {
+      // It is not under way any more: the next look takes its outcome for unknown.
       api.logger.error(`claude-code-sync: ${key}: ${effect.act.act}: ${String(error)}`);
     }
+  }
+
+  /** @param {string} key @param {number} op */
+  function ended(key, op) {
+    const ops = flying.get(key);
+    ops?.delete(op);
+    if (ops?.size === 0) flying.delete(key);
     tell(key);
     void take(key);
   }
@@ -109,7 +117,8 @@ function perform(api, sync, gatewayEvents) {
     shared.wake.delete(wake);
     // What is under way says what came of it; the next performer need not guess.
     const enough = new Promise((resolve) => setTimeout(resolve, END_MS).unref());
-    await Promise.race([Promise.allSettled(flying), enough]);
+    const under = [...flying.values()].flatMap((ops) => [...ops.values()]);
+    await Promise.race([Promise.allSettled(under), enough]);
     unfollow();
     sync.resign();
   };

@@ -39,7 +39,8 @@ export function pending(session) {
   const turns = shared.turns.get(session);
   if (!turns) return false;
   const since = Date.now() - PASS_MS;
-  turns.passed = turns.passed.filter((at) => at > since);
+  // Behind a running turn a message waits for as long as that takes.
+  if (turns.running.size === 0) turns.passed = turns.passed.filter((at) => at > since);
   return turns.passed.length > 0;
 }
 
@@ -68,6 +69,8 @@ export function follow(api) {
       turns.running.set(runId, Date.now());
     } else if (data?.phase === "end" || data?.phase === "error") {
       turns.running.delete(runId);
+      // What waited behind it begins now, and has its time from now.
+      turns.passed.fill(Date.now());
     }
   });
   return typeof off === "function" ? off : () => {};

@@ -25,7 +25,7 @@ use crate::build::{self, Packed};
 const COUNTED: u64 = 20_000;
 /// Threads the messages belong to, in the runs of their own.
 const KEYS: usize = 64;
-/// In the shorter of the two runs strace may see this much of other threads' work.
+/// The compiler's and the collector's threads differ this much between two runs.
 const NOISE: f64 = 0.02;
 const NEVER: &str = "never ridden";
 const ONCE: &str = "ridden before";
@@ -111,7 +111,7 @@ impl Measuring {
             title: "The gate on a thread nobody rides",
             how: "The packed plugin's own `before_dispatch` handler, called from JavaScript in the pinned Node with the event and context\n\
                   of a forum message: rounds of 250 calls after 20,000 unmeasured, by turns with a handler that does nothing, time per\n\
-                  call. System calls: strace over a whole Node process, the difference of a run and one twice as long, per call."
+                  call. System calls: strace over a whole Node process, the difference of a run and one twice as long, per call; up to 0.02 is other threads' work."
                 .into(),
             rows,
         })

@@ -37,6 +37,8 @@ pub(super) struct Riding {
     relayed: Samples,
     /// Request written to its answer: on the gateway's disk.
     accepted: Samples,
+    /// That answer to `sendMessage` received.
+    sent: Samples,
     /// `sendText` called to `sendMessage` received.
     host: Samples,
     /// A gateway method that does nothing.
@@ -67,6 +69,7 @@ impl Riding {
             release: Samples::default(),
             relayed: Samples::default(),
             accepted: Samples::default(),
+            sent: Samples::default(),
             host: Samples::default(),
             nothing: Samples::default(),
         };
@@ -126,6 +129,8 @@ impl Riding {
             if ours {
                 self.relayed.push(ms(took));
                 self.accepted.push(ms(answered));
+                // Signed: on a busy machine the answer may be read after the send.
+                self.sent.push(ms(took) - ms(answered));
             } else {
                 self.host.push(ms(took));
             }
@@ -171,6 +176,7 @@ impl Riding {
                     .against(format!("the host's `sendText` alone {}", self.host.shown(Unit::Ms)), ratio)
                     .target("≤ 2×", ratio <= 2.0),
                 Row::plain("of it, until the gateway has it on disk and answers", self.accepted.shown(Unit::Ms)),
+                Row::plain("of it, from that answer on", self.sent.shown(Unit::Ms)),
                 Row::plain("a gateway method that does nothing (`ride_config`), for comparison", self.nothing.shown(Unit::Ms)),
                 Row::plain("claim, with a warm Claude child to end", self.claim_warm.shown(Unit::Ms)),
                 Row::plain("claim, idle thread", self.claim_idle.shown(Unit::Ms)),

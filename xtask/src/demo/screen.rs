@@ -1,6 +1,7 @@
 //! The person's terminal, taken over and given back: on return, on error, on panic.
 
 use std::io::{self, IsTerminal, Write};
+use std::mem::ManuallyDrop;
 use std::sync::mpsc::{self, Receiver};
 use std::{panic, thread};
 
@@ -18,7 +19,9 @@ const MAX_TYPED: usize = 1024;
 
 /// The whole screen; given back when dropped.
 pub(super) struct FullScreen {
-    pub(super) terminal: ratatui::Terminal<CrosstermBackend<io::Stdout>>,
+    /// Never dropped: ratatui (0.30) then shows the cursor, and panics where standard
+    /// error is as gone as the terminal.
+    pub(super) terminal: ManuallyDrop<ratatui::Terminal<CrosstermBackend<io::Stdout>>>,
     /// What the person does; disconnected when the terminal cannot be read.
     pub(super) typed: Receiver<Event>,
 }
@@ -44,7 +47,7 @@ impl FullScreen {
         let taken = enable_raw_mode()
             .and_then(|()| execute!(io::stdout(), EnterAlternateScreen, EnableBracketedPaste))
             .and_then(|()| ratatui::Terminal::new(CrosstermBackend::new(io::stdout())))
-            .and_then(|terminal| Ok(FullScreen { terminal, typed: read()? }));
+            .and_then(|terminal| Ok(FullScreen { terminal: ManuallyDrop::new(terminal), typed: read()? }));
         if taken.is_err() {
             give_back();
         }

@@ -73,7 +73,7 @@ impl State {
                 self.focus = if self.focus == Focus::Ride { Focus::Chat } else { Focus::Ride };
                 None
             }
-            (Event::Key(key), Focus::Ride) if self.ended.is_none() => Some(Act::Press(key)),
+            (Event::Key(key), Focus::Ride) if self.ended.is_none() => (!suspends(key)).then_some(Act::Press(key)),
             (Event::Key(key), Focus::Ride) => self.after_the_ride(key),
             (Event::Key(key), Focus::Chat) => self.write(key),
             (Event::Paste(text), Focus::Ride) => self.ended.is_none().then_some(Act::Paste(text)),
@@ -127,6 +127,11 @@ fn switches(key: KeyEvent) -> bool {
     key.code == KeyCode::F(2) || control && matches!(key.code, KeyCode::Char(']' | '5'))
 }
 
+/// Control-Z: Claude Code would stop itself, and there is no shell here to bring it back.
+fn suspends(key: KeyEvent) -> bool {
+    key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('z')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +162,7 @@ mod tests {
         let acts = [press(KeyCode::Char('q')), press(KeyCode::Esc), Act::Paste("x".into())];
         assert_eq!(check(State::new(), events, &acts), State::new());
         let interrupt = Act::Press(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
-        check(State::new(), [control('c')], &[interrupt]);
+        check(State::new(), [control('c'), control('z')], &[interrupt]);
     }
 
     #[test]

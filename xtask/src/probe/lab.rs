@@ -162,7 +162,7 @@ impl Lab {
 
     /// Waits until nothing has happened for a moment: no hook, no row, no call, no request.
     pub(super) async fn calm(&self) -> Result<()> {
-        // 2026.9.6 confirms a stranger's command late or not at all; what came of it tells then.
+        // Seen once on 2026.9.6: a stranger's command not confirmed within 20 s. What came of it tells.
         let _ = self.telegram.wait_until_read(CALM * 2).await;
         let (end, mut since) = (Instant::now() + TURN, Instant::now());
         let mut before = (0, 0, 0);

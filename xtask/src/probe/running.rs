@@ -28,7 +28,8 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     admission_meets_turn(lab, cells, &thread).await?;
     aborted(lab, cells).await?;
     // Last: it wedges the thread on 2026.6.35.
-    hand_over_meets_turn(lab, cells).await
+    hand_over_meets_turn(lab, cells, "dispatch", "durable", 8).await?;
+    hand_over_meets_turn(lab, cells, "dispatchReply", EVERYWHERE, 6).await
 }
 
 impl<'a> Slow<'a> {
@@ -135,27 +136,35 @@ async fn aborted(lab: &Lab, cells: &mut Cells) -> Result<()> {
 }
 
 /// A held message is handed over while a turn runs, which the product never does.
-async fn hand_over_meets_turn(lab: &Lab, cells: &mut Cells) -> Result<()> {
-    let thread = lab.topic(6);
+async fn hand_over_meets_turn(lab: &Lab, cells: &mut Cells, name: &str, via: &'static str, topic: i64) -> Result<()> {
+    let thread = lab.topic(topic);
     lab.turn(&thread, &owner(), "the thread begins").await?;
     let held = lab.hold(&thread, &stranger(), "kept meanwhile").await?;
     lab.gate(&thread, false).await?;
-    let slow = Slow::begin(lab, &thread, "handover").await?;
-    let since = lab.begin_hand_over(&held, EVERYWHERE, &renamed(&held)).await?;
+    let slow = Slow::begin(lab, &thread, via).await?;
+    let since = lab.begin_hand_over(&held, via, &renamed(&held)).await?;
     let early = resolved(lab, &since, SOON / 4).await;
     slow.go_on();
     let late = if early.is_none() { resolved(lab, &since, SOON).await } else { None };
-    let result = |done: &Entry| done.rest["result"]["dispatchResult"].to_string();
     let when = match (&early, &late) {
-        (Some(done), _) => format!("while the turn runs, {}", result(done)),
-        (None, Some(done)) => format!("after the running turn, {}", result(done)),
+        (Some(done), _) => format!("while the turn runs, {}", account(done)),
+        (None, Some(done)) => format!("after the running turn, {}", account(done)),
         (None, None) => "not at all".into(),
     };
-    cells.cell("hand-over meets a turn: resolves", when);
+    cells.cell(&format!("{name} meets a turn: resolves"), when);
     let shown = async |text| lab.telegram.wait_for_bot(&thread.place, SOON, text).await.is_ok();
     cells.cell("… the running turn's reply sent", yes(shown("a slow turn").await));
     cells.cell("… the handed-over reply sent", yes(shown("kept meanwhile").await));
     Ok(())
+}
+
+/// How the host, or the error, describes a hand-over.
+fn account(done: &Entry) -> String {
+    if let Some(error) = done.rest["errors"][0].as_str() {
+        return format!("fails: {}", error.lines().next().unwrap_or_default());
+    }
+    let result = &done.rest["result"]["dispatchResult"];
+    format!("deferred {}, final replies {}", result["deferredToActiveRun"], result["counts"]["final"])
 }
 
 async fn resolved(lab: &Lab, since: &Mark, limit: Duration) -> Option<Entry> {

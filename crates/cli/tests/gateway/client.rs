@@ -14,7 +14,7 @@ const WRITE: &[&str] = &["operator.read", "operator.write"];
 const TOKEN: Option<&str> = Some("t-1");
 
 fn serve(answer: fn(&Value) -> Option<Value>) -> Script {
-    Script::Serve { scopes: WRITE, answer }
+    Script::Serve { scopes: WRITE, answer: Box::new(answer) }
 }
 
 async fn up(script: Script) -> (Connection, Events, Standin) {
@@ -63,7 +63,7 @@ async fn with_the_shared_token_on_loopback_no_device_is_needed() {
 
 #[tokio::test]
 async fn where_scopes_are_cleared_the_device_takes_over_and_keeps_its_token() {
-    let cleared = Script::Serve { scopes: &[], answer: |_| None };
+    let cleared = Script::Serve { scopes: &[], answer: Box::new(|_| None) };
     let mut standin = Standin::start(vec![cleared, serve(|_| None), serve(|_| None)]).await;
     let dir = tempfile::tempdir().unwrap();
     connect(&standin.target(TOKEN), Access::Write, dir.path()).await.unwrap();

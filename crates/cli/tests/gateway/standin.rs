@@ -11,12 +11,15 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
+/// What to say to a request; `None` says nothing.
+pub type Answer = Box<dyn Fn(&Value) -> Option<Value> + Send + Sync>;
+
 /// What one connection does after the challenge.
 pub enum Script {
     /// Answer `connect` with this error.
     Reject(Value),
-    /// Let it in with these scopes, then answer each request by the function; `None` says nothing.
-    Serve { scopes: &'static [&'static str], answer: fn(&Value) -> Option<Value> },
+    /// Let it in with these scopes, then answer each request by the function.
+    Serve { scopes: &'static [&'static str], answer: Answer },
     /// Let it in, then close with this code after the first request.
     Cut(u16),
     /// Let it in, then send a text of this many bytes after the first request.

@@ -18,10 +18,11 @@ use super::Rules;
 pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
     if let Some(lease) = t.lease() {
         let same = lease.secret_sha256 == asked.secret_sha256 && !matches!(t.phase, Phase::Leaving { .. });
-        if same {
-            return Reply::Claiming { fence: lease.fence };
-        }
-        return view::held_by(t, now, rules);
+        return match (same, lease.driver.process == asked.driver.process) {
+            (true, true) => Reply::Claiming { fence: lease.fence },
+            (true, false) if matches!(t.phase, Phase::Ridden { .. }) => again(t, asked, now),
+            _ => view::held_by(t, now, rules),
+        };
     }
     if let Some(holder) = asked.session_held {
         let message = format!("its Claude session is ridden through another thread by {}", view::who(&holder));
@@ -37,6 +38,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         title: asked.title,
         claude: asked.claude,
         mark: None,
+        file: None,
         route: asked.route,
         twins: asked.twins,
         parked: Vec::new(),
@@ -55,15 +57,33 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
     Reply::Claiming { fence }
 }
 
+/// A driver that died comes back by its secret: a new grant, once its old Claude Code
+/// is proven gone. What was parked stays parked, and the chain begins where it began.
+fn again(t: &mut Thread, asked: ClaimAsked, now: Now) -> Reply {
+    let Phase::Ridden { lease } = &t.phase else { return Reply::Ok };
+    let mut lease = lease.clone();
+    t.epoch += 1;
+    lease.fence = Fence { incarnation: t.incarnation, epoch: t.epoch, grant: asked.grant };
+    lease.driver = asked.driver;
+    lease.dropped = None;
+    lease.probe = None;
+    lease.probe_again = None;
+    let fence = lease.fence;
+    t.note(now, format!("claim {fence} by {}@{}, come back", lease.driver.name, lease.driver.host));
+    let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
+    t.phase = Phase::Claiming { lease, at: At::new(ClaimStage::Prove), give_up };
+    Reply::Claiming { fence }
+}
+
 /// The effect a stage asks for.
 pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
     let sessions = || std::iter::once(session.to_owned()).chain(lease.twins.iter().cloned()).collect::<Vec<_>>();
     match stage {
         ClaimStage::Settle => Act::Settle { sessions: sessions() },
-        ClaimStage::EndChild => Act::EndChild { claude: lease.claude.clone(), sessions: sessions() },
+        ClaimStage::EndChild => Act::EndChild { claude: lease.claude.clone() },
         ClaimStage::Copy => Act::Copy { sessions: sessions(), claude: lease.claude.id },
         ClaimStage::Park => Act::Park { sessions: sessions(), claude: lease.claude.id },
-        ClaimStage::Prove => Act::Prove { claude: lease.claude.clone(), process: None },
+        ClaimStage::Prove => Act::Prove { claude: lease.claude.clone(), process: lease.process.clone() },
         ClaimStage::Mark => Act::Mark { claude: lease.claude.clone() },
     }
 }
@@ -98,22 +118,32 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
                     lease.parked.push(one);
                 }
             }
-            on(at, ClaimStage::Park);
+            // The running turn that was waited for may have ended without one, as `/stop` on 2026.8.2 does.
+            if lease.parked.iter().any(|p| p.session == t.key.session) {
+                on(at, ClaimStage::Park);
+            } else {
+                fail(t, Reason::NotRideable, "the thread lost its Claude session while the claim waited".into(), now);
+            }
         }
         (ClaimStage::Park, Outcome::Ok) => on(at, ClaimStage::Prove),
         (ClaimStage::Prove, Outcome::Ok) => on(at, ClaimStage::Mark),
         (ClaimStage::Prove, Outcome::ChildAgain) => on(at, ClaimStage::Settle),
         (ClaimStage::Mark, Outcome::Marked { mark }) => {
-            lease.mark = Some(mark);
+            lease.mark.get_or_insert_with(|| mark.clone());
+            lease.file = Some(mark);
+            lease.process = None;
             lease.renewed = now.stamp();
             lease.active = now.stamp();
             let (fence, lease) = (lease.fence, lease.clone());
             t.phase = Phase::Ridden { lease };
             t.note(now, format!("granted {fence}"));
         }
-        // Somebody else's process: waiting for it is the person's to decide.
-        (ClaimStage::Prove, Outcome::NotYet { what }) => fail(t, Reason::SessionInUse, what, now),
-        (_, Outcome::NotYet { what }) => at.wait(what, now),
+        // Somebody else's process: waiting for it is the person's to decide. A ride that
+        // comes back waits for its own.
+        (ClaimStage::Prove, Outcome::NotYet { what } | Outcome::Broken { what }) if lease.mark.is_none() => {
+            fail(t, Reason::SessionInUse, what, now);
+        }
+        (_, Outcome::NotYet { what } | Outcome::Broken { what }) => at.wait(what, now),
         (_, Outcome::Failed { what, reason }) => fail(t, reason, what, now),
         (stage, other) => fail(t, Reason::Host, format!("stage {stage:?} ended in {other:?}"), now),
     }
@@ -125,7 +155,10 @@ pub(super) fn fail(t: &mut Thread, reason: Reason, text: String, now: Now) {
     let lease = lease.clone();
     t.note(now, format!("claim {} failed: {text}", lease.fence));
     let why = Why::Failed { reason, text };
-    if lease.parked.is_empty() {
+    if lease.mark.is_some() {
+        // Its own Claude Code of before may live: it is seen off like any driver's.
+        t.phase = Phase::Leaving { lease, at: At::new(LeaveStage::Prove), why, accept_broken: false };
+    } else if lease.parked.is_empty() {
         t.phase = Phase::Open;
         t.last = Some(Ended { fence: lease.fence, why });
     } else {

@@ -4,7 +4,7 @@
 use crate::event::Reply;
 use crate::id::{Fence, Process};
 use crate::limits;
-use crate::thread::{At, LeaveStage, Phase, Thread, Why};
+use crate::thread::{At, Deadline, LeaveStage, Phase, Thread, Why};
 use crate::time::Now;
 use crate::view;
 use crate::wire::{Reason, Refusal, RelayItem};
@@ -116,12 +116,16 @@ pub(super) fn dropped(t: &mut Thread, fence: Fence, now: Now) -> Reply {
 
 impl<S> At<S> {
     pub(super) fn new(stage: S) -> Self {
-        At { stage, flight: None, again: None, blocked: None }
+        At { stage, flight: None, again: None, blocked: None, acceptable: false, tries: 0 }
     }
 
     pub(super) fn wait(&mut self, what: String, now: Now) {
         self.flight = None;
-        self.again = Some(crate::thread::Deadline::after(now, limits::RETRY_MS));
+        self.tries = if self.blocked.as_ref() == Some(&what) { self.tries + 1 } else { 0 };
+        // A dozen quick looks, then slower and slower.
+        let pause = limits::RETRY_MS << self.tries.saturating_sub(12).min(5);
+        self.again = Some(Deadline::after(now, pause.min(limits::RETRY_LONGEST_MS)));
         self.blocked = Some(what);
+        self.acceptable = false;
     }
 }

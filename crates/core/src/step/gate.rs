@@ -15,24 +15,22 @@ use crate::wire::Opaque;
 use super::{Rules, outbox};
 
 pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Reply {
-    if m.handed {
-        return Reply::Admit { because: "handed over after a ride" };
-    }
     if !t.closed() && m.behind.is_none() {
         return Reply::Admit { because: "nobody rides" };
     }
     let holder = m.behind.clone().or_else(|| view::holder(t, now, rules));
-    let who = holder.as_ref().map_or_else(|| "somebody".to_owned(), view::who);
+    let state = match &holder {
+        Some(holder) => format!("{} rides this thread from a terminal", view::who(holder)),
+        None => "The messages that waited during a ride are being answered".to_owned(),
+    };
     let Some(route) = m.route else {
-        return Reply::Decline {
-            text: format!("This conversation is ridden from a terminal by {who}. Your message was not delivered; send it again after the ride."),
-        };
+        return Reply::Decline { text: format!("⇄ {state}. Your message was not delivered; send it again afterwards.") };
     };
     match command::of(&m.text) {
         Command::None => {}
         Command::ReadOnly => return Reply::Admit { because: "read-only command" },
         Command::Other(name) => {
-            return say(t, &route, format!("⇄ /{name} is not possible while {who} rides this thread from a terminal."));
+            return say(t, &route, format!("⇄ {state}: /{name} is not possible now."));
         }
     }
     if t.met.contains(&m.id) {
@@ -40,14 +38,14 @@ pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Re
     }
     if !fits(t, &m.text, &m.host) {
         t.note(now, "a message could not be kept: the inbox is full");
-        return say(t, &route, format!("⇄ {who} rides this thread from a terminal and no more messages can be kept. Send yours again after the ride."));
+        return say(t, &route, format!("⇄ {state} and no more messages can be kept. Send yours again afterwards."));
     }
     if t.met.len() == limits::MET_IDS {
         t.met.pop_front();
     }
     t.met.push_back(m.id.clone());
     if to_be_told(t, &m.sender, m.behind.is_some()) {
-        say(t, &route, format!("⇄ {who} rides this thread from a terminal. Your message is kept and will be answered after the ride."));
+        say(t, &route, format!("⇄ {state}. Your message is kept and will be answered after the ride."));
     }
     let seq = t.number();
     t.note(now, format!("held message {seq}"));
@@ -61,6 +59,7 @@ pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Re
         route,
         host: m.host,
         repeat: false,
+        doubt: None,
         again: None,
         attempts: 0,
     });

@@ -2,9 +2,11 @@
 //! the outbox emptied, the binding restored, and only then the gate opens.
 
 use crate::event::{Act, Outcome};
+use crate::id::Route;
+use crate::limits;
 use crate::thread::{At, Ended, LeaveStage, Lease, Phase, Thread, Why};
 use crate::time::Now;
-use crate::wire::RelayKind;
+use crate::wire::{RelayItem, RelayKind};
 
 use super::{Rules, outbox};
 
@@ -68,7 +70,8 @@ pub(super) fn advance(t: &mut Thread) {
     let Phase::Leaving { lease, at, accept_broken, .. } = &mut t.phase else { return };
     match at.stage {
         LeaveStage::Show if lease.mark.is_none() => *at = At::new(LeaveStage::Restore),
-        LeaveStage::Show if *accept_broken && at.flight.is_none() && at.blocked.is_some() => *at = At::new(LeaveStage::Drain),
+        LeaveStage::Prove if *accept_broken && at.acceptable => *at = At::new(LeaveStage::Show),
+        LeaveStage::Show if *accept_broken && at.acceptable => *at = At::new(LeaveStage::Drain),
         LeaveStage::Drain if empty => *at = At::new(LeaveStage::Restore),
         LeaveStage::Drain => {
             at.blocked = Some(match &lease.relay_stopped {
@@ -89,31 +92,38 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
     at.flight = None;
     match (at.stage, outcome) {
         (LeaveStage::Prove, Outcome::Ok) => *at = At::new(LeaveStage::Show),
-        (LeaveStage::Show, Outcome::Shown { beside, .. }) if beside.iter().any(|id| !t.taken.contains(id)) => {
-            // The driver rewinds what it reported; what it never reported, another process wrote.
+        // The driver rewinds what it reported; what it never reported, another process wrote.
+        // Where ids had to be forgotten this cannot be told.
+        (LeaveStage::Show, Outcome::Shown { beside, .. })
+            if t.taken.len() < limits::TAKEN_IDS && beside.iter().any(|id| !t.taken.contains(id)) =>
+        {
             at.wait("a prompt that this ride did not send stands beside its chain".into(), now);
+            at.acceptable = true;
         }
         (LeaveStage::Show, Outcome::Shown { turns, .. }) => {
             *at = At::new(LeaveStage::Drain);
             let route = lease.route.clone();
-            for turn in turns {
-                if !t.taken.contains(&turn.id) {
-                    t.note(now, format!("relayed {} from the transcript", turn.id));
-                    outbox::take_over(t, turn, route.as_ref(), rules);
-                }
+            let known = |turn: &RelayItem| t.taken.contains(&turn.id);
+            // Ids are forgotten oldest first: what stands before a known one was relayed.
+            let first = if t.taken.len() == limits::TAKEN_IDS { turns.iter().position(known) } else { Some(0) };
+            let fresh: Vec<RelayItem> =
+                turns.iter().skip(first.unwrap_or(turns.len())).filter(|turn| !known(turn)).cloned().collect();
+            for turn in fresh {
+                t.note(now, format!("relayed {} from the transcript", turn.id));
+                outbox::take_over(t, turn, route.as_ref(), rules);
             }
         }
         // Asked again: a person may mend it, or accept it.
-        (LeaveStage::Show, Outcome::Broken { what }) => at.wait(what, now),
+        (LeaveStage::Prove | LeaveStage::Show, Outcome::Broken { what }) => {
+            at.wait(what, now);
+            at.acceptable = true;
+        }
         (LeaveStage::Restore, outcome @ (Outcome::Ok | Outcome::RestoredOver { .. })) => {
             let (lease, why) = (lease.clone(), why.clone());
             t.phase = Phase::Open;
             t.note(now, format!("open again after {}", lease.fence));
-            if let Outcome::RestoredOver { slipped } = outcome {
-                t.note(now, format!("a turn ran beside the ride, in Claude session {}", slipped.join(", ")));
-                if let Some(route) = &lease.route {
-                    outbox::notice(t, route, "⇄ While this thread was ridden, the agent ran a turn beside it. What it said there is not part of this conversation.");
-                }
+            if let Outcome::RestoredOver { slipped, reset, deleted } = outcome {
+                announce(t, lease.route.as_ref(), &slipped, reset, deleted, now);
             }
             t.last = Some(Ended { fence: lease.fence, why });
         }
@@ -121,6 +131,23 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
         (LeaveStage::Prove, Outcome::ChildAgain) => at.wait("the gateway's own Claude has the session".into(), now),
         (stage, other) => at.wait(format!("stage {stage:?} ended in {other:?}"), now),
     }
+}
+
+/// Says what had happened to the thread during the ride.
+fn announce(t: &mut Thread, route: Option<&Route>, slipped: &[String], reset: bool, deleted: bool, now: Now) {
+    let mut say = |happened: bool, journal: String, text: &str| {
+        if !happened {
+            return;
+        }
+        t.note(now, journal);
+        if let Some(route) = route {
+            outbox::notice(t, route, text);
+        }
+    };
+    let beside = format!("a turn ran beside the ride, in Claude session {}", slipped.join(", "));
+    say(!slipped.is_empty(), beside, "⇄ While this thread was ridden, the agent ran a turn beside it. What it said there is not part of this conversation.");
+    say(reset, "the thread was reset during the ride".into(), "⇄ This thread was reset while it was ridden. The ridden conversation goes on; reset it again to begin anew.");
+    say(deleted, "the thread was deleted during the ride".into(), "⇄ This thread was deleted while it was ridden. The next message begins a new conversation.");
 }
 
 /// Whether an item of the outbox is a turn of the ride.

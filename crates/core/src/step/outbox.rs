@@ -40,7 +40,7 @@ pub(super) fn notice(t: &mut Thread, route: &Route, text: &str) {
 
 fn push(t: &mut Thread, id: String, kind: RelayKind, text: String, route: &Route) {
     let seq = t.number();
-    t.outbox.push_back(Outgoing { seq, id, kind, text, route: route.clone(), repeat: false, attempts: 0, again: None });
+    t.outbox.push_back(Outgoing { seq, id, kind, text, route: route.clone(), repeat: false, doubt: None, attempts: 0, again: None });
 }
 
 /// What came of sending the first of them.
@@ -51,7 +51,7 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         Outcome::Sent { .. } => {
             t.outbox.pop_front();
         }
-        Outcome::NotSent { retry: true, after_ms, .. } => {
+        Outcome::NotSent { retry: true, after_ms, .. } if leave::is_turn(head.kind) || head.attempts + 1 < limits::ATTEMPTS => {
             head.attempts += 1;
             head.again = Some(Deadline::after(now, after_ms.unwrap_or_else(|| backoff_ms(head.attempts))));
         }
@@ -60,7 +60,7 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         Outcome::Unknown { .. } if !head.repeat => {
             head.repeat = true;
             head.attempts += 1;
-            head.again = Some(Deadline::after(now, limits::SEND_BACKOFF_MS.0));
+            head.again = Some(Deadline::after(now, limits::REPEAT_MS));
         }
         Outcome::Unknown { what } => refuse(t, &what, now),
         Outcome::RouteChanged { to } => {
@@ -86,7 +86,7 @@ fn refuse(t: &mut Thread, what: &str, now: Now) {
     t.undelivered.push_back(item);
 }
 
-fn backoff_ms(attempts: u32) -> u64 {
+pub(super) fn backoff_ms(attempts: u32) -> u64 {
     let (first, longest) = limits::SEND_BACKOFF_MS;
     (first << attempts.saturating_sub(1).min(16)).min(longest)
 }

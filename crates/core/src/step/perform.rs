@@ -4,13 +4,13 @@ use uuid::Uuid;
 
 use crate::event::{Act, Effect, Outcome, Reply};
 use crate::limits;
-use crate::thread::{Deadline, Flight, Phase, Thread, Why};
+use crate::thread::{ClaimStage, Deadline, Flight, Phase, Thread, Why};
 use crate::time::Now;
 
 use super::{Rules, claim, leave, outbox};
 
-pub(super) fn take(t: &mut Thread, performer: Uuid, behind: bool, now: Now, rules: &Rules) -> Reply {
-    recover(t, performer, now);
+pub(super) fn take(t: &mut Thread, performer: Uuid, behind: bool, flying: &[u64], now: Now, rules: &Rules) -> Reply {
+    recover(t, performer, flying, now);
     claim::overdue(t, now);
     leave::if_overdue(t, now, rules);
     leave::advance(t);
@@ -29,6 +29,10 @@ pub(super) fn done(t: &mut Thread, op: u64, performer: Uuid, outcome: Outcome, n
         outbox::done(t, outcome, now);
     } else if t.handing == Some(flight) {
         handed(t, outcome, now);
+    } else if t.sending.is_none() && t.outbox.front().is_some_and(|item| item.doubt == Some(flight)) {
+        outbox::done(t, outcome, now);
+    } else if t.handing.is_none() && t.inbox.front().is_some_and(|held| held.doubt == Some(flight)) {
+        handed(t, outcome, now);
     } else if t.lease().is_some_and(|l| l.probe == Some(flight)) {
         probed(t, &outcome, now);
     } else if matches!(&t.phase, Phase::Claiming { at, .. } if at.flight == Some(flight)) {
@@ -36,20 +40,25 @@ pub(super) fn done(t: &mut Thread, op: u64, performer: Uuid, outcome: Outcome, n
     } else if matches!(&t.phase, Phase::Leaving { at, .. } if at.flight == Some(flight)) {
         leave::done(t, outcome, now, rules);
     }
-    // An acknowledgement nobody waits for is an old performer's: its outcome was taken for unknown.
     Reply::Ok
 }
 
-/// Takes over from another performer: what it had in flight has an unknown outcome.
-fn recover(t: &mut Thread, performer: Uuid, now: Now) {
-    let old = |f: &Option<Flight>| f.is_some_and(|f| f.performer != performer);
+/// What nobody performs any more has an unknown outcome: another performer's, or an
+/// own one whose acknowledgement could not be stored.
+fn recover(t: &mut Thread, performer: Uuid, flying: &[u64], now: Now) {
+    let old = |f: &Option<Flight>| f.is_some_and(|f| f.performer != performer || !flying.contains(&f.op));
     if old(&t.sending) {
-        outbox::done(t, Outcome::Unknown { what: "the gateway stopped while sending".into() }, now);
+        let doubt = t.sending;
+        outbox::done(t, Outcome::Unknown { what: "nobody knows whether it was sent".into() }, now);
+        if let Some(head) = t.outbox.front_mut().filter(|head| head.repeat) {
+            head.doubt = doubt;
+        }
     }
     if old(&t.handing) {
-        t.handing = None;
-        if let Some(head) = t.inbox.front_mut() {
-            head.repeat = true;
+        let doubt = t.handing;
+        handed(t, Outcome::Unknown { what: "nobody knows whether it was handled".into() }, now);
+        if let Some(head) = t.inbox.front_mut().filter(|head| head.repeat) {
+            head.doubt = doubt;
         }
     }
     match &mut t.phase {
@@ -67,7 +76,10 @@ fn recover(t: &mut Thread, performer: Uuid, now: Now) {
 fn stage(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, wake: &mut Wake) {
     let op = t.next;
     let session = t.key.session.clone();
+    let handing = t.handing.is_some();
     let (act, flight) = match &mut t.phase {
+        // A waiting message on its way to the agent is a turn, before any sign of it.
+        Phase::Claiming { at, .. } if at.stage == ClaimStage::Settle && handing => return,
         Phase::Claiming { lease, at, give_up } if at.flight.is_none() => {
             wake.at_most(give_up.left_ms(now));
             if wake.not_before(at.again, now) {
@@ -152,14 +164,25 @@ fn handed(t: &mut Thread, outcome: Outcome, now: Now) {
             t.inbox.pop_front();
             t.note(now, format!("handed message {seq} to the agent"));
         }
-        Outcome::NotYet { what } | Outcome::Failed { what, .. } | Outcome::Unknown { what } => {
-            head.attempts += 1;
+        // A turn runs: not an attempt.
+        Outcome::NotYet { .. } => head.again = Some(Deadline::after(now, limits::RETRY_MS)),
+        // Once more, marked, and never again.
+        Outcome::Unknown { .. } if !head.repeat => {
             head.repeat = true;
-            let pause = limits::SEND_BACKOFF_MS.0 << head.attempts.min(6);
-            head.again = Some(Deadline::after(now, pause.min(limits::SEND_BACKOFF_MS.1)));
+            head.attempts += 1;
+            head.again = Some(Deadline::after(now, limits::REPEAT_MS));
+        }
+        Outcome::Failed { what, .. } if head.attempts + 1 < limits::ATTEMPTS => {
+            head.attempts += 1;
+            head.again = Some(Deadline::after(now, outbox::backoff_ms(head.attempts)));
             t.note(now, format!("message {seq} could not be handed over: {what}"));
         }
-        other => t.note(now, format!("handing message {seq} over ended in {other:?}")),
+        other => {
+            let Some(held) = t.inbox.pop_front() else { return };
+            t.note(now, format!("gave up handing message {seq} over: {other:?}"));
+            let text = format!("⇄ {}'s message that waited could not be handled. Please send it again.", held.name);
+            outbox::notice(t, &held.route, &text);
+        }
     }
 }
 

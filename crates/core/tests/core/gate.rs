@@ -2,7 +2,7 @@
 
 use ride_core::event::{Act, Event, Inbound, Outcome, Reply};
 use ride_core::limits;
-use ride_core::wire::Holder;
+use ride_core::wire::{Holder, Reason};
 use serde_json::json;
 
 use super::world::{World, fine, name, route};
@@ -46,9 +46,6 @@ fn nothing_overtakes_what_waits() {
         }
     }
     assert_eq!(w.says(2, "two"), Reply::Hold, "the first is still being handed over");
-    let mut own = message("m1");
-    own.handed = true;
-    assert!(matches!(w.does(Event::Message(Box::new(own))), Reply::Admit { .. }));
 }
 
 #[test]
@@ -76,6 +73,77 @@ fn a_hand_over_that_failed_is_tried_again() {
 }
 
 #[test]
+fn a_hand_over_of_unknown_outcome_is_repeated_once_marked_and_then_said() {
+    let mut w = World::ridden_by("ada");
+    w.says(1, "one");
+    w.settle();
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    let mut handed = Vec::new();
+    let mut said = Vec::new();
+    for _ in 0..60 {
+        for e in w.take() {
+            match &e.act {
+                Act::Hand { held, .. } => {
+                    handed.push(held.repeat);
+                    w.done(e.op, Outcome::Unknown { what: "it failed after it began".into() });
+                }
+                Act::Send { item, .. } => {
+                    said.push(item.text.clone());
+                    w.done(e.op, fine(&e.act));
+                }
+                act => w.done(e.op, fine(act)),
+            }
+        }
+        w.wait(1_000);
+    }
+    assert_eq!(handed, [false, true]);
+    assert_eq!(said, ["⇄ Ada's message that waited could not be handled. Please send it again."]);
+    assert!(!w.t.closed());
+}
+
+#[test]
+fn an_old_performer_may_still_say_that_it_was_handled() {
+    let mut w = World::ridden_by("ada");
+    w.says(1, "one");
+    w.settle();
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    let op = loop {
+        let effects = w.take();
+        match effects.iter().find(|e| matches!(e.act, Act::Hand { .. })) {
+            Some(hand) => break hand.op,
+            None => effects.iter().for_each(|e| w.done(e.op, fine(&e.act))),
+        }
+    };
+    let old = w.performer;
+    w.crash();
+    assert!(w.take().is_empty(), "not at once: it may be running");
+    w.does(Event::Done { op, performer: old, outcome: Outcome::Ok });
+    assert!(w.t.inbox.is_empty() && !w.t.closed());
+}
+
+#[test]
+fn a_message_the_host_will_not_take_does_not_hold_the_thread_for_ever() {
+    let mut w = World::ridden_by("ada");
+    w.says(1, "poison");
+    w.says(2, "fine");
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    for _ in 0..600 {
+        for e in w.take() {
+            let outcome = match &e.act {
+                Act::Hand { held, .. } if held.text == "poison" => Outcome::Failed { what: "no".into(), reason: Reason::Host },
+                act => fine(act),
+            };
+            w.done(e.op, outcome);
+        }
+        w.wait(1_000);
+    }
+    assert!(!w.t.closed());
+}
+
+#[test]
 fn commands_while_ridden() {
     for (text, want) in [
         ("/status", Some("read-only command")),
@@ -93,7 +161,7 @@ fn commands_while_ridden() {
             None => {
                 assert_eq!(reply, Reply::Hold, "{text}");
                 assert!(w.t.inbox.is_empty(), "{text} is never queued");
-                assert!(w.t.outbox.back().unwrap().text.contains("is not possible while"), "{text}");
+                assert!(w.t.outbox.back().unwrap().text.contains("is not possible now"), "{text}");
             }
         }
     }
@@ -110,7 +178,7 @@ fn what_does_not_come_through_a_channel_is_declined_not_kept() {
     let mut m = message("w1");
     m.route = None;
     let Reply::Decline { text } = w.does(Event::Message(Box::new(m))) else { panic!() };
-    assert!(text.contains("send it again after the ride"));
+    assert!(text.contains("send it again afterwards"));
     assert!(w.t.inbox.is_empty());
 }
 
@@ -144,7 +212,7 @@ fn a_thread_bound_to_a_ridden_claude_session_is_held_too() {
     assert_eq!(w.does(Event::Message(Box::new(m))), Reply::Hold);
     assert_eq!(w.t.inbox.len(), 1);
     let performer = w.performer;
-    let Reply::Work { effects, .. } = w.does(Event::Take { performer, behind: true }) else { panic!() };
+    let Reply::Work { effects, .. } = w.does(Event::Take { performer, behind: true, flying: Vec::new() }) else { panic!() };
     assert!(effects.iter().all(|e| name(&e.act) == "send"), "not handed over while the other rides");
     for e in effects {
         w.done(e.op, fine(&e.act));
@@ -161,7 +229,6 @@ fn message(id: &str) -> Inbound {
         route: Some(route()),
         host: json!({}),
         claude: None,
-        handed: false,
         behind: None,
     }
 }

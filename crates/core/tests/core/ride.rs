@@ -103,6 +103,96 @@ fn a_claim_that_fails_after_parking_restores() {
 }
 
 #[test]
+fn a_claim_waits_for_a_message_being_handed_over() {
+    let mut w = World::ridden_by("ada");
+    w.says(1, "one");
+    w.settle();
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    let hand = loop {
+        let effects = w.take();
+        match effects.iter().find(|e| matches!(e.act, Act::Hand { .. })) {
+            Some(hand) => break hand.op,
+            None => effects.iter().for_each(|e| w.done(e.op, fine(&e.act))),
+        }
+    };
+    assert!(matches!(w.claim("bob", 501), Reply::Claiming { .. }));
+    assert!(w.settle().is_empty(), "nothing before the handed turn is over");
+    w.done(hand, Outcome::Ok);
+    assert_eq!(names(&w.settle())[0], "settle");
+}
+
+#[test]
+fn a_thread_that_lost_its_binding_while_the_claim_waited_is_not_ridden() {
+    let mut w = World::new();
+    w.claim("ada", 500);
+    while w.t.phase_name() == "claiming" {
+        for e in w.take() {
+            let outcome = match &e.act {
+                Act::Copy { .. } => Outcome::Copied { bindings: Vec::new() },
+                act => fine(act),
+            };
+            w.done(e.op, outcome);
+        }
+    }
+    assert_eq!(w.t.phase_name(), "open");
+    assert!(matches!(w.t.last.as_ref().unwrap().why, Why::Failed { reason: Reason::NotRideable, .. }));
+}
+
+#[test]
+fn a_driver_that_died_comes_back_once_its_claude_is_gone() {
+    let mut w = World::ridden_by("ada");
+    let first = w.fence();
+    let Reply::Claiming { fence } = w.claim_from("ada", 501, 11) else { panic!() };
+    assert_eq!(fence.epoch, first.epoch + 1);
+    let stale = w.does(Event::Relay { fence: first, items: vec![item("x", RelayKind::Prompt)] });
+    assert_eq!(refused(&stale), Reason::Stale);
+    let [prove] = &w.take()[..] else { panic!() };
+    assert_eq!(name(&prove.act), "prove");
+    w.done(prove.op, Outcome::NotYet { what: "its old Claude lives".into() });
+    assert_eq!(w.t.phase_name(), "claiming", "it waits for its own");
+    w.wait(300);
+    assert_eq!(names(&w.settle()), ["prove", "mark"]);
+    assert_eq!(w.t.phase_name(), "ridden");
+    assert_eq!(w.t.lease().unwrap().parked.len(), 1, "still parked");
+}
+
+#[test]
+fn an_acknowledgement_that_could_not_be_stored_is_an_unknown_outcome() {
+    let mut w = World::new();
+    w.claim("ada", 500);
+    assert_eq!(w.take().len(), 1);
+    assert!(w.take().is_empty(), "it is under way");
+    w.flying.clear();
+    assert_eq!(w.take().len(), 1, "it is not any more");
+}
+
+#[test]
+fn a_ride_of_more_turns_than_ids_are_kept_is_not_sent_again() {
+    let mut w = World::ridden_by("ada");
+    w.disk = false;
+    let fence = w.fence();
+    let turns: Vec<_> = (0..1_500).map(|n| item(&format!("t{n}"), RelayKind::Answer)).collect();
+    for chunk in turns.chunks(30) {
+        w.does(Event::Relay { fence, items: chunk.to_vec() });
+        w.settle();
+    }
+    w.does(Event::Release { fence, accept_broken: false });
+    let mut sent = 0;
+    while w.t.closed() {
+        for e in w.take() {
+            sent += usize::from(matches!(e.act, Act::Send { .. }));
+            let outcome = match &e.act {
+                Act::Show { .. } => Outcome::Shown { turns: turns.clone(), beside: vec!["t3".into()] },
+                act => fine(act),
+            };
+            w.done(e.op, outcome);
+        }
+    }
+    assert_eq!(sent, 0);
+}
+
+#[test]
 fn relays_are_sent_once_in_order_and_a_stale_fence_sends_nothing() {
     let mut w = World::ridden_by("ada");
     let fence = w.fence();
@@ -132,14 +222,14 @@ fn an_unknown_outcome_is_repeated_once_and_marked() {
     let fence = w.fence();
     w.does(Event::Relay { fence, items: vec![item("p1", RelayKind::Prompt)] });
     let mut texts = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..20 {
         for e in w.take() {
             if let Act::Send { item, .. } = &e.act {
                 texts.push(item.text.clone());
             }
             // The performer is gone before it can say what came of it.
         }
-        w.performer = id(w.performer.as_u128() + 1);
+        w.crash();
         w.wait(2_000);
     }
     assert_eq!(texts, ["🖥 ada: text of p1", "(may be a repeat) 🖥 ada: text of p1"]);
@@ -190,7 +280,7 @@ fn silence_a_lost_lease_and_a_dead_driver_end_a_ride() {
         assert_eq!(refused(&reply), Reason::Stale);
         w.settle();
         assert_eq!(w.t.phase_name(), "leaving", "the proof is still in flight with the first take");
-        w.performer = id(101);
+        w.crash();
         w.settle();
         assert_eq!(w.t.last.as_ref().unwrap().why, why);
     }
@@ -320,7 +410,7 @@ fn a_turn_that_slipped_through_is_announced() {
     for _ in 0..10 {
         for e in w.take() {
             let outcome = match &e.act {
-                Act::Restore { .. } => Outcome::RestoredOver { slipped: vec!["other".into()] },
+                Act::Restore { .. } => Outcome::RestoredOver { slipped: vec!["other".into()], reset: false, deleted: false },
                 act => fine(act),
             };
             if let Act::Send { item, .. } = &e.act {

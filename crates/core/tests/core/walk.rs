@@ -7,7 +7,7 @@ use ride_core::event::{Act, Effect, Event, Outcome, Reply};
 use ride_core::thread::Phase;
 use ride_core::wire::RelayKind;
 
-use super::world::{World, fine, id, item};
+use super::world::{World, fine, item};
 
 /// A small generator: the same seed gives the same walk.
 struct Dice(u64);
@@ -29,7 +29,6 @@ struct Seen {
     held: BTreeSet<String>,
     handed: HashMap<String, usize>,
     parked: bool,
-    epochs: Vec<u64>,
 }
 
 fn walk(seed: u64) {
@@ -73,17 +72,23 @@ fn walk(seed: u64) {
                     if dice.roll(2) == 0 {
                         happens(&e.act, &mut seen);
                     }
-                    if matches!(e.act, Act::Send { .. }) {
-                        seen.unknown += 1;
-                    }
+                    seen.unknown += usize::from(matches!(e.act, Act::Send { .. } | Act::Hand { .. }));
                 }
-                w.performer = id(w.performer.as_u128() + 1);
+                w.crash();
             }
             8..=11 if !flying.is_empty() => {
                 let e = flying.remove(dice.roll(flying.len() as u64) as usize);
                 let outcome = match (&e.act, dice.roll(6)) {
                     (Act::Send { .. }, 0) => Outcome::NotSent { what: "down".into(), retry: true, after_ms: None },
                     (Act::Settle { .. } | Act::EndChild { .. } | Act::Prove { .. } | Act::Hand { .. }, 0) => Outcome::NotYet { what: "busy".into() },
+                    (Act::Copy { .. }, 0) => Outcome::Copied { bindings: Vec::new() },
+                    // The acknowledgement is lost: nobody performs it any more.
+                    (act, 1) => {
+                        happens(act, &mut seen);
+                        seen.unknown += usize::from(matches!(act, Act::Send { .. } | Act::Hand { .. }));
+                        w.flying.retain(|op| *op != e.op);
+                        continue;
+                    }
                     (Act::Probe { .. }, 0) => Outcome::Gone,
                     (act, _) => {
                         happens(act, &mut seen);
@@ -114,7 +119,10 @@ fn walk(seed: u64) {
     assert!(!w.t.closed() && w.t.outbox.is_empty(), "seed {seed}: never came to rest: {:?}", w.t.phase);
     assert!(!seen.parked, "seed {seed}: a binding stayed parked");
     for m in &seen.held {
-        assert!(seen.handed.get(m).is_some_and(|n| (1..=4).contains(n)), "seed {seed}: {m} was not handed over");
+        let handed = seen.handed.get(m).copied().unwrap_or(0);
+        // Nobody may hand over three times; none at all only where it was given up, and said.
+        assert!(handed <= 2, "seed {seed}: {m} was handed over {handed} times");
+        assert!(handed > 0 || seen.unknown > 0, "seed {seed}: {m} was not handed over");
     }
     // Each relayed item once, in order; a repeat only where an outcome was unknown, and marked.
     let mut once = seen.sent.clone();
@@ -150,13 +158,10 @@ fn promises(w: &World, seen: &Seen, seed: u64) {
         assert!(!lease.parked.is_empty() && seen.parked, "seed {seed}: ridden with a binding in place");
         assert_eq!(lease.fence.epoch, w.t.epoch, "seed {seed}: a fence of another epoch is in force");
     }
-    if !matches!(w.t.phase, Phase::Open) {
-        assert!(w.t.closed(), "seed {seed}: open gate while changing hands");
-    }
-    assert!(seen.epochs.iter().all(|e| *e <= w.t.epoch));
     let waiting: BTreeSet<_> = w.t.inbox.iter().map(|h| &h.id).collect();
     for m in &seen.held {
-        assert!(waiting.contains(m) || seen.handed.contains_key(m), "seed {seed}: {m} vanished");
+        let said = w.t.journal.iter().any(|j| j.what.starts_with("gave up handing"));
+        assert!(waiting.contains(m) || seen.handed.contains_key(m) || said, "seed {seed}: {m} vanished");
     }
 }
 

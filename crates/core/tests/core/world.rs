@@ -17,6 +17,8 @@ pub struct World {
     pub rules: Rules,
     pub performer: Uuid,
     pub disk: bool,
+    /// What the performer has under way.
+    pub flying: Vec<u64>,
 }
 
 pub fn id(n: u128) -> Uuid {
@@ -49,6 +51,7 @@ impl World {
             rules: Rules::default(),
             performer: id(100),
             disk: true,
+            flying: Vec::new(),
         }
     }
 
@@ -68,9 +71,19 @@ impl World {
         self.now.wall_ms += ms;
     }
 
+    /// The gateway is gone and another performer comes.
+    pub fn crash(&mut self) {
+        self.flying.clear();
+        self.performer = id(self.performer.as_u128() + 1);
+    }
+
     pub fn claim(&mut self, name: &str, grant: u128) -> Reply {
+        self.claim_from(name, grant, 10)
+    }
+
+    pub fn claim_from(&mut self, name: &str, grant: u128, pid: u32) -> Reply {
         let asked = ClaimAsked {
-            driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), pid: 10, start: 20 } },
+            driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), pid, start: 20 } },
             secret_sha256: format!("secret of {name}"),
             grant: id(grant),
             title: "Lab › topic".into(),
@@ -92,20 +105,24 @@ impl World {
             route: Some(route()),
             host: json!({}),
             claude: None,
-            handed: false,
             behind: None,
         })))
     }
 
     pub fn take(&mut self) -> Vec<Effect> {
-        match self.does(Event::Take { performer: self.performer, behind: false }) {
-            Reply::Work { effects, .. } => effects,
+        let flying = self.flying.clone();
+        match self.does(Event::Take { performer: self.performer, behind: false, flying }) {
+            Reply::Work { effects, .. } => {
+                self.flying.extend(effects.iter().map(|e| e.op));
+                effects
+            }
             other => panic!("{other:?}"),
         }
     }
 
     pub fn done(&mut self, op: u64, outcome: Outcome) {
         let performer = self.performer;
+        self.flying.retain(|o| *o != op);
         assert_eq!(self.does(Event::Done { op, performer, outcome }), Reply::Ok);
     }
 
@@ -142,7 +159,7 @@ impl World {
 pub fn fine(act: &Act) -> Outcome {
     match act {
         Act::Copy { sessions, .. } => {
-            Outcome::Copied { bindings: sessions.iter().map(|s| Parked { session: s.clone(), binding: json!({"sessionId": "x"}) }).collect() }
+            Outcome::Copied { bindings: sessions.iter().map(|s| Parked { session: s.clone(), binding: json!({"sessionId": "x"}), reset_mark: String::new() }).collect() }
         }
         Act::Mark { .. } => Outcome::Marked { mark: mark() },
         Act::Show { .. } => Outcome::Shown { turns: Vec::new(), beside: Vec::new() },
