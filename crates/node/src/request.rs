@@ -70,7 +70,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::RIDEABLE => rideable(sync, &params, &asked.host),
         method::CLAIM => return claim(sync, &params, asked.host).unwrap_or_else(Answer::Error),
         method::RENEW => renew(sync, &params),
-        method::RELAY => relay(sync, &params),
+        method::RELAY => return relay(sync, &asked.params),
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params),
         method::STATUS => status(sync, &params),
@@ -224,13 +224,28 @@ fn renew(sync: &Sync, params: &str) -> Outcome<Value> {
     }
 }
 
-fn relay(sync: &Sync, params: &str) -> Outcome<Value> {
-    let r: wire::Relay = wire::parse(method::RELAY, params)?;
-    let (thread, reply) = sync.apply(&r.key, Event::Relay { fence: r.fence, items: r.items }).map_err(store_error)?;
-    match reply {
+fn relay(sync: &Sync, params: &Value) -> Answer {
+    let taken = read_relay(params).and_then(|r| {
+        sync.apply(&r.key, Event::Relay { fence: r.fence, items: r.items }).map_err(store_error)
+    });
+    match taken {
+        Ok((thread, reply)) => relayed(reply, &thread),
+        Err(error) => Answer::Error(error),
+    }
+}
+
+/// Reads the parameters of `ride_relay`.
+pub(crate) fn read_relay(params: &Value) -> Outcome<wire::Relay> {
+    wire::parse(method::RELAY, &params.to_string())
+}
+
+/// The answer to `ride_relay`.
+pub(crate) fn relayed(reply: Reply, thread: &Thread) -> Answer {
+    let answer = match reply {
         Reply::Relayed { accepted } => value(&wire::Relayed { accepted, outbox: thread.outbox.len() as u32 }),
         other => Err(refused(other)),
-    }
+    };
+    answer.map_or_else(Answer::Error, Answer::Ok)
 }
 
 fn release(sync: &Sync, params: &str) -> Outcome<Answer> {

@@ -57,7 +57,22 @@ struct Fenced {
 
 #[derive(Deserialize)]
 struct Taking {
+    /// Whether new work is wanted, or only what ended is told.
+    take: bool,
+    /// Operations under way.
     flying: Vec<u64>,
+    /// What came of those that ended.
+    done: Vec<Done>,
+    /// Parameters of `ride_relay` requests that wait to be answered.
+    relays: Vec<serde_json::Value>,
+}
+
+/// What there is to do, and the answers to the relays.
+#[derive(Serialize)]
+pub(crate) struct Taken {
+    #[serde(flatten)]
+    work: Reply,
+    answers: Vec<request::Answer>,
 }
 
 impl Sync {
@@ -139,19 +154,32 @@ impl Sync {
             }
             "take" => {
                 let t: Keyed<Taking> = read(payload)?;
-                let event = Event::Take { performer: self.me, behind: false, flying: t.rest.flying };
-                let (_, reply) = self.apply(&t.key, event)?;
-                write(&reply)
-            }
-            "done" => {
-                let d: Keyed<Done> = read(payload)?;
-                let event = Event::Done { op: d.rest.op, performer: self.me, outcome: d.rest.outcome };
-                self.apply(&d.key, event)?;
-                write(&Reply::Ok)
+                write(&self.take(&t.key, t.rest)?)
             }
             "act" => write(&act::perform(self, &read::<Act>(payload)?)),
             other => Err(format!("no such call: {other}")),
         }
+    }
+
+    /// Acknowledges, takes over relays and takes work, in one commit.
+    fn take(&self, key: &str, taking: Taking) -> Result<Taken, String> {
+        let performer = self.me;
+        let relays: Vec<_> = taking.relays.iter().map(request::read_relay).collect();
+        let asked = relays.iter().flatten().map(|relay| Event::Relay { fence: relay.fence, items: relay.items.clone() });
+        let done = taking.done.into_iter().map(|d| Event::Done { op: d.op, performer, outcome: d.outcome });
+        let take = taking.take.then_some(Event::Take { performer, behind: false, flying: taking.flying });
+        let events = asked.chain(done).chain(take).collect();
+        let (thread, replies) = self.store.apply_all(key, events, clock::now(), &self.rules).map_err(|e| e.to_string())?;
+        let mut replies = replies.into_iter();
+        let answers = relays
+            .into_iter()
+            .map(|relay| match relay {
+                Ok(_) => request::relayed(replies.next().unwrap_or(Reply::Ok), &thread),
+                Err(error) => request::Answer::Error(error),
+            })
+            .collect();
+        let nothing = Reply::Work { effects: Vec::new(), wake_in_ms: None };
+        Ok(Taken { work: replies.next_back().filter(|_| taking.take).unwrap_or(nothing), answers })
     }
 
     pub(crate) fn apply(&self, key: &str, event: Event) -> Result<(ride_core::thread::Thread, Reply), String> {

@@ -138,29 +138,43 @@ impl Store {
 
     /// Applies one event and commits what follows from it before answering.
     pub fn apply(&self, session: &str, event: Event, now: Now, rules: &Rules) -> Result<(Thread, Reply), StoreError> {
+        let (thread, mut replies) = self.apply_all(session, vec![event], now, rules)?;
+        Ok((thread, replies.pop().expect("one event has one reply")))
+    }
+
+    /// Applies several events, in order, in one commit.
+    pub fn apply_all(&self, session: &str, events: Vec<Event>, now: Now, rules: &Rules) -> Result<(Thread, Vec<Reply>), StoreError> {
+        let key = self.key(session);
         match &self.backend {
             Backend::Files(files) => {
                 let _locked = files.root.lock(LOCK)?;
-                let before = files.load(&self.key(session))?;
+                let before = files.load(&key)?;
                 let index = files.index()?;
-                let (event, twin) = enrich(event, &self.key(session), &index, |s| files.load(&self.key(s)), |id| files.claimed(id), now, rules)?;
-                let old = before.clone().unwrap_or_else(|| Thread::new(self.key(session), Uuid::new_v4()));
-                let (new, reply) = step(old.clone(), event, now, rules);
+                let old = before.clone().unwrap_or_else(|| Thread::new(key.clone(), Uuid::new_v4()));
+                let around = Around {
+                    index: &index,
+                    load: &|s| files.load(&self.key(s)),
+                    claimed: &|id| files.claimed(id),
+                };
+                let (new, replies, twin) = fold(old.clone(), events, &around, now, rules)?;
                 if new != old {
                     files.commit(&new, before.as_ref(), &index, twin)?;
                 }
-                Ok((new, reply))
+                Ok((new, replies))
             }
             Backend::Memory(memory) => {
                 let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
                 let m = &*memory;
-                let owner = |id| m.threads.values().find(|t| rides(t, id)).cloned();
-                let (event, twin) = enrich(event, &self.key(session), &m.index, |s| Ok(m.threads.get(s).cloned()), |id| Ok(owner(id)), now, rules)?;
-                let old = m.threads.get(session).cloned();
-                let (new, reply) = step(old.unwrap_or_else(|| Thread::new(self.key(session), Uuid::new_v4())), event, now, rules);
+                let old = m.threads.get(session).cloned().unwrap_or_else(|| Thread::new(key, Uuid::new_v4()));
+                let around = Around {
+                    index: &m.index,
+                    load: &|s| Ok(m.threads.get(s).cloned()),
+                    claimed: &|id| Ok(m.threads.values().find(|t| rides(t, id)).cloned()),
+                };
+                let (new, replies, twin) = fold(old, events, &around, now, rules)?;
                 memory.index = memory.index.with(&new, twin);
                 memory.threads.insert(session.to_owned(), new.clone());
-                Ok((new, reply))
+                Ok((new, replies))
             }
         }
     }
@@ -268,36 +282,55 @@ fn rides(t: &Thread, claude: Uuid) -> bool {
     t.lease().is_some_and(|l| l.claude.id == claude)
 }
 
-/// Adds what only the store knows: who holds the Claude session through another
-/// thread. Beside the event, that thread when it was not known to be a twin yet.
-fn enrich(
-    event: Event,
-    key: &ThreadKey,
-    index: &Index,
-    load: impl Fn(&str) -> Result<Option<Thread>, StoreError>,
-    claimed: impl Fn(Uuid) -> Result<Option<Thread>, StoreError>,
+/// What an event may depend on beside its own thread.
+struct Around<'a> {
+    index: &'a Index,
+    load: &'a dyn Fn(&str) -> Result<Option<Thread>, StoreError>,
+    claimed: &'a dyn Fn(Uuid) -> Result<Option<Thread>, StoreError>,
+}
+
+/// Applies events one after the other. Beside the thread, the owner of its Claude
+/// session when it was not known to be a twin yet.
+fn fold(
+    mut thread: Thread,
+    events: Vec<Event>,
+    around: &Around<'_>,
     now: Now,
     rules: &Rules,
-) -> Result<(Event, Option<String>), StoreError> {
-    let holder = |t: Option<Thread>| t.and_then(|t| view::holder(&t, now, rules));
-    Ok(match event {
-        Event::Claim(mut asked) => {
-            let other = claimed(asked.claude.id)?.filter(|t| t.key != *key);
-            asked.session_held = holder(other);
-            (Event::Claim(asked), None)
-        }
-        Event::Message(mut m) => {
-            let known = index.behind.get(&key.session);
-            let late = m.claude.and_then(|id| index.claude.get(&id)).filter(|owner| **owner != key.session);
-            let Some(owner) = known.or(late) else { return Ok((Event::Message(m), None)) };
-            m.behind = holder(load(owner)?);
-            (Event::Message(m), Some(owner.clone()))
-        }
-        Event::Take { performer, flying, .. } => {
-            (Event::Take { performer, flying, behind: index.behind.contains_key(&key.session) }, None)
-        }
-        other => (other, None),
-    })
+) -> Result<(Thread, Vec<Reply>, Option<String>), StoreError> {
+    let mut replies = Vec::with_capacity(events.len());
+    let mut twin = None;
+    for event in events {
+        let (event, owner) = around.enrich(event, &thread.key, now, rules)?;
+        let (next, reply) = step(thread, event, now, rules);
+        thread = next;
+        twin = owner.or(twin);
+        replies.push(reply);
+    }
+    Ok((thread, replies, twin))
+}
+
+impl Around<'_> {
+    /// Adds what only the store knows: who holds the Claude session through another thread.
+    fn enrich(&self, event: Event, key: &ThreadKey, now: Now, rules: &Rules) -> Result<(Event, Option<String>), StoreError> {
+        let holder = |t: Option<Thread>| t.and_then(|t| view::holder(&t, now, rules));
+        let behind = self.index.behind.get(&key.session);
+        Ok(match event {
+            Event::Claim(mut asked) => {
+                let other = (self.claimed)(asked.claude.id)?.filter(|t| t.key != *key);
+                asked.session_held = holder(other);
+                (Event::Claim(asked), None)
+            }
+            Event::Message(mut m) => {
+                let late = m.claude.and_then(|id| self.index.claude.get(&id)).filter(|owner| **owner != key.session);
+                let Some(owner) = behind.or(late) else { return Ok((Event::Message(m), None)) };
+                m.behind = holder((self.load)(owner)?);
+                (Event::Message(m), Some(owner.clone()))
+            }
+            Event::Take { performer, flying, .. } => (Event::Take { performer, flying, behind: behind.is_some() }, None),
+            other => (other, None),
+        })
+    }
 }
 
 impl Index {

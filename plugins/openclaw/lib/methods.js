@@ -25,10 +25,11 @@ export function registerMethods(api, sync) {
       const { client, respond } = /** @type {any} */ (request);
       const params = /** @type {any} */ (request.params ?? {});
       try {
-        const host = facts(api, method, params);
-        let answer = JSON.parse(await sync().call("request", JSON.stringify({ method, params, host })));
-        // A renewal changes nothing that anybody waits for.
-        if (scope === "operator.write" && method !== "ride_renew" && typeof params.key === "string") {
+        let answer = method === "ride_relay" && typeof params.key === "string" && shared.relay
+          ? await shared.relay(params.key, params)
+          : JSON.parse(await sync().call("request", JSON.stringify({ method, params, host: facts(api, method, params) })));
+        // A renewal changes nothing that anybody waits for; a relay has been taken up already.
+        if ((method === "ride_claim" || method === "ride_release" || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
           wake(params.key);
           changed(params.key);
         }

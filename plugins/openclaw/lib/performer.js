@@ -29,79 +29,95 @@ export function registerPerformer(api, sync) {
   });
 }
 
+/**
+ * @typedef {object} Round what is known here of one thread's work
+ * @property {Map<number, Promise<void>>} flying operations under way
+ * @property {{ op: number, outcome: import("./types.js").Outcome }[]} done what came of those that ended
+ * @property {{ params: unknown, resolve: (answer: any) => void, reject: (error: unknown) => void }[]} relays waiting to be answered
+ * @property {boolean} turning a round is under way
+ * @property {boolean} again another one is wanted after it
+ * @property {NodeJS.Timeout} [timer] the next one by itself
+ */
+
 /** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} gatewayEvents */
 function perform(api, sync, gatewayEvents) {
   // Work begun in a request inherits its admission, which ends with the answer.
   const outside = AsyncLocalStorage.snapshot();
-  /** @type {Map<string, NodeJS.Timeout>} */
-  const timers = new Map();
-  /** Threads being taken from, and whether to look again after that. @type {Map<string, boolean>} */
-  const taking = new Map();
-  /** Operations under way, by thread. @type {Map<string, Map<number, Promise<void>>>} */
-  const flying = new Map();
-  let stopped = false;
+  /** @type {Map<string, Round>} */
+  const rounds = new Map();
+  /** No new work is taken; then: nothing is done any more. */
+  let [closing, stopped] = [false, false];
 
   const tell = (/** @type {string} */ key) => {
     changed(key);
     gatewayEvents?.emit("changed", { key }, { scope: "operator.read" });
   };
 
-  /** @param {string} key */
-  async function take(key) {
-    if (stopped || !sync.perform()) return;
-    if (taking.has(key)) {
-      taking.set(key, true);
-      return;
+  /** @param {string} key @returns {Round} */
+  function of(key) {
+    const round = rounds.get(key) ?? { flying: new Map(), done: [], relays: [], turning: false, again: false };
+    rounds.set(key, round);
+    return round;
+  }
+
+  /** Takes rounds until nothing is new: acknowledges, takes relays over, takes work, in one commit each. @param {string} key */
+  async function turn(key) {
+    const round = of(key);
+    round.again = true;
+    if (round.turning) return;
+    round.turning = true;
+    while (round.again && !stopped && sync.perform()) {
+      round.again = false;
+      clearTimeout(round.timer);
+      round.timer = undefined;
+      await once(key, round);
     }
-    taking.set(key, false);
-    clearTimeout(timers.get(key));
-    timers.delete(key);
+    round.turning = false;
+    for (const relay of round.relays.splice(0)) relay.reject(new Error("the plugin is being reloaded; send it again"));
+    if (round.flying.size === 0 && !round.timer && round.done.length === 0) rounds.delete(key);
+  }
+
+  /** @param {string} key @param {Round} round */
+  async function once(key, round) {
+    const [done, relays] = [round.done.splice(0), round.relays.splice(0)];
+    const flying = [...round.flying.keys()];
     try {
-      const ops = flying.get(key) ?? new Map();
-      const work = JSON.parse(await sync.call("take", JSON.stringify({ key, flying: [...ops.keys()] })));
-      for (const effect of work.effects) {
-        ops.set(effect.op, run(key, effect).finally(() => ended(key, effect.op)));
-        flying.set(key, ops);
-      }
-      if (work.wakeInMs !== undefined && work.wakeInMs !== null && !stopped) {
-        timers.set(key, setTimeout(() => void take(key), work.wakeInMs + 1));
-      }
+      const payload = { key, take: !closing, flying, done, relays: relays.map((relay) => relay.params) };
+      const work = JSON.parse(await sync.call("take", JSON.stringify(payload)));
+      relays.forEach((relay, i) => relay.resolve(work.answers[i]));
+      for (const effect of work.effects) round.flying.set(effect.op, run(key, round, effect));
+      if (typeof work.wakeInMs === "number") round.timer = setTimeout(() => void turn(key), work.wakeInMs + 1);
+      if (done.length > 0 || relays.length > 0) tell(key);
     } catch (error) {
+      // What was to be acknowledged is not under way any more: its outcome is taken for unknown.
       api.logger.error(`claude-code-sync: ${key}: ${String(error)}`);
-    }
-    const again = taking.get(key);
-    taking.delete(key);
-    if (again) void take(key);
-  }
-
-  /** Performs one effect and says what came of it. @param {string} key @param {{ op: number, act: any }} effect */
-  async function run(key, effect) {
-    try {
-      const outcome = await act(api, sync, effect.act);
-      await sync.call("done", JSON.stringify({ key, op: effect.op, outcome }));
-    } catch (error) {
-      // It is not under way any more: the next look takes its outcome for unknown.
-      api.logger.error(`claude-code-sync: ${key}: ${effect.act.act}: ${String(error)}`);
+      for (const relay of relays) relay.reject(error);
     }
   }
 
-  /** @param {string} key @param {number} op */
-  function ended(key, op) {
-    const ops = flying.get(key);
-    ops?.delete(op);
-    if (ops?.size === 0) flying.delete(key);
-    tell(key);
-    void take(key);
+  /** Performs one effect. @param {string} key @param {Round} round @param {{ op: number, act: any }} effect */
+  async function run(key, round, effect) {
+    const outcome = await act(api, sync, effect.act);
+    round.flying.delete(effect.op);
+    round.done.push({ op: effect.op, outcome });
+    void turn(key);
   }
 
   const wake = (/** @type {string} */ key) => {
     tell(key);
-    outside(() => void take(key));
+    outside(() => void turn(key));
   };
+  /** Has a relay taken over in the same commit that takes the work it makes. @param {string} key @param {unknown} params */
+  const relay = (key, params) => new Promise((resolve, reject) => {
+    of(key).relays.push({ params, resolve, reject });
+    outside(() => void turn(key));
+  });
   const look = () => {
     try {
-      if (!sync.perform()) return;
-      for (const key of sync.busy()) if (!timers.has(key)) void take(key);
+      const performing = sync.perform();
+      shared.relay = performing ? relay : shared.relay === relay ? undefined : shared.relay;
+      if (!performing) return;
+      for (const key of sync.busy()) if (!rounds.get(key)?.timer) void turn(key);
     } catch (error) {
       api.logger.error(`claude-code-sync: could not look for work: ${String(error)}`);
     }
@@ -111,15 +127,25 @@ function perform(api, sync, gatewayEvents) {
   const timer = setInterval(look, LOOK_MS);
   look();
   return async () => {
-    stopped = true;
+    closing = true;
     clearInterval(timer);
-    for (const pending of timers.values()) clearTimeout(pending);
     shared.wake.delete(wake);
+    if (shared.relay === relay) shared.relay = undefined;
     // What is under way says what came of it; the next performer need not guess.
+    const under = [...rounds.values()].flatMap((round) => [...round.flying.values()]);
     const enough = new Promise((resolve) => setTimeout(resolve, END_MS).unref());
-    const under = [...flying.values()].flatMap((ops) => [...ops.values()]);
     await Promise.race([Promise.allSettled(under), enough]);
+    await settled();
+    stopped = true;
+    for (const round of rounds.values()) clearTimeout(round.timer);
     unfollow();
     sync.resign();
   };
+
+  /** Lets the rounds under way end. */
+  async function settled() {
+    for (let looks = 0; looks < 50 && [...rounds.values()].some((round) => round.turning); looks++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
 }
