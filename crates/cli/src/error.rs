@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use ride_core::wire::{MethodError, Reason};
+use ride_core::wire::{Holder, MethodError, Reason};
 
 use crate::gateway::client::{CallError, ConnectError};
 use crate::gateway::locate::LocateError;
@@ -11,6 +11,7 @@ use crate::launch::LaunchError;
 use crate::link::LinkError;
 use crate::matching::NoMatch;
 use crate::outbox::OutboxError;
+use crate::render::{self, clean};
 use crate::ride::record::RecordError;
 use crate::transcript::NotHere;
 
@@ -99,6 +100,12 @@ impl Error {
     /// A failure without a hint.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
         Error { kind, message: message.into(), hint: None }
+    }
+
+    /// The thread is not this ride's any more.
+    pub fn lost(title: &str, why: &str, holder: Option<&Holder>) -> Error {
+        let now = holder.map_or_else(String::new, |holder| format!("; it is {} now", render::holder(holder)));
+        Error::new(Kind::LeaseLost, format!("the ride of {title} was lost: {}{now}", clean(why)))
     }
 
     /// Adds what the person can do.
@@ -250,7 +257,7 @@ fn refused(refusal: &MethodError) -> Error {
     };
     let mut message = refusal.message.clone();
     if let Some(holder) = &refusal.details.holder {
-        let _ = write!(message, " ({})", crate::render::holder(holder));
+        let _ = write!(message, " ({})", render::holder(holder));
     }
     Error { kind, message, hint: refusal.details.hint.clone() }
 }

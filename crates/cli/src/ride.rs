@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ride_core::id::Process;
-use ride_core::wire::{self, Grant, Waiting, method};
+use ride_core::wire::{self, Grant, Renew, Renewed, Waiting, method};
 use ride_store::claude::process;
 use ride_store::clock;
 use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
@@ -26,8 +26,8 @@ use crate::gateway::keep::{Line, keep};
 use crate::gateway::locate::Target;
 use crate::launch::{Claude, Ended, Launch, PrivateDir, TerminalSignals, start_of, unpack};
 use crate::link::{Link, LinkEvent, Status, Token, Verdict};
-use crate::render::count;
 use crate::outbox::{Outbox, Owner, Pushed, Queued, Reopened, leftovers};
+use crate::render::{clean, count};
 use state::{Effect, Event, Outcome, Ride, Trouble};
 
 /// The gateway's word that a thread changed.
@@ -86,12 +86,12 @@ pub struct Report {
 /// means that Claude Code never ran; the thread is then still to be released.
 pub async fn drive(plan: Plan) -> Result<Report, (Error, Connection)> {
     let keep_for_release = plan.connection.0.clone();
-    let started = match start(&plan) {
+    let (started, renewed) = match start(&plan).await {
         Ok(started) => started,
         Err(e) => return Err((e, keep_for_release)),
     };
     drop(keep_for_release);
-    Ok(Drive::new(plan, started).run().await)
+    Ok(Drive::new(plan, started).run(renewed).await)
 }
 
 /// Claude Code and what it holds on to.
@@ -100,6 +100,7 @@ struct Started {
     link_events: mpsc::Receiver<LinkEvent>,
     status: watch::Sender<Status>,
     outboxes: Vec<Outbox>,
+    notes: Vec<String>,
     terminated: Signal,
     hung_up: Signal,
     _link: Link,
@@ -107,12 +108,15 @@ struct Started {
     _signals: TerminalSignals,
 }
 
-fn start(plan: &Plan) -> Result<Started, Error> {
+/// Starts Claude Code, with everything around it prepared and the lease proven last.
+/// Gives the renewal that proved it, too.
+async fn start(plan: &Plan) -> Result<(Started, Event), Error> {
     let io = |what: &str| {
         let what = what.to_owned();
         move |e: std::io::Error| Error::new(Kind::Other, format!("could not {what}: {e}"))
     };
-    let outboxes = outboxes(plan)?;
+    let mut notes = Vec::new();
+    let outboxes = outboxes(plan, &mut notes)?;
     let token = Token::draw().map_err(io("draw a token"))?;
     let dir = PrivateDir::create(&plan.runtime_dir)?;
     let plugin = unpack(dir.path())?;
@@ -131,12 +135,41 @@ fn start(plan: &Plan) -> Result<Started, Error> {
         token,
         extra: plan.extra.clone(),
     };
+    let (sent_ms, renewed) = renew(plan).await?;
+    if !state::may_start(sent_ms, &renewed, now_ms()) {
+        let why = "the lease ran out before Claude Code was started";
+        return Err(Error::lost(&clean(&plan.grant.title), why, None));
+    }
     let claude = launch.start()?;
-    Ok(Started { claude, link_events, status, outboxes, terminated, hung_up, _link: link, _dir: dir, _signals: signals })
+    let renewed = Event::Renewed { sent_ms, answer: Ok(renewed) };
+    let started =
+        Started { claude, link_events, status, outboxes, notes, terminated, hung_up, _link: link, _dir: dir, _signals: signals };
+    Ok((started, renewed))
 }
 
-/// A new outbox, after those that earlier rides of this thread left behind.
-fn outboxes(plan: &Plan) -> Result<Vec<Outbox>, Error> {
+/// Renews before there is a Claude Code: the grant may be old by now, and another
+/// process may be writing to the transcript.
+async fn renew(plan: &Plan) -> Result<(u64, Renewed), Error> {
+    let request = Renew {
+        key: plan.grant.key.clone(),
+        fence: plan.grant.fence,
+        secret: plan.secret.clone(),
+        claude: None,
+        active: false,
+    };
+    let sent_ms = now_ms();
+    match plan.connection.0.call_within(method::RENEW, &request, RENEW_WITHIN).await {
+        Ok(renewed) => Ok((sent_ms, renewed)),
+        Err(CallError::Refused(refusal)) => {
+            Err(Error::lost(&clean(&plan.grant.title), &refusal.message, refusal.details.holder.as_ref()))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A new outbox, after those that earlier rides of this thread left behind. One that
+/// cannot be read, of whatever thread, is left as it is.
+fn outboxes(plan: &Plan, notes: &mut Vec<String>) -> Result<Vec<Outbox>, Error> {
     let root = plan.state_dir.join("outbox");
     let owner = Owner {
         gateway: plan.target.origin().to_owned(),
@@ -145,10 +178,14 @@ fn outboxes(plan: &Plan) -> Result<Vec<Outbox>, Error> {
     };
     let mut all = Vec::new();
     for dir in leftovers(&root)? {
-        if let Reopened::Ours(outbox) = Outbox::reopen(&dir)?
-            && (&outbox.owner().gateway, &outbox.owner().thread) == (&owner.gateway, &owner.thread)
-        {
-            all.push(outbox);
+        match Outbox::reopen(&dir) {
+            Ok(Reopened::Ours(outbox))
+                if (&outbox.owner().gateway, &outbox.owner().thread) == (&owner.gateway, &owner.thread) =>
+            {
+                all.push(outbox);
+            }
+            Ok(_) => {}
+            Err(e) => notes.push(format!("warning: skipped what an earlier ride left in {}: {e}", dir.display())),
         }
     }
     // Oldest first, as their items were written.
@@ -181,9 +218,9 @@ struct Drive {
 }
 
 impl Drive {
-    fn new(plan: Plan, started: Started) -> Drive {
+    fn new(plan: Plan, mut started: Started) -> Drive {
         let left: Vec<_> = started.outboxes.iter().flat_map(Outbox::held).map(|queued| queued.item.clone()).collect();
-        let mut notes = Vec::new();
+        let mut notes = std::mem::take(&mut started.notes);
         if !left.is_empty() {
             let n = u32::try_from(left.len()).unwrap_or(u32::MAX);
             let what = count(n, "prompt or answer", "prompts and answers");
@@ -212,7 +249,8 @@ impl Drive {
         }
     }
 
-    async fn run(mut self) -> Report {
+    async fn run(mut self, renewed: Event) -> Report {
+        self.take(renewed);
         let child = Process {
             machine: clock::machine(),
             pid: self.started.claude.pid(),
@@ -290,8 +328,11 @@ impl Drive {
                 self.connection = Some(connection);
                 self.take(Event::Up);
             }
-            Line::Event(event) if event.name == CHANGED => self.take(Event::Changed),
-            Line::Event(_) => {}
+            Line::Event(event) => {
+                if let (CHANGED, Some(key)) = (event.name.as_str(), event.key) {
+                    self.take(Event::Changed(key));
+                }
+            }
             Line::Down(why) => {
                 self.generation += 1;
                 self.connection = None;

@@ -5,7 +5,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 /**
  * @typedef {object} Shared
  * @property {AsyncLocalStorage<{ session: string, used: boolean }>} handing a hand-over of ours is running in this context
- * @property {Map<string, { passed: number[], running: Map<string, number> }>} turns turns let in, and runs begun when, by session key
+ * @property {Map<string, { passed: number[], running: Map<string, number>, ended: number }>} turns by session key: when turns were let in, runs began, the last one ended
  * @property {Set<(key: string) => void>} wake performers to tell that a thread has work
  * @property {(key: string, params: unknown) => Promise<any>} [relay] the performer's way to take a relay over
  * @property {Set<(key: string) => void>} changed who wants to know that a thread changed

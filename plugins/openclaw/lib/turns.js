@@ -21,7 +21,7 @@ function of(session) {
         if (old.running.size === 0) shared.turns.delete(key);
       }
     }
-    turns = { passed: [], running: new Map() };
+    turns = { passed: [], running: new Map(), ended: 0 };
     shared.turns.set(session, turns);
   }
   return turns;
@@ -51,11 +51,11 @@ export function pending(session) {
 export function busy(api, session) {
   if (pending(session)) return true;
   const entry = entryOf(api, session);
-  // A gateway that crashed leaves `running` behind.
-  const gatewayStart = Date.now() - process.uptime() * 1_000;
-  if (entry?.status === "running" && !(entry.startedAt < gatewayStart)) return true;
-  const runs = shared.turns.get(session)?.running;
-  return [...(runs?.values() ?? [])].some((at) => at > Date.now() - RUN_MS);
+  const turns = shared.turns.get(session);
+  // `running` stays behind after a crash of the gateway, and on 2026.6.35 after `/stop`.
+  const told = Math.max(Date.now() - process.uptime() * 1_000, turns?.ended ?? 0);
+  if (entry?.status === "running" && !(entry.startedAt < told)) return true;
+  return [...(turns?.running.values() ?? [])].some((at) => at > Date.now() - RUN_MS);
 }
 
 /** Follows the host's runs. @param {import("./types.js").Api} api @returns {() => void} */
@@ -69,6 +69,7 @@ export function follow(api) {
       turns.running.set(runId, Date.now());
     } else if (data?.phase === "end" || data?.phase === "error") {
       turns.running.delete(runId);
+      turns.ended = Date.now();
       // What waited behind it begins now, and has its time from now.
       turns.passed.fill(Date.now());
     }

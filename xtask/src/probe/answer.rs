@@ -1,12 +1,13 @@
 //! (e) Which source gives the answer of a `chat.send` turn, with an id.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Result;
 use ride::gateway::client::Events;
 use serde_json::json;
 
-use super::cells::{Cells, listed, yes};
+use super::cells::{Cells, listed, those, yes};
 use super::lab::{Lab, Mark, TURN, Thread, owner};
 use super::log::Entry;
 
@@ -65,9 +66,9 @@ fn rows(noted: &[Entry], role: &str, thread: &Thread, run: &str) -> String {
 /// Which events came, each counted once: only their names can be read here.
 async fn told(events: &mut Events) -> String {
     let mut names = BTreeMap::new();
-    while let Ok(Ok(event)) = tokio::time::timeout(std::time::Duration::from_millis(100), events.next()).await {
+    while let Ok(Ok(event)) = tokio::time::timeout(Duration::from_millis(100), events.next()).await {
         *names.entry(event.name).or_insert(0_usize) += 1;
     }
     let wanted = ["chat", "session.message", "agent"];
-    super::cells::those(wanted.map(|name| (name, names.contains_key(name))))
+    those(wanted.map(|name| (name, names.contains_key(name))))
 }

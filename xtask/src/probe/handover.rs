@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::act::{EVERYWHERE, Handed, Held, last_message};
 use super::cells::{Cells, those, yes};
-use super::lab::{Lab, Mark, SOON, Thread, owner, stranger};
+use super::lab::{Lab, SOON, Thread, owner, stranger};
 use super::log::first;
 
 /// One pixel; the model need not see more.
@@ -126,7 +126,6 @@ fn outcome(lab: &Lab, handed: &Handed, thread: &Thread, text: &str) -> String {
 
 /// The user row of a hand-over.
 async fn row(lab: &Lab, handed: &Handed, thread: &Thread) -> Result<Value> {
-    let since = Mark { ..handed.since };
-    let row = lab.wait(&since, SOON, "the user row", |e| e.is_row("user", &thread.key)).await?;
+    let row = lab.wait(&handed.since, SOON, "the user row", |e| e.is_row("user", &thread.key)).await?;
     Ok(row.event["message"].clone())
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::act::EVERYWHERE;
-use super::cells::{Cells, listed, yes};
+use super::act::{EVERYWHERE, last_message};
+use super::cells::{Cells, listed, those, yes};
 use super::handover::{PNG, pictured, renamed};
-use super::lab::{Lab, Thread, owner, stranger};
+use super::lab::{Lab, TURN, Thread, owner, stranger};
 use super::log::{Entry, fields, first};
 
 pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
@@ -15,7 +15,7 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     let words = lab.turn(&thread, &stranger(), "words alone").await?;
     let (received, dispatch) = pair(&lab.since(&words.since).await?, &thread)?;
     cells.cell("order", order(&received, &dispatch));
-    cells.cell("before_dispatch messageId in", super::cells::those([("event", !dispatch.event["messageId"].is_null()), ("ctx", !dispatch.ctx["messageId"].is_null())]));
+    cells.cell("before_dispatch messageId in", those([("event", !dispatch.event["messageId"].is_null()), ("ctx", !dispatch.ctx["messageId"].is_null())]));
     cells.cell("before_dispatch event", listed(&fields(&dispatch.event)));
     cells.cell("before_dispatch ctx", listed(&fields(&dispatch.ctx)));
     cells.cell("before_dispatch conversationId", shape(&dispatch.ctx["conversationId"], &thread));
@@ -37,14 +37,14 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     cells.cell("photo: file there after the hold", yes(path.is_some_and(|path| Path::new(path).is_file())));
     let handed = lab.hand_over(&held, EVERYWHERE, &renamed(&held)).await?;
     let request = lab.asked(&handed.since).context("the model was not asked")?;
-    cells.cell("photo: held, handed over", pictured(&super::act::last_message(&request)));
+    cells.cell("photo: held, handed over", pictured(&last_message(&request)));
 
     lab.gate(&thread, false).await?;
     let since = lab.mark().await?;
     lab.telegram.sends_photo(&owner(), &thread.place, PNG, Some("live with a photo"));
-    lab.wait(&since, super::lab::TURN, "the live photo's turn", |e| e.is_hook("agent_end", &thread.key)).await?;
+    lab.wait(&since, TURN, "the live photo's turn", |e| e.is_hook("agent_end", &thread.key)).await?;
     let request = lab.asked(&since).context("the model was not asked")?;
-    cells.cell("photo: live, for comparison", pictured(&super::act::last_message(&request)));
+    cells.cell("photo: live, for comparison", pictured(&last_message(&request)));
     lab.calm().await
 }
 

@@ -53,7 +53,7 @@ impl Entry {
 }
 
 /// Finds the first of these notes.
-pub(super) fn first<'a>(entries: &'a [Entry], wanted: impl Fn(&Entry) -> bool) -> Option<&'a Entry> {
+pub(super) fn first(entries: &[Entry], wanted: impl Fn(&Entry) -> bool) -> Option<&Entry> {
     entries.iter().find(|entry| wanted(entry))
 }
 

@@ -10,7 +10,7 @@ use ride_testkit::gateway::Family;
 use serde_json::{Value, json};
 
 use super::act::Turn;
-use super::cells::{Cells, listed, yes};
+use super::cells::{Cells, listed, those, yes};
 use super::lab::{Lab, SOON, TURN, Thread, owner};
 use super::transcript::Transcript;
 
@@ -55,7 +55,7 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     cells.cell("… the model saw the terminal's turn", yes(turn.request.saw("typed at the terminal")));
     cells.cell("… forks in the transcript", file.forks()?);
     let knows = [("agent RPC", "slipped by agent"), ("wake", "slipped by wake")].map(|(name, text)| (name, turn.request.saw(text)));
-    cells.cell("… the model knows the slipped", super::cells::those(knows));
+    cells.cell("… the model knows the slipped", those(knows));
     let turn = lab.turn(&thread, &owner(), "one turn more").await?;
     cells.cell("the turn after that", resumed(lab, &thread, &ridden, &turn).await?);
     Ok(())
@@ -75,7 +75,7 @@ async fn children(lab: &Lab, cells: &mut Cells, ridden: &str, file: &Transcript)
         let status = registered["status"].as_str().unwrap_or("unregistered").to_owned();
         cells.cell("child between turns", format!("warm, status {status}"));
         let names = registered["sessionId"] == ridden;
-        cells.cell("recognised by", super::cells::those([("ppid = gateway", ours), ("registry names the bound id", names)]));
+        cells.cell("recognised by", those([("ppid = gateway", ours), ("registry names the bound id", names)]));
         cells.cell("argv", argv(&child, ridden));
         let before = file.lines()?;
         child.signal(15)?;

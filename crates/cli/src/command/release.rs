@@ -1,17 +1,18 @@
 //! `ride release <words>`: hands back a thread that a ride of this machine holds,
-//! be that ride alive in another terminal or dead. Somebody else's is not ours to
-//! release; the chat can take it back.
+//! be that ride alive in another terminal, dead, or ended with a hand-back that is
+//! stuck. Somebody else's is not ours to release.
 
+use std::path::Path;
 use std::time::Duration;
 
-use ride_core::wire::{Release, Released, method};
+use ride_core::wire::{Reason, Release, Released, method};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use super::{Context, print_json, rows};
 use crate::error::{Error, Kind};
-use crate::gateway::client::Access;
-use crate::render::{self, clean};
+use crate::gateway::client::{ANSWER, Access, CallError, Connection};
+use crate::render::{self, clean, count};
 use crate::ride::record::Record;
 
 /// How long the gateway may take over the hand-over.
@@ -26,16 +27,24 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
     let rows = rows(&connection).await?;
     let row = context.find(&rows, words)?;
     let title = clean(&row.title);
-    let record = Record::load(&state_dir, target.origin(), &row.key)?;
-    let Some(record) = record else {
+    let load = || Record::load(&state_dir, target.origin(), &row.key);
+    let Some(mut record) = load()? else {
         let Some(holder) = &row.driver else {
             return Err(Error::new(Kind::NotRideable, format!("nobody rides {title}")));
         };
         return Err(Error::new(Kind::Held, format!("{title} is {}, not from here", render::holder(holder)))
-            .hint("leave Claude Code there, or write /unride in the chat"));
+            .hint("leave Claude Code there"));
     };
     if record.is_alive() {
-        return end(&record, &title).await;
+        end(&record, &title).await?;
+        // What it leaves behind is a hand-back that is stuck.
+        match load()? {
+            Some(left) if left.fence.is_some() => record = left,
+            _ => {
+                eprintln!("the ride of {title} has ended");
+                return Ok(());
+            }
+        }
     }
     let Some(fence) = record.fence else {
         record.remove(&state_dir);
@@ -43,13 +52,62 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
     };
     let wait_ms = u64::try_from(HANDOVER.as_millis()).expect("a minute fits");
     let request = Release { key: row.key.clone(), fence, accept_broken_chain: accept, wait_ms };
-    let limit = HANDOVER + Duration::from_secs(15);
-    let released: Released = connection.call_within(method::RELEASE, &request, limit).await?;
-    record.remove(&state_dir);
+    let released = ask(&connection, &request, &record, &state_dir).await?;
     if json {
         print_json(&released)?;
     }
-    super::ride::tell_released(&title, &released)
+    tell(&title, &row.key, &released)
+}
+
+/// Asks for the hand-over, and forgets the ride when the agent has the thread.
+pub async fn ask(
+    connection: &Connection,
+    request: &Release,
+    record: &Record,
+    state_dir: &Path,
+) -> Result<Released, CallError> {
+    let limit = Duration::from_millis(request.wait_ms) + ANSWER;
+    let answer = connection.call_within::<_, Released>(method::RELEASE, request, limit).await;
+    match &answer {
+        Ok(released) => record.settle(state_dir, released),
+        Err(e) if is_stale(e) && e.refusal().is_some_and(|refusal| refusal.details.holder.is_none()) => {
+            record.remove(state_dir);
+        }
+        Err(_) => {}
+    }
+    answer
+}
+
+/// Whether the fence is not in force any more.
+pub fn is_stale(e: &CallError) -> bool {
+    e.refusal().is_some_and(|refusal| refusal.details.reason == Reason::Stale)
+}
+
+/// Says what the hand-over came to.
+pub fn tell(title: &str, key: &str, released: &Released) -> Result<(), Error> {
+    if released.undelivered > 0 {
+        let what = count(released.undelivered, "item was", "items were");
+        eprintln!("{what} refused by the channel for good; `ride status {title}` shows them");
+    }
+    if !released.open {
+        let what = released.waiting_for.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
+        let e = Error::new(Kind::Waiting, format!("{title} is handed over, but the agent does not have it yet: {what}"));
+        return Err(Error { hint: accept_hint(key, released.waiting_for.as_deref()), ..e });
+    }
+    let answered = match released.waiting {
+        0 => String::new(),
+        n => format!("; {} answered now", count(n, "message that waited is", "messages that waited are")),
+    };
+    eprintln!("{title} is handed back{answered}");
+    Ok(())
+}
+
+/// The line that hands a thread back as it is, only where its chain is what it waits
+/// for: the gateway then names the chain, or the transcript and what is wrong with it.
+pub fn accept_hint(key: &str, waiting_for: Option<&str>) -> Option<String> {
+    waiting_for
+        .filter(|what| what.contains("chain") || what.contains(".jsonl: "))
+        .map(|_| format!("to hand it back as it is: ride release {} --accept-broken-chain", clean(key)))
 }
 
 /// Lets a live ride of this machine end itself, in its own order.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ride_core::limits::NAME_CHARS;
-use ride_core::wire::{Claim, Driver, Grant, Release, Released, Row, method};
+use ride_core::wire::{Claim, Driver, Grant, Release, Row, method};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, rows};
+use super::{Context, release, rows};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
@@ -88,7 +88,7 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
     }
     if let Some(holder) = &row.driver {
         return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder)))
-            .hint("`ride status` tells more; /unride in the chat takes it back"));
+            .hint("`ride status` tells more"));
     }
     if !row.rideable {
         let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
@@ -122,16 +122,18 @@ async fn claim(
     earlier: Option<Record>,
     state_dir: &Path,
 ) -> Result<(Record, Grant), Error> {
-    let secret = match earlier {
-        Some(record) => record.secret,
+    let (secret, fence) = match earlier {
+        Some(record) => (record.secret, record.fence),
         None => {
             let mut bytes = [0; 16];
             getrandom::fill(&mut bytes)
                 .map_err(|e| Error::new(Kind::Other, format!("could not draw the claim's secret: {e}")))?;
-            hex(&bytes)
+            (hex(&bytes), None)
         }
     };
     let mut record = Record::new(target.origin(), &row.key, &secret);
+    // Of a ride before, which may not be handed back yet: it stays until a new grant.
+    record.fence = fence;
     record.save(state_dir)?;
     let short = |name: &str| clean(name).chars().take(NAME_CHARS).collect::<String>();
     let request = Claim {
@@ -160,10 +162,15 @@ async fn claim(
     let grant = match claimed {
         Ok(grant) => grant,
         Err(e) => {
-            if e.refusal().is_some() {
+            let Some(refusal) = e.refusal() else { return Err(e.into()) };
+            if record.fence.is_none() {
                 record.remove(state_dir);
             }
-            return Err(Error::from(e));
+            // Where this machine's own ride is what is stuck, it is released from here.
+            let stuck = refusal.details.holder.as_ref().filter(|holder| fence.is_some() && holder.host == request.driver.host);
+            let hint = stuck.and_then(|holder| release::accept_hint(&row.key, holder.waiting_for.as_deref()));
+            let e = Error::from(e);
+            return Err(Error { hint: hint.or(e.hint), ..e });
         }
     };
     record.fence = Some(grant.fence);
@@ -189,9 +196,14 @@ async fn give_back(
     cause: Error,
 ) -> Result<(), Error> {
     let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 30_000 };
-    let limit = Duration::from_secs(45);
-    match connection.call_within::<_, Released>(method::RELEASE, &request, limit).await {
-        Ok(_) => record.remove(state_dir),
+    match release::ask(connection, &request, record, state_dir).await {
+        Ok(released) => {
+            if let Err(e) = release::tell(&clean(&grant.title), &grant.key, &released) {
+                eprintln!("{e}");
+            }
+        }
+        // Not ours any more, so there is nothing to hand back.
+        Err(e) if release::is_stale(&e) => {}
         Err(e) => eprintln!("the thread could not be handed back: {e}; its lease ends in {}", render::duration(grant.lease_ms)),
     }
     Err(cause)
@@ -233,13 +245,14 @@ fn tell(
     }
     match report.outcome {
         Outcome::Released(released) => {
-            record.remove(state_dir);
-            tell_released(title, &released)?;
+            record.settle(state_dir, &released);
+            release::tell(title, &record.key, &released)?;
         }
         Outcome::Lost { why, holder } => {
-            record.remove(state_dir);
-            let now = holder.map_or_else(String::new, |holder| format!("; it is {} now", render::holder(&holder)));
-            return Err(Error::new(Kind::LeaseLost, format!("the ride of {title} was lost: {}{now}", clean(&why))));
+            // The record stays: where the hand-back is stuck, its fence is what can end that.
+            let waiting_for = holder.as_ref().and_then(|holder| holder.waiting_for.as_deref());
+            let hint = release::accept_hint(&record.key, waiting_for);
+            return Err(Error { hint, ..Error::lost(title, &why, holder.as_ref()) });
         }
         Outcome::Unreleased(why) => {
             return Err(Error::new(Kind::Unreachable, format!("{title} could not be handed back: {}", clean(&why)))
@@ -247,7 +260,7 @@ fn tell(
         }
         Outcome::Refused { message, .. } => {
             return Err(Error::new(Kind::Waiting, format!("{title} could not be handed back: {}", clean(&message)))
-                .hint(format!("to hand it back as it is: ride release --accept-broken-chain {}", record.key)));
+                .hint(format!("to try again: ride release {}", record.key)));
         }
     }
     match report.claude {
@@ -259,22 +272,4 @@ fn tell(
         }
         _ => Ok(()),
     }
-}
-
-/// Says what the hand-over came to.
-pub fn tell_released(title: &str, released: &Released) -> Result<(), Error> {
-    if released.undelivered > 0 {
-        let what = count(released.undelivered, "item was", "items were");
-        eprintln!("{what} refused by the channel for good; `ride status {title}` shows them");
-    }
-    if !released.open {
-        let what = released.waiting_for.as_deref().map_or_else(|| "the gateway".to_owned(), clean);
-        return Err(Error::new(Kind::Waiting, format!("{title} is handed over, but still waits for {what}")));
-    }
-    let answered = match released.waiting {
-        0 => String::new(),
-        n => format!("; {} answered now", count(n, "message that waited is", "messages that waited are")),
-    };
-    eprintln!("{title} is handed back{answered}");
-    Ok(())
 }

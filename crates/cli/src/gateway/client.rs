@@ -29,7 +29,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::device::{Device, DeviceError};
 use super::frame::{
-    Auth, Challenge, ClientInfo, Connect, Hello, HostError, Incoming, MAX_FRAME_BYTES, PROTOCOL, Request,
+    About, Auth, Challenge, ClientInfo, Connect, Hello, HostError, Incoming, MAX_FRAME_BYTES, PROTOCOL, Request,
 };
 use super::locate::Target;
 use super::{locate, tls};
@@ -274,6 +274,8 @@ impl CallError {
 pub struct Event {
     /// Such as `plugin.claude-code-sync.changed`.
     pub name: String,
+    /// The session key of the thread it is about, where it names one.
+    pub key: Option<String>,
 }
 
 /// The events of one connection; the stream's end says why the connection ended.
@@ -609,7 +611,8 @@ fn deliver(frame: Incoming, waiting: &mut HashMap<String, oneshot::Sender<Answer
             });
         }
         ("event", _, Some(name)) => {
-            let _ = events.try_send(Event { name });
+            let about = frame.payload.and_then(|payload| serde_json::from_str::<About>(payload.get()).ok());
+            let _ = events.try_send(Event { name, key: about.map(|about| about.key) });
         }
         _ => {}
     }

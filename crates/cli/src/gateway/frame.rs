@@ -75,6 +75,13 @@ pub struct Challenge {
     pub ts: u64,
 }
 
+/// Payload of an event about one thread.
+#[derive(Debug, Deserialize)]
+pub struct About {
+    /// The host's session key.
+    pub key: String,
+}
+
 /// Parameters of `connect`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

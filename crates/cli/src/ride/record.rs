@@ -1,12 +1,14 @@
 //! What this machine remembers of a ride it holds, so that a crashed one can be
 //! taken up again or released: the claim's secret, and the fence. One file per
-//! thread, 0600, replaced as a whole, removed when the thread is handed back.
+//! thread, 0600, replaced as a whole, removed when the agent has the thread again: a
+//! hand-back that is stuck needs the fence to be asked for once more.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ride_core::id::{Fence, Process};
+use ride_core::wire::Released;
 use ride_store::clock;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -27,7 +29,7 @@ pub struct Record {
     pub key: String,
     /// The secret of the claim.
     pub secret: String,
-    /// The grant's fence, once there is one.
+    /// The last grant's fence, once there is one.
     pub fence: Option<Fence>,
     /// The `ride` process.
     pub process: Process,
@@ -86,6 +88,13 @@ impl Record {
     pub fn remove(&self, state_dir: &Path) {
         // One that stays is found to be of a dead process and a stale fence.
         let _ = std::fs::remove_file(path_of(state_dir, &self.gateway, &self.key));
+    }
+
+    /// Removes it if the agent has the thread again.
+    pub fn settle(&self, state_dir: &Path, released: &Released) {
+        if released.open {
+            self.remove(state_dir);
+        }
     }
 
     /// Whether its `ride` still runs.

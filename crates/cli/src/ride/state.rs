@@ -56,8 +56,8 @@ pub enum Event {
     Up,
     /// It is gone, or could not be made; why.
     Down(String),
-    /// The gateway said that something changed.
-    Changed,
+    /// The gateway said that the thread with this key changed.
+    Changed(String),
     /// A renewal sent at `sent_ms` ended.
     Renewed {
         /// When it was sent.
@@ -164,7 +164,8 @@ pub struct Ride {
     fence: Fence,
     secret: String,
     session: Uuid,
-    relay: bool,
+    /// Whether the thread shows what is handed over.
+    shown_in_thread: bool,
     renew_every_ms: u64,
     /// Up to here the lease is ours for certain.
     deadline_ms: u64,
@@ -217,6 +218,12 @@ struct Loss {
     holder: Option<Holder>,
 }
 
+/// Whether Claude Code may be started on a lease that was renewed by a request sent at
+/// `sent_ms`: whatever passed since (a suspended laptop), it can still be proven.
+pub fn may_start(sent_ms: u64, renewed: &Renewed, now_ms: u64) -> bool {
+    now_ms + MARGIN_MS < sent_ms + renewed.expires_in_ms
+}
+
 impl Ride {
     /// Begins a ride with its grant. `leftover` are items an earlier ride of this
     /// thread could not hand over; they go first.
@@ -230,7 +237,7 @@ impl Ride {
             fence: grant.fence,
             secret: secret.to_owned(),
             session: grant.claude.session_id,
-            relay: grant.relay,
+            shown_in_thread: grant.relay,
             renew_every_ms: grant.renew_every_ms.max(PAUSE_MS),
             deadline_ms: now_ms,
             silent_at_ms: now_ms + grant.silence_ms,
@@ -321,7 +328,11 @@ impl Ride {
                 self.relaying = 0;
                 self.trouble = Some(why);
             }
-            Event::Changed => self.renew_at_ms = self.renew_at_ms.min(now_ms + PAUSE_MS),
+            Event::Changed(key) => {
+                if key == self.key {
+                    self.renew_at_ms = self.renew_at_ms.min(now_ms + PAUSE_MS);
+                }
+            }
             Event::Renewed { sent_ms, answer } => self.renewed(sent_ms, answer, now_ms, out),
             Event::Relayed(answer) => self.relayed(answer, now_ms, out),
             Event::Released(answer) => self.released(answer, now_ms, out),
@@ -389,7 +400,7 @@ impl Ride {
                 limits::RELAY_BYTES
             )),
             // Room for the turn that runs and the one that begins.
-            _ if self.relay && self.queue.len() + OUTBOX_ROOM > outbox::MAX_ITEMS => {
+            _ if self.queue.len() + OUTBOX_ROOM > outbox::MAX_ITEMS => {
                 no(format!("{} prompts and answers wait for the gateway", self.queue.len()))
             }
             _ => Verdict::Allow,
@@ -440,11 +451,9 @@ impl Ride {
         }
     }
 
-    /// Queues a text, in parts where it is over the limit of one item.
+    /// Queues a text, in parts where it is over the limit of one item. Where nothing is
+    /// shown in the thread too: the gateway tells by the ids what this ride wrote.
     fn keep(&mut self, id: &str, kind: RelayKind, text: &str, out: &mut Vec<Effect>) {
-        if !self.relay {
-            return;
-        }
         let items: Vec<RelayItem> = parts(text, limits::RELAY_BYTES)
             .enumerate()
             .map(|(i, part)| RelayItem {
@@ -658,6 +667,9 @@ impl Ride {
         }
         if let Some(why) = &self.relay_stopped {
             return warn(format!("{line} · nothing is relayed: {}", clean(why)));
+        }
+        if !self.shown_in_thread {
+            line.push_str(" · nothing is shown in the thread");
         }
         if !self.up {
             return warn(format!("{line} · connection lost, trying again"));

@@ -54,7 +54,7 @@ impl Machine {
         };
         let standin = Standin::start(vec![script(), script()]).await;
         let home = tempfile::tempdir().unwrap();
-        let claude = "#!/bin/sh\ncase \"$1\" in\n--version) echo '2.1.330 (Claude Code)' ;;\n*) : > \"$HOME/started\" ;;\nesac\n";
+        let claude = "#!/bin/sh\ncase \"$1\" in\n--version) echo '2.1.330 (Claude Code)' ;;\n*) : > \"$HOME/started\"; [ ! -e \"$HOME/stay\" ] || exec sleep 60 ;;\nesac\n";
         fs::write(home.path().join("claude"), claude).unwrap();
         fs::set_permissions(home.path().join("claude"), fs::Permissions::from_mode(0o755)).unwrap();
         Machine { home, standin, asked }
@@ -328,6 +328,43 @@ async fn claude_code_does_not_start_on_a_lease_about_to_end() {
     assert_eq!((code, machine.started()), (9, false), "{screen}");
     assert_eq!(machine.asked("ride_release").len(), 1);
     assert_eq!(machine.record(), None);
+}
+
+#[tokio::test]
+async fn a_ride_whose_hand_back_is_stuck_keeps_its_fence() {
+    let home = Home::default();
+    let learn = home.clone();
+    let machine = Machine::start(move |request: &Value| match request["method"].as_str() {
+        Some("ride_release") => until_accepted(request),
+        _ => granting(request, &home.get()),
+    })
+    .await;
+    learn.is(&machine);
+    let (code, screen) = machine.ride().await;
+    assert_eq!((code, machine.started()), (12, true), "{screen}");
+    assert!(screen.contains(&format!("hint: to hand it back as it is: ride release {KEY} --accept-broken-chain")), "{screen}");
+    assert_eq!(machine.record().unwrap().fence, Some(fence(4)));
+}
+
+#[tokio::test]
+async fn a_lost_ride_keeps_its_fence_and_tells_how_to_open_the_thread() {
+    let home = Home::default();
+    let learn = home.clone();
+    let machine = Machine::start(move |request: &Value| match request["method"].as_str() {
+        Some("ride_renew") if request["params"].get("claude").is_some() => {
+            let holder = json!({"name": "Ada", "host": "box", "sinceMs": 1, "expiresInMs": 0, "phase": "leaving", "waitingFor": CHAIN});
+            let details = json!({"reason": "STALE", "holder": holder});
+            fail(request, json!({"code": "INVALID_REQUEST", "message": "the ride is over", "details": details}))
+        }
+        _ => granting(request, &home.get()),
+    })
+    .await;
+    learn.is(&machine);
+    fs::write(machine.home.path().join("stay"), "").unwrap();
+    let (code, screen) = machine.ride().await;
+    assert_eq!((code, machine.started()), (9, true), "{screen}");
+    assert!(screen.contains(&format!("waiting for {CHAIN} now\nhint: to hand it back as it is: ride release {KEY} --accept-broken-chain")), "{screen}");
+    assert_eq!(machine.record().unwrap().fence, Some(fence(4)));
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ async fn serve(stream: TcpStream, script: Script, seen: mpsc::UnboundedSender<Va
     while let Some(request) = receive(&mut socket).await {
         match &script {
             Script::Serve { answer, .. } => {
-                send(&mut socket, &json!({"type": "event", "event": "plugin.claude-code-sync.changed"})).await;
+                send(&mut socket, &json!({"type": "event", "event": "plugin.claude-code-sync.changed", "payload": {"key": "k", "newer": 1}})).await;
                 if let Some(frame) = answer(&request) {
                     send(&mut socket, &frame).await;
                 }

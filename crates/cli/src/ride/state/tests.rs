@@ -368,9 +368,11 @@ fn renewals_tell_whether_the_person_is_active() {
     ride.step(Event::Tick, 26_000);
     done(&mut ride, 26_000);
     assert_eq!(active(ride.step(Event::Tick, 31_000)), Some(false));
-    // The gateway's word brings it forward.
+    // The gateway's word about our own thread brings it forward.
     done(&mut ride, 31_000);
-    ride.step(Event::Changed, 31_100);
+    ride.step(Event::Changed("agent:main:main".into()), 31_050);
+    assert_eq!(ride.wake_ms(31_050), 32_050);
+    ride.step(Event::Changed(grant().key), 31_100);
     assert_eq!(ride.wake_ms(31_100), 31_600);
     assert_eq!(active(ride.step(Event::Tick, 31_600)), Some(false));
 }
@@ -404,12 +406,25 @@ fn the_status_line_says_what_matters_most() {
 }
 
 #[test]
-fn without_a_relay_nothing_is_kept_or_sent() {
+fn where_nothing_is_shown_the_gateway_still_gets_every_id() {
     let mut ride = Ride::new(&Grant { relay: false, ..grant() }, "secret", Vec::new(), 0);
+    ride.step(Event::Claude(process()), 0);
     ride.step(Event::Up, 0);
     ride.step(Event::Renewed { sent_ms: 0, answer: Ok(renewed()) }, 10);
     assert_eq!(verdict(&mut ride, ask(1), 20), Ok(()));
-    assert_eq!(step(&mut ride, prompt(1, "one"), 30), []);
-    let request = ride.relay_request(Vec::new());
-    assert_eq!(request, Relay { key: grant().key, fence: grant().fence, items: Vec::new() });
+    let item = RelayItem { id: id(1), kind: RelayKind::Prompt, text: "one".into() };
+    assert_eq!(step(&mut ride, prompt(1, "one"), 30), [Effect::Keep(vec![item.clone()]), Effect::Relay(vec![item.clone()])]);
+    let request = ride.relay_request(vec![item.clone()]);
+    assert_eq!(request, Relay { key: grant().key, fence: grant().fence, items: vec![item] });
+    assert_eq!(ride.status(40).line, "⇄ riding Deploys · nothing is shown in the thread");
+}
+
+#[test]
+fn claude_code_starts_only_on_a_lease_that_holds() {
+    // Renewed at 1,000 for 60,000; the margin is 5,000.
+    let check = |now_ms, expected| assert_eq!(may_start(1_000, &renewed(), now_ms), expected, "{now_ms}");
+    check(1_010, true);
+    check(55_999, true);
+    check(56_000, false);
+    check(3_600_000, false);
 }
