@@ -18,6 +18,7 @@ pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
         expires_in_ms: if matches!(t.phase, Phase::Ridden { .. }) { left_ms(lease, now, rules) } else { 0 },
         phase: t.phase_name().into(),
         waiting_for: waiting_for(t),
+        acceptable: acceptable(t),
     })
 }
 
@@ -33,6 +34,11 @@ pub fn waiting_for(t: &Thread) -> Option<String> {
         Phase::Leaving { at, .. } => at.blocked.clone(),
         _ => None,
     }
+}
+
+/// Whether a person may accept what a thread waits for, and have it handed back as it is.
+pub fn acceptable(t: &Thread) -> bool {
+    matches!(&t.phase, Phase::Leaving { at, .. } if at.acceptable)
 }
 
 /// The refusal of a claim on a taken thread.

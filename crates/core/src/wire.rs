@@ -95,6 +95,9 @@ pub struct Holder {
     /// What the thread is waiting for while it changes hands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// Whether a release with `acceptBrokenChain` goes on in spite of it.
+    #[serde(default)]
+    pub acceptable: bool,
 }
 
 /// Who asks for a thread.
@@ -312,6 +315,9 @@ pub struct Released {
     /// What the hand-over is waiting for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
+    /// Whether a release with `acceptBrokenChain` goes on in spite of it.
+    #[serde(default)]
+    pub acceptable: bool,
     /// Messages that waited and are now being handled in order.
     pub waiting: u32,
     /// Relay items the channel refused for good during this ride.

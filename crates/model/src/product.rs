@@ -5,8 +5,6 @@
 //! answer remembered, which a pure function allows. Each is asked at three wall
 //! clocks an hour apart: the answers must be the same.
 
-use std::collections::HashMap;
-
 use ride_core::event::{Act, ClaimAsked, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
@@ -17,7 +15,7 @@ use ride_core::view;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::hash::Map;
+use crate::hash::{Map, fingerprint};
 use crate::mutant::Mutant;
 
 /// One step of the model's clock: half a lease.
@@ -26,19 +24,22 @@ const HOUR_MS: u64 = 3_600_000;
 const NOW: Now = Now { boot: 1, mono_ms: 100_000_000, wall_ms: 1_700_000_000_000 };
 /// Numbers given out by a step start here; afterwards they are named by kind.
 const FRESH: u64 = 1_000;
+/// Numbers of effects: by what its thread waits for, or whose outcome it would still hear.
+pub const DOUBT_SEND: u8 = 5;
+pub const DOUBT_HAND: u8 = 6;
 /// The number of an effect that its thread does not wait for any more.
 pub const ORPHAN: u8 = 9;
 
 /// What a thread is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ask {
-    Claim { driver: u8, twins: bool, held: bool },
-    Renew { driver: u8, epoch: u8, claude: bool, active: bool },
+    Claim { driver: u8, run: u8, twins: bool, held: bool },
+    Renew { driver: u8, run: u8, epoch: u8, claude: bool, active: bool },
     Relay { epoch: u8, items: u8 },
     Release { epoch: u8, accept: bool },
     Dropped { epoch: u8 },
     Message { id: u8, behind: bool },
-    Take { by: u8, behind: bool },
+    Take { by: u8, behind: bool, flying: u8 },
     Done { op: u8, by: u8, came: Came },
     Tick,
     Reboot,
@@ -127,6 +128,8 @@ pub struct Facts {
     pub closed: bool,
     /// Who performs stage, probe, sending and handing; 0 for nobody.
     pub flights: [u8; 4],
+    /// Who may still tell about the first item and the first message.
+    pub doubts: [u8; 2],
     /// Remaining lease in ticks, as a renewal would be told.
     pub left: u8,
 }
@@ -136,7 +139,7 @@ pub struct Facts {
 pub struct Product {
     mutant: Mutant,
     rules: Rules,
-    known: HashMap<String, u32>,
+    known: Map<u64, u32>,
     threads: Vec<Thread>,
     facts: Vec<Facts>,
     asked: Map<(u32, Ask), (u32, u32)>,
@@ -167,12 +170,12 @@ fn process(pid: u8) -> Process {
     Process { machine: "m".into(), pid: pid.into(), start: 1 }
 }
 
-/// The process ids of a driver's `ride` and of its Claude Code.
-pub fn ride_pid(driver: u8) -> u8 {
-    10 + driver
+/// The process ids of a driver's `ride` and of its Claude Code, in its first and second run.
+pub fn ride_pid(driver: u8, run: u8) -> u8 {
+    10 + 20 * run + driver
 }
-pub fn claude_pid(driver: u8) -> u8 {
-    20 + driver
+pub fn claude_pid(driver: u8, run: u8) -> u8 {
+    20 + 20 * run + driver
 }
 
 fn number(id: &str) -> u8 {
@@ -190,7 +193,7 @@ fn item(k: u8) -> RelayItem {
 impl Product {
     pub fn new(mutant: Mutant, silence_ms: u64) -> Self {
         let rules = Rules { silence_ms, ..Rules::default() };
-        Product { mutant, rules, known: HashMap::new(), threads: Vec::new(), facts: Vec::new(), asked: Map::default(), answers: Vec::new() }
+        Product { mutant, rules, known: Map::default(), threads: Vec::new(), facts: Vec::new(), asked: Map::default(), answers: Vec::new() }
     }
 
     /// A thread nobody has ridden.
@@ -264,7 +267,7 @@ impl Product {
     }
 
     fn intern(&mut self, t: Thread) -> u32 {
-        let text = serde_json::to_string(&t).unwrap_or_default();
+        let text = fingerprint(&serde_json::to_string(&t).unwrap_or_default());
         if let Some(known) = self.known.get(&text) {
             return *known;
         }
@@ -277,11 +280,11 @@ impl Product {
 }
 
 fn event(t: &Thread, ask: Ask) -> Event {
-    let holder = || Holder { name: "x".into(), host: "h".into(), since_ms: 0, expires_in_ms: 0, phase: "ridden".into(), waiting_for: None };
+    let holder = || Holder { name: "x".into(), host: "h".into(), since_ms: 0, expires_in_ms: 0, phase: "ridden".into(), waiting_for: None, acceptable: false };
     let other = if t.key.session == "t0" { 1 } else { 0 };
     match ask {
-        Ask::Claim { driver, twins, held } => Event::Claim(Box::new(ClaimAsked {
-            driver: Driver { name: format!("d{driver}"), host: "h".into(), process: process(ride_pid(driver)) },
+        Ask::Claim { driver, run, twins, held } => Event::Claim(Box::new(ClaimAsked {
+            driver: Driver { name: format!("d{driver}"), host: "h".into(), process: process(ride_pid(driver, run)) },
             secret_sha256: format!("s{driver}"),
             grant: uuid(500 + t.epoch + 1),
             title: String::new(),
@@ -291,10 +294,10 @@ fn event(t: &Thread, ask: Ask) -> Event {
             wait_ms: TICK_MS,
             session_held: held.then(holder),
         })),
-        Ask::Renew { driver, epoch, claude, active } => Event::Renew {
+        Ask::Renew { driver, run, epoch, claude, active } => Event::Renew {
             fence: fence(t, epoch),
             secret_sha256: format!("s{driver}"),
-            claude: claude.then(|| process(claude_pid(driver))),
+            claude: claude.then(|| process(claude_pid(driver, run))),
             active,
         },
         Ask::Relay { epoch, items } => Event::Relay { fence: fence(t, epoch), items: bits(items).map(item).collect() },
@@ -308,10 +311,11 @@ fn event(t: &Thread, ask: Ask) -> Event {
             route: Some(route()),
             host: json!(null),
             claude: None,
-            handed: false,
             behind: behind.then(holder),
         })),
-        Ask::Take { by, behind } => Event::Take { performer: uuid(by.into()), behind },
+        Ask::Take { by, behind, flying } => {
+            Event::Take { performer: uuid(by.into()), behind, flying: bits(flying).map(u64::from).collect() }
+        }
         Ask::Done { op, by, came } => Event::Done { op: op.into(), performer: uuid(by.into()), outcome: outcome(came) },
         Ask::Tick | Ask::Reboot => unreachable!("time is not an event"),
     }
@@ -326,9 +330,9 @@ fn outcome(came: Came) -> Outcome {
         Came::ChildAgain => Outcome::ChildAgain,
         Came::Failed => Outcome::Failed { what: what(), reason: Reason::Host },
         Came::Copied(threads) => {
-            Outcome::Copied { bindings: bits(threads).map(|i| Parked { session: session(i), binding: json!({}) }).collect() }
+            Outcome::Copied { bindings: bits(threads).map(|i| Parked { session: session(i), binding: json!({}), reset_mark: String::new() }).collect() }
         }
-        Came::RestoredOver => Outcome::RestoredOver { slipped: vec!["other".into()] },
+        Came::RestoredOver => Outcome::RestoredOver { slipped: vec!["other".into()], reset: false, deleted: false },
         Came::Marked => Outcome::Marked {
             mark: ChainMark { path: String::new(), dev: 0, ino: 0, size: 0, tail_sha256: String::new(), leaf: None },
         },
@@ -455,6 +459,7 @@ fn facts(t: &Thread, rules: &Rules) -> Facts {
         outbox_len: t.outbox.len() as u8,
         undelivered: turns(&t.undelivered),
         closed: t.closed(),
+        doubts: [flight(t.outbox.front().and_then(|o| o.doubt)), flight(t.inbox.front().and_then(|h| h.doubt))],
         flights: [flight(stage), flight(lease.and_then(|l| l.probe)), flight(t.sending), flight(t.handing)],
         left: view::renewed(t, NOW, rules).map_or(0, |r| (r.expires_in_ms / TICK_MS) as u8),
     }
@@ -473,6 +478,7 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
     };
     fn calm<S>(at: &mut At<S>) {
         at.again = None;
+        at.tries = 0;
         if let Some(blocked) = &mut at.blocked {
             blocked.clear();
         }
@@ -486,14 +492,16 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
     named(&mut t.sending, 3);
     for (n, held) in t.inbox.iter_mut().enumerate() {
         (held.seq, held.at_ms, held.again, held.attempts) = (n as u64, 0, None, 0);
+        named(&mut held.doubt, DOUBT_HAND.into());
     }
     for (n, out) in t.outbox.iter_mut().chain(&mut t.undelivered).enumerate() {
         (out.seq, out.again, out.attempts) = (n as u64, None, 0);
+        named(&mut out.doubt, DOUBT_SEND.into());
         if out.kind == RelayKind::Notice {
             out.id = "n".into();
         }
     }
-    t.undelivered.iter_mut().for_each(|u| u.seq = 0);
+    t.undelivered.iter_mut().for_each(|u| (u.seq, u.doubt) = (0, None));
     if let Some(last) = &mut t.last
         && let Why::Failed { text, .. } = &mut last.why
     {

@@ -73,7 +73,7 @@ impl JsSync {
         guarded(|| self.0.busy())
     }
 
-    /// Runs one of `request`, `pending`, `message`, `drop`, `take`, `act` off
+    /// Runs one of `request`, `pending`, `late`, `message`, `drop`, `take`, `act` off
     /// the event loop; JSON in, JSON out.
     #[napi(ts_return_type = "Promise<string>")]
     pub fn call(&self, what: String, payload: String) -> AsyncTask<Job> {

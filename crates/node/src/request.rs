@@ -97,6 +97,26 @@ pub(crate) fn pending(sync: &Sync, waiting: Waiting) -> Answer {
     }
 }
 
+/// The answer when the time to wait is over: the hand-over itself goes on.
+pub(crate) fn late(sync: &Sync, waiting: &Waiting) -> Answer {
+    let thread = match sync.store.read(&waiting.key) {
+        Ok(Some(thread)) => thread,
+        Ok(None) => return Answer::Error(store_error(format!("the state of {} is gone", waiting.key))),
+        Err(e) => return Answer::Error(store_error(e.to_string())),
+    };
+    let what = view::waiting_for(&thread).unwrap_or_else(|| "the hand-over takes longer than asked for".into());
+    if waiting.method != method::RELEASE {
+        return Answer::Error(MethodError { code: "UNAVAILABLE".into(), ..error(Reason::TurnRunning, what) });
+    }
+    Answer::Ok(json!(wire::Released {
+        open: false,
+        waiting_for: Some(what),
+        acceptable: view::acceptable(&thread),
+        waiting: thread.inbox.len() as u32,
+        undelivered: thread.undelivered.len() as u32,
+    }))
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Empty {}
@@ -265,6 +285,7 @@ fn released(thread: &Thread, fence: Fence) -> Option<Value> {
         let released = wire::Released {
             open: true,
             waiting_for: None,
+            acceptable: false,
             waiting: thread.inbox.len() as u32,
             undelivered: thread.undelivered.len() as u32,
         };

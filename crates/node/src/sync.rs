@@ -141,6 +141,7 @@ impl Sync {
     pub(crate) fn call(&self, what: &str, payload: &str) -> Result<String, String> {
         match what {
             "request" => write(&request::answer(self, read(payload)?)),
+            "late" => write(&request::late(self, &read(payload)?)),
             "pending" => write(&request::pending(self, read(payload)?)),
             "message" => {
                 let m: Keyed<Inbound> = read(payload)?;

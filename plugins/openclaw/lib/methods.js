@@ -71,21 +71,9 @@ async function carriedOut(sync, waiting) {
   for (;;) {
     const answer = JSON.parse(await sync.call("pending", JSON.stringify(waiting)));
     if (!answer.wait) return answer;
-    if (Date.now() >= deadline) return late(sync, waiting);
+    if (Date.now() >= deadline) return JSON.parse(await sync.call("late", JSON.stringify(waiting)));
     await next(waiting.key);
   }
-}
-
-/** The answer when the time to wait is over: the hand-over itself goes on. @param {import("./types.js").Addon} sync @param {any} waiting */
-async function late(sync, waiting) {
-  const request = { method: "ride_status", params: { key: waiting.key } };
-  const answer = JSON.parse(await sync.call("request", JSON.stringify(request)));
-  const status = answer.ok?.threads?.[0];
-  const waitingFor = status?.waitingFor ?? "the hand-over takes longer than asked for";
-  if (waiting.method === "ride_release") {
-    return { ok: { open: false, waitingFor, waiting: status?.inbox ?? 0, undelivered: status?.undelivered ?? 0 } };
-  }
-  return { error: { code: "UNAVAILABLE", message: waitingFor, details: { reason: "TURN_RUNNING" } } };
 }
 
 /** Resolves when the thread changed, or after a while. @param {string} key @returns {Promise<void>} */

@@ -87,12 +87,12 @@ pub fn is_stale(e: &CallError) -> bool {
 pub fn tell(title: &str, key: &str, released: &Released) -> Result<(), Error> {
     if released.undelivered > 0 {
         let what = count(released.undelivered, "item was", "items were");
-        eprintln!("{what} refused by the channel for good; `ride status {title}` shows them");
+        eprintln!("{what} refused by the channel for good; the thread does not have them");
     }
     if !released.open {
         let what = released.waiting_for.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
         let e = Error::new(Kind::Waiting, format!("{title} is handed over, but the agent does not have it yet: {what}"));
-        return Err(Error { hint: accept_hint(key, released.waiting_for.as_deref()), ..e });
+        return Err(Error { hint: accept_hint(key, released.acceptable), ..e });
     }
     let answered = match released.waiting {
         0 => String::new(),
@@ -102,12 +102,9 @@ pub fn tell(title: &str, key: &str, released: &Released) -> Result<(), Error> {
     Ok(())
 }
 
-/// The line that hands a thread back as it is, only where its chain is what it waits
-/// for: the gateway then names the chain, or the transcript and what is wrong with it.
-pub fn accept_hint(key: &str, waiting_for: Option<&str>) -> Option<String> {
-    waiting_for
-        .filter(|what| what.contains("chain") || what.contains(".jsonl: "))
-        .map(|_| format!("to hand it back as it is: ride release {} --accept-broken-chain", clean(key)))
+/// The line that hands a thread back as it is, only where that is what helps.
+pub fn accept_hint(key: &str, acceptable: bool) -> Option<String> {
+    acceptable.then(|| format!("to hand it back as it is: ride release {} --accept-broken-chain", clean(key)))
 }
 
 /// Lets a live ride of this machine end itself, in its own order.

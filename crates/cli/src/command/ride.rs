@@ -168,7 +168,7 @@ async fn claim(
             }
             // Where this machine's own ride is what is stuck, it is released from here.
             let stuck = refusal.details.holder.as_ref().filter(|holder| fence.is_some() && holder.host == request.driver.host);
-            let hint = stuck.and_then(|holder| release::accept_hint(&row.key, holder.waiting_for.as_deref()));
+            let hint = stuck.and_then(|holder| release::accept_hint(&row.key, holder.acceptable));
             let e = Error::from(e);
             return Err(Error { hint: hint.or(e.hint), ..e });
         }
@@ -250,8 +250,8 @@ fn tell(
         }
         Outcome::Lost { why, holder } => {
             // The record stays: where the hand-back is stuck, its fence is what can end that.
-            let waiting_for = holder.as_ref().and_then(|holder| holder.waiting_for.as_deref());
-            let hint = release::accept_hint(&record.key, waiting_for);
+            let acceptable = holder.as_ref().is_some_and(|holder| holder.acceptable);
+            let hint = release::accept_hint(&record.key, acceptable);
             return Err(Error { hint, ..Error::lost(title, &why, holder.as_ref()) });
         }
         Outcome::Unreleased(why) => {

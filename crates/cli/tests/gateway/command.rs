@@ -147,7 +147,7 @@ fn open() -> Value {
 }
 
 fn stuck(waiting_for: &str) -> Value {
-    json!({"open": false, "waitingFor": waiting_for, "waiting": 0})
+    json!({"open": false, "waitingFor": waiting_for, "acceptable": waiting_for == CHAIN, "waiting": 0})
 }
 
 /// The thread opens only when its broken chain is accepted.
@@ -352,7 +352,7 @@ async fn a_lost_ride_keeps_its_fence_and_tells_how_to_open_the_thread() {
     let learn = home.clone();
     let machine = Machine::start(move |request: &Value| match request["method"].as_str() {
         Some("ride_renew") if request["params"].get("claude").is_some() => {
-            let holder = json!({"name": "Ada", "host": "box", "sinceMs": 1, "expiresInMs": 0, "phase": "leaving", "waitingFor": CHAIN});
+            let holder = json!({"name": "Ada", "host": "box", "sinceMs": 1, "expiresInMs": 0, "phase": "leaving", "waitingFor": CHAIN, "acceptable": true});
             let details = json!({"reason": "STALE", "holder": holder});
             fail(request, json!({"code": "INVALID_REQUEST", "message": "the ride is over", "details": details}))
         }

@@ -208,6 +208,7 @@ fn a_thread_bound_to_a_ridden_claude_session_is_held_too() {
         expires_in_ms: 1,
         phase: "ridden".into(),
         waiting_for: None,
+        acceptable: false,
     });
     assert_eq!(w.does(Event::Message(Box::new(m))), Reply::Hold);
     assert_eq!(w.t.inbox.len(), 1);

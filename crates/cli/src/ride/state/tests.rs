@@ -294,7 +294,7 @@ fn leaving_claude_code_flushes_then_releases() {
     // Not sure whether it came through: asked again, the fence makes it one release.
     assert_eq!(step(&mut ride, Event::Released(Err(unsure())), 2_200), []);
     assert!(matches!(step(&mut ride, Event::Tick, 2_700).as_slice(), [Effect::Release(_)]));
-    let released = Released { open: true, waiting_for: None, waiting: 2, undelivered: 0 };
+    let released = Released { open: true, waiting_for: None, acceptable: false, waiting: 2, undelivered: 0 };
     let done = step(&mut ride, Event::Released(Ok(released.clone())), 2_800);
     assert_eq!(done, [Effect::Done(Outcome::Released(released))]);
 }
@@ -320,6 +320,7 @@ fn a_stale_fence_ends_claude_code_and_refuses_prompts() {
         expires_in_ms: 1,
         phase: "ridden".into(),
         waiting_for: None,
+        acceptable: false,
     };
     let stale = Trouble::Refused { reason: Reason::Stale, message: "taken".into(), holder: Some(holder.clone()) };
     let effects = ride.step(Event::Renewed { sent_ms: 6_000, answer: Err(stale) }, 6_100);

@@ -1,0 +1,15 @@
+//! Every state a small world can reach, through the product's own `step`.
+//!
+//! `product` asks the real functions and remembers; `world` is what surrounds the
+//! threads; `moves` is what can happen to both; `model` is what must hold;
+//! `explore` looks at every state, fewest faults first; `mutant` are mistakes
+//! that it must find. Absent on purpose: a copy of any decision of `ride_core`.
+#![expect(missing_docs, reason = "a tool for this workspace: the fields are the words of ARCHITECTURE.md")]
+
+pub mod explore;
+mod hash;
+pub mod model;
+pub mod moves;
+pub mod mutant;
+mod product;
+pub mod world;
