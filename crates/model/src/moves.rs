@@ -286,7 +286,11 @@ impl Model {
                 });
                 true
             }
-            Move::Message(m) => w.up && w.posts[m] == Post::Unsent && self.message(w, m),
+            Move::Message(m) => {
+                // Named in the order they arrive in.
+                let first = (0..m).all(|e| self.scope.thread_of(e) != self.scope.thread_of(m) || w.posts[e] != Post::Unsent);
+                w.up && first && w.posts[m] == Post::Unsent && self.message(w, m)
+            }
             Move::Redelivered(m) => w.up && matches!(w.posts[m], Post::Held { handed: 0, .. }) && self.message(w, m),
             Move::AgentBegins(i) => {
                 if !w.up || w.pending[i] == 0 || w.child[i] == Child::Busy {

@@ -24,6 +24,8 @@ pub fn seed_config(config_dir: &Path, folders: &[&Path]) -> Result<()> {
     let approved = &API_KEY[API_KEY.len() - 20..];
     update_json(&config_dir.join(".claude.json"), |config| {
         config["hasCompletedOnboarding"] = true.into();
+        // Offered on some starts, over the prompt.
+        config["hasSeenAutoDefaultNudge"] = true.into();
         config["lastOnboardingVersion"] = Peer::newest_claude_code().version().into();
         config["theme"] = "dark".into();
         config["customApiKeyResponses"] = json!({ "approved": [approved], "rejected": [] });
