@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use ride_testkit::peers::Peer;
+use ride_testkit::peers::{Peer, pinned};
 use serde_json::json;
 
 use crate::build::{self, cargo, run};
@@ -20,12 +20,25 @@ pub(crate) fn test() -> Result<bool> {
     step("lints");
     let clippy = ["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     run(Command::new(cargo()).current_dir(&root).args(clippy))?;
+    step("real peers");
+    fetch()?;
     step("types of the gateway plugin");
     types()?;
     step("tests");
     run(Command::new(cargo()).current_dir(&root).args(["test", "--quiet", "--locked", "--workspace"]))?;
     step("stories on the real hosts");
     Demo::headless().run()
+}
+
+/// Fetches what the tests run: the newest host, and every pinned Claude Code.
+fn fetch() -> Result<()> {
+    let claude_codes = pinned().claude_code.iter().map(|version| Peer::claude_code(version));
+    let peers = [Peer::node(), Peer::newest_openclaw()].into_iter().chain(claude_codes);
+    let runtime = tokio::runtime::Runtime::new()?;
+    for peer in peers {
+        runtime.block_on(peer.fetched())?;
+    }
+    Ok(())
 }
 
 /// Checks `plugins/openclaw` against the types the newest host publishes.
