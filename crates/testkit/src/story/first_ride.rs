@@ -242,17 +242,23 @@ fn ride_claude(ride: &Terminal, session: &str) -> Option<Process> {
 }
 
 fn terminal(product: &Product, gateway: &Gateway, args: &[&str]) -> Result<Terminal> {
-    let mut program = Program::new(&product.ride, gateway.workspace()).args(args.iter().copied());
+    let mut program = Program::new(&product.ride, gateway.workspace()).args(scope(gateway)).args(args.iter().copied());
     for (name, value) in gateway.environment() {
         program = program.env(name, value);
     }
     program.env("USER", "ada").env("TERM", "xterm-256color").start()
 }
 
+/// 2026.6.1 wants operator.admin for plugin methods after a channel turn.
+fn scope(gateway: &Gateway) -> Option<&'static str> {
+    (gateway.version() == "2026.6.1").then_some("--admin")
+}
+
 /// Runs a `ride` command that prints JSON.
 async fn run(product: &Product, gateway: &Gateway, args: &[&str]) -> Result<Value> {
     let what = || format!("ride {}", args.join(" "));
     let output = tokio::process::Command::new(&product.ride)
+        .args(scope(gateway))
         .args(args)
         .env_clear()
         .envs(gateway.environment().iter().map(|(k, v)| (k, v)))
