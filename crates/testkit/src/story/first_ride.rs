@@ -193,7 +193,12 @@ impl Watch {
     /// Looks every few milliseconds for the gateway's child on the session and for any other process that opens it.
     fn begin(gateway: &Gateway, session: &str) -> Watch {
         let on = |p: &Process, id: &str| p.command_line().iter().any(|a| a.contains(id));
-        let warm = gateway.claude_processes().into_iter().find(|p| on(p, session));
+        // 2026.6.1 names no id in a first turn's arguments: Claude Code's own registry tells.
+        let registry = gateway.claude_dir().join("sessions");
+        let registered = |p: &Process| {
+            fs::read_to_string(registry.join(format!("{}.json", p.pid))).is_ok_and(|entry| entry.contains(session))
+        };
+        let warm = gateway.claude_processes().into_iter().find(|p| on(p, session) || registered(p));
         let seen = Arc::new(Mutex::new(Seen { warm, ..Seen::default() }));
         let (shared, id, me) = (seen.clone(), session.to_owned(), std::process::id());
         let task = tokio::task::spawn_blocking(move || {
