@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod model;
 mod probe;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum What {
     Test,
     /// Measure what is promised, side by side, into `docs/measurements.md`.
     Bench(bench::Bench),
+    /// Look at every state a small world of drivers, gateway and channel can reach.
+    Model(model::Model),
     /// Measure what stock OpenClaw hosts let a plugin do, one line per answer.
     Probe(probe::Probe),
     /// Check the plugin's JavaScript against the host's published types.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         What::Demo(demo) => return exit(demo.run()),
         What::Test => return exit(check::test()),
         What::Bench(bench) => bench.run(),
+        What::Model(model) => return exit(Ok(model.run())),
         What::Probe(probe) => return exit(probe.run()),
         What::Types => check::types(),
     };

@@ -91,7 +91,8 @@ pub fn waiting(t: &Thread) -> Vec<Waiting> {
 pub fn renewed(t: &Thread, now: Now, rules: &Rules) -> Option<Renewed> {
     let Phase::Ridden { lease } = &t.phase else { return None };
     Some(Renewed {
-        expires_in_ms: left_ms(lease, now, rules),
+        // Whichever ends the ride first: the driver must stop before the thread is given away.
+        expires_in_ms: left_ms(lease, now, rules).min(silent_ms(lease, now, rules)),
         silent_in_ms: silent_ms(lease, now, rules),
         waiting: waiting(t),
         waiting_total: t.inbox.len() as u32,

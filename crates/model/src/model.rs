@@ -5,7 +5,7 @@ use crate::hash::{Seen, fingerprint};
 use crate::mutant::Mutant;
 use crate::moves::Move;
 use crate::product::{Facts, Is, Product};
-use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, Flight, LETTERS, Post, Ride, TURNS, World};
+use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, Flight, LETTERS, Post, Ride, THREADS, TURNS, World};
 
 /// How large a world is, and which assumptions about the host it makes.
 #[derive(Clone, Debug)]
@@ -24,6 +24,10 @@ pub struct Scope {
     pub late_twin: bool,
     /// The gateway's record of turns sees a hand-over from its first moment on.
     pub hand_seen: bool,
+    /// A message handed over is stopped at the gate when the Claude session is claimed by then.
+    pub door: bool,
+    /// Where the outcome of a restore is lost, what it said of turns beside the ride is not.
+    pub slip_kept: bool,
     /// A patch of a host entry may happen after another copy took over.
     pub late: bool,
 }
@@ -51,6 +55,8 @@ impl Scope {
             silence_ms: u64::MAX / 4,
             late_twin: false,
             hand_seen: true,
+            door: true,
+            slip_kept: false,
             late: false,
         }
     }
@@ -62,15 +68,15 @@ impl Scope {
             drivers: 2,
             threads: 2,
             turns: 1,
-            epochs: 2,
+            epochs: 1,
             late_twin,
             ..Scope::one_thread()
         }
     }
 
-    /// Silence ends rides as soon as a lost lease does.
+    /// Silence ends rides as soon as it may (`rideTtlMinutes: 1`).
     pub fn silent() -> Self {
-        Scope { name: "silence", drivers: 2, messages: 1, turns: 1, epochs: 2, silence_ms: crate::product::TICK_MS, ..Scope::one_thread() }
+        Scope { name: "silence", drivers: 2, messages: 1, turns: 1, epochs: 2, silence_ms: 2 * crate::product::TICK_MS, ..Scope::one_thread() }
     }
 }
 
@@ -144,7 +150,7 @@ impl Model {
             (d.claude, d.old, d.paused, d.queue, d.left) = (Claude::None, false, false, 0, 0);
         }
         w.letters = [None; LETTERS];
-        w.leftover = 0;
+        w.leftover = [0; THREADS];
         // What the agent does by itself: it ends its turns.
         w.orphan = false;
         let mut path = Vec::new();
@@ -185,6 +191,7 @@ impl Model {
         }
         tries.extend((0..FLIGHTS).flat_map(|n| [Move::Acks(n), Move::Performs(n)]));
         tries.extend((0..self.scope.threads).map(Move::Takes));
+        tries.extend((0..self.scope.threads).map(Move::ChildEnds));
         tries.push(Move::Tick);
         let mut taken = None;
         for step in tries {

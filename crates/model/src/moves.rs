@@ -2,8 +2,9 @@
 //! several that nothing can come between; what goes wrong costs a fault.
 
 use crate::model::Model;
-use crate::product::{Ask, Came, DOUBT_HAND, DOUBT_SEND, Do, Facts, Is, ORPHAN, Said, ride_pid};
-use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, Flight, LETTERS, Letter, MESSAGES, Post, Ride, THREADS, TURNS, World};
+use crate::effects::unknown;
+use crate::product::{Ask, Came, Do, ORPHAN, ride_pid};
+use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, LETTERS, Letter, MESSAGES, Post, Ride, THREADS, World};
 
 /// Which request of a driver is late, or arrives twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,13 +175,14 @@ impl Model {
             Move::Claim(d) => w.up && self.may_claim(w, d) && self.claim(w, d, w.drivers[d].run, true),
             Move::Granted(d) => w.up && self.granted(w, d),
             Move::Launch(d) => {
+                let on = self.scope.on(d);
                 let driver = &mut w.drivers[d];
                 // `may_start` of crates/cli/src/ride/state.rs.
                 if driver.ride != Ride::Checked || driver.paused || driver.left == 0 {
                     return false;
                 }
                 (driver.ride, driver.claude) = (Ride::Riding, Claude::Idle);
-                driver.queue = std::mem::take(&mut w.leftover);
+                driver.queue = std::mem::take(&mut w.leftover[on]);
                 true
             }
             Move::Checks(d) => {
@@ -231,14 +233,14 @@ impl Model {
                     return false;
                 }
                 self.release(w, d, driver.epoch);
-                over(w, d, Ride::Over);
+                self.over(w, d, Ride::Over);
                 true
             }
             Move::GiveUp(d) => {
                 if w.up || w.drivers[d].ride != Ride::Flushing || w.drivers[d].paused {
                     return false;
                 }
-                over(w, d, Ride::Over);
+                self.over(w, d, Ride::Over);
                 true
             }
             Move::ClaudeEnds(d) => {
@@ -248,7 +250,7 @@ impl Model {
                 }
                 driver.claude = Claude::None;
                 if driver.ride == Ride::Lost {
-                    over(w, d, Ride::Over);
+                    self.over(w, d, Ride::Over);
                 }
                 true
             }
@@ -265,8 +267,9 @@ impl Model {
                 let Some(f) = w.flights[n].filter(|f| w.up && f.by == w.holder && f.op != ORPHAN && !matches!(f.what, Do::Hand { .. })) else {
                     return false;
                 };
-                if f.came == Came::Nothing {
-                    self.perform(w, &f);
+                let came = if f.came == Came::Nothing { self.perform(w, &f) } else { f.came };
+                if came == Came::RestoredOver && !self.scope.slip_kept {
+                    w.slipped = [false; THREADS];
                 }
                 unknown(w, f.what);
                 w.flights[n] = None;
@@ -325,7 +328,7 @@ impl Model {
                 if !rides(w, d) {
                     return false;
                 }
-                over(w, d, Ride::Dead);
+                self.over(w, d, Ride::Dead);
                 true
             }
             Move::Pause(d) => {
@@ -352,7 +355,7 @@ impl Model {
                 for d in 0..DRIVERS {
                     w.drivers[d].old = false;
                     if rides(w, d) {
-                        over(w, d, Ride::Dead);
+                        self.over(w, d, Ride::Dead);
                     }
                     (w.drivers[d].claude, w.drivers[d].paused) = (Claude::None, false);
                 }
@@ -376,587 +379,10 @@ impl Model {
             Move::LateTwin => {
                 let was = w.entry[1];
                 w.entry[1] = Entry::Bound;
-                was == Entry::Never && self.scope.late_twin
+                // A turn of it that was let in before is beyond anybody's reach.
+                was == Entry::Never && self.scope.late_twin && w.pending[1] == 0 && w.handing[1] == 0
             }
         }
-    }
-
-    fn may_claim(&self, w: &World, d: usize) -> bool {
-        let driver = &w.drivers[d];
-        let on = self.scope.on(d);
-        // Drivers are alike: the first of a thread that never rode goes first.
-        let turn = (0..d).all(|e| self.scope.on(e) != on || w.drivers[e].ride != Ride::Off || w.drivers[e].epoch != 0);
-        d < self.scope.drivers && turn && matches!(driver.ride, Ride::Off | Ride::Asking) && !driver.paused
-    }
-
-    /// A claim reaches the gateway; `heard` when its answer reaches the driver.
-    fn claim(&mut self, w: &mut World, d: usize, run: u8, heard: bool) -> bool {
-        let i = self.scope.on(d);
-        let f = *self.product.facts(w.thread[i]);
-        if f.epoch >= self.scope.epochs && (f.lease == 0 || run == 1) || f.lease == 0 && w.entry[i] != Entry::Bound {
-            return false;
-        }
-        let other = 1 - i;
-        let held = self.scope.threads > 1 && self.product.facts(w.thread[other]).lease > 0;
-        let twins = self.scope.threads > 1 && w.entry[other] == Entry::Bound;
-        if let Said::Claiming { epoch } = self.tell(w, i, Ask::Claim { driver: d as u8, run, twins, held }) {
-            // The one that comes back by its secret gets a new fence, and its old one ends.
-            let back = run == 1 && epoch == f.lease + 1;
-            if f.lease != 0 && f.lease != epoch && !back {
-                self.wrong = Some("I2: a claim on a held thread was granted another fence");
-            }
-            if heard {
-                (w.drivers[d].ride, w.drivers[d].epoch) = (Ride::Asking, epoch);
-            }
-        }
-        self.take(w, i);
-        true
-    }
-
-    fn granted(&mut self, w: &mut World, d: usize) -> bool {
-        let driver = w.drivers[d];
-        let f = *self.product.facts(w.thread[self.scope.on(d)]);
-        if driver.ride != Ride::Asking || driver.paused {
-            return false;
-        }
-        w.drivers[d].ride = match f.is {
-            Is::Ridden if f.lease == driver.epoch => Ride::Granted,
-            Is::Claiming(_) if f.lease == driver.epoch => return false,
-            Is::Leaving(_) if f.lease == driver.epoch && !f.released && !f.expired => return false,
-            _ => Ride::Off,
-        };
-        true
-    }
-
-    /// `age` in ticks since it was sent, when its answer reaches the driver.
-    fn renew(&mut self, w: &mut World, d: usize, epoch: u8, claude: bool, age: Option<u8>) -> bool {
-        let i = self.scope.on(d);
-        let before = *self.product.facts(w.thread[i]);
-        let active = w.drivers[d].claude == Claude::Turn;
-        let said = self.tell(w, i, Ask::Renew { driver: d as u8, run: w.drivers[d].run, epoch, claude, active });
-        if said == Said::Ok && (before.lease != epoch || before.is != Is::Ridden || w.ended[i] & 1 << epoch != 0) {
-            self.wrong = Some("I2: a renewal with a stale fence was accepted");
-        }
-        let left = self.product.facts(w.thread[i]).left;
-        if let Some(age) = age
-            && w.drivers[d].epoch == epoch
-        {
-            let driver = &mut w.drivers[d];
-            match (said, driver.ride) {
-                (Said::Ok, _) => driver.left = left.saturating_sub(age),
-                (_, Ride::Riding) => (driver.ride, driver.left) = (Ride::Lost, 0),
-                (_, Ride::Flushing | Ride::Checked) => over(w, d, Ride::Over),
-                _ => {}
-            }
-        }
-        self.take(w, i);
-        true
-    }
-
-    fn prompt(&mut self, w: &mut World, d: usize) -> bool {
-        let driver = w.drivers[d];
-        let i = self.scope.on(d);
-        let Some(k) = w.turns.iter().take(self.scope.turns).position(|t| t.typed == 0) else { return false };
-        // The rule of crates/cli/src/ride/state.rs: riding, and more than the margin left by its own clock.
-        if driver.ride != Ride::Riding || driver.paused || driver.claude != Claude::Idle || driver.left == 0 {
-            return false;
-        }
-        let f = self.product.facts(w.thread[i]);
-        if (f.lease == driver.epoch && f.expired) || f.last_expired == driver.epoch {
-            self.wrong = Some("I2: a prompt was let in after the lease had run out at the gateway");
-        }
-        (w.turns[k].typed, w.turns[k].on) = (driver.epoch, i as u8);
-        w.drivers[d].queue |= 1 << k;
-        w.drivers[d].claude = Claude::Turn;
-        true
-    }
-
-    fn relay(&mut self, w: &mut World, d: usize, epoch: u8, items: u8, heard: bool) -> bool {
-        let i = self.scope.on(d);
-        let before = *self.product.facts(w.thread[i]);
-        let said = self.tell(w, i, Ask::Relay { epoch, items });
-        if said == Said::Relayed {
-            let rides = before.is == Is::Ridden && w.ended[i] & 1 << epoch == 0;
-            let leaves = matches!(before.is, Is::Leaving(ride_core::thread::LeaveStage::Prove)) && before.released;
-            if before.lease != epoch || !(rides || leaves) {
-                self.wrong = Some("I2: items with a stale fence were accepted");
-            }
-            if (0..TURNS).any(|k| items & 1 << k != 0 && !w.turns[k].accepted) {
-                self.wrong = Some("I4: an item was acknowledged and not kept");
-            }
-        }
-        if heard {
-            match (said, w.drivers[d].ride) {
-                (Said::Relayed, _) => w.drivers[d].queue &= !items,
-                (_, Ride::Riding) => (w.drivers[d].ride, w.drivers[d].left) = (Ride::Lost, 0),
-                (_, Ride::Flushing) => over(w, d, Ride::Over),
-                _ => {}
-            }
-        }
-        self.take(w, i);
-        true
-    }
-
-    fn release(&mut self, w: &mut World, d: usize, epoch: u8) {
-        let i = self.scope.on(d);
-        let before = *self.product.facts(w.thread[i]);
-        let accept = w.turns.iter().any(|t| t.typed == epoch && t.on == i as u8);
-        self.tell(w, i, Ask::Release { epoch, accept });
-        let f = self.product.facts(w.thread[i]);
-        if before.lease != epoch && (f.is != before.is || f.lease != before.lease) {
-            self.wrong = Some("I2: a release with a stale fence was accepted");
-        }
-        if f.lease == epoch && before.is == Is::Ridden {
-            w.ended[i] |= 1 << epoch;
-        }
-        self.take(w, i);
-    }
-
-    fn dropped(&mut self, w: &mut World, d: usize, epoch: u8) -> bool {
-        let i = self.scope.on(d);
-        let before = w.thread[i];
-        self.tell(w, i, Ask::Dropped { epoch });
-        if self.product.facts(before).lease != epoch && w.thread[i] != before {
-            self.wrong = Some("I2: a lost connection of a stale fence counted");
-        }
-        self.take(w, i);
-        true
-    }
-
-    fn late(&mut self, w: &mut World, d: usize, which: Which) -> bool {
-        let driver = w.drivers[d];
-        let rides = matches!(driver.ride, Ride::Riding | Ride::Flushing) && !driver.paused;
-        let (d8, epoch) = (d as u8, driver.epoch);
-        w.post(match which {
-            Which::Claim if self.may_claim(w, d) => Letter::Claim { driver: d8, run: driver.run },
-            Which::Renew if rides => Letter::Renew { driver: d8, run: driver.run, epoch, claude: driver.claude != Claude::None, age: 0 },
-            Which::Relay if rides && driver.queue != 0 => Letter::Relay { driver: d8, epoch, items: driver.queue },
-            Which::Release if driver.ride == Ride::Flushing && !driver.paused => Letter::Release { driver: d8, epoch },
-            Which::Dropped if rides || driver.ride == Ride::Asking => Letter::Dropped { driver: d8, epoch },
-            _ => return false,
-        })
-    }
-
-    fn arrives(&mut self, w: &mut World, n: usize, heard: bool) -> bool {
-        match w.letters[n].take() {
-            None => false,
-            Some(Letter::Claim { driver, run }) => self.claim(w, driver.into(), run, false),
-            Some(Letter::Renew { driver, epoch, claude, age, .. }) => self.renew(w, driver.into(), epoch, claude, heard.then_some(age)),
-            Some(Letter::Relay { driver, epoch, items }) => self.relay(w, driver.into(), epoch, items, false),
-            Some(Letter::Release { driver, epoch }) => {
-                self.release(w, driver.into(), epoch);
-                true
-            }
-            Some(Letter::Dropped { driver, epoch }) => self.dropped(w, driver.into(), epoch),
-        }
-    }
-
-    fn message(&mut self, w: &mut World, m: usize) -> bool {
-        if m >= self.scope.messages {
-            return false;
-        }
-        let i = self.scope.thread_of(m);
-        let owner = self.scope.threads > 1 && self.product.facts(w.thread[1 - i]).lease > 0 && w.entry[i] == Entry::Bound;
-        let behind = self.behind(w, i) || owner;
-        w.noticed |= owner && self.scope.threads > 1;
-        let f = *self.product.facts(w.thread[i]);
-        let again = w.posts[m] != Post::Unsent;
-        match self.tell(w, i, Ask::Message { id: m as u8, behind }) {
-            Said::Admit => {
-                w.posts[m] = Post::Admitted;
-                w.pending[i] += 1;
-                if f.is != Is::Open || behind {
-                    self.wrong = Some("I1: the gate let a turn in while the Claude session was ridden or changed hands");
-                } else if f.inbox != 0 {
-                    self.wrong = Some("I3: a message overtook one that waits");
-                }
-            }
-            Said::Hold { told } => {
-                let f = self.product.facts(w.thread[i]);
-                if f.inbox & 1 << m != 0 {
-                    if !again {
-                        w.posts[m] = Post::Held { handed: 0, unknown: 0 };
-                    }
-                } else if told && !again {
-                    w.posts[m] = Post::Told;
-                } else {
-                    self.wrong = Some("I3: a message was taken and is nowhere");
-                }
-            }
-            _ => w.posts[m] = Post::Told,
-        }
-        self.take(w, i);
-        true
-    }
-
-    /// A turn of the agent that the gate, or we, let in.
-    fn begins(&mut self, w: &mut World, i: usize) {
-        if w.entry[i] == Entry::Bound {
-            w.child[i] = Child::Busy;
-        } else {
-            self.wrong = Some("I3: a turn that was let in ran beside its own Claude session");
-        }
-    }
-
-    fn handed(&mut self, w: &mut World, m: usize, marked: bool) {
-        let waits = (0..m).any(|e| self.scope.thread_of(e) == self.scope.thread_of(m) && matches!(w.posts[e], Post::Held { handed: 0, .. }));
-        if waits {
-            self.wrong = Some("I3: messages were handed over out of order");
-        }
-        if let Post::Held { handed, unknown } = &mut w.posts[m] {
-            *handed += 1;
-            if *handed > 1 + *unknown || *handed > 2 {
-                self.wrong = Some("I4: a message was handed over once too often");
-            }
-            if *handed == 2 && !marked {
-                self.wrong = Some("I4: a message was handed over again and not marked");
-            }
-            if marked && *unknown == 0 {
-                self.wrong = Some("I4: a message was marked as a repeat, though every outcome was known");
-            }
-        }
-    }
-
-    fn tick(&mut self, w: &mut World, ask: Ask) -> bool {
-        for i in 0..self.scope.threads {
-            (w.thread[i], _) = self.product.ask(w.thread[i], ask);
-        }
-        for driver in &mut w.drivers {
-            driver.left = driver.left.saturating_sub(1);
-        }
-        for letter in w.letters.iter_mut().flatten() {
-            if let Letter::Renew { age, .. } = letter {
-                *age = (*age + 1).min(2);
-            }
-        }
-        true
-    }
-
-    /// A name for a copy of the plugin that nothing remembers.
-    fn new_copy(&self, w: &World) -> u8 {
-        let used = |n: u8| {
-            w.flights.iter().flatten().any(|f| f.by == n)
-                || (0..self.scope.threads).any(|i| self.product.facts(w.thread[i]).flights.contains(&n))
-        };
-        (1..=200).find(|n| *n != w.holder && !used(*n)).unwrap_or(200)
-    }
-
-    fn crash(&mut self, w: &mut World, happened: bool, orphan: bool) -> bool {
-        if !w.up || orphan && w.child.iter().all(|c| *c == Child::None) {
-            return false;
-        }
-        for n in 0..FLIGHTS {
-            let Some(f) = w.flights[n] else { continue };
-            if happened && f.came == Came::Nothing && f.what.leaves_a_trace() {
-                let came = self.perform(w, &f);
-                if let (Do::Hand { id, repeat }, Came::Ok) = (f.what, came) {
-                    w.handing[f.on as usize] = 0;
-                    self.handed(w, id.into(), repeat);
-                }
-            }
-            if f.op < DOUBT_SEND {
-                unknown(w, f.what);
-            }
-        }
-        w.flights = [None; FLIGHTS];
-        w.up = false;
-        w.holder = 0;
-        w.orphan |= orphan;
-        w.pending = [0; THREADS];
-        w.handing = [0; THREADS];
-        w.child = [Child::None; THREADS];
-        true
-    }
-
-    /// Performs effect `n` as the world is now; with `whole`, its acknowledgement
-    /// and the next taking follow before anything else.
-    fn performs(&mut self, w: &mut World, n: usize, whole: bool) -> bool {
-        let Some(f) = w.flights[n].filter(|f| w.up && f.came == Came::Nothing) else { return false };
-        let came = self.perform(w, &f);
-        if f.op == ORPHAN {
-            // Nobody waits for it.
-            w.flights[n] = None;
-            return true;
-        }
-        let hand = matches!((f.what, came), (Do::Hand { .. }, Came::Ok));
-        w.flights[n] = Some(Flight { came, ..f });
-        // A message is handed over when its turn has ended.
-        if whole && !hand { self.acks(w, n) } else { whole || !hand }
-    }
-
-    fn acks(&mut self, w: &mut World, n: usize) -> bool {
-        let Some(f) = w.flights[n].filter(|f| w.up && f.came != Came::Nothing) else { return false };
-        let i = f.on as usize;
-        let hand = matches!((f.what, f.came), (Do::Hand { .. }, Came::Ok | Came::Unknown));
-        if hand && (w.handing[i] != 0 || w.child[i] == Child::Busy) {
-            return false;
-        }
-        w.flights[n] = None;
-        if f.came == Came::Unknown {
-            unknown(w, f.what);
-        }
-        if f.came == Came::RestoredOver {
-            w.slipped = [false; THREADS];
-        }
-        self.tell(w, i, Ask::Done { op: f.op, by: f.by, came: f.came });
-        if f.by == w.holder {
-            self.take(w, i);
-        }
-        true
-    }
-
-    fn fails(&mut self, w: &mut World, n: usize, bad: Bad) -> bool {
-        let Some(f) = w.flights[n].filter(|f| w.up && f.came == Came::Nothing && f.op != ORPHAN) else { return false };
-        let came = match (f.what, bad) {
-            (Do::Send { .. }, Bad::NotSent) => Came::NotSent,
-            (Do::Send { .. }, Bad::Refused) => Came::Refused,
-            (Do::Send { .. }, Bad::LostBefore) => Came::Unknown,
-            (Do::Send { .. }, Bad::LostAfter) => {
-                if self.perform(w, &f) != Came::Sent {
-                    return false;
-                }
-                Came::Unknown
-            }
-            (Do::Hand { .. }, Bad::Failed) => Came::Failed,
-            (Do::Hand { .. }, Bad::LostBefore) => Came::Unknown,
-            (Do::Hand { .. }, Bad::LostAfter) => {
-                if self.perform(w, &f) != Came::Ok {
-                    return false;
-                }
-                Came::Unknown
-            }
-            (Do::Show | Do::Prove { .. }, Bad::Broken) => Came::Broken,
-            (Do::Mark, Bad::Failed) => Came::Failed,
-            (Do::EndChild | Do::Prove { .. } | Do::Hand { .. } | Do::Restore { .. }, Bad::NotYet) => Came::NotYet,
-            (Do::Park { .. } | Do::Restore { .. }, Bad::HiddenAfter) => {
-                if self.perform(w, &f) == Came::RestoredOver {
-                    // The host says it whole or not at all.
-                    return false;
-                }
-                Came::NotYet
-            }
-            _ => return false,
-        };
-        w.flights[n] = Some(Flight { came, ..f });
-        // A message is told about when its turn has ended.
-        w.handing[f.on as usize] != 0 || self.acks(w, n)
-    }
-
-    /// What an effect does to the world, and what it tells.
-    fn perform(&mut self, w: &mut World, f: &Flight) -> Came {
-        let i = f.on as usize;
-        let of = |threads: u8| (0..THREADS).filter(move |i| threads & 1 << i != 0);
-        match f.what {
-            Do::Settle { threads } => {
-                let busy = |i: usize| w.pending[i] > 0 || w.child[i] == Child::Busy || w.handing[i] > 0 && self.scope.hand_seen;
-                if of(threads).any(busy) { Came::NotYet } else { Came::Ok }
-            }
-            Do::EndChild => {
-                if w.child.contains(&Child::Busy) {
-                    return Came::NotYet;
-                }
-                w.child = [Child::None; THREADS];
-                Came::Ok
-            }
-            Do::Copy { threads } => Came::Copied(of(threads).filter(|i| w.entry[*i] == Entry::Bound).fold(0, |m, i| m | 1 << i)),
-            Do::Park { threads } => {
-                for i in of(threads) {
-                    if w.entry[i] == Entry::Bound {
-                        w.entry[i] = Entry::Absent;
-                    }
-                }
-                Came::Ok
-            }
-            Do::Prove { pid } => {
-                if w.lives(pid) || w.drivers.iter().any(|d| d.claude != Claude::None || d.old) || w.orphan && w.child.iter().all(|c| *c == Child::None) {
-                    Came::NotYet
-                } else if w.child.iter().any(|c| *c != Child::None) {
-                    Came::ChildAgain
-                } else {
-                    Came::Ok
-                }
-            }
-            Do::Mark => Came::Marked,
-            Do::Probe { ride, claude } => if w.lives(ride) || w.lives(claude) { Came::Alive } else { Came::Gone },
-            Do::Show => {
-                let lease = self.product.facts(w.thread[i]).lease;
-                let of = |k: &usize| w.turns[*k].typed == lease && w.turns[*k].on == f.on;
-                Came::Shown((0..TURNS).filter(of).fold(0, |m, k| m | 1 << k))
-            }
-            Do::Restore { threads } => {
-                let over = of(threads).any(|i| w.entry[i] == Entry::Other);
-                of(threads).for_each(|i| w.entry[i] = Entry::Bound);
-                if over { Came::RestoredOver } else { Came::Ok }
-            }
-            Do::Send { item, marked, route, .. } => {
-                if route && w.rerouted {
-                    return Came::RouteChanged;
-                }
-                if usize::from(item) < TURNS {
-                    self.sent(w, item.into(), marked, f.op == ORPHAN);
-                }
-                Came::Sent
-            }
-            Do::Hand { id, repeat } => {
-                if w.pending[i] > 0 || w.handing[i] > 0 || w.child[i] == Child::Busy {
-                    return Came::NotYet;
-                }
-                w.handing[i] = id + 1 | u8::from(repeat) << 3;
-                Came::Ok
-            }
-        }
-    }
-
-    /// The channel shows a turn.
-    fn sent(&mut self, w: &mut World, k: usize, marked: bool, late: bool) {
-        let f = *self.product.facts(w.thread[w.turns[k].on as usize]);
-        let t = &mut w.turns[k];
-        t.arrived += 1;
-        t.marked += u8::from(marked);
-        if marked && t.unknown == 0 {
-            self.wrong = Some("I4: marked as a repeat, though every outcome was known");
-        }
-        if t.arrived > 1 && (t.unknown == 0 || t.arrived > 2) {
-            self.wrong = Some("I4: a turn was shown twice too often");
-        }
-        if t.arrived == 2 && t.marked == 0 {
-            self.wrong = Some("I4: a repeat was not marked");
-        }
-        let on = t.on;
-        let before = w.order.iter().take_while(|o| **o != k as u8 + 1).filter(|o| **o > 0).map(|o| usize::from(*o - 1));
-        for e in before {
-            let e_seen = &w.turns[e];
-            if !late && e_seen.on == on && e_seen.arrived == 0 && e_seen.unknown < 2 && f.undelivered & 1 << e == 0 {
-                self.wrong = Some("I4: turns were shown out of order");
-            }
-        }
-    }
-
-    /// The performer asks, and notes what it is to do.
-    fn take(&mut self, w: &mut World, i: usize) -> bool {
-        if !w.up || w.holder == 0 || i >= self.scope.threads {
-            return false;
-        }
-        let behind = self.behind(w, i);
-        let own = w.flights.iter().flatten().filter(|f| f.on as usize == i && f.by == w.holder && f.op != ORPHAN);
-        let flying = own.fold(0, |mask, f| mask | 1 << f.op);
-        let Said::Work(work) = self.tell(w, i, Ask::Take { by: w.holder, behind, flying }) else { return false };
-        for (op, what) in work {
-            let flight = Flight { on: i as u8, op, by: w.holder, what, came: Came::Nothing };
-            match w.flights.iter_mut().find(|f| f.is_none()) {
-                Some(slot) => *slot = Some(flight),
-                None => self.full = true,
-            }
-        }
-        true
-    }
-
-    fn behind(&self, w: &World, i: usize) -> bool {
-        let other: Facts = *self.product.facts(w.thread[1 - i]);
-        self.scope.threads > 1 && other.lease > 0 && (other.twins || w.noticed)
-    }
-
-    /// Commits an event, and keeps account of what it means.
-    fn tell(&mut self, w: &mut World, i: usize, ask: Ask) -> Said {
-        let before = *self.product.facts(w.thread[i]);
-        let (next, (said, wrong)) = self.product.ask(w.thread[i], ask);
-        let said = said.clone();
-        if wrong.is_some() {
-            self.wrong = *wrong;
-        }
-        if next == w.thread[i] {
-            return said;
-        }
-        w.thread[i] = next;
-        let after = *self.product.facts(next);
-        let valid = |f: &Facts| if matches!(f.is, Is::Claiming(_) | Is::Ridden) { f.lease } else { 0 };
-        if valid(&before) != 0 && valid(&after) != valid(&before) {
-            w.ended[i] |= 1 << valid(&before);
-        }
-        if w.ended[i] & 1 << valid(&after) & !1 != 0 {
-            self.wrong = Some("I2: a fence that had ended is in force again");
-        }
-        for k in 0..TURNS {
-            if (after.outbox | after.undelivered) & 1 << k != 0 && !w.turns[k].accepted {
-                w.turns[k].accepted = true;
-                if let Some(slot) = w.order.iter_mut().find(|o| **o == 0) {
-                    *slot = k as u8 + 1;
-                }
-            }
-        }
-        for m in 0..MESSAGES {
-            let gone = before.inbox & !after.inbox & 1 << m != 0;
-            if gone && matches!(w.posts[m], Post::Held { handed: 0, .. }) {
-                if after.outbox_len > before.outbox_len {
-                    w.posts[m] = Post::Told;
-                } else {
-                    self.wrong = Some("I3: a held message vanished");
-                }
-            }
-        }
-        if after.lease == 0 && before.lease != 0 {
-            w.noticed = false;
-            if std::mem::take(&mut w.slipped[i]) {
-                self.wrong = Some("I5: a turn ran beside the ride and nobody was told");
-            }
-            if before.twins {
-                w.slipped[1 - i] = false;
-            }
-        }
-        for n in 0..FLIGHTS {
-            let Some(f) = w.flights[n] else { continue };
-            let waits = match f.op {
-                ORPHAN => true,
-                DOUBT_SEND => after.doubts[0] == f.by,
-                DOUBT_HAND => after.doubts[1] == f.by,
-                op => after.flights[usize::from(op) - 1] == f.by,
-            };
-            if f.on as usize != i || f.op == ORPHAN || waits {
-                continue;
-            }
-            if f.op < DOUBT_SEND {
-                unknown(w, f.what);
-            }
-            let doubt = match f.what {
-                Do::Send { .. } if f.op < DOUBT_SEND && after.doubts[0] == f.by => Some(DOUBT_SEND),
-                Do::Hand { .. } if f.op < DOUBT_SEND && after.doubts[1] == f.by => Some(DOUBT_HAND),
-                _ => None,
-            };
-            if let Some(op) = doubt {
-                w.flights[n] = Some(Flight { op, ..f });
-                continue;
-            }
-            let goes_on = f.came == Came::Nothing && f.what.leaves_a_trace() && (self.scope.late || !matches!(f.what, Do::Park { .. } | Do::Restore { .. }));
-            if !goes_on && f.came == Came::Nothing && matches!(f.what, Do::Park { .. } | Do::Restore { .. }) {
-                // A host's patch takes milliseconds; a copy that stops waits for seconds.
-                self.perform(w, &f);
-            }
-            w.flights[n] = goes_on.then_some(Flight { op: ORPHAN, ..f });
-        }
-        said
-    }
-}
-
-impl Do {
-    /// Whether performing it changes the world.
-    pub fn leaves_a_trace(self) -> bool {
-        matches!(self, Do::EndChild | Do::Park { .. } | Do::Restore { .. } | Do::Send { .. } | Do::Hand { .. })
-    }
-}
-
-/// Nobody waits for an effect's outcome any more.
-fn unknown(w: &mut World, what: Do) {
-    match what {
-        Do::Send { item, .. } if usize::from(item) < TURNS => {
-            let t = &mut w.turns[usize::from(item)];
-            t.unknown = (t.unknown + 1).min(3);
-        }
-        Do::Hand { id, .. } => {
-            if let Post::Held { unknown, .. } = &mut w.posts[usize::from(id)] {
-                *unknown = (*unknown + 1).min(6);
-            }
-        }
-        _ => {}
     }
 }
 
@@ -965,9 +391,3 @@ fn rides(w: &World, d: usize) -> bool {
     w.lives(ride_pid(d as u8, w.drivers[d].run))
 }
 
-/// A `ride` ends; what it could not hand over stays on its disk.
-fn over(w: &mut World, d: usize, how: Ride) {
-    let driver = &mut w.drivers[d];
-    w.leftover |= std::mem::take(&mut driver.queue);
-    (driver.ride, driver.left, driver.paused) = (how, 0, false);
-}

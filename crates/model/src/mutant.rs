@@ -80,11 +80,12 @@ impl Mutant {
     /// The step with this mistake.
     pub fn step(self, old: Thread, mut event: Event, now: Now, rules: &Rules, step: Step) -> (Thread, Reply) {
         let before = old.clone();
+        let unknown = matches!(&event, Event::Done { outcome: Outcome::Unknown { .. }, .. });
         let current = before.lease().map(|l| l.fence);
         match (self, &mut event, current) {
             (Mutant::StaleRelay, Event::Relay { fence, .. }, Some(now)) => *fence = now,
             (Mutant::StaleRelease, Event::Release { fence, .. }, Some(now)) => *fence = now,
-            (Mutant::UnknownIsNotSent, Event::Done { outcome: outcome @ Outcome::Unknown { .. }, .. }, _) => {
+            (Mutant::UnknownIsNotSent | Mutant::RepeatsForEver, Event::Done { outcome: outcome @ Outcome::Unknown { .. }, .. }, _) => {
                 *outcome = Outcome::NotSent { what: String::new(), retry: true, after_ms: None };
             }
             (Mutant::DropsFailed, Event::Done { outcome: Outcome::NotSent { .. }, op, performer }, _) => {
@@ -145,11 +146,11 @@ impl Mutant {
         }
         let handed_badly = matches!(&event, Event::Done { outcome: Outcome::NotYet { .. }, .. });
         let (mut new, mut reply) = step(old, event, now, rules);
-        self.spoil(&before, &mut new, &mut reply, handed_badly);
+        self.spoil(&before, &mut new, &mut reply, handed_badly, unknown);
         (new, reply)
     }
 
-    fn spoil(self, old: &Thread, new: &mut Thread, reply: &mut Reply, not_yet: bool) {
+    fn spoil(self, old: &Thread, new: &mut Thread, reply: &mut Reply, not_yet: bool, unknown: bool) {
         match self {
             Mutant::NoSettle => claim_skips(new, ClaimStage::Settle, ClaimStage::EndChild),
             Mutant::NoProofAtClaim => claim_skips(new, ClaimStage::Prove, ClaimStage::Mark),
@@ -172,10 +173,10 @@ impl Mutant {
                     *at = stage_at(next);
                 }
             }
-            Mutant::FailWithoutRestore => {
-                if matches!(old.phase, Phase::Claiming { .. }) && matches!(new.phase, Phase::Leaving { .. }) {
-                    new.phase = Phase::Open;
-                }
+            Mutant::FailWithoutRestore
+                if matches!(old.phase, Phase::Claiming { .. }) && matches!(new.phase, Phase::Leaving { .. }) =>
+            {
+                new.phase = Phase::Open;
             }
             Mutant::SameEpoch => {
                 new.epoch = old.epoch;
@@ -187,25 +188,24 @@ impl Mutant {
                     *reply = Reply::Claiming { fence };
                 }
             }
-            Mutant::DropsHead => {
-                if not_yet && old.handing.is_some() && new.handing.is_none() {
-                    new.inbox.pop_front();
+            Mutant::DropsHead if not_yet && old.handing.is_some() && new.handing.is_none() => {
+                new.inbox.pop_front();
+            }
+            Mutant::InboxForgotten if !matches!(old.phase, Phase::Open) && matches!(new.phase, Phase::Open) => {
+                new.inbox.clear();
+            }
+            Mutant::RepeatsForEver => {
+                if unknown && let Some(head) = new.outbox.front_mut() {
+                    head.repeat = true;
                 }
             }
-            Mutant::InboxForgotten => {
-                if !matches!(old.phase, Phase::Open) && matches!(new.phase, Phase::Open) {
-                    new.inbox.clear();
-                }
-            }
-            Mutant::RepeatUnmarked | Mutant::RepeatsForEver => {
+            Mutant::RepeatUnmarked => {
                 for out in &mut new.outbox {
                     out.repeat = false;
                 }
                 if let Reply::Work { effects, .. } = reply {
                     for effect in effects {
-                        if let Act::Send { item, .. } = &mut effect.act
-                            && self == Mutant::RepeatUnmarked
-                        {
+                        if let Act::Send { item, .. } = &mut effect.act {
                             item.text = item.text.replace("(may be a repeat) ", "");
                         }
                     }

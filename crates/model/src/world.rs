@@ -123,7 +123,12 @@ pub enum Post {
     /// The gate let it in.
     Admitted,
     /// Held, handed over so often, and so often with an outcome nobody knows.
-    Held { handed: u8, unknown: u8 },
+    Held {
+        handed: u8,
+        /// Of those, so many with the mark of a repeat.
+        marked: u8,
+        unknown: u8,
+    },
     /// Its sender was told to send it again.
     Told,
 }
@@ -150,7 +155,7 @@ pub struct World {
     pub holder: u8,
     pub drivers: [Driver; DRIVERS],
     /// Items of rides that ended before the gateway had them, on the terminal's disk.
-    pub leftover: u8,
+    pub leftover: [u8; THREADS],
     pub flights: [Option<Flight>; FLIGHTS],
     pub letters: [Option<Letter>; LETTERS],
     pub turns: [Seen; TURNS],
@@ -160,6 +165,8 @@ pub struct World {
     /// Epochs whose fence has ended, by thread.
     pub ended: [u8; THREADS],
     pub rerouted: bool,
+    /// A chain could not be shown: what was not relayed is accepted as lost.
+    pub broken: bool,
 }
 
 impl World {
@@ -177,7 +184,7 @@ impl World {
             up: true,
             holder: 1,
             drivers: [driver; DRIVERS],
-            leftover: 0,
+            leftover: [0; THREADS],
             flights: [None; FLIGHTS],
             letters: [None; LETTERS],
             turns: [Seen::default(); TURNS],
@@ -185,6 +192,7 @@ impl World {
             posts: [Post::Unsent; MESSAGES],
             ended: [0; THREADS],
             rerouted: false,
+            broken: false,
         }
     }
 

@@ -295,6 +295,20 @@ fn silence_a_lost_lease_and_a_dead_driver_end_a_ride() {
 }
 
 #[test]
+fn a_driver_is_told_no_longer_than_silence_leaves_it() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.rules.silence_ms = 60_000;
+    w.wait(40_000);
+    w.does(Event::Renew { fence, secret_sha256: "secret of ada".into(), claude: None, active: false });
+    let told = ride_core::view::renewed(&w.t, w.now, &w.rules).unwrap().expires_in_ms;
+    assert_eq!(told, 20_000, "it would start Claude Code, or let a prompt in, after the thread was given back");
+    w.wait(told);
+    w.take();
+    assert_eq!(w.t.phase_name(), "leaving");
+}
+
+#[test]
 fn a_driver_that_returns_keeps_its_thread_and_a_wrong_secret_does_not() {
     let mut w = World::ridden_by("ada");
     let fence = w.fence();

@@ -1,0 +1,375 @@
+//! Effects: taken, performed, acknowledged, or lost on the way; and the account
+//! that is kept of every event a thread commits.
+
+use crate::model::Model;
+use crate::moves::Bad;
+use crate::product::{Ask, Came, DOUBT_HAND, DOUBT_SEND, Do, Facts, Is, ORPHAN, Said};
+use crate::world::{Child, Claude, Entry, FLIGHTS, Flight, Letter, MESSAGES, Post, Ride, THREADS, TURNS, World};
+
+impl Model {
+    pub(crate) fn tick(&mut self, w: &mut World, ask: Ask) -> bool {
+        for i in 0..self.scope.threads {
+            (w.thread[i], _) = self.product.ask(w.thread[i], ask);
+        }
+        for driver in &mut w.drivers {
+            driver.left = driver.left.saturating_sub(1);
+        }
+        for letter in w.letters.iter_mut().flatten() {
+            if let Letter::Renew { age, .. } = letter {
+                *age = (*age + 1).min(2);
+            }
+        }
+        true
+    }
+
+    /// A name for a copy of the plugin that nothing remembers.
+    pub(crate) fn new_copy(&self, w: &World) -> u8 {
+        let used = |n: u8| {
+            w.flights.iter().flatten().any(|f| f.by == n)
+                || (0..self.scope.threads).any(|i| self.product.facts(w.thread[i]).flights.contains(&n))
+        };
+        (1..=200).find(|n| *n != w.holder && !used(*n)).unwrap_or(200)
+    }
+
+    pub(crate) fn crash(&mut self, w: &mut World, happened: bool, orphan: bool) -> bool {
+        if !w.up || orphan && w.child.iter().all(|c| *c == Child::None) {
+            return false;
+        }
+        for n in 0..FLIGHTS {
+            let Some(f) = w.flights[n] else { continue };
+            let mut came = f.came;
+            if happened && f.came == Came::Nothing && f.what.leaves_a_trace() {
+                came = self.perform(w, &f);
+                if let (Do::Hand { id, repeat }, Came::Ok) = (f.what, came) {
+                    w.handing[f.on as usize] = 0;
+                    self.handed(w, id.into(), repeat);
+                }
+            }
+            if came == Came::RestoredOver && !self.scope.slip_kept {
+                w.slipped = [false; THREADS];
+            }
+            if f.op < DOUBT_SEND {
+                unknown(w, f.what);
+            }
+        }
+        w.flights = [None; FLIGHTS];
+        w.up = false;
+        w.holder = 0;
+        w.orphan |= orphan;
+        w.pending = [0; THREADS];
+        w.handing = [0; THREADS];
+        w.child = [Child::None; THREADS];
+        true
+    }
+
+    /// Performs effect `n` as the world is now; with `whole`, its acknowledgement
+    /// and the next taking follow before anything else.
+    pub(crate) fn performs(&mut self, w: &mut World, n: usize, whole: bool) -> bool {
+        let Some(f) = w.flights[n].filter(|f| w.up && f.came == Came::Nothing) else { return false };
+        let came = self.perform(w, &f);
+        if f.op == ORPHAN {
+            // Nobody waits for it.
+            w.flights[n] = None;
+            return true;
+        }
+        let hand = matches!((f.what, came), (Do::Hand { .. }, Came::Ok));
+        w.flights[n] = Some(Flight { came, ..f });
+        // A message is handed over when its turn has ended.
+        if whole && !hand { self.acks(w, n) } else { whole || !hand }
+    }
+
+    pub(crate) fn acks(&mut self, w: &mut World, n: usize) -> bool {
+        let Some(f) = w.flights[n].filter(|f| w.up && f.came != Came::Nothing) else { return false };
+        let i = f.on as usize;
+        let hand = matches!((f.what, f.came), (Do::Hand { .. }, Came::Ok | Came::Unknown));
+        if hand && (w.handing[i] != 0 || w.child[i] == Child::Busy) {
+            return false;
+        }
+        w.flights[n] = None;
+        if f.came == Came::Unknown {
+            unknown(w, f.what);
+        }
+        if f.came == Came::RestoredOver {
+            w.slipped = [false; THREADS];
+        }
+        self.tell(w, i, Ask::Done { op: f.op, by: f.by, came: f.came });
+        if f.by == w.holder {
+            self.take(w, i);
+        }
+        true
+    }
+
+    pub(crate) fn fails(&mut self, w: &mut World, n: usize, bad: Bad) -> bool {
+        let Some(f) = w.flights[n].filter(|f| w.up && f.came == Came::Nothing && f.op != ORPHAN) else { return false };
+        let came = match (f.what, bad) {
+            (Do::Send { .. }, Bad::NotSent) => Came::NotSent,
+            (Do::Send { .. }, Bad::Refused) => Came::Refused,
+            (Do::Send { .. }, Bad::LostBefore) => Came::Unknown,
+            (Do::Send { .. }, Bad::LostAfter) => {
+                if self.perform(w, &f) != Came::Sent {
+                    return false;
+                }
+                Came::Unknown
+            }
+            (Do::Hand { .. }, Bad::Failed) => Came::Failed,
+            (Do::Hand { .. }, Bad::LostBefore) => Came::Unknown,
+            (Do::Hand { .. }, Bad::LostAfter) => {
+                if self.perform(w, &f) != Came::Ok {
+                    return false;
+                }
+                Came::Unknown
+            }
+            (Do::Show | Do::Prove { .. }, Bad::Broken) => {
+                w.broken = true;
+                Came::Broken
+            }
+            (Do::Mark, Bad::Failed) => Came::Failed,
+            (Do::EndChild | Do::Prove { .. } | Do::Hand { .. } | Do::Restore { .. }, Bad::NotYet) => Came::NotYet,
+            (Do::Park { .. } | Do::Restore { .. }, Bad::HiddenAfter) => {
+                if self.perform(w, &f) == Came::RestoredOver {
+                    // The host says it whole or not at all.
+                    return false;
+                }
+                Came::NotYet
+            }
+            _ => return false,
+        };
+        w.flights[n] = Some(Flight { came, ..f });
+        // A message is told about when its turn has ended.
+        w.handing[f.on as usize] != 0 || self.acks(w, n)
+    }
+
+    /// A `ride` ends; what it could not hand over stays on its disk.
+    pub(crate) fn over(&self, w: &mut World, d: usize, how: Ride) {
+        let on = self.scope.on(d);
+        let driver = &mut w.drivers[d];
+        w.leftover[on] |= std::mem::take(&mut driver.queue);
+        (driver.ride, driver.left, driver.paused) = (how, 0, false);
+    }
+
+    /// What an effect does to the world, and what it tells.
+    pub(crate) fn perform(&mut self, w: &mut World, f: &Flight) -> Came {
+        let i = f.on as usize;
+        let of = |threads: u8| (0..THREADS).filter(move |i| threads & 1 << i != 0);
+        match f.what {
+            Do::Settle { threads } => {
+                let busy = |i: usize| w.pending[i] > 0 || w.child[i] == Child::Busy || w.handing[i] > 0 && self.scope.hand_seen;
+                if of(threads).any(busy) { Came::NotYet } else { Came::Ok }
+            }
+            Do::EndChild => {
+                if w.child.contains(&Child::Busy) {
+                    return Came::NotYet;
+                }
+                w.child = [Child::None; THREADS];
+                Came::Ok
+            }
+            Do::Copy { threads } => Came::Copied(of(threads).filter(|i| w.entry[*i] == Entry::Bound).fold(0, |m, i| m | 1 << i)),
+            Do::Park { threads } => {
+                for i in of(threads) {
+                    if w.entry[i] == Entry::Bound {
+                        w.entry[i] = Entry::Absent;
+                    }
+                }
+                Came::Ok
+            }
+            Do::Prove { pid } => {
+                if w.lives(pid) || w.drivers.iter().any(|d| d.claude != Claude::None || d.old) || w.orphan && w.child.iter().all(|c| *c == Child::None) {
+                    Came::NotYet
+                } else if w.child.iter().any(|c| *c != Child::None) {
+                    Came::ChildAgain
+                } else {
+                    Came::Ok
+                }
+            }
+            Do::Mark => Came::Marked,
+            Do::Probe { ride, claude } => if w.lives(ride) || w.lives(claude) { Came::Alive } else { Came::Gone },
+            Do::Show => {
+                let lease = self.product.facts(w.thread[i]).lease;
+                let of = |k: &usize| w.turns[*k].typed == lease && w.turns[*k].on == f.on;
+                Came::Shown((0..TURNS).filter(of).fold(0, |m, k| m | 1 << k))
+            }
+            Do::Restore { threads } => {
+                let over = of(threads).any(|i| w.entry[i] == Entry::Other);
+                of(threads).for_each(|i| w.entry[i] = Entry::Bound);
+                if over { Came::RestoredOver } else { Came::Ok }
+            }
+            Do::Send { item, marked, route, .. } => {
+                if route && w.rerouted {
+                    return Came::RouteChanged;
+                }
+                if usize::from(item) < TURNS {
+                    self.sent(w, item.into(), marked, f.op == ORPHAN);
+                }
+                Came::Sent
+            }
+            Do::Hand { id, repeat } => {
+                if w.pending[i] > 0 || w.handing[i] > 0 || w.child[i] == Child::Busy {
+                    return Came::NotYet;
+                }
+                if self.scope.door && (0..self.scope.threads).any(|i| self.product.facts(w.thread[i]).lease > 0) {
+                    return Came::Failed;
+                }
+                w.handing[i] = (id + 1) | (u8::from(repeat) << 3);
+                Came::Ok
+            }
+        }
+    }
+
+    /// The channel shows a turn.
+    pub(crate) fn sent(&mut self, w: &mut World, k: usize, marked: bool, late: bool) {
+        let f = *self.product.facts(w.thread[w.turns[k].on as usize]);
+        let t = &mut w.turns[k];
+        t.arrived += 1;
+        t.marked += u8::from(marked);
+        if marked && t.unknown == 0 {
+            self.wrong = Some("I4: marked as a repeat, though every outcome was known");
+        }
+        if t.arrived > 1 && (t.unknown == 0 || t.arrived > 2) {
+            self.wrong = Some("I4: a turn was shown twice too often");
+        }
+        if t.arrived == 2 && t.marked == 0 {
+            self.wrong = Some("I4: a repeat was not marked");
+        }
+        let on = t.on;
+        let before = w.order.iter().take_while(|o| **o != k as u8 + 1).filter(|o| **o > 0).map(|o| usize::from(*o - 1));
+        for e in before {
+            let e_seen = &w.turns[e];
+            if !late && e_seen.on == on && e_seen.arrived == 0 && e_seen.unknown < 2 && f.undelivered & 1 << e == 0 {
+                self.wrong = Some("I4: turns were shown out of order");
+            }
+        }
+    }
+
+    /// The performer asks, and notes what it is to do.
+    pub(crate) fn take(&mut self, w: &mut World, i: usize) -> bool {
+        if !w.up || w.holder == 0 || i >= self.scope.threads {
+            return false;
+        }
+        let behind = self.behind(w, i);
+        let own = w.flights.iter().flatten().filter(|f| f.on as usize == i && f.by == w.holder && f.op != ORPHAN);
+        let flying = own.fold(0, |mask, f| mask | 1 << f.op);
+        let Said::Work(work) = self.tell(w, i, Ask::Take { by: w.holder, behind, flying }) else { return false };
+        for (op, what) in work {
+            let flight = Flight { on: i as u8, op, by: w.holder, what, came: Came::Nothing };
+            match w.flights.iter_mut().find(|f| f.is_none()) {
+                Some(slot) => *slot = Some(flight),
+                None => self.full = true,
+            }
+        }
+        true
+    }
+
+    pub(crate) fn behind(&self, w: &World, i: usize) -> bool {
+        let other: Facts = *self.product.facts(w.thread[1 - i]);
+        self.scope.threads > 1 && other.lease > 0 && (other.twins || w.noticed)
+    }
+
+    /// Commits an event, and keeps account of what it means.
+    pub(crate) fn tell(&mut self, w: &mut World, i: usize, ask: Ask) -> Said {
+        let before = *self.product.facts(w.thread[i]);
+        let (next, (said, wrong, sorry)) = self.product.ask(w.thread[i], ask);
+        let (said, sorry) = (said.clone(), *sorry);
+        if wrong.is_some() {
+            self.wrong = *wrong;
+        }
+        if next == w.thread[i] {
+            return said;
+        }
+        w.thread[i] = next;
+        let after = *self.product.facts(next);
+        let valid = |f: &Facts| if matches!(f.is, Is::Claiming(_) | Is::Ridden) { f.lease } else { 0 };
+        if valid(&before) != 0 && valid(&after) != valid(&before) {
+            w.ended[i] |= 1 << valid(&before);
+        }
+        if w.ended[i] & 1 << valid(&after) & !1 != 0 {
+            self.wrong = Some("I2: a fence that had ended is in force again");
+        }
+        for k in 0..TURNS {
+            if (after.outbox | after.undelivered) & 1 << k != 0 && !w.turns[k].accepted {
+                w.turns[k].accepted = true;
+                if let Some(slot) = w.order.iter_mut().find(|o| **o == 0) {
+                    *slot = k as u8 + 1;
+                }
+            }
+        }
+        for m in 0..MESSAGES {
+            let gone = before.inbox & !after.inbox & 1 << m != 0;
+            if gone && matches!(w.posts[m], Post::Held { handed: 0, .. }) {
+                if sorry {
+                    w.posts[m] = Post::Told;
+                } else {
+                    self.wrong = Some("I3: a held message vanished");
+                }
+            }
+        }
+        if after.lease == 0 && before.lease != 0 {
+            if !w.broken && w.turns.iter().any(|t| t.typed == before.lease && usize::from(t.on) == i && !t.accepted) {
+                self.wrong = Some("I3: a prompt of the ride never reached the thread");
+            }
+            w.noticed = false;
+            if std::mem::take(&mut w.slipped[i]) {
+                self.wrong = Some("I5: a turn ran beside the ride and nobody was told");
+            }
+            if before.twins {
+                w.slipped[1 - i] = false;
+            }
+        }
+        for n in 0..FLIGHTS {
+            let Some(f) = w.flights[n] else { continue };
+            let waits = match f.op {
+                ORPHAN => true,
+                DOUBT_SEND => after.doubts[0] == f.by,
+                DOUBT_HAND => after.doubts[1] == f.by,
+                op => after.flights[usize::from(op) - 1] == f.by,
+            };
+            if f.on as usize != i || f.op == ORPHAN || waits {
+                continue;
+            }
+            if f.op < DOUBT_SEND {
+                unknown(w, f.what);
+            }
+            let doubt = match f.what {
+                Do::Send { .. } if f.op < DOUBT_SEND && after.doubts[0] == f.by => Some(DOUBT_SEND),
+                Do::Hand { .. } if f.op < DOUBT_SEND && after.doubts[1] == f.by => Some(DOUBT_HAND),
+                _ => None,
+            };
+            if let Some(op) = doubt {
+                w.flights[n] = Some(Flight { op, ..f });
+                continue;
+            }
+            let mut came = f.came;
+            let goes_on = f.came == Came::Nothing && f.what.leaves_a_trace() && (self.scope.late || !matches!(f.what, Do::Park { .. } | Do::Restore { .. }));
+            if !goes_on && f.came == Came::Nothing && matches!(f.what, Do::Park { .. } | Do::Restore { .. }) {
+                // A host's patch takes milliseconds; a copy that stops waits for seconds.
+                came = self.perform(w, &f);
+            }
+            if came == Came::RestoredOver && !self.scope.slip_kept {
+                w.slipped = [false; THREADS];
+            }
+            w.flights[n] = goes_on.then_some(Flight { op: ORPHAN, ..f });
+        }
+        said
+    }
+}
+
+impl Do {
+    /// Whether performing it changes the world.
+    pub fn leaves_a_trace(self) -> bool {
+        matches!(self, Do::EndChild | Do::Park { .. } | Do::Restore { .. } | Do::Send { .. } | Do::Hand { .. })
+    }
+}
+/// Nobody waits for an effect's outcome any more.
+pub(crate) fn unknown(w: &mut World, what: Do) {
+    match what {
+        Do::Send { item, .. } if usize::from(item) < TURNS => {
+            let t = &mut w.turns[usize::from(item)];
+            t.unknown = (t.unknown + 1).min(3);
+        }
+        Do::Hand { id, .. } => {
+            if let Post::Held { unknown, .. } = &mut w.posts[usize::from(id)] {
+                *unknown = (*unknown + 1).min(6);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,245 @@
+//! Requests of drivers, messages of the channel, and what each of them must not do.
+
+use crate::model::Model;
+use crate::moves::Which;
+use crate::product::{Ask, Is, Said};
+use crate::world::{Child, Claude, Entry, Letter, Post, Ride, TURNS, World};
+
+impl Model {
+    pub(crate) fn may_claim(&self, w: &World, d: usize) -> bool {
+        let driver = &w.drivers[d];
+        let on = self.scope.on(d);
+        // Drivers are alike: the first of a thread that never rode goes first.
+        let turn = (0..d).all(|e| self.scope.on(e) != on || w.drivers[e].ride != Ride::Off || w.drivers[e].epoch != 0);
+        d < self.scope.drivers && turn && matches!(driver.ride, Ride::Off | Ride::Asking) && !driver.paused
+    }
+
+    /// A claim reaches the gateway; `heard` when its answer reaches the driver.
+    pub(crate) fn claim(&mut self, w: &mut World, d: usize, run: u8, heard: bool) -> bool {
+        let i = self.scope.on(d);
+        let f = *self.product.facts(w.thread[i]);
+        if f.epoch >= self.scope.epochs && (f.lease == 0 || run == 1) || f.lease == 0 && w.entry[i] != Entry::Bound {
+            return false;
+        }
+        let other = 1 - i;
+        let held = self.scope.threads > 1 && self.product.facts(w.thread[other]).lease > 0;
+        let twins = self.scope.threads > 1 && w.entry[other] == Entry::Bound;
+        if let Said::Claiming { epoch } = self.tell(w, i, Ask::Claim { driver: d as u8, run, twins, held }) {
+            // The one that comes back by its secret gets a new fence, and its old one ends.
+            let back = run == 1 && epoch == f.lease + 1;
+            if f.lease != 0 && f.lease != epoch && !back {
+                self.wrong = Some("I2: a claim on a held thread was granted another fence");
+            }
+            if heard {
+                (w.drivers[d].ride, w.drivers[d].epoch) = (Ride::Asking, epoch);
+            }
+        }
+        self.take(w, i);
+        true
+    }
+
+    pub(crate) fn granted(&mut self, w: &mut World, d: usize) -> bool {
+        let driver = w.drivers[d];
+        let f = *self.product.facts(w.thread[self.scope.on(d)]);
+        if driver.ride != Ride::Asking || driver.paused {
+            return false;
+        }
+        w.drivers[d].ride = match f.is {
+            Is::Ridden if f.lease == driver.epoch => Ride::Granted,
+            Is::Claiming(_) if f.lease == driver.epoch => return false,
+            Is::Leaving(_) if f.lease == driver.epoch && !f.released && !f.expired => return false,
+            _ => Ride::Off,
+        };
+        true
+    }
+
+    /// `age` in ticks since it was sent, when its answer reaches the driver.
+    pub(crate) fn renew(&mut self, w: &mut World, d: usize, epoch: u8, claude: bool, age: Option<u8>) -> bool {
+        let i = self.scope.on(d);
+        let before = *self.product.facts(w.thread[i]);
+        let active = w.drivers[d].claude == Claude::Turn;
+        let said = self.tell(w, i, Ask::Renew { driver: d as u8, run: w.drivers[d].run, epoch, claude, active });
+        if said == Said::Ok && (before.lease != epoch || before.is != Is::Ridden || w.ended[i] & 1 << epoch != 0) {
+            self.wrong = Some("I2: a renewal with a stale fence was accepted");
+        }
+        let left = self.product.facts(w.thread[i]).left;
+        if let Some(age) = age
+            && w.drivers[d].epoch == epoch
+        {
+            let driver = &mut w.drivers[d];
+            match (said, driver.ride) {
+                (Said::Ok, _) => driver.left = left.saturating_sub(age),
+                (_, Ride::Riding) => (driver.ride, driver.left) = (Ride::Lost, 0),
+                (_, Ride::Flushing | Ride::Checked) => self.over(w, d, Ride::Over),
+                _ => {}
+            }
+        }
+        self.take(w, i);
+        true
+    }
+
+    pub(crate) fn prompt(&mut self, w: &mut World, d: usize) -> bool {
+        let driver = w.drivers[d];
+        let i = self.scope.on(d);
+        let Some(k) = w.turns.iter().take(self.scope.turns).position(|t| t.typed == 0) else { return false };
+        // The rule of crates/cli/src/ride/state.rs: riding, and more than the margin left by its own clock.
+        if driver.ride != Ride::Riding || driver.paused || driver.claude != Claude::Idle || driver.left == 0 {
+            return false;
+        }
+        let f = self.product.facts(w.thread[i]);
+        if (f.lease == driver.epoch && f.expired) || f.last_expired == driver.epoch {
+            self.wrong = Some("I2: a prompt was let in after the lease had run out at the gateway");
+        }
+        (w.turns[k].typed, w.turns[k].on) = (driver.epoch, i as u8);
+        w.drivers[d].queue |= 1 << k;
+        w.drivers[d].claude = Claude::Turn;
+        true
+    }
+
+    pub(crate) fn relay(&mut self, w: &mut World, d: usize, epoch: u8, items: u8, heard: bool) -> bool {
+        let i = self.scope.on(d);
+        let before = *self.product.facts(w.thread[i]);
+        let said = self.tell(w, i, Ask::Relay { epoch, items });
+        if said == Said::Relayed {
+            let rides = before.is == Is::Ridden && w.ended[i] & 1 << epoch == 0;
+            let leaves = matches!(before.is, Is::Leaving(ride_core::thread::LeaveStage::Prove)) && before.released;
+            if before.lease != epoch || !(rides || leaves) {
+                self.wrong = Some("I2: items with a stale fence were accepted");
+            }
+            if (0..TURNS).any(|k| items & 1 << k != 0 && !w.turns[k].accepted) {
+                self.wrong = Some("I4: an item was acknowledged and not kept");
+            }
+        }
+        if heard {
+            match (said, w.drivers[d].ride) {
+                (Said::Relayed, _) => w.drivers[d].queue &= !items,
+                (_, Ride::Riding) => (w.drivers[d].ride, w.drivers[d].left) = (Ride::Lost, 0),
+                (_, Ride::Flushing) => self.over(w, d, Ride::Over),
+                _ => {}
+            }
+        }
+        self.take(w, i);
+        true
+    }
+
+    pub(crate) fn release(&mut self, w: &mut World, d: usize, epoch: u8) {
+        let i = self.scope.on(d);
+        let before = *self.product.facts(w.thread[i]);
+        let accept = w.turns.iter().any(|t| t.typed == epoch && t.on == i as u8);
+        self.tell(w, i, Ask::Release { epoch, accept });
+        let f = self.product.facts(w.thread[i]);
+        if before.lease != epoch && (f.is != before.is || f.lease != before.lease) {
+            self.wrong = Some("I2: a release with a stale fence was accepted");
+        }
+        if f.lease == epoch && before.is == Is::Ridden {
+            w.ended[i] |= 1 << epoch;
+        }
+        self.take(w, i);
+    }
+
+    pub(crate) fn dropped(&mut self, w: &mut World, d: usize, epoch: u8) -> bool {
+        let i = self.scope.on(d);
+        let before = w.thread[i];
+        self.tell(w, i, Ask::Dropped { epoch });
+        if self.product.facts(before).lease != epoch && w.thread[i] != before {
+            self.wrong = Some("I2: a lost connection of a stale fence counted");
+        }
+        self.take(w, i);
+        true
+    }
+
+    pub(crate) fn late(&mut self, w: &mut World, d: usize, which: Which) -> bool {
+        let driver = w.drivers[d];
+        let rides = matches!(driver.ride, Ride::Riding | Ride::Flushing) && !driver.paused;
+        let (d8, epoch) = (d as u8, driver.epoch);
+        w.post(match which {
+            Which::Claim if self.may_claim(w, d) => Letter::Claim { driver: d8, run: driver.run },
+            Which::Renew if rides => Letter::Renew { driver: d8, run: driver.run, epoch, claude: driver.claude != Claude::None, age: 0 },
+            Which::Relay if rides && driver.queue != 0 => Letter::Relay { driver: d8, epoch, items: driver.queue },
+            Which::Release if driver.ride == Ride::Flushing && !driver.paused => Letter::Release { driver: d8, epoch },
+            Which::Dropped if rides || driver.ride == Ride::Asking => Letter::Dropped { driver: d8, epoch },
+            _ => return false,
+        })
+    }
+
+    pub(crate) fn arrives(&mut self, w: &mut World, n: usize, heard: bool) -> bool {
+        match w.letters[n].take() {
+            None => false,
+            Some(Letter::Claim { driver, run }) => self.claim(w, driver.into(), run, false),
+            Some(Letter::Renew { driver, epoch, claude, age, .. }) => self.renew(w, driver.into(), epoch, claude, heard.then_some(age)),
+            Some(Letter::Relay { driver, epoch, items }) => self.relay(w, driver.into(), epoch, items, false),
+            Some(Letter::Release { driver, epoch }) => {
+                self.release(w, driver.into(), epoch);
+                true
+            }
+            Some(Letter::Dropped { driver, epoch }) => self.dropped(w, driver.into(), epoch),
+        }
+    }
+
+    pub(crate) fn message(&mut self, w: &mut World, m: usize) -> bool {
+        if m >= self.scope.messages {
+            return false;
+        }
+        let i = self.scope.thread_of(m);
+        let owner = self.scope.threads > 1 && self.product.facts(w.thread[1 - i]).lease > 0 && w.entry[i] == Entry::Bound;
+        let behind = self.behind(w, i) || owner;
+        w.noticed |= owner && self.scope.threads > 1;
+        let f = *self.product.facts(w.thread[i]);
+        let again = w.posts[m] != Post::Unsent;
+        match self.tell(w, i, Ask::Message { id: m as u8, behind }) {
+            Said::Admit => {
+                w.posts[m] = Post::Admitted;
+                w.pending[i] += 1;
+                if f.is != Is::Open || behind {
+                    self.wrong = Some("I1: the gate let a turn in while the Claude session was ridden or changed hands");
+                } else if f.inbox != 0 {
+                    self.wrong = Some("I3: a message overtook one that waits");
+                }
+            }
+            Said::Hold { told } => {
+                let f = self.product.facts(w.thread[i]);
+                if f.inbox & 1 << m != 0 {
+                    if !again {
+                        w.posts[m] = Post::Held { handed: 0, marked: 0, unknown: 0 };
+                    }
+                } else if told && !again {
+                    w.posts[m] = Post::Told;
+                } else {
+                    self.wrong = Some("I3: a message was taken and is nowhere");
+                }
+            }
+            _ => w.posts[m] = Post::Told,
+        }
+        self.take(w, i);
+        true
+    }
+
+    /// A turn of the agent that the gate, or we, let in.
+    pub(crate) fn begins(&mut self, w: &mut World, i: usize) {
+        if w.entry[i] == Entry::Bound {
+            w.child[i] = Child::Busy;
+        } else if w.entry[i] != Entry::Never {
+            self.wrong = Some("I3: a turn that was let in ran beside its own Claude session");
+        }
+    }
+
+    pub(crate) fn handed(&mut self, w: &mut World, m: usize, marked: bool) {
+        let waits = (0..m).any(|e| self.scope.thread_of(e) == self.scope.thread_of(m) && matches!(w.posts[e], Post::Held { handed: 0, .. }));
+        if waits {
+            self.wrong = Some("I3: messages were handed over out of order");
+        }
+        if let Post::Held { handed, marked: marks, unknown } = &mut w.posts[m] {
+            *handed += 1;
+            *marks += u8::from(marked);
+            if *handed > 1 + *unknown || *handed > 2 {
+                self.wrong = Some("I4: a message was handed over once too often");
+            }
+            if *handed == 2 && *marks == 0 {
+                self.wrong = Some("I4: a message was handed over again and not marked");
+            }
+            if marked && *unknown == 0 {
+                self.wrong = Some("I4: a message was marked as a repeat, though every outcome was known");
+            }
+        }
+    }
+}
