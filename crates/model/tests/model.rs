@@ -6,7 +6,7 @@ use ride_model::mutant::Mutant;
 use ride_model::plan;
 
 /// States of one test run; `cargo xtask model --states N` looks at more.
-const STATES: usize = 40_000;
+const STATES: usize = 120_000;
 /// Most mistakes show early; the others need two faults.
 const MUTANT_STATES: [usize; 2] = [20_000, 180_000];
 

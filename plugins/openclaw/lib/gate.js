@@ -32,7 +32,15 @@ export function registerGate(api, sync) {
       return undefined;
     }
     try {
-      if (handedOver(session) || !isClosed(api, addon, session)) {
+      if (handing(session)) {
+        // Its Claude session was claimed, here or through a twin, since it was taken up:
+        // it stays in the inbox, and the hand-over is told that it was not let in.
+        const claude = claudeOf(entryOf(api, session));
+        if (claude !== undefined && addon.ridden(claude)) return { handled: true };
+        enter(session);
+        return undefined;
+      }
+      if (!isClosed(api, addon, session)) {
         passed(session);
         return undefined;
       }
@@ -74,12 +82,17 @@ export function isClosed(api, sync, session) {
   return claude !== undefined && sync.ridden(claude);
 }
 
-/** Our own hand-over passes, once. @param {string} session */
-function handedOver(session) {
-  const handing = shared.handing.getStore();
-  if (!handing || handing.session !== session || handing.used) return false;
-  handing.used = true;
-  return true;
+/** Whether this is our own hand-over, which passes once. @param {string} session */
+function handing(session) {
+  const ours = shared.handing.getStore();
+  return ours !== undefined && ours.session === session && !ours.used;
+}
+
+/** Lets our own hand-over in. @param {string} session */
+function enter(session) {
+  const ours = shared.handing.getStore();
+  if (ours) ours.used = true;
+  passed(session);
 }
 
 /**

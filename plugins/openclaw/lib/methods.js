@@ -90,7 +90,7 @@ function next(key) {
   });
 }
 
-/** The connection each ride was last heard on. @type {Map<string, string>} */
+/** The connection each ride was last heard on, and with which fence. @type {Map<string, { connId: string, fence: unknown }>} */
 const heardOn = new Map();
 /** @type {WeakMap<object, Set<string>>} */
 const watched = new WeakMap();
@@ -101,16 +101,17 @@ const watched = new WeakMap();
  */
 function onDisconnect(client, sync, key, fence) {
   if (!client?.connId) return;
-  heardOn.set(key, client.connId);
+  heardOn.set(key, { connId: client.connId, fence });
   const keys = watched.get(client) ?? new Set();
   watched.set(client, keys);
   if (keys.has(key)) return;
   keys.add(key);
   const gone = () => {
     keys.delete(key);
-    if (heardOn.get(key) !== client.connId) return;
+    const heard = heardOn.get(key);
+    if (!heard || heard.connId !== client.connId) return;
     heardOn.delete(key);
-    sync.call("drop", JSON.stringify({ key, fence })).then(() => wake(key), () => wake(key));
+    sync.call("drop", JSON.stringify({ key, fence: heard.fence })).then(() => wake(key), () => wake(key));
   };
   if (client.connectionSignal) client.connectionSignal.addEventListener("abort", gone, { once: true });
   else client.socket?.once?.("close", gone);
