@@ -2,18 +2,13 @@
 //! may write. The gateway names device, inode, size and the hash of its tail; only
 //! when all of them are here is Claude Code opened on it.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::fs::OpenOptions;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use ride_core::wire::ChainMark;
-use sha2::{Digest, Sha256};
-
-use crate::gateway::device::hex;
-
-/// How much before the end the hash covers (`ChainMark::tail_sha256`).
-const TAIL_BYTES: u64 = 64 * 1024;
+use ride_store::claude::tail_sha256;
 
 /// Why the transcript is not the gateway's.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +57,7 @@ pub fn check(mark: &ChainMark) -> Result<(), NotHere> {
     let path = || PathBuf::from(&mark.path);
     let unreadable = |cause| NotHere::Unreadable { path: path(), cause };
     // Opened for writing, not written: that is the question.
-    let mut file = OpenOptions::new().read(true).write(true).open(&mark.path).map_err(|e| match e.kind() {
+    let file = OpenOptions::new().read(true).write(true).open(&mark.path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => NotHere::Missing(path()),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => NotHere::OtherUser(path()),
         _ => unreadable(e),
@@ -75,32 +70,27 @@ pub fn check(mark: &ChainMark) -> Result<(), NotHere> {
     if found.len() != mark.size {
         return Err(changed(format!("it has {} bytes instead of {}", found.len(), mark.size)));
     }
-    if hex(&tail(&mut file, mark.size).map_err(unreadable)?) != mark.tail_sha256 {
+    if tail_sha256(&file, mark.size).map_err(unreadable)? != mark.tail_sha256 {
         return Err(changed("its last lines are not those of the claim".into()));
     }
     Ok(())
 }
 
-fn tail(file: &mut File, size: u64) -> io::Result<[u8; 32]> {
-    file.seek(SeekFrom::Start(size.saturating_sub(TAIL_BYTES)))?;
-    let mut bytes = Vec::with_capacity(TAIL_BYTES as usize);
-    file.take(size.min(TAIL_BYTES)).read_to_end(&mut bytes)?;
-    Ok(Sha256::digest(&bytes).into())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn mark(path: &std::path::Path) -> ChainMark {
-        let mut file = File::open(path).unwrap();
+        let file = File::open(path).unwrap();
         let found = file.metadata().unwrap();
         ChainMark {
             path: path.to_str().unwrap().to_owned(),
             dev: found.dev(),
             ino: found.ino(),
             size: found.len(),
-            tail_sha256: hex(&tail(&mut file, found.len()).unwrap()),
+            tail_sha256: tail_sha256(&file, found.len()).unwrap(),
             leaf: None,
         }
     }

@@ -89,7 +89,7 @@ pub fn show_chain(then: &ChainMark) -> Result<Look, ClaudeError> {
     if (meta.dev(), meta.ino()) != (then.dev, then.ino) {
         return Ok(Look::Replaced);
     }
-    if transcript.size >= then.size && tail_sha256(path, &file, then.size)? != then.tail_sha256 {
+    if transcript.size >= then.size && hash_tail(path, &file, then.size)? != then.tail_sha256 {
         return Ok(Look::Rewritten);
     }
     match transcript.show(then.leaf, then.size) {
@@ -242,17 +242,25 @@ fn mark(path: &Path, file: &File, transcript: &Transcript) -> Result<ChainMark, 
         dev: meta.dev(),
         ino: meta.ino(),
         size: transcript.size,
-        tail_sha256: tail_sha256(path, file, transcript.size)?,
+        tail_sha256: hash_tail(path, file, transcript.size)?,
         leaf: leaf.map(anchor).transpose()?,
     })
 }
 
+fn hash_tail(path: &Path, file: &File, size: u64) -> Result<String, ClaudeError> {
+    tail_sha256(file, size).map_err(|e| ClaudeError::io("read transcript", path, e))
+}
+
 /// SHA-256, hex, of the last 64 KiB before `size`.
-fn tail_sha256(path: &Path, file: &File, size: u64) -> Result<String, ClaudeError> {
+/// SHA-256, hex, of the last 64 KiB before `size`, all of it when shorter: what a mark
+/// carries, and what a driver compares its file with.
+///
+/// # Errors
+/// When that much cannot be read.
+pub fn tail_sha256(file: &File, size: u64) -> std::io::Result<String> {
     let from = size.saturating_sub(TAIL_BYTES);
     let mut tail = vec![0; (size - from) as usize];
-    file.read_exact_at(&mut tail, from)
-        .map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    file.read_exact_at(&mut tail, from)?;
     Ok(Sha256::digest(&tail).iter().map(|b| format!("{b:02x}")).collect())
 }
 
