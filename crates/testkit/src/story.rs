@@ -5,6 +5,8 @@
 //! our word is the fact (what a command printed).
 
 mod first_ride;
+mod stage;
+mod transcript;
 
 use std::fmt::Display;
 use std::path::PathBuf;

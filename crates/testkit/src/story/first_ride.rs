@@ -1,40 +1,31 @@
 //! A forum topic with a Claude session behind it is ridden from the terminal,
 //! written to meanwhile, and handed back.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::stage::{Stage, TURN, line_with, on_disk, plain};
+use super::transcript::{chain, leaf, lines};
 use super::{Facts, Product};
-use crate::anthropic::Anthropic;
 use crate::claude;
-use crate::error::{Error, Result};
-use crate::gateway::{Gateway, Plugin};
+use crate::error::Result;
+use crate::gateway::Gateway;
 use crate::process::{Process, descendants};
-use crate::pty::{Program, Terminal};
+use crate::pty::Terminal;
 use crate::telegram::{Person, Place, Telegram};
 use crate::wait::poll_until;
 
-const TURN: Duration = Duration::from_secs(90);
+
 const FORUM: i64 = -1_002_222_222_222;
 /// An id that stands nowhere else.
 const OMAR: i64 = 7_707;
 
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
-    let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
-    let plugin = Plugin { id: "claude-code-sync".into(), source: product.plugin.clone(), config: json!({}) };
-    let gateway = Gateway::builder(&telegram, &anthropic)
-        .version(&product.openclaw)
-        .claude_code(&product.claude_code)
-        .plugin(plugin)
-        .allow(&[1001, OMAR])
-        .start()
-        .await?;
-    telegram.wait_until_polled(TURN).await?;
+    let stage = Stage::open(product, &[1001, OMAR], json!({})).await?;
+    let (telegram, anthropic, gateway) = (&stage.telegram, &stage.anthropic, &stage.gateway);
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");
     let other = Place::topic(FORUM, "Forum", 43, "Other");
     let (tess, omar) = (Person::tess(), Person::new(OMAR, "Omar", "omar"));
@@ -50,12 +41,12 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let transcript = poll_until("the transcript", TURN, || claude::transcript(&config, &session)).await?;
     let leaf = poll_until("the turn in the transcript", TURN, || leaf(&transcript)).await?;
 
-    let rows = run(product, &gateway, &["ls", "--json"]).await?;
+    let rows = stage.json(&["ls", "--json"]).await?;
     listed(facts, &rows, &session);
 
     // The ride.
-    let watch = Watch::begin(&gateway, &session);
-    let mut ride = terminal(product, &gateway, &["forum", "topic:42"])?;
+    let watch = Watch::begin(gateway, &session);
+    let mut ride = stage.ride(&["forum", "topic:42"])?;
     ride.wait_for(TURN, claude::shows_prompt).await?;
     let ride_claude = ride_claude(&ride, &session);
     watch.tell(facts);
@@ -64,7 +55,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         ride.submit(text).await?;
         telegram.wait_for_bot(&plans, TURN, &format!("]: {text}")).await?;
     }
-    told_once_in_order(facts, &telegram, &plans, &turns);
+    told_once_in_order(facts, telegram, &plans, &turns);
 
     // Somebody writes in the topic meanwhile, and in another one.
     let calls = anthropic.turns().len();
@@ -88,7 +79,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     );
 
     // A second driver.
-    let mut second = terminal(product, &gateway, &["forum", "topic:42"])?;
+    let mut second = stage.ride(&["forum", "topic:42"])?;
     let code = second.wait_exit(TURN).await?;
     // What it printed last may still be on its way through the terminal.
     let _ = second.wait_for(Duration::from_secs(5), |screen| screen.contains("hint:")).await;
@@ -97,7 +88,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     facts.tell(refused, "a second ride is refused with who holds the thread", format!("exit {code}: {}", line_with(&said, "error:")));
 
     // The driver leaves.
-    let chain_at = claude_lines(&transcript).len();
+    let chain_at = lines(&transcript).len();
     ride.submit("/exit").await?;
     let code = ride.wait_exit(TURN).await?;
     facts.tell(code == 0, "ride ends well when Claude Code is left", format!("exit {code}"));
@@ -246,107 +237,9 @@ fn ride_claude(ride: &Terminal, session: &str) -> Option<Process> {
     descendants(ride.pid()?).into_iter().find(|p| p.command_line().iter().any(|a| a == session))
 }
 
-fn terminal(product: &Product, gateway: &Gateway, args: &[&str]) -> Result<Terminal> {
-    let mut program = Program::new(&product.ride, gateway.workspace()).args(scope(gateway)).args(args.iter().copied());
-    for (name, value) in gateway.environment() {
-        program = program.env(name, value);
-    }
-    program.env("USER", "ada").env("TERM", "xterm-256color").start()
-}
-
-/// 2026.6.1 wants operator.admin for plugin methods after a channel turn.
-fn scope(gateway: &Gateway) -> Option<&'static str> {
-    (gateway.version() == "2026.6.1").then_some("--admin")
-}
-
-/// Runs a `ride` command that prints JSON.
-async fn run(product: &Product, gateway: &Gateway, args: &[&str]) -> Result<Value> {
-    let what = || format!("ride {}", args.join(" "));
-    let output = tokio::process::Command::new(&product.ride)
-        .args(scope(gateway))
-        .args(args)
-        .env_clear()
-        .envs(gateway.environment().iter().map(|(k, v)| (k, v)))
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|cause| Error::Peer { what: what(), said: cause.to_string() })?;
-    serde_json::from_slice(&output.stdout).map_err(|cause| Error::Peer {
-        what: what(),
-        said: format!("{cause}: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
-    })
-}
-
-/// The chain that ends at the last node of the file.
-struct Chain {
-    ids: Vec<String>,
-    texts: Vec<String>,
-    /// User and assistant lines that are not on it.
-    beside: usize,
-}
-
-fn claude_lines(path: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().filter_map(|l| serde_json::from_str(l).ok()).collect()
-}
-
-fn leaf(path: &Path) -> Option<String> {
-    let lines = claude_lines(path);
-    let leaf = lines.iter().rev().find(|l| l["type"] == "assistant")?;
-    leaf["uuid"].as_str().map(str::to_owned)
-}
-
-fn chain(path: &Path) -> Option<Chain> {
-    let lines = claude_lines(path);
-    let nodes: BTreeMap<&str, &Value> = lines.iter().filter_map(|l| Some((l["uuid"].as_str()?, l))).collect();
-    let last = lines.iter().rev().find(|l| l["type"] == "assistant" || l["type"] == "user")?;
-    let mut chain = Chain { ids: Vec::new(), texts: Vec::new(), beside: 0 };
-    let mut at = Some(last);
-    while let Some(node) = at {
-        let id = node["uuid"].as_str()?.to_owned();
-        if chain.ids.contains(&id) {
-            return None;
-        }
-        chain.ids.push(id);
-        chain.texts.push(node["message"].to_string());
-        let parent = node["parentUuid"].as_str().or_else(|| node["logicalParentUuid"].as_str());
-        at = parent.and_then(|p| nodes.get(p).copied());
-    }
-    let talk = |l: &&Value| (l["type"] == "user" || l["type"] == "assistant") && l["isSidechain"] != true;
-    chain.beside = lines.iter().filter(talk).filter(|l| !chain.ids.iter().any(|id| l["uuid"] == id.as_str())).count();
-    Some(chain)
-}
-
-/// The file under a folder that contains a text.
-fn on_disk(folder: &Path, text: &str) -> Option<String> {
-    for entry in fs::read_dir(folder).ok()?.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            if let Some(found) = on_disk(&path, text) {
-                return Some(found);
-            }
-        } else if fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) {
-            return Some(format!("{} ({} bytes)", entry.file_name().to_string_lossy(), content_len(&path)));
-        }
-    }
-    None
-}
-
-fn content_len(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |m| m.len())
-}
-
 /// What stands around a place in a text, on one line.
 fn around(text: &str, at: usize) -> String {
     let start = (0..=at.saturating_sub(20)).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
     let near: String = text[start..].chars().take(90).collect();
     near.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn line_with(screen: &str, word: &str) -> String {
-    screen.lines().find(|l| l.contains(word)).unwrap_or("nothing of it").trim().to_owned()
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

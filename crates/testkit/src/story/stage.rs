@@ -1,0 +1,120 @@
+//! What every story is played on: a gateway with the product installed, between the
+//! stand-ins, and `ride` run against it as a person would.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Product;
+use crate::anthropic::Anthropic;
+use crate::error::{Error, Result};
+use crate::gateway::{Gateway, GatewayBuilder, Plugin};
+use crate::pty::{Program, Terminal};
+use crate::telegram::Telegram;
+
+/// How long a turn of the agent, a claim or a hand-over may take on a busy machine.
+pub(super) const TURN: Duration = Duration::from_secs(90);
+
+/// The gateway and its surroundings.
+pub(super) struct Stage<'p> {
+    pub(super) product: &'p Product,
+    pub(super) telegram: Telegram,
+    pub(super) anthropic: Anthropic,
+    pub(super) gateway: Gateway,
+}
+
+impl<'p> Stage<'p> {
+    /// Starts it; `allow` may write in the chats, `config` is the plugin's.
+    pub(super) async fn open(product: &'p Product, allow: &[i64], config: Value) -> Result<Self> {
+        Self::build(product, config, |builder| builder.allow(allow)).await
+    }
+
+    /// Starts it with what else the gateway is given.
+    pub(super) async fn build(
+        product: &'p Product,
+        config: Value,
+        more: impl FnOnce(GatewayBuilder<'_>) -> GatewayBuilder<'_>,
+    ) -> Result<Self> {
+        let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
+        let plugin = Plugin { id: "claude-code-sync".into(), source: product.plugin.clone(), config };
+        let builder = Gateway::builder(&telegram, &anthropic)
+            .version(&product.openclaw)
+            .claude_code(&product.claude_code)
+            .plugin(plugin);
+        let gateway = more(builder).start().await?;
+        telegram.wait_until_polled(TURN).await?;
+        Ok(Stage { product, telegram, anthropic, gateway })
+    }
+
+    /// Starts `ride` in a terminal on the gateway's machine.
+    pub(super) fn ride(&self, args: &[&str]) -> Result<Terminal> {
+        let mut program = Program::new(&self.product.ride, self.gateway.workspace()).args(self.scope()).args(args.iter().copied());
+        for (name, value) in self.gateway.environment() {
+            program = program.env(name, value);
+        }
+        program.env("USER", "ada").env("TERM", "xterm-256color").start()
+    }
+
+    /// Runs a `ride` command without a terminal, to its end.
+    pub(super) async fn run(&self, args: &[&str]) -> Result<Output> {
+        let ran = tokio::process::Command::new(&self.product.ride)
+            .args(self.scope())
+            .args(args)
+            .env_clear()
+            .envs(self.gateway.environment().iter().map(|(k, v)| (k, v)))
+            .kill_on_drop(true)
+            .output();
+        let failed = |cause: String| Error::Peer { what: format!("ride {}", args.join(" ")), said: cause };
+        match tokio::time::timeout(TURN, ran).await {
+            Ok(output) => output.map_err(|cause| failed(cause.to_string())),
+            Err(_) => Err(failed(format!("no end within {} s", TURN.as_secs()))),
+        }
+    }
+
+    /// Runs a `ride` command that prints JSON.
+    pub(super) async fn json(&self, args: &[&str]) -> Result<Value> {
+        let output = self.run(args).await?;
+        serde_json::from_slice(&output.stdout).map_err(|cause| Error::Peer {
+            what: format!("ride {}", args.join(" ")),
+            said: format!("{cause}: {}", said(&output)),
+        })
+    }
+
+    /// 2026.6.1 wants operator.admin for plugin methods after a channel turn.
+    fn scope(&self) -> Option<&'static str> {
+        (self.gateway.version() == "2026.6.1").then_some("--admin")
+    }
+}
+
+/// What a command printed, on both streams.
+pub(super) fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// The file under a folder that contains a text.
+pub(super) fn on_disk(folder: &Path, text: &str) -> Option<String> {
+    for entry in fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            if let Some(found) = on_disk(&path, text) {
+                return Some(found);
+            }
+        } else if fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) {
+            return Some(format!("{} ({} bytes)", entry.file_name().to_string_lossy(), fs::metadata(&path).map_or(0, |m| m.len())));
+        }
+    }
+    None
+}
+
+/// The line of a screen that has a word, for the record of a fact.
+pub(super) fn line_with(screen: &str, word: &str) -> String {
+    screen.lines().find(|l| l.contains(word)).unwrap_or("nothing of it").trim().to_owned()
+}
+
+/// A JSON value as text, strings without quotes.
+pub(super) fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
