@@ -24,8 +24,8 @@ use uuid::Uuid;
 
 use crate::link::{SOCKET_VAR, TOKEN_VAR, Token};
 
-pub use claude::{ClaudeBinary, MIN_VERSION, Version};
-pub use plugin::{PLUGIN_NAME, unpack};
+pub use claude::{ClaudeBinary, MIN_VERSION, MODS_FROM, Version};
+pub use plugin::{PLUGIN_NAME, Plugin, unpack};
 pub use private_dir::PrivateDir;
 pub use process::{Claude, Ended, TerminalSignals, start_of};
 
@@ -89,6 +89,14 @@ pub enum LaunchError {
         /// What was looked for.
         name: String,
     },
+    /// A copy of ride itself cannot be run from where it was laid.
+    #[error("could not run {path}: {cause}")]
+    NotRunnable {
+        /// The copy.
+        path: PathBuf,
+        /// What happened.
+        cause: String,
+    },
     /// The program does not answer like Claude Code.
     #[error("could not learn the version of {claude}: {cause}")]
     NoVersion {
@@ -97,7 +105,7 @@ pub enum LaunchError {
         /// What went wrong.
         cause: String,
     },
-    /// Too old for mods.
+    /// Older than what was tried.
     #[error("{claude} is Claude Code {found}, and riding needs {MIN_VERSION} or newer")]
     TooOld {
         /// The program.
@@ -139,6 +147,9 @@ impl LaunchError {
                 Some("install Claude Code, or say where it is with --claude")
             }
             LaunchError::TooOld { .. } => Some("update it: claude update"),
+            LaunchError::NotRunnable { .. } => {
+                Some("programs may not run from there: set XDG_RUNTIME_DIR to a folder of yours where they may")
+            }
             LaunchError::NoVersion { .. } => {
                 Some("is it Claude Code? `claude --version` should say so")
             }

@@ -3,6 +3,7 @@
 //!
 //! In reading order: [`args`] and [`command`] (what is asked), [`gateway`] (the way
 //! there), [`matching`] and [`render`] (threads for people), [`ride`] (one ride).
+//! [`hook`] is a program of its own: what an older Claude Code runs at each prompt.
 //! Only [`env`](mod@env) reads the process's surroundings, only [`error`] knows exit codes.
 
 pub mod args;
@@ -10,6 +11,7 @@ pub mod command;
 pub mod env;
 pub mod error;
 pub mod gateway;
+pub mod hook;
 pub mod launch;
 pub mod link;
 pub mod matching;

@@ -61,7 +61,8 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         runtime_dir: env.get("XDG_RUNTIME_DIR").or(env.get("TMPDIR")).map_or_else(|| "/tmp".into(), PathBuf::from),
         state_dir: state_dir.clone(),
         secret: record.secret.clone(),
-        claude: claude.path,
+        program: env.program.clone(),
+        claude,
         extra: args.extra.clone(),
         grant: grant.clone(),
     };
