@@ -7,7 +7,7 @@ use ride_core::wire::{Holder, MethodError, Reason};
 
 use crate::gateway::client::{CallError, ConnectError};
 use crate::gateway::locate::LocateError;
-use crate::launch::LaunchError;
+use crate::launch::{LaunchError, Unfit};
 use crate::link::LinkError;
 use crate::matching::NoMatch;
 use crate::outbox::OutboxError;
@@ -218,6 +218,12 @@ impl From<CallError> for Error {
 impl From<LaunchError> for Error {
     fn from(e: LaunchError) -> Error {
         Error { kind: Kind::Claude, message: e.to_string(), hint: e.hint().map(str::to_owned) }
+    }
+}
+
+impl From<Unfit> for Error {
+    fn from(e: Unfit) -> Error {
+        Error::new(Kind::Usage, e.to_string()).hint("other options of Claude Code may follow after --")
     }
 }
 

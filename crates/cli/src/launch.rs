@@ -7,10 +7,11 @@
 //! prompts refused since the socket is gone, and its thread stays closed.
 //!
 //! Absent on purpose: what to do when it ends. The pieces: `claude` (which
-//! binary, which version), `plugin` (the embedded plugin), `private_dir`
+//! binary, which version), `options` (what it may be told), `plugin` (the embedded plugin), `private_dir`
 //! (where it and the socket live), `process` (start, stop, end).
 
 mod claude;
+mod options;
 mod plugin;
 mod private_dir;
 mod process;
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use crate::link::{SOCKET_VAR, TOKEN_VAR, Token};
 
 pub use claude::{ClaudeBinary, MIN_VERSION, MODS_FROM, Version};
+pub use options::{Unfit, check as check_options};
 pub use plugin::{PLUGIN_NAME, Plugin, unpack};
 pub use private_dir::PrivateDir;
 pub use process::{Claude, Ended, TerminalSignals, start_of};

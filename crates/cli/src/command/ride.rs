@@ -17,7 +17,7 @@ use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
 use crate::gateway::device::hex;
 use crate::gateway::locate::Target;
-use crate::launch::{ClaudeBinary, Ended};
+use crate::launch::{ClaudeBinary, Ended, check_options};
 use crate::render::{self, clean, count};
 use crate::ride::record::Record;
 use crate::ride::state::Outcome;
@@ -33,6 +33,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     if !env.terminal.interactive {
         return Err(Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one"));
     }
+    check_options(&args.extra)?;
     let target = context.target()?;
     let state_dir = context.state_dir()?;
     let (connection, events) = context.connect(&target, Access::Write).await?;
