@@ -34,6 +34,15 @@ pub enum Event {
         /// In order.
         items: Vec<RelayItem>,
     },
+    /// A driver says that held messages are in its conversation, with a prompt.
+    TakeAlong {
+        /// Its fence.
+        fence: Fence,
+        /// `uuid` of the prompt's line in the transcript.
+        prompt: Uuid,
+        /// Which messages.
+        seqs: Vec<u64>,
+    },
     /// A driver is done.
     Release {
         /// Its fence.
@@ -295,6 +304,11 @@ pub enum Reply {
     Relayed {
         /// Ids, repeated ones included.
         accepted: Vec<String>,
+    },
+    /// They are not handed to the agent any more.
+    Taken {
+        /// How many messages wait now.
+        waiting: u32,
     },
     /// Refused.
     Refused {
