@@ -13,10 +13,12 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::link::{HOOK_WITHIN, MAX_BODY_BYTES, SOCKET_VAR, TOKEN_VAR};
+use crate::link::{HOOK_WITHIN, MAX_BODY_BYTES, SOCKET_VAR, START_WITHIN, TOKEN_VAR};
 
 /// The event that can keep a prompt out.
 const PROMPT: &str = "UserPromptSubmit";
+/// The event that a Claude session begins with.
+const START: &str = "SessionStart";
 /// Largest answer: what rides along with a prompt, and its frame.
 const MAX_ANSWER_BYTES: u64 = 256 * 1024;
 /// What Claude Code takes for a refusal even of a hook that broke.
@@ -48,7 +50,7 @@ fn fail(event: &str, why: &str) -> ExitCode {
             let reason = format!("not sent: {why}\nhint: leave Claude Code with /exit, then ride the thread again");
             serde_json::json!({ "decision": "block", "reason": reason })
         }
-        "SessionStart" => serde_json::json!({ "systemMessage": format!("{why}: prompts are refused") }),
+        START => serde_json::json!({ "systemMessage": format!("{why}: prompts are refused") }),
         _ => return ExitCode::SUCCESS,
     };
     match writeln!(io::stdout(), "{said}") {
@@ -58,7 +60,8 @@ fn fail(event: &str, why: &str) -> ExitCode {
 }
 
 fn ask(event: &str, socket: &std::path::Path, token: &str) -> Result<Vec<u8>, String> {
-    let by = Instant::now() + HOOK_WITHIN;
+    let within = if event == START { START_WITHIN } else { HOOK_WITHIN };
+    let by = Instant::now() + within;
     let mut said = Vec::new();
     let most = MAX_BODY_BYTES as u64;
     io::stdin().take(most + 1).read_to_end(&mut said).map_err(|e| format!("the hook's input could not be read: {e}"))?;
@@ -73,7 +76,7 @@ fn ask(event: &str, socket: &std::path::Path, token: &str) -> Result<Vec<u8>, St
     );
     let silent = |e: io::Error| match e.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("ride does not answer within {} s; is it stopped?", HOOK_WITHIN.as_secs())
+            format!("ride does not answer within {} s; is it stopped?", within.as_secs())
         }
         _ => format!("ride does not answer ({e})"),
     };

@@ -94,10 +94,10 @@ pub(super) async fn follow(what: Tailed, shared: Arc<Shared>) {
         }
         shared.peer().turn_runs = follow.is_open();
         rested = if !new && follow.is_open() && rests(&what, &shared) { rested + 1 } else { 0 };
-        if rested >= RESTED
-            && let Some(news) = follow.rest()
-        {
-            report(news, &what, &shared).await;
+        if rested >= RESTED {
+            for news in follow.rest() {
+                report(news, &what, &shared).await;
+            }
         }
     }
 }
@@ -137,6 +137,7 @@ async fn report(news: News, what: &Tailed, shared: &Shared) {
             // What is not kept now is taken from the transcript when the ride ends.
             let _ = keep(|kept| LinkEvent::Prompt { prompt, kept }, shared).await;
         }
+        News::Heard(prompts) => tell(LinkEvent::Heard(prompts), shared).await,
         News::Compacted if source != Some(Source::Mod) => tell(LinkEvent::Slipped(Slip::Unasked), shared).await,
         News::Ended(ended) if source != Some(Source::Mod) => {
             let turn = turn(ended, what.claude_session);
