@@ -248,8 +248,13 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
             Ok(as_json(verdict))
         }
         "/turn/start" => {
-            shared.peer().pairing.begin_turn();
-            Ok(as_json(ask(Ask::Turn, session, shared).await))
+            let shell = shared.peer().pairing.begin_turn();
+            let verdict = ask(Ask::Turn, session, shared).await;
+            if let Some(prompt) = shell.filter(|_| verdict == Verdict::Allow) {
+                // Not kept, it is taken from the transcript when the ride ends.
+                let _ = keep(|kept| LinkEvent::Prompt { prompt, kept }, shared).await;
+            }
+            Ok(as_json(verdict))
         }
         "/compact" => {
             let wire::Compaction { trigger } = parse(&path, &body)?;

@@ -151,7 +151,7 @@ async fn what_is_new_is_shown_once() {
     assert_eq!(said, json!({}));
 
     rig.link.say("⇄ Omar wrote in the thread: hi".to_owned());
-    rig.link.say("x".repeat(7_900));
+    rig.link.say("x".repeat(7_950));
     rig.link.say("⇄ Omar wrote in the thread: bye".to_owned());
     // As much as one answer may hold, and the rest with the next.
     let first = rig.fire("Stop", json!({})).await["systemMessage"].as_str().unwrap().to_owned();
