@@ -8,5 +8,6 @@ mod gateway {
     mod client;
     mod command;
     mod locate;
+    mod picker;
     mod standin;
 }

@@ -164,8 +164,8 @@ pub fn locate(env: &Env, options: &Options) -> Result<Target, LocateError> {
     let (mut env, state_dir, config_path) = places(env, options)?;
     env.fill(config::dotenv(&state_dir.join(".env")));
     let env_secrets = Secrets {
-        token: env.get("OPENCLAW_GATEWAY_TOKEN").map(Secret::new),
-        password: env.get("OPENCLAW_GATEWAY_PASSWORD").map(Secret::new),
+        token: env.get("OPENCLAW_GATEWAY_TOKEN").map(|token| Secret::new(token).from("OPENCLAW_GATEWAY_TOKEN")),
+        password: env.get("OPENCLAW_GATEWAY_PASSWORD").map(|password| Secret::new(password).from("OPENCLAW_GATEWAY_PASSWORD")),
     };
 
     let by_hand = options.url.as_deref().map(|url| (url, "--url"));
@@ -233,7 +233,7 @@ fn configured_secrets(
     remote_mode: bool,
     from_env: Secrets,
 ) -> Result<Secrets, LocateError> {
-    let read = |key: &str| secret::resolve(env, config, config_path, key);
+    let read = |key: &str| Ok::<_, LocateError>(secret::resolve(env, config, config_path, key)?.map(|secret| secret.from(key)));
     let Secrets { token: env_token, password: env_password } = from_env;
     let first = |keys: [&str; 2], env_value: Option<Secret>, env_at: usize| -> Result<Option<Secret>, LocateError> {
         let mut env_value = env_value;
@@ -420,7 +420,7 @@ fn read_token(path: &Path) -> Result<Secret, LocateError> {
     let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
     match text.trim() {
         "" => Err(fail("it is empty".into())),
-        token => Ok(Secret::new(token)),
+        token => Ok(Secret::new(token).from("--token-file")),
     }
 }
 

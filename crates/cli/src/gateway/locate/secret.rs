@@ -11,17 +11,30 @@ use crate::env::Env;
 
 /// A secret that does not print itself.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    source: String,
+}
 
 impl Secret {
     /// Takes a secret in.
     pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
+        Secret { text: text.into(), source: String::new() }
+    }
+
+    /// Notes where it came from.
+    pub fn from(self, source: impl Into<String>) -> Secret {
+        Secret { source: source.into(), ..self }
     }
 
     /// The secret itself, to be sent.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Where it came from, for people: a variable, an option, a key of the configuration.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 }
 
