@@ -75,7 +75,16 @@ pub enum Speaker {
 
 impl From<History> for Preview {
     fn from(history: History) -> Preview {
-        Preview { said: history.messages.iter().filter_map(said).collect() }
+        let mut rows: Vec<(Option<u64>, Said)> =
+            history.messages.iter().filter_map(|row| Some((row["__openclaw"]["seq"].as_u64(), said(row)?))).collect();
+        // The host orders by time, and a channel's times are whole seconds: a prompt would
+        // stand before the answer it follows. Its own rows have a number, and keep it.
+        let mut own: Vec<(u64, Said)> = rows.iter().filter_map(|(seq, said)| Some(((*seq)?, said.clone()))).collect();
+        own.sort_by_key(|(seq, _)| *seq);
+        for ((_, place), (_, said)) in rows.iter_mut().filter(|(seq, _)| seq.is_some()).zip(own) {
+            *place = said;
+        }
+        Preview { said: rows.into_iter().map(|(_, said)| said).collect() }
     }
 }
 
@@ -117,4 +126,55 @@ fn text(content: &Value) -> Option<String> {
         None => text.to_owned(),
     };
     (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(history: &str) -> Vec<(Speaker, String)> {
+        let history: History = serde_json::from_str(history).unwrap();
+        Preview::from(history).said.into_iter().map(|said| (said.by, said.lines.join("\n"))).collect()
+    }
+
+    #[test]
+    fn every_host_tells_the_same_turns() {
+        let tess = || Speaker::Person(Some("Tess".into()));
+        let check = |history: &str, tess: Speaker, answers: [&str; 3]| {
+            let texts = ["hello", "the second from the chat 日本 😀", "typed at the terminal"];
+            let expected: Vec<_> = [tess.clone(), tess, Speaker::Terminal]
+                .into_iter()
+                .zip(texts)
+                .zip(answers)
+                .flat_map(|((by, text), answer)| [(by, text.to_owned()), (Speaker::Agent, format!("{answer}: {text}"))])
+                .collect();
+            assert_eq!(read(history), expected);
+        };
+        check(include_str!("../../../../fixtures/openclaw/2026.9.6/chat-history.json"), tess(), ["echo[1]", "echo[2]", "echo[3]"]);
+        check(include_str!("../../../../fixtures/openclaw/2026.8.2/chat-history.json"), tess(), ["echo[1]", "echo[2]", "echo[3]"]);
+        check(include_str!("../../../../fixtures/openclaw/2026.7.1/chat-history.json"), tess(), ["echo[1]", "echo[2]", "echo[3]"]);
+        // There the second turn began a new Claude session, and nobody has a name.
+        let nobody = Speaker::Person(None);
+        check(include_str!("../../../../fixtures/openclaw/2026.6.35/chat-history.json"), nobody.clone(), ["echo[1]", "echo[1]", "echo[2]"]);
+        check(include_str!("../../../../fixtures/openclaw/2026.6.1/chat-history.json"), nobody, ["echo[1]", "echo[1]", "echo[2]"]);
+    }
+
+    #[test]
+    fn what_is_no_turn_is_left_out() {
+        let history = json!({"kind": "newer", "messages": [
+            {"role": "system", "content": "no"},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "tool_use", "name": "Bash"}]},
+            {"role": "toolResult", "content": "no"},
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": " look\r\n\u{1b}[31mhere\u{7}\t! "}]},
+            {"role": "assistant", "content": "half\n...(truncated)..."},
+            {"role": "assistant", "content": "x".repeat(10_000)},
+            {"content": "nobody"}, 7, null,
+        ]});
+        let person = Speaker::Person(None);
+        let long = "x".repeat(MAX_CHARS) + "…";
+        let expected = [(person, "look\n[31mhere !".to_owned()), (Speaker::Agent, "half…".into()), (Speaker::Agent, long)];
+        assert_eq!(read(&history.to_string()), expected);
+        assert_eq!(read("{}"), []);
+    }
 }

@@ -342,3 +342,6 @@ impl Picker {
         self.now_ms
     }
 }
+
+#[cfg(test)]
+mod tests;

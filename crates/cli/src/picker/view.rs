@@ -29,9 +29,9 @@ const MAX_LINES: usize = 8;
 
 const KEYS: &str = "Enter ride · Esc leave · ? help";
 const HELP: [&str; 3] = [
-    "type to search titles, channels, agents and ids; every word must fit",
-    "↑ ↓ Ctrl-P Ctrl-N move · PgUp PgDn a screen · Home End · Ctrl-W a word · Ctrl-U all",
-    "Enter rides the thread · Esc or Ctrl-C leaves · Ctrl-Z suspends · ? or F1 hides this",
+    "type to search title, channel, agent and ids; all words fit",
+    "↑ ↓ Ctrl-P Ctrl-N · PgUp PgDn · Home End · Ctrl-U clears",
+    "Enter rides · Esc or Ctrl-C leaves · ? or F1 hides this",
 ];
 
 /// Where things are on a screen of some size.
@@ -119,7 +119,7 @@ pub fn draw(frame: &mut Frame<'_>, picker: &mut Picker, look: Look) {
         preview(frame, area, picker, look);
     }
     for (y, text) in (0..panes.help.height).zip(HELP) {
-        put(frame, panes.help, y, Line::styled(fit(text, usize::from(panes.help.width)), look.dim()));
+        put(frame, panes.help, y, Line::styled(fit(&format!(" {text}"), usize::from(panes.help.width)), look.dim()));
     }
     foot(frame, panes.foot, picker, look);
 }
@@ -413,3 +413,6 @@ fn thousands(n: usize) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;
