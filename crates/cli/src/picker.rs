@@ -131,7 +131,10 @@ pub async fn pick(
                 drop(screen);
                 return Err(what.while_doing("choosing a thread"));
             }
-            _ = resized.recv() => happened.push(room(&screen, &picker).map_err(failed)?),
+            _ = resized.recv() => {
+                screen.redraw().map_err(failed)?;
+                happened.push(room(&screen, &picker).map_err(failed)?);
+            }
             _ = continued.recv() => {
                 screen.renew().map_err(failed)?;
                 happened.push(room(&screen, &picker).map_err(failed)?);

@@ -9,7 +9,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste};
-use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use crossterm::{cursor, execute};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
@@ -37,7 +37,7 @@ impl Screen {
             }));
         });
         enter()?;
-        let terminal = Terminal::new(CrosstermBackend::new(io::stdout())).inspect_err(|_| restore())?;
+        let terminal = blank().inspect_err(|_| restore())?;
         Ok(Screen { terminal })
     }
 
@@ -63,7 +63,16 @@ impl Screen {
     pub fn renew(&mut self) -> io::Result<()> {
         restore();
         enter()?;
-        self.terminal.clear()
+        self.redraw()
+    }
+
+    /// Forgets what is there, so that all of it is drawn: a window that shrank and grew
+    /// again has lost some. Not by the library's own way, which asks the terminal where
+    /// its cursor is and takes the answer from our keys.
+    pub fn redraw(&mut self) -> io::Result<()> {
+        execute!(io::stdout(), Clear(ClearType::All))?;
+        self.terminal = blank()?;
+        Ok(())
     }
 }
 
@@ -71,6 +80,10 @@ impl Drop for Screen {
     fn drop(&mut self) {
         restore();
     }
+}
+
+fn blank() -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
+    Terminal::new(CrosstermBackend::new(io::stdout()))
 }
 
 fn enter() -> io::Result<()> {

@@ -60,7 +60,7 @@ impl Machine {
             };
             Script::Serve { scopes: &["operator.read", "operator.write"], answer: Box::new(answer) }
         };
-        let standin = Standin::start(vec![script(), script(), script()]).await;
+        let standin = Standin::start((0..12).map(|_| script()).collect()).await;
         let home = tempfile::tempdir().unwrap();
         let claude = "#!/bin/sh\ncase \"$1\" in\n--version) echo '2.1.330 (Claude Code)' ;;\n*) : > \"$HOME/started\"; [ ! -e \"$HOME/stay\" ] || exec sleep 60 ;;\nesac\n";
         fs::write(home.path().join("claude"), claude).unwrap();
@@ -119,14 +119,26 @@ impl Machine {
     pub(super) fn terminal(&self, args: &[&str], rows: u16, columns: u16) -> Terminal {
         let claude = self.home.path().join("claude");
         let args = self.args(&[&["--claude", claude.to_str().unwrap()], args].concat());
-        let program = Program::new(RIDE, self.home.path())
+        self.program(RIDE, args).size(rows, columns).start().unwrap()
+    }
+
+    /// An interactive shell whose command `ride` is this machine's.
+    pub(super) fn shell(&self) -> Terminal {
+        let claude = self.home.path().join("claude");
+        let args = self.args(&["--claude", claude.to_str().unwrap()]);
+        let rc = format!("PS1='> '\nride() {{ {RIDE} {} \"$@\"; }}\n", args.join(" "));
+        fs::write(self.home.path().join("rc"), rc).unwrap();
+        let args = ["--noprofile", "--rcfile", "rc", "-i"].map(str::to_owned);
+        self.program("/bin/bash", args.to_vec()).size(24, 120).start().unwrap()
+    }
+
+    fn program(&self, path: &str, args: Vec<String>) -> Program {
+        Program::new(path, self.home.path())
             .args(args)
             .env("HOME", self.home.path())
             .env("PATH", "/usr/bin:/bin")
             .env("TMPDIR", self.home.path())
             .env("OPENCLAW_GATEWAY_TOKEN", "t-1")
-            .size(rows, columns);
-        program.start().unwrap()
     }
 
     pub(super) fn started(&self) -> bool {
