@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::standin::{Script, Standin, fail, ok};
 
-const RIDE: &str = env!("CARGO_BIN_EXE_ride");
+pub(super) const RIDE: &str = env!("CARGO_BIN_EXE_ride");
 pub(super) const KEY: &str = "agent:main:telegram:group:-100:topic:42";
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 /// As the gateway says it.
@@ -43,7 +43,7 @@ impl Machine {
         Machine::listing(|| json!([row()]), answer).await
     }
 
-    /// One whose gateway lists what `rows` gives at the time.
+    /// One whose gateway lists what `rows` gives at the time; `null` is no answer.
     pub(super) async fn listing(
         rows: impl Fn() -> Value + Send + Sync + Clone + 'static,
         answer: impl Fn(&Value) -> Option<Value> + Send + Sync + Clone + 'static,
@@ -52,10 +52,11 @@ impl Machine {
         let script = || {
             let (asked, answer, rows) = (asked.clone(), answer.clone(), rows.clone());
             let answer = move |request: &Value| {
-                if request["method"] == "sessions_rideable" {
-                    return ok(request, json!({"rows": rows()}));
-                }
                 asked.lock().unwrap().push(json!({"method": request["method"], "params": request["params"]}));
+                if request["method"] == "sessions_rideable" {
+                    let rows = rows();
+                    return if rows.is_null() { None } else { ok(request, json!({"rows": rows})) };
+                }
                 answer(request)
             };
             Script::Serve { scopes: &["operator.read", "operator.write"], answer: Box::new(answer) }
@@ -132,7 +133,7 @@ impl Machine {
         self.program("/bin/bash", args.to_vec()).size(24, 120).start().unwrap()
     }
 
-    fn program(&self, path: &str, args: Vec<String>) -> Program {
+    pub(super) fn program(&self, path: &str, args: Vec<String>) -> Program {
         Program::new(path, self.home.path())
             .args(args)
             .env("HOME", self.home.path())
@@ -145,15 +146,21 @@ impl Machine {
         self.home.path().join("started").exists()
     }
 
-    fn record(&self) -> Option<Record> {
+    pub(super) fn record(&self) -> Option<Record> {
         Record::load(&self.state_dir(), &self.origin(), KEY).unwrap()
     }
 
     /// What a ride of this machine left behind.
-    fn left(&self, process: Process) {
+    pub(super) fn left(&self, process: Process) {
         let mut record = Record::new(&self.origin(), KEY, "0011");
         (record.fence, record.process) = (Some(fence(3)), process);
         record.save(&self.state_dir()).unwrap();
+    }
+
+    /// Waits until the list was asked for.
+    pub(super) async fn listed(&self) {
+        let look = || self.asked.lock().unwrap().iter().any(|asked| asked["method"] == "sessions_rideable").then_some(());
+        ride_testkit::poll_until("the list to be asked for", DEADLINE, look).await.unwrap();
     }
 
     pub(super) fn asked(&self, method: &str) -> Vec<Value> {
