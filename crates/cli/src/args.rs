@@ -93,6 +93,9 @@ pub struct GatewayArgs {
     /// A file with its token; or set OPENCLAW_GATEWAY_TOKEN
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// The one certificate to accept, by its SHA-256 fingerprint; or set RIDE_PIN
+    #[arg(long, global = true, value_name = "FINGERPRINT")]
+    pub pin: Option<String>,
     /// OpenClaw's profile, as `openclaw --profile`
     #[arg(long, global = true, value_name = "NAME")]
     pub profile: Option<String>,

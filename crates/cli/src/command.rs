@@ -94,8 +94,11 @@ impl Context<'_> {
             url: self.gateway.url.clone(),
             token_file: self.gateway.token_file.clone(),
             profile: self.gateway.profile.clone(),
+            pin: self.gateway.pin.clone(),
         };
-        Ok(locate(self.env, &options)?)
+        let target = locate(self.env, &options)?;
+        target.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+        Ok(target)
     }
 
     fn access(&self, wanted: Access) -> Access {

@@ -56,6 +56,8 @@ impl Standin {
             token: token.map(Secret::new),
             password: None,
             pin: None,
+            config_path: "openclaw.json".into(),
+            notes: Vec::new(),
         }
     }
 }
