@@ -20,7 +20,7 @@ use crate::args::{Cli, Command, GatewayArgs};
 use crate::env::Env;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection, Events, connect};
-use crate::gateway::locate::{Options, Target, locate};
+use crate::gateway::locate::{Located, Options, Target, locate};
 use crate::matching;
 
 /// Runs the command line of this process.
@@ -89,16 +89,20 @@ impl Context<'_> {
             .ok_or_else(|| Error::new(Kind::Config, "could not tell where to keep files: no home folder").hint("set HOME, or use --state-dir"))
     }
 
-    fn target(&self) -> Result<Target, Error> {
+    fn locate(&self) -> Result<Located, Error> {
         let options = Options {
             url: self.gateway.url.clone(),
             token_file: self.gateway.token_file.clone(),
             profile: self.gateway.profile.clone(),
             pin: self.gateway.pin.clone(),
         };
-        let target = locate(self.env, &options)?;
-        target.notes.iter().for_each(|note| eprintln!("warning: {note}"));
-        Ok(target)
+        Ok(locate(self.env, &options)?)
+    }
+
+    fn target(&self) -> Result<Target, Error> {
+        let located = self.locate()?;
+        located.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+        Ok(located.target)
     }
 
     fn access(&self, wanted: Access) -> Access {

@@ -58,6 +58,13 @@ pub struct Target {
     pub password: Option<Secret>,
     /// The one certificate to accept.
     pub pin: Option<Pin>,
+}
+
+/// A gateway, and how it was found.
+#[derive(Debug)]
+pub struct Located {
+    /// The gateway.
+    pub target: Target,
     /// Where the configuration was looked for.
     pub config_path: PathBuf,
     /// What the person should know, though it stands in nobody's way.
@@ -185,7 +192,7 @@ fn is_loopback_host(host: &str) -> bool {
 }
 
 /// Finds the gateway.
-pub fn locate(env: &Env, options: &Options) -> Result<Target, LocateError> {
+pub fn locate(env: &Env, options: &Options) -> Result<Located, LocateError> {
     let mut notes = Vec::new();
     let explicit = match &options.token_file {
         Some(path) => Some(read_token(&env.cwd.join(path), &mut notes)?),
@@ -212,7 +219,8 @@ pub fn locate(env: &Env, options: &Options) -> Result<Target, LocateError> {
             None => remote_pin(&config, &config_path, &url)?,
         };
         let secrets = explicit.map_or(env_secrets, Secrets::token);
-        return Ok(Target { url, source, token: secrets.token, password: secrets.password, pin, config_path, notes });
+        let target = Target { url, source, token: secrets.token, password: secrets.password, pin };
+        return Ok(Located { target, config_path, notes });
     }
 
     let config = config::load(&config_path, &env)?;
@@ -240,7 +248,8 @@ pub fn locate(env: &Env, options: &Options) -> Result<Target, LocateError> {
         Some(token) => Secrets::token(token),
         None => configured_secrets(&env, &config, &config_path, remote_mode, env_secrets)?,
     };
-    Ok(Target { url, source, token: secrets.token, password: secrets.password, pin: given_pin.or(pin), config_path, notes })
+    let target = Target { url, source, token: secrets.token, password: secrets.password, pin: given_pin.or(pin) };
+    Ok(Located { target, config_path, notes })
 }
 
 #[derive(Default)]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use ride::env::Env;
-use ride::gateway::locate::{Options, locate};
+use ride::gateway::locate::{Located, Options, locate};
 
 /// One case: files below HOME, variables, options; `url | source | token | password | pin`.
 struct Case<'a> {
@@ -26,7 +26,7 @@ fn found(case: &Case<'_>) -> String {
     let env = Env::of(&vars, home.path());
     let show = |path: &Path| path.to_str().unwrap().to_owned();
     let text = match locate(&env, &case.options) {
-        Ok(target) => {
+        Ok(Located { target, .. }) => {
             let secret = |s: &Option<ride::gateway::locate::Secret>| s.as_ref().map_or("-".to_owned(), |s| s.reveal().to_owned());
             let pin = target.pin.map_or(String::new(), |pin| format!(" pin {}…", &format!("{pin:?}")[..8]));
             format!("{} ({}) {} {}{pin}", target.url, target.source, secret(&target.token), secret(&target.password))
@@ -197,7 +197,7 @@ fn a_token_file_is_one_line_and_better_private() {
         let env = Env::of(&[("HOME", home.path().to_str().unwrap())], home.path());
         let options = Options { token_file: Some("tok".into()), ..Options::default() };
         let text = match locate(&env, &options) {
-            Ok(target) => format!("{} {:?}", target.token.unwrap().reveal(), target.notes),
+            Ok(found) => format!("{} {:?}", found.target.token.unwrap().reveal(), found.notes),
             Err(e) => e.to_string(),
         };
         text.replace(home.path().to_str().unwrap(), "~")
@@ -231,7 +231,7 @@ fn a_program_gives_the_secret() {
         std::fs::write(home.path().join(CONFIG), config).unwrap();
         let vars = [("HOME", home.path().to_str().unwrap()), ("WHERE", "vault"), ("OTHER", "x")];
         let text = match locate(&Env::of(&vars, home.path()), &Options::default()) {
-            Ok(target) => target.token.unwrap().reveal().to_owned(),
+            Ok(found) => found.target.token.unwrap().reveal().to_owned(),
             Err(e) => e.to_string(),
         };
         text.replace(home.path().to_str().unwrap(), "~")

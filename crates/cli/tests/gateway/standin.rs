@@ -56,8 +56,6 @@ impl Standin {
             token: token.map(Secret::new),
             password: None,
             pin: None,
-            config_path: "openclaw.json".into(),
-            notes: Vec::new(),
         }
     }
 }
