@@ -13,7 +13,7 @@ use crate::error::EXIT_CODES;
     name = "ride",
     version,
     after_help = EXIT_CODES,
-    override_usage = "ride [OPTIONS] <WORDS>... [-- <CLAUDE ARGS>...]\n       ride [OPTIONS] -\n       ride [OPTIONS] ls | status | release | config"
+    override_usage = "ride [OPTIONS] <WORDS>... [-- <CLAUDE ARGS>...]\n       ride [OPTIONS] -\n       ride [OPTIONS] ls | status | release | doctor | config"
 )]
 pub struct Cli {
     /// What to do; without one, ride a thread
@@ -52,6 +52,17 @@ pub enum Command {
         /// Hand it back although its chain could not be shown to be whole
         #[arg(long)]
         accept_broken_chain: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what is missing or wrong, and what mends it; with words, explain that thread
+    Doctor {
+        /// Words of its title, channel or key; `-` for the thread ridden last
+        words: Vec<String>,
+        /// Claude Code's program
+        #[arg(long, value_name = "PROGRAM", default_value = "claude")]
+        claude: OsString,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -2,6 +2,7 @@
 //! share is here.
 
 mod config;
+mod doctor;
 mod ls;
 mod release;
 mod ride;
@@ -60,6 +61,7 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
         Some(Command::Release { words, accept_broken_chain, json }) => {
             release::run(&context, words, *accept_broken_chain, *json).await
         }
+        Some(Command::Doctor { words, claude, json }) => doctor::run(&context, words, claude, *json).await,
         Some(Command::Config { json }) => config::run(&context, *json).await,
         None if cli.ride.words.is_empty() => {
             Err(Error::new(Kind::Usage, "which thread? give words of its title, channel or key")

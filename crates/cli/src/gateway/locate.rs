@@ -67,6 +67,8 @@ pub struct Located {
     pub target: Target,
     /// Where the configuration was looked for.
     pub config_path: PathBuf,
+    /// The gateway's own configuration, where it is one of this machine; else `null`.
+    pub own: Value,
     /// What the person should know, though it stands in nobody's way.
     pub notes: Vec<String>,
 }
@@ -220,13 +222,13 @@ pub fn locate(env: &Env, options: &Options) -> Result<Located, LocateError> {
         };
         let secrets = explicit.map_or(env_secrets, Secrets::token);
         let target = Target { url, source, token: secrets.token, password: secrets.password, pin };
-        return Ok(Located { target, config_path, notes });
+        return Ok(Located { target, config_path, own: Value::Null, notes });
     }
 
     let config = config::load(&config_path, &env)?;
     let remote_mode = text(&config, "gateway.mode") == Some("remote");
-    let remote_url = text(&config, "gateway.remote.url").filter(|_| remote_mode);
-    let (url, source, pin) = match remote_url {
+    let remote_url = text(&config, "gateway.remote.url").filter(|_| remote_mode).map(str::to_owned);
+    let (url, source, pin) = match &remote_url {
         Some(url) => {
             let url = normal_url(url).map_err(|cause| LocateError::Value {
                 key: "gateway.remote.url".into(),
@@ -249,7 +251,8 @@ pub fn locate(env: &Env, options: &Options) -> Result<Located, LocateError> {
         None => configured_secrets(&env, &config, &config_path, remote_mode, env_secrets)?,
     };
     let target = Target { url, source, token: secrets.token, password: secrets.password, pin: given_pin.or(pin) };
-    Ok(Located { target, config_path, notes })
+    let own = if remote_url.is_some() { Value::Null } else { config };
+    Ok(Located { target, config_path, own, notes })
 }
 
 #[derive(Default)]
