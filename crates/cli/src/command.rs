@@ -3,6 +3,7 @@
 
 pub mod completions;
 mod config;
+mod doctor;
 mod ls;
 mod man;
 mod release;
@@ -23,7 +24,7 @@ use crate::args::{Cli, Command, GatewayArgs};
 use crate::env::Env;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection, Events, connect};
-use crate::gateway::locate::{Options, Target, locate};
+use crate::gateway::locate::{Located, Options, Target, locate};
 use crate::matching::{self, NoMatch};
 use crate::render::clean;
 
@@ -90,6 +91,7 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
         Some(Command::Release { words, accept_broken_chain, json }) => {
             release::run(&context, words, *accept_broken_chain, *json).await
         }
+        Some(Command::Doctor { words, claude, json }) => doctor::run(&context, words, claude, *json).await,
         Some(Command::Config { json }) => config::run(&context, *json).await,
         Some(Command::Completions { shell }) => completions::run(*shell),
         Some(Command::Man { command }) => man::run(command.as_deref()),
@@ -124,13 +126,20 @@ impl Context<'_> {
             .ok_or_else(|| Error::new(Kind::Config, "could not tell where to keep files: no home folder").hint("set HOME, or use --state-dir"))
     }
 
-    fn target(&self) -> Result<Target, Error> {
+    fn locate(&self) -> Result<Located, Error> {
         let options = Options {
             url: self.gateway.url.clone(),
             token_file: self.gateway.token_file.clone(),
             profile: self.gateway.profile.clone(),
+            pin: self.gateway.pin.clone(),
         };
         Ok(locate(self.env, &options)?)
+    }
+
+    fn target(&self) -> Result<Target, Error> {
+        let located = self.locate()?;
+        located.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+        Ok(located.target)
     }
 
     fn access(&self, wanted: Access) -> Access {

@@ -60,6 +60,9 @@ pub enum Kind {
     Left,
 }
 
+/// Shows the fingerprint of a gateway's self-made certificate.
+const FINGERPRINT: &str = "openssl x509 -noout -fingerprint -sha256 -in ~/.openclaw/gateway/tls/gateway-cert.pem";
+
 /// Every kind: its exit code, its name in JSON, what it means. The one list that
 /// `--help`, the man page and `docs/operations.md` are held to.
 const KINDS: [(Kind, u8, &str, &str); 14] = [
@@ -166,12 +169,38 @@ impl From<ConnectError> for Error {
                 }),
             ),
             ConnectError::Silent { .. } | ConnectError::Lost { .. } => (Kind::Unreachable, None),
-            ConnectError::NotGateway { .. } => {
-                (Kind::Unreachable, Some("something else answers there; check the port".to_owned()))
-            }
-            ConnectError::Tls { .. } => (
+            ConnectError::Starting { .. } => (Kind::Unreachable, Some("try again in a moment".to_owned())),
+            ConnectError::NotGateway { status: Some(403), .. } => (
                 Kind::Unreachable,
-                Some("a gateway with a certificate of its own needs gateway.remote.tlsFingerprint".to_owned()),
+                Some(
+                    "a proxy refuses, or the gateway does not trust the proxy before it: gateway.trustedProxies names those it does"
+                        .to_owned(),
+                ),
+            ),
+            ConnectError::NotGateway { status: Some(502..=504), .. } => {
+                (Kind::Unreachable, Some("a proxy answers there, and does not reach the gateway behind it".to_owned()))
+            }
+            ConnectError::NotGateway { url, .. } => (
+                Kind::Unreachable,
+                Some(if url.starts_with("ws://") {
+                    "something else answers there; check the port, or use wss:// for a gateway with gateway.tls".to_owned()
+                } else {
+                    "something else answers there; check the port".to_owned()
+                }),
+            ),
+            ConnectError::Tls { seen: Some(seen), .. } => (
+                Kind::Denied,
+                Some(format!(
+                    "if this is the gateway's own certificate, pin it: --pin {seen}\n\
+                     first compare, on its machine: {FINGERPRINT}"
+                )),
+            ),
+            ConnectError::Tls { seen: None, .. } => {
+                (Kind::Unreachable, Some("does it speak TLS on that port? a gateway without gateway.tls has ws:// only".to_owned()))
+            }
+            ConnectError::Pinned { .. } => (
+                Kind::Denied,
+                Some(format!("was the certificate renewed? compare on the gateway's machine before you pin it anew:\n{FINGERPRINT}")),
             ),
             ConnectError::Plain { .. } => (
                 Kind::Denied,

@@ -2,11 +2,13 @@
 //! behind a thread of an OpenClaw gateway.
 //!
 //! In reading order: [`args`] and [`command`] (what is asked), [`gateway`] (the way
-//! there), [`matching`], [`render`] and [`picker`] (threads for people), [`ride`] (one ride).
+//! there), [`matching`], [`render`] and [`picker`] (threads for people), [`ride`] (one ride),
+//! [`doctor`] (what is missing).
 //! Only [`env`](mod@env) reads the process's surroundings, only [`error`] knows exit codes.
 
 pub mod args;
 pub mod command;
+pub mod doctor;
 pub mod env;
 pub mod error;
 pub mod gateway;

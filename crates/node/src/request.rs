@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::condition;
 use crate::sync::Sync;
 
 /// A request with what the shell knows of the host.
@@ -36,6 +37,8 @@ struct Host {
     twins: Vec<String>,
     /// Configured channels.
     channels: Vec<String>,
+    /// What the shell knows of the plugin itself.
+    plugin: condition::Seen,
 }
 
 /// What the shell does with it.
@@ -74,7 +77,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params),
         method::STATUS => status(sync, &params),
-        method::CONFIG => wire::parse::<Empty>(name, &params).and_then(|_| value(&sync.config)),
+        method::CONFIG => wire::parse::<Empty>(name, &params).and_then(|_| value(&condition::report(sync, &asked.host.plugin))),
         _ => Err(error(Reason::BadRequest, format!("no such method: {name}"))),
     };
     result.map_or_else(Answer::Error, Answer::Ok)

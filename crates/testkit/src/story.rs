@@ -5,6 +5,7 @@
 //! our word is the fact (what a command printed).
 
 mod first_ride;
+mod reach;
 mod stage;
 mod transcript;
 
@@ -40,16 +41,19 @@ impl Product {
 pub enum Story {
     /// A topic is ridden from the terminal and handed back.
     FirstRide,
+    /// A gateway with TLS is ridden as a machine that is not its own.
+    Reach,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 1] = [Story::FirstRide];
+    pub const ALL: [Story; 2] = [Story::FirstRide, Story::Reach];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
+            Story::Reach => "reach",
         }
     }
 
@@ -57,6 +61,7 @@ impl Story {
     pub fn about(self) -> &'static str {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
+            Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
         }
     }
 
@@ -64,6 +69,7 @@ impl Story {
     pub async fn play(self, product: &Product, facts: &mut Facts) -> Result<()> {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
+            Story::Reach => reach::play(product, facts).await,
         }
     }
 }
