@@ -300,6 +300,8 @@ pub struct Event {
     pub name: String,
     /// The session key of the thread it is about, where it names one.
     pub key: Option<String>,
+    /// All of it, as JSON; empty where there is none.
+    pub payload: String,
 }
 
 /// The events of one connection; the stream's end says why the connection ended.
@@ -659,8 +661,9 @@ fn deliver(frame: Incoming, waiting: &mut HashMap<String, oneshot::Sender<Answer
             });
         }
         ("event", _, Some(name)) => {
-            let about = frame.payload.and_then(|payload| serde_json::from_str::<About>(payload.get()).ok());
-            let _ = events.try_send(Event { name, key: about.map(|about| about.key) });
+            let payload = frame.payload.map_or_else(String::new, |payload| payload.get().to_owned());
+            let about = serde_json::from_str::<About>(&payload).ok();
+            let _ = events.try_send(Event { name, key: about.map(|about| about.key), payload });
         }
         _ => {}
     }

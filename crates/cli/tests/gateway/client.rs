@@ -58,7 +58,8 @@ async fn with_the_shared_token_on_loopback_no_device_is_needed() {
     assert_eq!(connection.hello().server.version, "2026.9.6");
     let checked = check(&connection).await.unwrap();
     assert_eq!(checked, Checked { ridden: true, valid: None, holder: None });
-    assert_eq!(events.next().await, Ok(Event { name: "plugin.claude-code-sync.changed".into(), key: Some("k".into()) }));
+    let changed = Event { name: "plugin.claude-code-sync.changed".into(), key: Some("k".into()), payload: r#"{"key":"k","newer":1}"#.into() };
+    assert_eq!(events.next().await, Ok(changed));
 }
 
 #[tokio::test]
