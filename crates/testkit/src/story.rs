@@ -6,6 +6,7 @@
 
 mod first_ride;
 mod stage;
+mod tool;
 mod transcript;
 
 use std::fmt::Display;
@@ -40,16 +41,19 @@ impl Product {
 pub enum Story {
     /// A topic is ridden from the terminal and handed back.
     FirstRide,
+    /// `ride` as a tool to live in.
+    Tool,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 1] = [Story::FirstRide];
+    pub const ALL: [Story; 2] = [Story::FirstRide, Story::Tool];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
+            Story::Tool => "tool",
         }
     }
 
@@ -57,6 +61,7 @@ impl Story {
     pub fn about(self) -> &'static str {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
+            Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
         }
     }
 
@@ -64,6 +69,7 @@ impl Story {
     pub async fn play(self, product: &Product, facts: &mut Facts) -> Result<()> {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
+            Story::Tool => tool::play(product, facts).await,
         }
     }
 }

@@ -67,7 +67,7 @@ async fn a_thread_is_searched_seen_and_ridden() {
     assert_eq!(machine.asked("ride_claim")[0]["key"], KEY);
     // The terminal is as it was: not on the alternate screen, echoing.
     let screen = terminal.wait_for_text(DEADLINE, "Deploys is handed back").await.unwrap();
-    assert!(!terminal.look(|screen| screen.alternate_screen()) && !screen.contains("❯"), "{screen}");
+    assert!(!terminal.look(|screen| screen.alternate_screen()) && !screen.contains("▸"), "{screen}");
 }
 
 /// The `ride` that runs in a shell.
@@ -147,7 +147,7 @@ async fn it_follows_its_window_and_its_gateway() {
     // The stand-in says that something changed after each question: the selection stays.
     told.lock().unwrap().as_array_mut().unwrap().insert(0, other("Fresh", "agent:main:telegram:group:-100:topic:9", json!({})));
     let screen = terminal.wait_for_text(DEADLINE, "Fresh").await.unwrap();
-    assert!(screen.lines().any(|line| line.contains("❯") && line.contains("日本の話")), "{screen}");
+    assert!(screen.lines().any(|line| line.contains("▸") && line.contains("日本の話")), "{screen}");
     terminal.press(Key::Escape).unwrap();
     assert_eq!(terminal.wait_exit(DEADLINE).await.unwrap(), 130);
 }
@@ -157,7 +157,7 @@ async fn words_that_fit_several_open_it() {
     let machine = machine().await;
     let mut terminal = machine.terminal(&["telegram"], 24, 120);
     let screen = terminal.wait_for_text(DEADLINE, "3 of 3").await.unwrap();
-    assert!(screen.contains("❯ telegram"), "{screen}");
+    assert!(screen.contains("› telegram"), "{screen}");
     terminal.type_text(" dep").await.unwrap();
     terminal.wait_for_text(DEADLINE, "1 of 3").await.unwrap();
     terminal.press(Key::Enter).unwrap();

@@ -84,7 +84,7 @@ impl<'p> Stage<'p> {
     }
 
     /// 2026.6.1 wants operator.admin for plugin methods after a channel turn.
-    fn scope(&self) -> Option<&'static str> {
+    pub(super) fn scope(&self) -> Option<&'static str> {
         (self.gateway.version() == "2026.6.1").then_some("--admin")
     }
 }
