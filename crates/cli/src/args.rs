@@ -133,7 +133,7 @@ fn titles() -> ArgValueCompleter {
 /// What a ride can be told.
 #[derive(Debug, Args)]
 pub struct RideArgs {
-    /// Words of the thread's title, channel or key; `-` for the thread ridden last; none to choose
+    /// Words of the thread's title, channel or key; `-` for the thread ridden last; without any, one is chosen from all
     #[arg(add = titles())]
     pub words: Vec<String>,
     /// How long to wait for a running turn, in seconds

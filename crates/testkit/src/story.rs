@@ -8,6 +8,7 @@ mod first_ride;
 mod reach;
 mod loads;
 mod stage;
+mod tool;
 mod transcript;
 
 use std::fmt::Display;
@@ -48,11 +49,13 @@ pub enum Story {
     Reach,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
+    /// `ride` as a tool to live in.
+    Tool,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 3] = [Story::FirstRide, Story::Reach, Story::Loads];
+    pub const ALL: [Story; 4] = [Story::FirstRide, Story::Reach, Story::Loads, Story::Tool];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -60,6 +63,7 @@ impl Story {
             Story::FirstRide => "first-ride",
             Story::Reach => "reach",
             Story::Loads => "loads",
+            Story::Tool => "tool",
         }
     }
 
@@ -69,6 +73,7 @@ impl Story {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
+            Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
         }
     }
 
@@ -89,6 +94,7 @@ impl Story {
             Story::FirstRide => first_ride::play(product, facts).await,
             Story::Reach => reach::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
+            Story::Tool => tool::play(product, facts).await,
         }
     }
 }

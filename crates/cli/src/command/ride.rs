@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use ride_core::limits::NAME_CHARS;
 use ride_core::wire::{Claim, Driver, Grant, Release, Row, method};
+use ride_store::clock;
 
-use super::{Context, Last, Missed, release};
+use super::{Context, Last, Missed, release, say};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
@@ -57,7 +58,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     if let Err(e) = check_grant(&grant) {
         return give_back(&connection, &grant, &record, &state_dir, e).await;
     }
-    eprint!("{}", render::waiting(&grant.waiting, env.now_ms, env.terminal));
+    say(render::waiting(&grant.waiting, env.now_ms, env.terminal));
     let plan = Plan {
         access: context.access(Access::Write),
         config_dir: config_dir(context, &grant),
@@ -120,8 +121,8 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
         return Ok(());
     }
     if let Some(holder) = &row.driver {
-        return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder)))
-            .hint("`ride status` tells more"));
+        let holding = render::holding(holder, clock::now().wall_ms);
+        return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder))).hint(format!("{holding}\n`ride status` tells more")));
     }
     if !row.rideable {
         let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
@@ -137,8 +138,8 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
 }
 
 async fn confirm(title: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
-    eprint!("{title} is shared by several conversations; what you type goes to its last route. Ride it? [y/N] ");
-    let _ = std::io::stderr().flush();
+    let question = format!("{title} is shared by several conversations; what you type goes to its last route. Ride it? [y/N] ");
+    let _ = std::io::stderr().write_all(question.as_bytes());
     let read = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)
@@ -147,7 +148,7 @@ async fn confirm(title: &str, interrupts: &mut Interrupts) -> Result<bool, Error
     let answer = interrupts.or("asking", async { read.await.map_err(std::io::Error::other).and_then(|read| read).map_err(failed) }).await;
     if answer.is_err() {
         // Not onto the line of the question.
-        eprintln!();
+        say("\n");
     }
     Ok(matches!(answer?.trim(), "y" | "Y" | "yes"))
 }
@@ -188,7 +189,7 @@ async fn claim(
         wait_ms: args.wait * 1000,
     };
     let limit = Duration::from_millis(request.wait_ms) + CLAIM_MORE;
-    eprintln!("claiming {} …", clean(&row.title));
+    say(format_args!("claiming {} …", clean(&row.title)));
     let claimed = tokio::select! {
         claimed = connection.call_within::<_, Grant>(method::CLAIM, &request, limit) => claimed,
         came = interrupts.next() => {
@@ -208,8 +209,9 @@ async fn claim(
             // Where this machine's own ride is what is stuck, it is released from here.
             let stuck = refusal.details.holder.as_ref().filter(|holder| fence.is_some() && holder.host == request.driver.host);
             let hint = stuck.and_then(|holder| release::accept_hint(&row.key, holder.acceptable));
+            let holding = refusal.details.holder.as_ref().map(|holder| render::holding(holder, clock::now().wall_ms));
             let e = Error::from(e);
-            return Err(Error { hint: hint.or(e.hint), ..e });
+            return Err(Error { hint: hint.or(e.hint).or(holding), ..e });
         }
     };
     record.fence = Some(grant.fence);
@@ -238,12 +240,12 @@ async fn give_back(
     match release::ask(connection, &request, record, state_dir).await {
         Ok(released) => {
             if let Err(e) = release::tell(&clean(&grant.title), &grant.key, &released) {
-                eprintln!("{e}");
+                say(format_args!("{e}"));
             }
         }
         // Not ours any more, so there is nothing to hand back.
         Err(e) if release::is_stale(&e) => {}
-        Err(e) => eprintln!("the thread could not be handed back: {e}; its lease ends in {}", render::duration(grant.lease_ms)),
+        Err(e) => say(format_args!("the thread could not be handed back: {e}; its lease ends in {}", render::duration(grant.lease_ms))),
     }
     Err(cause)
 }
@@ -271,16 +273,16 @@ fn tell(
     state_dir: &Path,
 ) -> Result<(), Error> {
     for note in &report.notes {
-        eprintln!("{note}");
+        say(format_args!("{note}"));
     }
     let (waiting, total) = &report.waiting;
     if *total > 0 {
-        eprintln!("{} meanwhile:", count(*total, "message came", "messages came"));
-        eprint!("{}", render::waiting(waiting, context.env.now_ms, context.env.terminal));
+        say(format_args!("{} meanwhile:", count(*total, "message came", "messages came")));
+        say(render::waiting(waiting, context.env.now_ms, context.env.terminal));
     }
     if report.unsent > 0 {
         let what = count(u32::try_from(report.unsent).unwrap_or(u32::MAX), "item", "items");
-        eprintln!("{what} did not reach the gateway; the next ride of {title} hands them over");
+        say(format_args!("{what} did not reach the gateway; the next ride of {title} hands them over"));
     }
     match report.outcome {
         Outcome::Released(released) => {
