@@ -5,6 +5,8 @@
 //! our word is the fact (what a command printed).
 
 mod first_ride;
+mod install;
+mod previews;
 mod reach;
 mod stage;
 mod transcript;
@@ -41,18 +43,24 @@ impl Product {
 pub enum Story {
     /// A topic is ridden from the terminal and handed back.
     FirstRide,
+    /// The plugin is installed in every way a host has.
+    Install,
+    /// An unridden thread's answers stream as they do without the plugin.
+    Previews,
     /// A gateway with TLS is ridden as a machine that is not its own.
     Reach,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 2] = [Story::FirstRide, Story::Reach];
+    pub const ALL: [Story; 4] = [Story::FirstRide, Story::Install, Story::Previews, Story::Reach];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
+            Story::Install => "install",
+            Story::Previews => "previews",
             Story::Reach => "reach",
         }
     }
@@ -61,6 +69,8 @@ impl Story {
     pub fn about(self) -> &'static str {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
+            Story::Install => "ride doctor tells each missing thing, and its own lines mend it; every way to install",
+            Story::Previews => "a long answer streams into an unridden thread as it does without the plugin",
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
         }
     }
@@ -69,6 +79,8 @@ impl Story {
     pub async fn play(self, product: &Product, facts: &mut Facts) -> Result<()> {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
+            Story::Install => install::play(product, facts).await,
+            Story::Previews => previews::play(product, facts).await,
             Story::Reach => reach::play(product, facts).await,
         }
     }

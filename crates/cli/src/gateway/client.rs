@@ -160,8 +160,14 @@ pub enum ConnectError {
         /// Its address.
         url: String,
     },
+    /// The token this device was given is not valid any more.
+    #[error("the gateway at {url} takes this machine's own token no more")]
+    TakenBack {
+        /// Its address.
+        url: String,
+    },
     /// The device waits for approval.
-    #[error("the gateway at {url} does not know this machine yet (device {device_id}): {why}")]
+    #[error("the gateway at {url} has to approve this machine (device {device_id}): {why}")]
     Unpaired {
         /// Its address.
         url: String,
@@ -397,7 +403,10 @@ async fn admitted(
         // A token this device once got is not valid any more: ask anew without it.
         Err(ConnectError::WrongSecret { .. }) if !has_secret && device.token(target.origin()).is_some() => {
             device.set_token(target.origin(), None)?;
-            handshake(target, asked, Some(&device), deadline).await?
+            match handshake(target, asked, Some(&device), deadline).await {
+                Err(ConnectError::NoSecret { url }) => return Err(ConnectError::TakenBack { url }),
+                other => other?,
+            }
         }
         other => other?,
     };
