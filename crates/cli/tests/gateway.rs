@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod gateway {
+    mod bad;
     mod client;
     mod command;
     mod locate;

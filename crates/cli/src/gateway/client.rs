@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -521,6 +521,9 @@ async fn open(target: &Target) -> Result<Socket, ConnectError> {
             cause: format!("HTTP {}", answer.status()),
             status: Some(answer.status().as_u16()),
         }),
+        Err(WsError::Protocol(ProtocolError::HandshakeIncomplete)) => {
+            Err(ConnectError::NotGateway { url: url(), cause: "it hung up without an answer".into(), status: None })
+        }
         Err(e @ (WsError::Protocol(_) | WsError::HttpFormat(_))) => {
             Err(ConnectError::NotGateway { url: url(), cause: e.to_string(), status: None })
         }
