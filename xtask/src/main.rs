@@ -39,7 +39,7 @@ enum What {
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.what {
-        What::Pack => build::pack().map(|packed| println!("{}\n{}", packed.plugin.display(), packed.ride.display())),
+        What::Pack => build::pack().map(|packed| packed.tell()),
         What::Demo(demo) => return exit(demo.run()),
         What::Test => return exit(check::test()),
         What::Bench(bench) => bench.run(),
