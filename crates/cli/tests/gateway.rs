@@ -10,4 +10,5 @@ mod gateway {
     mod command;
     mod locate;
     mod standin;
+    mod tls;
 }

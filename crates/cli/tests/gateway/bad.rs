@@ -6,8 +6,12 @@ use std::process::Stdio;
 use ride::error::Error;
 use ride::gateway::client::{Access, connect};
 use ride::gateway::locate::{Pin, Secret, Target};
+use ride::ride::record::Record;
+use ride_core::id::{Fence, Process};
+use ride_store::clock;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use uuid::Uuid;
 
 use super::standin::{Script, Standin};
 
@@ -151,9 +155,16 @@ error: 2 things are wrong
 "
         )
     );
-    // A port that nothing listens on; and the words of a thread change nothing.
+    // A port that nothing listens on; and the words of a thread change nothing. What
+    // this machine left behind is told all the same.
+    let mut left = Record::new("ws://127.0.0.1:1", "agent:main:x", "secret");
+    left.fence = Some(Fence { incarnation: Uuid::from_u128(1), epoch: 4, grant: Uuid::from_u128(2) });
+    left.process = Process { machine: clock::machine(), pid: 1, start: 0 };
+    left.save(&home.path().join(".local/state/ride")).unwrap();
     let (code, text) = doctor(home.path(), &["plans", "--url", "ws://127.0.0.1:1"]).await;
     assert_eq!(code, 1, "{text}");
-    let line = "wrong  gateway    could not reach the gateway at ws://127.0.0.1:1 (--url): Connection refused (os error 111)\n";
+    let line = "wrong  gateway      could not reach the gateway at ws://127.0.0.1:1 (--url): Connection refused (os error 111)\n";
     assert!(text.contains(line), "{text}");
+    let left = "wrong  left behind  a ride of agent:main:x ended without handing it back\n                    → ride release agent:main:x\n";
+    assert!(text.contains(left), "{text}");
 }
