@@ -214,6 +214,10 @@ impl From<ConnectError> for Error {
                 Kind::Denied,
                 Some("set OPENCLAW_GATEWAY_TOKEN or use --token-file".to_owned()),
             ),
+            ConnectError::TakenBack { .. } => (
+                Kind::Denied,
+                Some("it was rotated or revoked there; give the gateway's own token once, by OPENCLAW_GATEWAY_TOKEN or --token-file".to_owned()),
+            ),
             ConnectError::Unpaired { request_id, .. } => (
                 Kind::Denied,
                 Some(match request_id {

@@ -5,6 +5,8 @@
 //! our word is the fact (what a command printed).
 
 mod first_ride;
+mod install;
+mod previews;
 mod reach;
 mod loads;
 mod stage;
@@ -45,6 +47,10 @@ impl Product {
 pub enum Story {
     /// A topic is ridden from the terminal and handed back.
     FirstRide,
+    /// The plugin is installed in every way a host has.
+    Install,
+    /// An unridden thread's answers stream as they do without the plugin.
+    Previews,
     /// A gateway with TLS is ridden as a machine that is not its own.
     Reach,
     /// An OpenClaw from before the supported ones loads the plugin.
@@ -55,12 +61,14 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 4] = [Story::FirstRide, Story::Reach, Story::Loads, Story::Tool];
+    pub const ALL: [Story; 6] = [Story::FirstRide, Story::Install, Story::Previews, Story::Reach, Story::Loads, Story::Tool];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
+            Story::Install => "install",
+            Story::Previews => "previews",
             Story::Reach => "reach",
             Story::Loads => "loads",
             Story::Tool => "tool",
@@ -71,6 +79,8 @@ impl Story {
     pub fn about(self) -> &'static str {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
+            Story::Install => "ride doctor tells each missing thing, and its own lines mend it; every way to install",
+            Story::Previews => "a long answer streams into an unridden thread as it does without the plugin",
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
@@ -92,6 +102,8 @@ impl Story {
     pub async fn play(self, product: &Product, facts: &mut Facts) -> Result<()> {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
+            Story::Install => install::play(product, facts).await,
+            Story::Previews => previews::play(product, facts).await,
             Story::Reach => reach::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
