@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ride_core::id::Process;
-use ride_core::wire::{self, Grant, Renew, Renewed, Waiting, method};
+use ride_core::wire::{self, ClaudeTarget, Grant, Renew, Renewed, Waiting, method};
 use ride_store::claude::process;
 use ride_store::clock;
 use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
@@ -127,8 +127,8 @@ async fn start(plan: &Plan) -> Result<(Started, Event), Error> {
     let hung_up = signal(SignalKind::hangup()).map_err(io("wait for SIGHUP"))?;
     let launch = Launch {
         claude: plan.claude.clone(),
-        claude_session: plan.grant.claude.session_id,
-        cwd: PathBuf::from(&plan.grant.claude.cwd),
+        claude_session: target(&plan.grant).session_id,
+        cwd: PathBuf::from(&target(&plan.grant).cwd),
         config_dir: plan.config_dir.clone(),
         plugin,
         socket: link.socket().to_owned(),
@@ -174,7 +174,7 @@ fn outboxes(plan: &Plan, notes: &mut Vec<String>) -> Result<Vec<Outbox>, Error> 
     let owner = Owner {
         gateway: plan.target.origin().to_owned(),
         thread: plan.grant.key.clone(),
-        claude_session: plan.grant.claude.session_id,
+        claude_session: target(&plan.grant).session_id,
     };
     let mut all = Vec::new();
     for dir in leftovers(&root)? {
@@ -514,6 +514,11 @@ impl Drive {
         }
         report
     }
+}
+
+/// The Claude session of a ride that opens one.
+pub(crate) fn target(grant: &Grant) -> &ClaudeTarget {
+    grant.claude.as_ref().expect("a grant without a Claude session is ridden by crate::chat")
 }
 
 fn trouble(e: CallError) -> Trouble {

@@ -94,12 +94,6 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
         let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
         return Err(Error::new(Kind::NotRideable, format!("{title} cannot be ridden: {why}")));
     }
-    if row.cli_session_id.is_none() {
-        return Err(Error::new(
-            Kind::NotRideable,
-            format!("{title} has no Claude session yet, and this ride cannot drive a thread without one"),
-        ));
-    }
     Ok(())
 }
 
@@ -179,9 +173,10 @@ async fn claim(
 }
 
 fn check_grant(grant: &Grant) -> Result<(), Error> {
-    transcript::check(&grant.claude.transcript)?;
-    if !Path::new(&grant.claude.cwd).is_dir() {
-        return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", grant.claude.cwd))
+    let Some(claude) = &grant.claude else { return Ok(()) };
+    transcript::check(&claude.transcript)?;
+    if !Path::new(&claude.cwd).is_dir() {
+        return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", claude.cwd))
             .hint("Claude Code can resume a conversation only in its folder: make it again"));
     }
     Ok(())
@@ -212,7 +207,7 @@ async fn give_back(
 /// The Claude configuration folder, only where it is not the one Claude Code would
 /// take by itself: naming the default one changes where it keeps `.claude.json`.
 fn config_dir(context: &Context<'_>, grant: &Grant) -> Option<PathBuf> {
-    let wanted = PathBuf::from(&grant.claude.config_dir);
+    let wanted = PathBuf::from(&ride::target(grant).config_dir);
     let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match context.env.get("CLAUDE_CONFIG_DIR") {
         Some(set) if real(&context.env.cwd.join(set)) == real(&wanted) => None,

@@ -236,7 +236,7 @@ impl Ride {
             title: clean(&grant.title),
             fence: grant.fence,
             secret: secret.to_owned(),
-            session: grant.claude.session_id,
+            session: super::target(grant).session_id,
             shown_in_thread: grant.relay,
             renew_every_ms: grant.renew_every_ms.max(PAUSE_MS),
             deadline_ms: now_ms,
