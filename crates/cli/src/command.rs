@@ -5,6 +5,7 @@ mod config;
 mod ls;
 mod release;
 mod ride;
+mod say;
 mod status;
 
 use std::io::Write as _;

@@ -2,10 +2,11 @@
 //! behind a thread of an OpenClaw gateway.
 //!
 //! In reading order: [`args`] and [`command`] (what is asked), [`gateway`] (the way
-//! there), [`matching`] and [`render`] (threads for people), [`ride`] (one ride).
+//! there), [`matching`] and [`render`] (threads for people), [`ride`] (one ride), [`chat`] (one without Claude Code).
 //! Only [`env`](mod@env) reads the process's surroundings, only [`error`] knows exit codes.
 
 pub mod args;
+pub mod chat;
 pub mod command;
 pub mod env;
 pub mod error;

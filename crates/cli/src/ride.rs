@@ -31,11 +31,11 @@ use crate::render::{clean, count};
 use state::{Effect, Event, Outcome, Ride, Trouble};
 
 /// The gateway's word that a thread changed.
-const CHANGED: &str = "plugin.claude-code-sync.changed";
+pub(crate) const CHANGED: &str = "plugin.claude-code-sync.changed";
 /// A renewal or relay that takes longer means a connection that is not one.
-const RENEW_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const RENEW_WITHIN: Duration = Duration::from_secs(10);
 /// What a release may take beyond the hand-over's own time.
-const RELEASE_MORE: Duration = Duration::from_secs(15);
+pub(crate) const RELEASE_MORE: Duration = Duration::from_secs(15);
 /// From SIGTERM to SIGKILL: Claude Code 2.1.330 ends within 1 s of the former.
 const KILL_AFTER: Duration = Duration::from_secs(5);
 /// How often a process that is not our child is looked for.
@@ -521,7 +521,8 @@ pub(crate) fn target(grant: &Grant) -> &ClaudeTarget {
     grant.claude.as_ref().expect("a grant without a Claude session is ridden by crate::chat")
 }
 
-fn trouble(e: CallError) -> Trouble {
+/// A failed call, as the state takes it.
+pub(crate) fn trouble(e: CallError) -> Trouble {
     match e {
         CallError::Refused(refusal) => Trouble::Refused {
             reason: refusal.details.reason,

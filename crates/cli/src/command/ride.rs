@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ride_core::limits::NAME_CHARS;
-use ride_core::wire::{Claim, Driver, Grant, Release, Row, method};
+use ride_core::wire::{Claim, Driver, Grant, Mode, Release, Row, method};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, release, rows};
+use super::{Context, release, rows, say};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
@@ -30,7 +30,7 @@ const CLAIM_MORE: Duration = Duration::from_secs(30);
 
 pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let env = context.env;
-    if !env.terminal.interactive {
+    if !env.terminal.interactive && args.say.is_none() {
         return Err(Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one"));
     }
     let target = context.target()?;
@@ -44,14 +44,36 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     if row.shared && !args.yes && !confirm(&title)? {
         return Err(Error::new(Kind::Usage, "not ridden"));
     }
-    let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
-    let claude = ClaudeBinary::find(&args.claude, OsStr::new(path), &env.cwd).await?;
+    let binary = async || {
+        let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
+        ClaudeBinary::find(&args.claude, OsStr::new(path), &env.cwd).await
+    };
+    // A gateway of before says only whether there is a Claude session.
+    let by_chat = row.mode.map_or(row.cli_session_id.is_none(), |mode| mode == Mode::Chat);
+    let words = say::words(args, by_chat, &title)?;
+    let found = if by_chat { None } else { Some(binary().await?) };
 
     let (record, grant) = claim(context, args, row, &target, &connection, earlier, &state_dir).await?;
     let _ = std::fs::write(state_dir.join("last"), &grant.key);
     if let Err(e) = check_grant(&grant) {
         return give_back(&connection, &grant, &record, &state_dir, e).await;
     }
+    if grant.claude.is_none() {
+        let ridden = say::ride(context, args, words, target, (connection, events), grant.clone(), &record).await;
+        return match ridden {
+            Ok(done) => done,
+            Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e).await,
+        };
+    }
+    // It got its Claude session between the listing and the claim.
+    let claude = match (found, say::unsayable(args, &title)) {
+        (_, Err(e)) => return give_back(&connection, &grant, &record, &state_dir, e).await,
+        (Some(found), Ok(())) => found,
+        (None, Ok(())) => match binary().await {
+            Ok(found) => found,
+            Err(e) => return give_back(&connection, &grant, &record, &state_dir, e.into()).await,
+        },
+    };
     eprint!("{}", render::waiting(&grant.waiting, env.now_ms, env.terminal));
     let plan = Plan {
         access: context.access(Access::Write),
@@ -219,7 +241,7 @@ fn config_dir(context: &Context<'_>, grant: &Grant) -> Option<PathBuf> {
     }
 }
 
-fn tell(
+pub(super) fn tell(
     context: &Context<'_>,
     title: &str,
     report: Report,
