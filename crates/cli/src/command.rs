@@ -8,6 +8,7 @@ mod ls;
 mod man;
 mod release;
 mod ride;
+mod say;
 mod status;
 
 use std::ffi::OsString;

@@ -3,10 +3,11 @@
 //!
 //! In reading order: [`args`] and [`command`] (what is asked), [`gateway`] (the way
 //! there), [`matching`], [`render`] and [`picker`] (threads for people), [`ride`] (one ride),
-//! [`doctor`] (what is missing).
+//! [`chat`] (one without Claude Code), [`doctor`] (what is missing).
 //! Only [`env`](mod@env) reads the process's surroundings, only [`error`] knows exit codes.
 
 pub mod args;
+pub mod chat;
 pub mod command;
 pub mod doctor;
 pub mod env;

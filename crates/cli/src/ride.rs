@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ride_core::id::Process;
-use ride_core::wire::{self, Grant, Renew, Renewed, Waiting, method};
+use ride_core::wire::{self, ClaudeTarget, Grant, Renew, Renewed, Waiting, method};
 use ride_store::claude::process;
 use ride_store::clock;
 use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
@@ -32,11 +32,11 @@ use crate::render::{clean, count};
 use state::{Effect, Event, Outcome, Ride, Trouble};
 
 /// The gateway's word that a thread changed.
-pub const CHANGED: &str = "plugin.claude-code-sync.changed";
+pub(crate) const CHANGED: &str = "plugin.claude-code-sync.changed";
 /// A renewal or relay that takes longer means a connection that is not one.
-const RENEW_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const RENEW_WITHIN: Duration = Duration::from_secs(10);
 /// What a release may take beyond the hand-over's own time.
-const RELEASE_MORE: Duration = Duration::from_secs(15);
+pub(crate) const RELEASE_MORE: Duration = Duration::from_secs(15);
 /// From SIGTERM to SIGKILL: Claude Code 2.1.330 ends within 1 s of the former.
 const KILL_AFTER: Duration = Duration::from_secs(5);
 /// How often a process that is not our child is looked for.
@@ -129,8 +129,8 @@ async fn start(plan: &Plan) -> Result<(Started, Event), Error> {
     let hung_up = signal(SignalKind::hangup()).map_err(io("wait for SIGHUP"))?;
     let launch = Launch {
         claude: plan.claude.clone(),
-        claude_session: plan.grant.claude.session_id,
-        cwd: PathBuf::from(&plan.grant.claude.cwd),
+        claude_session: target(&plan.grant).session_id,
+        cwd: PathBuf::from(&target(&plan.grant).cwd),
         config_dir: plan.config_dir.clone(),
         plugin,
         socket: link.socket().to_owned(),
@@ -176,7 +176,7 @@ fn outboxes(plan: &Plan, notes: &mut Vec<String>) -> Result<Vec<Outbox>, Error> 
     let owner = Owner {
         gateway: plan.target.origin().to_owned(),
         thread: plan.grant.key.clone(),
-        claude_session: plan.grant.claude.session_id,
+        claude_session: target(&plan.grant).session_id,
     };
     let mut all = Vec::new();
     for dir in leftovers(&root)? {
@@ -518,7 +518,13 @@ impl Drive {
     }
 }
 
-fn trouble(e: CallError) -> Trouble {
+/// The Claude session of a ride that opens one.
+pub(crate) fn target(grant: &Grant) -> &ClaudeTarget {
+    grant.claude.as_ref().expect("a grant without a Claude session is ridden by crate::chat")
+}
+
+/// A failed call, as the state takes it.
+pub(crate) fn trouble(e: CallError) -> Trouble {
     match e {
         CallError::Refused(refusal) => Trouble::Refused {
             reason: refusal.details.reason,

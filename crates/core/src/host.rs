@@ -12,7 +12,7 @@ use crate::id::Route;
 use crate::thread::Thread;
 use crate::time::Now;
 use crate::view;
-use crate::wire::Row;
+use crate::wire::{Mode, Row};
 
 /// One entry with its key, as the shell hands it over.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -138,15 +138,18 @@ pub fn row(host: &HostEntry, thread: Option<&Thread>, channels: &[String], now: 
     let e = &host.entry;
     let lease = thread.and_then(Thread::lease);
     let route = lease.map_or_else(|| e.route(), |l| l.route.clone());
-    let claude = lease.map(|l| l.claude.id).or_else(|| e.claude());
+    let claude = match lease {
+        Some(lease) => lease.claude.as_ref().map(|c| c.id),
+        None => e.claude(),
+    };
     let relay_ready = route.as_ref().is_some_and(|r| channels.contains(&r.channel));
     let driver = thread.and_then(|t| view::holder(t, now, rules));
     let why_not = if let Some(holder) = &driver {
         Some(format!("ridden by {}", view::who(holder)))
     } else if e.archived_at.is_some() {
         Some("archived".into())
-    } else if claude.is_none() {
-        Some("no Claude session behind it: write in the thread first".into())
+    } else if claude.is_none() && !relay_ready {
+        Some("neither a Claude session behind it nor a channel to answer in".into())
     } else {
         None
     };
@@ -165,6 +168,10 @@ pub fn row(host: &HostEntry, thread: Option<&Thread>, channels: &[String], now: 
         last_activity: e.last_interaction_at.or(e.updated_at),
         key: host.key.clone(),
         agent_id: host.agent_id.clone(),
+        mode: match claude {
+            Some(_) => Some(Mode::Claude),
+            None => relay_ready.then_some(Mode::Chat),
+        },
         rideable: why_not.is_none(),
         why_not,
         shared: shared(&host.key) && e.chat_type.as_deref() != Some("group"),

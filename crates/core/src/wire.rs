@@ -19,6 +19,8 @@ pub mod method {
     pub const RENEW: &str = "ride_renew";
     /// Hands prompts and answers over for the thread. Needs `operator.write`.
     pub const RELAY: &str = "ride_relay";
+    /// Writes a chat ride's prompt down before it is sent by `chat.send`. Needs `operator.write`.
+    pub const SAY: &str = "ride_say";
     /// Ends a ride and hands the thread back. Needs `operator.write`.
     pub const RELEASE: &str = "ride_release";
     /// Tells whether a fence is still the thread's. Needs `operator.read`.
@@ -54,6 +56,9 @@ pub struct Row {
     pub key: String,
     /// The agent the thread belongs to.
     pub agent_id: String,
+    /// How it would be driven; absent where it cannot be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// Whether it can be ridden now by somebody who has no ride.
     pub rideable: bool,
     /// Why not, in words, when `rideable` is false.
@@ -68,6 +73,16 @@ pub struct Row {
     /// How many messages wait.
     #[serde(default)]
     pub waiting: u32,
+}
+
+/// How a thread is driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// With Claude Code on the Claude session behind it.
+    Claude,
+    /// By speaking to its agent through the gateway.
+    Chat,
 }
 
 /// Answer of `sessions_rideable`.
@@ -143,8 +158,11 @@ pub struct Grant {
     pub title: String,
     /// Where relayed turns go.
     pub route: Option<Route>,
-    /// The Claude session to open.
-    pub claude: ClaudeTarget,
+    /// The Claude session to open; `null` for a chat ride.
+    pub claude: Option<ClaudeTarget>,
+    /// Of a chat ride that its driver comes back to: the prompt being answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
     /// The lease ends this long after the last renewal.
     pub lease_ms: u64,
     /// How often to renew.
@@ -238,6 +256,53 @@ pub struct Renewed {
     /// Why nothing is relayed at the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_stopped: Option<String>,
+    /// Of a chat ride: the prompt that waits for the agent or is being answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
+}
+
+/// A chat ride's prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// The driver's id of it.
+    pub id: String,
+    /// Where it is.
+    pub state: SayState,
+}
+
+/// Where a chat ride's prompt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SayState {
+    /// Written down: `chat.send` with its id will be let in, once.
+    Said,
+    /// The agent has it; sending it again runs nothing.
+    Begun,
+    /// Its turn is over.
+    Over,
+}
+
+/// Request of `ride_say`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Say {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// The `idempotencyKey` of the `chat.send` to come; drawn at random.
+    pub id: String,
+    /// The prompt.
+    pub text: String,
+}
+
+/// Answer of `ride_say`: the prompt is on the gateway's disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Saying {
+    /// Where it is; what has begun or is over must not be sent.
+    pub state: SayState,
 }
 
 /// What a relay item is.
@@ -391,6 +456,9 @@ pub struct ThreadStatus {
     pub claude: Option<Process>,
     /// The Claude session.
     pub cli_session_id: Option<Uuid>,
+    /// How it is driven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// Messages that wait.
     pub inbox: u32,
     /// Relay items not acknowledged.

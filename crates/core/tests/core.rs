@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod core {
+    mod chat;
     mod gate;
     mod host;
     mod ride;

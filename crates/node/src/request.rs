@@ -74,6 +74,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::CLAIM => return claim(sync, &params, asked.host).unwrap_or_else(Answer::Error),
         method::RENEW => renew(sync, &params),
         method::RELAY => return relay(sync, &asked.params),
+        method::SAY => say(sync, &params),
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params),
         method::STATUS => status(sync, &params),
@@ -163,7 +164,8 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     // A held thread's binding is parked: the refusal must name the holder, not its absence.
     let claude = match (held, entry.entry.claude()) {
         (Some(lease), _) => lease.claude.clone(),
-        (None, Some(id)) => locate(sync, id, entry.entry.cwd())?,
+        (None, Some(id)) => Some(locate(sync, id, entry.entry.cwd())?),
+        (None, None) if row.relay_ready => None,
         (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: {}", row.title, row.why_not.unwrap_or_default()))),
     };
     let event = ClaimAsked {
@@ -207,18 +209,13 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
         Phase::Claiming { lease, .. } if lease.fence == fence => Ok(None),
         Phase::Leaving { lease, why: Why::Failed { .. }, .. } if lease.fence == fence => Ok(None),
         Phase::Ridden { lease } if lease.fence == fence => {
-            let transcript = lease.file.clone().ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
             let grant = wire::Grant {
                 key: thread.key.session.clone(),
                 fence,
                 title: lease.title.clone(),
                 route: lease.route.clone(),
-                claude: wire::ClaudeTarget {
-                    session_id: lease.claude.id,
-                    config_dir: lease.claude.config_dir.clone(),
-                    cwd: lease.claude.cwd.clone(),
-                    transcript,
-                },
+                claude: lease.claude.as_ref().map(|claude| target(claude, lease.file.as_ref())).transpose()?,
+                turn: view::turn(lease),
                 lease_ms: sync.rules.lease_ms,
                 renew_every_ms: limits::RENEW_EVERY_MS,
                 silence_ms: sync.rules.silence_ms,
@@ -234,6 +231,20 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
             },
             _ => error(Reason::Stale, "the claim was overtaken".into()),
         }),
+    }
+}
+
+fn target(claude: &ClaudeSession, file: Option<&wire::ChainMark>) -> Outcome<wire::ClaudeTarget> {
+    let transcript = file.cloned().ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
+    Ok(wire::ClaudeTarget { session_id: claude.id, config_dir: claude.config_dir.clone(), cwd: claude.cwd.clone(), transcript })
+}
+
+fn say(sync: &Sync, params: &str) -> Outcome<Value> {
+    let s: wire::Say = wire::parse(method::SAY, params)?;
+    let (_, reply) = sync.apply(&s.key, Event::Say { fence: s.fence, id: s.id, text: s.text }).map_err(store_error)?;
+    match reply {
+        Reply::Said { state } => value(&wire::Saying { state }),
+        other => Err(refused(other)),
     }
 }
 

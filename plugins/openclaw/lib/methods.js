@@ -10,6 +10,7 @@ const METHODS = {
   ride_claim: "operator.write",
   ride_renew: "operator.write",
   ride_relay: "operator.write",
+  ride_say: "operator.write",
   ride_release: "operator.write",
   ride_check: "operator.read",
   ride_status: "operator.read",

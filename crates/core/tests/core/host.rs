@@ -30,7 +30,7 @@ fn rows() {
         json!({
             "title": "Lab Forum › Topic 42", "channel": "telegram", "conversationId": "-1002:topic:42", "cliSessionId": claude,
             "echoTarget": { "channel": "telegram", "to": "telegram:-1002:topic:42", "accountId": "default", "threadId": "42" },
-            "relayReady": true, "lastActivity": 5, "rideable": true, "shared": false, "displayName": "telegram:g-lab-forum-topic-42",
+            "relayReady": true, "lastActivity": 5, "rideable": true, "mode": "claude", "shared": false, "displayName": "telegram:g-lab-forum-topic-42",
         }),
     );
     // 2026.6: the route in deliveryContext, else in last*; no topic name is stored.
@@ -45,7 +45,12 @@ fn rows() {
     check(
         "agent:main:main",
         json!({ "chatType": "direct", "origin": { "label": "Tess Ter (@tess) id:1001" }, "delivery": { "context": { "channel": "telegram", "to": "telegram:1001" } } }),
-        json!({ "title": "Tess Ter (@tess)", "shared": true, "rideable": false, "whyNot": "no Claude session behind it: write in the thread first", "conversationId": "1001" }),
+        json!({ "title": "Tess Ter (@tess)", "shared": true, "rideable": true, "mode": "chat", "conversationId": "1001" }),
+    );
+    check(
+        "agent:main:dashboard:y",
+        json!({ "deliveryContext": { "channel": "webchat" } }),
+        json!({ "rideable": false, "mode": null, "whyNot": "neither a Claude session behind it nor a channel to answer in" }),
     );
     check(
         "agent:main:dashboard:x",
