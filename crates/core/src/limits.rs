@@ -33,6 +33,8 @@ pub const SAY_ID_BYTES: usize = 64;
 pub const WAITING_CHARS: usize = 280;
 /// Waiting messages listed in one renewal.
 pub const WAITING_LISTED: usize = 20;
+/// Bytes of the whole texts in one `ride_inbox`: two of the largest messages.
+pub const INBOX_READ_BYTES: usize = 128 * 1024;
 /// Characters of a driver's or machine's name.
 pub const NAME_CHARS: usize = 64;
 /// Longest a claim or release waits, milliseconds.

@@ -21,6 +21,10 @@ pub mod method {
     pub const RELAY: &str = "ride_relay";
     /// Writes a chat ride's prompt down before it is sent by `chat.send`. Needs `operator.write`.
     pub const SAY: &str = "ride_say";
+    /// Reads the messages that wait, whole. Needs `operator.write`.
+    pub const INBOX: &str = "ride_inbox";
+    /// Says that messages rode along with a prompt: the agent is not given them again. Needs `operator.write`.
+    pub const TAKE: &str = "ride_take";
     /// Ends a ride and hands the thread back. Needs `operator.write`.
     pub const RELEASE: &str = "ride_release";
     /// Tells whether a fence is still the thread's. Needs `operator.read`.
@@ -349,6 +353,51 @@ pub struct Relayed {
     pub accepted: Vec<String>,
     /// Items the channel has not acknowledged.
     pub outbox: u32,
+}
+
+/// Request of `ride_inbox`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inbox {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// Only messages after this one; 0 for all.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// Answer of `ride_inbox`. Nothing is changed by reading.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inboxed {
+    /// Oldest first, with their whole texts; at most 20 and at least one, 128 KiB in all.
+    pub messages: Vec<Waiting>,
+    /// Whether there are more after the last of them.
+    pub more: bool,
+}
+
+/// Request of `ride_take`. A repeated one changes nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Take {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// `uuid` of the prompt's line, which is in the transcript.
+    pub prompt: Uuid,
+    /// Which messages are with it; at most 20.
+    pub seqs: Vec<u64>,
+}
+
+/// Answer of `ride_take`: none of them waits any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Taken {
+    /// How many messages wait now.
+    pub waiting: u32,
 }
 
 /// Request of `ride_release`.

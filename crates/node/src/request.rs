@@ -75,6 +75,8 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::RENEW => renew(sync, &params),
         method::RELAY => return relay(sync, &asked.params),
         method::SAY => say(sync, &params),
+        method::INBOX => inbox(sync, &params),
+        method::TAKE => take(sync, &params),
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params),
         method::STATUS => status(sync, &params),
@@ -280,6 +282,25 @@ pub(crate) fn relayed(reply: Reply, thread: &Thread) -> Answer {
         other => Err(refused(other)),
     };
     answer.map_or_else(Answer::Error, Answer::Ok)
+}
+
+fn inbox(sync: &Sync, params: &str) -> Outcome<Value> {
+    let r: wire::Inbox = wire::parse(method::INBOX, params)?;
+    let thread = sync.store.read(&r.key).map_err(|e| store_error(e.to_string()))?;
+    let thread = thread.ok_or_else(|| error(Reason::UnknownThread, format!("nobody rides {}", r.key)))?;
+    match view::inbox(&thread, r.fence, r.after) {
+        Some(inboxed) => value(&inboxed),
+        None => Err(refused(view::stale(&thread, r.fence, clock::now(), &sync.rules))),
+    }
+}
+
+fn take(sync: &Sync, params: &str) -> Outcome<Value> {
+    let r: wire::Take = wire::parse(method::TAKE, params)?;
+    let event = Event::TakeAlong { fence: r.fence, prompt: r.prompt, seqs: r.seqs };
+    match sync.apply(&r.key, event).map_err(store_error)? {
+        (_, Reply::Taken { waiting }) => value(&wire::Taken { waiting }),
+        (_, other) => Err(refused(other)),
+    }
 }
 
 fn release(sync: &Sync, params: &str) -> Outcome<Answer> {

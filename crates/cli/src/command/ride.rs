@@ -18,7 +18,7 @@ use crate::gateway::client::{Access, Connection};
 use crate::gateway::device::hex;
 use crate::gateway::locate::Target;
 use crate::interrupt::Interrupts;
-use crate::launch::{ClaudeBinary, Ended};
+use crate::launch::{ClaudeBinary, Ended, check_options};
 use crate::picker::view::Look;
 use crate::picker::{self, Pair};
 use crate::render::{self, clean, count};
@@ -37,6 +37,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         let e = Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one");
         return Err(if args.words.is_empty() { e.hint("`ride ls` lists the threads, `ride --help` tells the rest") } else { e });
     }
+    check_options(&args.extra)?;
     let mut interrupts = Interrupts::take()?;
     let target = context.target()?;
     let state_dir = context.state_dir()?;
@@ -88,7 +89,8 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         runtime_dir: env.get("XDG_RUNTIME_DIR").or(env.get("TMPDIR")).map_or_else(|| "/tmp".into(), PathBuf::from),
         state_dir: state_dir.clone(),
         secret: record.secret.clone(),
-        claude: claude.path,
+        program: env.program.clone(),
+        claude,
         extra: args.extra.clone(),
         grant: grant.clone(),
     };
