@@ -62,7 +62,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let (record, grant) = claim(context, args, &row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
     Last { gateway: target.origin().to_owned(), key: grant.key.clone() }.save(&state_dir);
     if let Err(e) = check_grant(&grant) {
-        return give_back(&connection, &grant, &record, &state_dir, e).await;
+        return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await;
     }
     if grant.claude.is_none() {
         let ridden = say::ride(context, args, words, target, (connection, events), grant.clone(), &record).await;
@@ -96,7 +96,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     };
     match ride::drive(plan, &mut interrupts).await {
         Ok(report) => tell(context, &title, report, &record, &state_dir),
-        Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e).await,
+        Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
     }
 }
 
@@ -253,9 +253,17 @@ async fn give_back(
     record: &Record,
     state_dir: &Path,
     cause: Error,
+    interrupts: &mut Interrupts,
 ) -> Result<(), Error> {
     let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 30_000 };
-    match release::ask(connection, &request, record, state_dir).await {
+    let asked = tokio::select! {
+        asked = release::ask(connection, &request, record, state_dir) => asked,
+        _ = interrupts.next() => {
+            say("not waiting for the hand-back; the gateway finishes it by itself");
+            return Err(cause);
+        }
+    };
+    match asked {
         Ok(released) => {
             if let Err(e) = release::tell(&clean(&grant.title), &grant.key, &released) {
                 say(format_args!("{e}"));

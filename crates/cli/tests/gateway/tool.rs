@@ -194,6 +194,7 @@ async fn bash_completes_commands_options_and_titles() {
         ("ride ls --rid\t", "ride ls --rideable"),
         ("ride dep\t", "ride deploys"),
         ("ride status hol\t", "ride status holiday"),
+        ("ride release hol\t", "ride release holiday"),
         ("ride release holiday pl\t", "ride release holiday plans"),
         ("ride completions fi\t", "ride completions fish"),
     ] {
