@@ -12,9 +12,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ride_core::wire::{Rideable, Row, method};
+use ride_core::wire::{List, Rideable, Row, method};
 use serde::Serialize;
-use serde_json::json;
 
 use crate::args::{Cli, Command, GatewayArgs};
 use crate::env::Env;
@@ -123,9 +122,18 @@ impl Context<'_> {
     }
 }
 
+/// All rows, page by page.
 async fn rows(connection: &Connection) -> Result<Vec<Row>, Error> {
-    let Rideable { rows } = connection.call(method::RIDEABLE, &json!({})).await?;
-    Ok(rows)
+    let mut all = Vec::new();
+    let mut list = List::default();
+    loop {
+        let Rideable { rows, next, .. } = connection.call(method::RIDEABLE, &list).await?;
+        all.extend(rows);
+        match next {
+            Some(next) => list.after = Some(next),
+            None => return Ok(all),
+        }
+    }
 }
 
 /// Data, to standard output. A reader that went away is no error.

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod core {
+    mod config;
     mod gate;
     mod host;
+    mod known;
+    mod methods;
+    mod person;
     mod ride;
     mod split;
     mod walk;

@@ -1,11 +1,14 @@
 //! The gateway methods: parameters in, an answer, a refusal, or "wait" out.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use ride_core::event::{ClaimAsked, Event, Reply};
-use ride_core::host::{self, HostEntry};
+use ride_core::host::{Channel, Entry, HostEntry};
 use ride_core::id::Fence;
 use ride_core::limits;
+use ride_core::person::Person;
+use ride_core::row::{self, Around};
 use ride_core::thread::{ClaudeSession, Phase, Thread, Why};
 use ride_core::view;
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
@@ -30,12 +33,14 @@ pub(crate) struct Asked {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Host {
-    /// The entries the method needs: all for a listing, one for a claim.
-    entries: Vec<HostEntry>,
+    /// The claimed thread's entry, as the host has it now.
+    entry: Option<HostEntry>,
     /// Session keys bound to the same Claude session as the claimed thread.
     twins: Vec<String>,
     /// Configured channels.
-    channels: Vec<String>,
+    channels: Vec<Channel>,
+    /// Who asks.
+    person: Person,
 }
 
 /// What the shell does with it.
@@ -74,7 +79,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params),
         method::STATUS => status(sync, &params),
-        method::CONFIG => wire::parse::<Empty>(name, &params).and_then(|_| value(&sync.config)),
+        method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| value(&sync.config)),
         _ => Err(error(Reason::BadRequest, format!("no such method: {name}"))),
     };
     result.map_or_else(Answer::Error, Answer::Ok)
@@ -117,27 +122,59 @@ pub(crate) fn late(sync: &Sync, waiting: &Waiting) -> Answer {
     }))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
-
 fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
-    wire::parse::<Empty>(method::RIDEABLE, params)?;
-    let now = clock::now();
-    let busy = sync.store.busy().map_err(|e| store_error(e.to_string()))?;
-    let mut rows = Vec::with_capacity(host.entries.len());
-    for entry in host.entries.iter().filter(|e| host::listed(e) || busy.contains(&e.key)) {
-        let thread = if busy.contains(&entry.key) { sync.store.read(&entry.key) } else { Ok(None) };
-        let known = thread.as_ref().ok().and_then(Option::as_ref);
-        let mut row = host::row(entry, known, &host.channels, now, &sync.rules);
-        if let Err(damaged) = thread {
-            row.rideable = false;
-            row.why_not = Some(damaged.to_string());
-        }
-        rows.push(row);
+    let asked: wire::List = wire::parse(method::RIDEABLE, params)?;
+    let limit = asked.limit.unwrap_or(limits::ROWS);
+    if !(1..=limits::ROWS).contains(&limit) {
+        return Err(error(Reason::BadRequest, format!("limit is {limit}; 1 to {} rows are allowed", limits::ROWS)));
     }
-    rows.sort_by_key(|r| std::cmp::Reverse(r.last_activity));
-    value(&wire::Rideable { rows })
+    let busy = sync.store.busy().map_err(|e| store_error(e.to_string()))?;
+    let (listing, from) = match &asked.after {
+        None => (sync.index.remember(order(sync, &host.person, &busy), ClaudeDir::at(&sync.claude_dir).sessions_with_transcript()), 0),
+        Some(cursor) => sync.index.resume(cursor).ok_or_else(|| MethodError {
+            details: Refusal { reason: Reason::BadRequest, holder: None, hint: Some("list again without after".into()) },
+            ..error(Reason::BadRequest, "after is of a listing that is over".into())
+        })?,
+    };
+    let end = listing.keys.len().min(from + limit as usize);
+    let around = Around {
+        channels: &host.channels,
+        transcripts: &listing.transcripts,
+        person: &host.person,
+        allow: &sync.config.ride_allow,
+        now: clock::now(),
+        rules: &sync.rules,
+    };
+    let rows = listing.keys[from..end].iter().filter_map(|key| listed(sync, key, busy.contains(key), &around)).collect();
+    let next = (end < listing.keys.len()).then(|| format!("{}.{end}", listing.id));
+    value(&wire::Rideable { rows, next, total: listing.keys.len() as u32 })
+}
+
+/// The threads a person is shown, most recent first; those that are ridden or have
+/// something waiting also where the host has no entry of them any more.
+fn order(sync: &Sync, person: &Person, busy: &[String]) -> Vec<String> {
+    let known = sync.index.read();
+    let threads = known.threads();
+    let shown: HashSet<&str> = threads.iter().map(|e| e.key.as_str()).collect();
+    let unlisted = busy.iter().filter(|key| !shown.contains(key.as_str()) && known.get(key).is_none_or(|e| person.sees(e)));
+    let listed = threads.iter().filter(|e| person.sees(e)).map(|e| e.key.clone());
+    unlisted.cloned().chain(listed).collect()
+}
+
+/// One row; `None` where the entry went meanwhile, or is not for this person.
+fn listed(sync: &Sync, key: &str, busy: bool, around: &Around<'_>) -> Option<wire::Row> {
+    let thread = if busy { sync.store.read(key) } else { Ok(None) };
+    let known = thread.as_ref().ok().and_then(Option::as_ref);
+    let entry = sync.index.read().get(key).cloned().or_else(|| known.map(row::remembered))?;
+    if !around.person.sees(&entry) {
+        return None;
+    }
+    let mut row = row::row(&entry, known, around);
+    if let Err(damaged) = thread {
+        row.rideable = false;
+        row.why_not = Some(damaged.to_string());
+    }
+    Some(row)
 }
 
 fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
@@ -154,14 +191,24 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     }
     let thread = sync.store.read(&asked.key).map_err(|e| store_error(e.to_string()))?;
     let held = thread.as_ref().and_then(Thread::lease);
-    let entry = host.entries.into_iter().find(|e| e.key == asked.key);
+    let entry: Option<Entry> = host.entry.map(Entry::from).filter(|e| host.person.sees(e));
     let entry = entry.ok_or_else(|| error(Reason::UnknownThread, format!("no thread has the key {}", asked.key)))?;
-    let row = host::row(&entry, None, &host.channels, clock::now(), &sync.rules);
+    let around = Around {
+        channels: &host.channels,
+        // Looked for below, where it matters which file it is.
+        transcripts: &HashSet::new(),
+        person: &host.person,
+        allow: &sync.config.ride_allow,
+        now: clock::now(),
+        rules: &sync.rules,
+    };
+    let row = row::row(&entry, None, &around);
+    host.person.may_ride(&entry, &sync.config.ride_allow).map_err(|rule| error(Reason::NotAllowed, format!("you may not ride {}: {rule}", row.title)))?;
     // A held thread's binding is parked: the refusal must name the holder, not its absence.
-    let claude = match (held, entry.entry.claude()) {
+    let claude = match (held, entry.claude) {
         (Some(lease), _) => lease.claude.clone(),
-        (None, Some(id)) => locate(sync, id, entry.entry.cwd())?,
-        (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: {}", row.title, row.why_not.unwrap_or_default()))),
+        (None, Some(id)) => locate(sync, id, entry.cwd.as_deref())?,
+        (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: no Claude session behind it: write in the thread first", row.title))),
     };
     let event = ClaimAsked {
         driver: asked.driver,

@@ -6,7 +6,9 @@ use std::sync::{Mutex, PoisonError};
 
 use ride_core::config::{Config, LockBackend};
 use ride_core::event::{Act, Event, Inbound, Outcome, Reply};
-use ride_core::host::EntryFields;
+use ride_core::host::{EntryFields, HostEntry};
+use ride_core::known::Binding;
+use ride_core::row::agent_of;
 use ride_core::step::Rules;
 use ride_store::{Gate, Performer, Store, clock};
 use serde::de::DeserializeOwned;
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::index::Index;
 use crate::{act, request};
 
 /// Everything one copy of the plugin needs.
@@ -22,6 +25,7 @@ pub(crate) struct Sync {
     pub(crate) config: Config,
     pub(crate) rules: Rules,
     pub(crate) claude_dir: PathBuf,
+    pub(crate) index: Index,
     /// The gateway's process: the parent of its Claude children.
     pub(crate) gateway_pid: u32,
     me: Uuid,
@@ -99,6 +103,7 @@ impl Sync {
             rules: config.rules(),
             config,
             claude_dir,
+            index: Index::default(),
             gateway_pid: options.pid,
             me: Uuid::new_v4(),
             performer: Mutex::new(None),
@@ -109,8 +114,19 @@ impl Sync {
         Ok(match self.store.gate(session).map_err(|e| e.to_string())? {
             Gate::Open => 0,
             Gate::Closed => 1,
-            Gate::AskClaude => 2,
+            Gate::AskClaude => match self.index.binding(session) {
+                Binding::Unknown => 2,
+                Binding::To(None) => 3,
+                Binding::To(Some(claude)) if self.store.ridden(claude).map_err(|e| e.to_string())? => 2,
+                Binding::To(Some(_)) => 3,
+            },
         })
+    }
+
+    pub(crate) fn learn(&self, key: &str, entry: &str) -> Result<(), String> {
+        let entry: Option<EntryFields> = read(entry)?;
+        self.index.put(key, entry.map(|entry| HostEntry { key: key.into(), agent_id: agent_of(key).into(), entry }.into()));
+        Ok(())
     }
 
     pub(crate) fn ridden(&self, claude: &str) -> Result<bool, String> {
@@ -157,6 +173,8 @@ impl Sync {
                 let t: Keyed<Taking> = read(payload)?;
                 write(&self.take(&t.key, t.rest)?)
             }
+            "list" => write(&self.index.list(&read(payload)?)?),
+            "listed" => write(&self.index.listed(read(payload)?)),
             "act" => write(&act::perform(self, &read::<Act>(payload)?)),
             other => Err(format!("no such call: {other}")),
         }

@@ -12,7 +12,7 @@ pub async fn run(context: &Context<'_>, json: bool) -> Result<(), Error> {
     let (connection, _events) = context.connect(&target, Access::Read).await?;
     let rows = rows(&connection).await?;
     if json {
-        return print_json(&Rideable { rows });
+        return print_json(&Rideable { total: rows.len() as u32, rows, next: None });
     }
     if rows.is_empty() {
         eprintln!("the gateway at {} has no threads yet", target.url);
