@@ -7,6 +7,7 @@
 
 mod act;
 mod index;
+mod place;
 mod request;
 mod sync;
 
@@ -48,6 +49,18 @@ impl JsSync {
     #[napi]
     pub fn ridden(&self, claude: String) -> Result<bool> {
         guarded(|| self.0.ridden(&claude))
+    }
+
+    /// What of the configuration is not in force yet, in words; empty when all is.
+    #[napi]
+    pub fn waits(&self) -> String {
+        self.0.waits.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Takes over a changed configuration, but for where the state is.
+    #[napi]
+    pub fn configure(&self, config: String) -> Result<()> {
+        guarded(|| self.0.configure(&config))
     }
 
     /// Looks whether any Claude session is ridden.

@@ -79,7 +79,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params),
         method::STATUS => status(sync, &params),
-        method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| value(&sync.config)),
+        method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| config(sync)),
         _ => Err(error(Reason::BadRequest, format!("no such method: {name}"))),
     };
     result.map_or_else(Answer::Error, Answer::Ok)
@@ -137,13 +137,14 @@ fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
         })?,
     };
     let end = listing.keys.len().min(from + limit as usize);
+    let config = sync.config();
     let around = Around {
         channels: &host.channels,
         transcripts: &listing.transcripts,
         person: &host.person,
-        allow: &sync.config.ride_allow,
+        allow: &config.ride_allow,
         now: clock::now(),
-        rules: &sync.rules,
+        rules: &config.rules(),
     };
     let rows = listing.keys[from..end].iter().filter_map(|key| listed(sync, key, busy.contains(key), &around)).collect();
     let next = (end < listing.keys.len()).then(|| format!("{}.{end}", listing.id));
@@ -193,17 +194,18 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     let held = thread.as_ref().and_then(Thread::lease);
     let entry: Option<Entry> = host.entry.map(Entry::from).filter(|e| host.person.sees(e));
     let entry = entry.ok_or_else(|| error(Reason::UnknownThread, format!("no thread has the key {}", asked.key)))?;
+    let config = sync.config();
     let around = Around {
         channels: &host.channels,
         // Looked for below, where it matters which file it is.
         transcripts: &HashSet::new(),
         person: &host.person,
-        allow: &sync.config.ride_allow,
+        allow: &config.ride_allow,
         now: clock::now(),
-        rules: &sync.rules,
+        rules: &config.rules(),
     };
     let row = row::row(&entry, None, &around);
-    host.person.may_ride(&entry, &sync.config.ride_allow).map_err(|rule| error(Reason::NotAllowed, format!("you may not ride {}: {rule}", row.title)))?;
+    host.person.may_ride(&entry, &config.ride_allow).map_err(|rule| error(Reason::NotAllowed, format!("you may not ride {}: {rule}", row.title)))?;
     // A held thread's binding is parked: the refusal must name the holder, not its absence.
     let claude = match (held, entry.claude) {
         (Some(lease), _) => lease.claude.clone(),
@@ -263,10 +265,10 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
                     cwd: lease.claude.cwd.clone(),
                     transcript,
                 },
-                lease_ms: sync.rules.lease_ms,
+                lease_ms: sync.rules().lease_ms,
                 renew_every_ms: limits::RENEW_EVERY_MS,
-                silence_ms: sync.rules.silence_ms,
-                relay: sync.rules.relay && lease.route.is_some(),
+                silence_ms: sync.rules().silence_ms,
+                relay: sync.rules().relay && lease.route.is_some(),
                 waiting: view::waiting(thread),
             };
             value(&grant).map(Some)
@@ -285,7 +287,7 @@ fn renew(sync: &Sync, params: &str) -> Outcome<Value> {
     let r: wire::Renew = wire::parse(method::RENEW, params)?;
     let event = Event::Renew { fence: r.fence, secret_sha256: secret_sha256(&r.secret), claude: r.claude, active: r.active };
     let (thread, reply) = sync.apply(&r.key, event).map_err(store_error)?;
-    match (reply, view::renewed(&thread, clock::now(), &sync.rules)) {
+    match (reply, view::renewed(&thread, clock::now(), &sync.rules())) {
         (Reply::Ok, Some(renewed)) => value(&renewed),
         (reply, _) => Err(refused(reply)),
     }
@@ -348,7 +350,7 @@ fn check(sync: &Sync, params: &str) -> Outcome<Value> {
         _ => return Err(error(Reason::BadRequest, "give either key or cliSessionId".into())),
     };
     let thread = found.map_err(|e| store_error(e.to_string()))?;
-    let holder: Option<Holder> = thread.as_ref().and_then(|t| view::holder(t, clock::now(), &sync.rules));
+    let holder: Option<Holder> = thread.as_ref().and_then(|t| view::holder(t, clock::now(), &sync.rules()));
     let valid = c.fence.map(|fence| matches!(thread.as_ref().map(|t| &t.phase), Some(Phase::Ridden { lease }) if lease.fence == fence));
     value(&wire::Checked { ridden: holder.is_some(), valid, holder })
 }
@@ -362,10 +364,21 @@ fn status(sync: &Sync, params: &str) -> Outcome<Value> {
     let mut threads = Vec::new();
     for key in keys {
         if let Some(thread) = sync.store.read(&key).map_err(|e| store_error(e.to_string()))? {
-            threads.push(view::status(&thread, clock::now(), &sync.rules));
+            threads.push(view::status(&thread, clock::now(), &sync.rules()));
         }
     }
     value(&wire::Statuses { threads })
+}
+
+/// The configuration in force, and what of the one that was written waits.
+fn config(sync: &Sync) -> Outcome<Value> {
+    let mut answer = value(&*sync.config())?;
+    if let (Some(waits), Some(fields)) = (&sync.waits, answer.as_object_mut()) {
+        fields.insert("lockDir".into(), json!(waits.in_force));
+        fields.insert("lockBackend".into(), json!("file"));
+        fields.insert("waits".into(), value(waits)?);
+    }
+    Ok(answer)
 }
 
 fn secret_sha256(secret: &str) -> String {

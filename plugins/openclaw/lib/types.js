@@ -11,6 +11,8 @@
  * @property {(claude: string) => string[]} bound
  * @property {() => number} beginList
  * @property {() => boolean} riding
+ * @property {() => string} waits
+ * @property {(config: string) => void} configure
  * @property {(entry: string) => string} route
  * @property {() => boolean} perform
  * @property {() => void} resign
