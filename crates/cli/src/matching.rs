@@ -21,6 +21,12 @@ pub struct NoMatch {
     known: Vec<String>,
 }
 
+/// Whether every word occurs somewhere in the row.
+pub fn fits(row: &Row, words: &[String]) -> bool {
+    let text = haystack(row);
+    words.iter().flat_map(|word| word.split_whitespace()).all(|word| text.contains(&word.to_lowercase()))
+}
+
 /// Finds the one row that fits.
 pub fn find<'a>(rows: &'a [Row], words: &[String]) -> Result<&'a Row, NoMatch> {
     let joined = words.join(" ");
@@ -28,13 +34,7 @@ pub fn find<'a>(rows: &'a [Row], words: &[String]) -> Result<&'a Row, NoMatch> {
         return Ok(row);
     }
     let wanted = joined.to_lowercase();
-    let fitting: Vec<&Row> = rows
-        .iter()
-        .filter(|row| {
-            let text = haystack(row);
-            wanted.split_whitespace().all(|word| text.contains(word))
-        })
-        .collect();
+    let fitting: Vec<&Row> = rows.iter().filter(|row| fits(row, words)).collect();
     let titled: Vec<&Row> = fitting.iter().copied().filter(|row| row.title.to_lowercase() == wanted).collect();
     match (fitting.as_slice(), titled.as_slice()) {
         ([row], _) | (_, [row]) => Ok(row),
@@ -60,6 +60,11 @@ fn list<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
 }
 
 impl NoMatch {
+    /// Whether several threads fit.
+    pub fn is_ambiguous(&self) -> bool {
+        !self.fitting.is_empty()
+    }
+
     /// The threads to choose from.
     pub fn hint(&self) -> Option<String> {
         let (head, rows) = match (self.fitting.is_empty(), self.known.is_empty()) {

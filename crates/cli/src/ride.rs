@@ -24,6 +24,7 @@ use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, CallError, Connection, Events};
 use crate::gateway::keep::{Line, keep};
 use crate::gateway::locate::Target;
+use crate::interrupt::Interrupts;
 use crate::launch::{Claude, Ended, Launch, PrivateDir, TerminalSignals, start_of, unpack};
 use crate::link::{Link, LinkEvent, Status, Token, Verdict};
 use crate::outbox::{Outbox, Owner, Pushed, Queued, Reopened, leftovers};
@@ -31,7 +32,7 @@ use crate::render::{clean, count};
 use state::{Effect, Event, Outcome, Ride, Trouble};
 
 /// The gateway's word that a thread changed.
-const CHANGED: &str = "plugin.claude-code-sync.changed";
+pub const CHANGED: &str = "plugin.claude-code-sync.changed";
 /// A renewal or relay that takes longer means a connection that is not one.
 const RENEW_WITHIN: Duration = Duration::from_secs(10);
 /// What a release may take beyond the hand-over's own time.
@@ -84,9 +85,10 @@ pub struct Report {
 
 /// Rides until Claude Code is gone and the thread handed back, or lost. An error
 /// means that Claude Code never ran; the thread is then still to be released.
-pub async fn drive(plan: Plan) -> Result<Report, (Error, Connection)> {
+pub async fn drive(plan: Plan, interrupts: &mut Interrupts) -> Result<Report, (Error, Connection)> {
     let keep_for_release = plan.connection.0.clone();
-    let (started, renewed) = match start(&plan).await {
+    // Claude Code is started by the last step of `start`, which nothing cuts in two.
+    let (started, renewed) = match interrupts.or("starting Claude Code", start(&plan)).await {
         Ok(started) => started,
         Err(e) => return Err((e, keep_for_release)),
     };

@@ -7,6 +7,9 @@
 mod gateway {
     mod client;
     mod command;
+    mod leave;
     mod locate;
+    mod picker;
     mod standin;
+    mod tool;
 }

@@ -5,6 +5,7 @@
 //! [`thread`] (the value), [`event`] (what happens), [`step`] (what follows).
 
 pub mod command;
+pub mod condition;
 pub mod config;
 pub mod event;
 pub mod host;

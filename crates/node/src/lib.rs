@@ -6,6 +6,7 @@
 //! the gate into the safe answer.
 
 mod act;
+mod condition;
 mod index;
 mod place;
 mod request;

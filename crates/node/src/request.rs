@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::condition;
 use crate::sync::Sync;
 
 /// A request with what the shell knows of the host.
@@ -41,6 +42,8 @@ struct Host {
     channels: Vec<Channel>,
     /// Who asks.
     person: Person,
+    /// What the shell knows of the plugin itself.
+    plugin: condition::Seen,
 }
 
 /// What the shell does with it.
@@ -79,7 +82,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params),
         method::STATUS => status(sync, &params),
-        method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| config(sync)),
+        method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| config(sync, &asked.host.plugin)),
         _ => Err(error(Reason::BadRequest, format!("no such method: {name}"))),
     };
     result.map_or_else(Answer::Error, Answer::Ok)
@@ -371,8 +374,8 @@ fn status(sync: &Sync, params: &str) -> Outcome<Value> {
 }
 
 /// The configuration in force, and what of the one that was written waits.
-fn config(sync: &Sync) -> Outcome<Value> {
-    let mut answer = value(&*sync.config())?;
+fn config(sync: &Sync, seen: &condition::Seen) -> Outcome<Value> {
+    let mut answer = value(&condition::report(sync, seen))?;
     if let (Some(waits), Some(fields)) = (&sync.waits, answer.as_object_mut()) {
         fields.insert("lockDir".into(), json!(waits.in_force));
         fields.insert("lockBackend".into(), json!("file"));

@@ -37,7 +37,7 @@ export function entryOf(api, sessionKey) {
 /** Whether the host runs our before_agent_reply: it is an agent hook, to be allowed by the person. @param {import("./types.js").Api} api */
 export function confirms(api) {
   const cfg = /** @type {any} */ (api.config);
-  return cfg?.plugins?.entries?.["claude-code-sync"]?.hooks?.allowConversationAccess === true;
+  return cfg?.plugins?.entries?.[api.id]?.hooks?.allowConversationAccess === true;
 }
 
 /** The Claude session an entry is bound to. @param {any} entry @returns {string | undefined} */

@@ -1,5 +1,6 @@
 // The gateway methods: scope, the host facts each needs, and the wait for a
 // claim or release to be carried out. What they mean is the addon's.
+import { conditionOf } from "./condition.js";
 import { agentOf, channels, claudeOf, entryOf, person, project } from "./host.js";
 import { changed, shared, wake } from "./shared.js";
 
@@ -20,6 +21,7 @@ const LOOK_MS = 500;
 
 /** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync @param {import("./entries.js").Entries} entries */
 export function registerMethods(api, sync, entries) {
+  const condition = conditionOf(api);
   for (const [method, scope] of Object.entries(METHODS)) {
     api.registerGatewayMethod(method, async (request) => {
       const { client, respond } = /** @type {any} */ (request);
@@ -34,7 +36,7 @@ export function registerMethods(api, sync, entries) {
       try {
         let answer = method === "ride_relay" && typeof params.key === "string" && shared.relay
           ? await shared.relay(params.key, params)
-          : JSON.parse(await sync().call("request", JSON.stringify({ method, params, host: await facts(api, entries, client, method, params) })));
+          : JSON.parse(await sync().call("request", JSON.stringify({ method, params, host: method === "ride_config" ? { plugin: condition() } : await facts(api, entries, client, method, params) })));
         // A renewal changes nothing that anybody waits for; a relay has been taken up already.
         if ((method === "ride_claim" || method === "ride_release" || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
           wake(params.key);

@@ -9,15 +9,17 @@ use std::time::Duration;
 
 use ride_core::limits::NAME_CHARS;
 use ride_core::wire::{Claim, Driver, Grant, Release, Row, method};
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, release, rows};
+use super::{Context, Last, Missed, release};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
 use crate::gateway::device::hex;
 use crate::gateway::locate::Target;
+use crate::interrupt::Interrupts;
 use crate::launch::{ClaudeBinary, Ended};
+use crate::picker::view::Look;
+use crate::picker::{self, Pair};
 use crate::render::{self, clean, count};
 use crate::ride::record::Record;
 use crate::ride::state::Outcome;
@@ -31,24 +33,27 @@ const CLAIM_MORE: Duration = Duration::from_secs(30);
 pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let env = context.env;
     if !env.terminal.interactive {
-        return Err(Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one"));
+        let e = Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one");
+        return Err(if args.words.is_empty() { e.hint("`ride ls` lists the threads, `ride --help` tells the rest") } else { e });
     }
+    let mut interrupts = Interrupts::take()?;
     let target = context.target()?;
     let state_dir = context.state_dir()?;
-    let (connection, events) = context.connect(&target, Access::Write).await?;
-    let rows = rows(&connection).await?;
-    let row = context.find(&rows, &args.words)?;
+    let pair = interrupts.or("connecting to the gateway", context.connect(&target, Access::Write)).await?;
+    let (row, pair) = choose(context, args, &target, &state_dir, pair, &mut interrupts).await?;
+    let (connection, events) = pair;
     let title = clean(&row.title);
     let earlier = Record::load(&state_dir, target.origin(), &row.key)?;
-    check_row(row, earlier.as_ref())?;
-    if row.shared && !args.yes && !confirm(&title)? {
-        return Err(Error::new(Kind::Usage, "not ridden"));
+    check_row(&row, earlier.as_ref())?;
+    if row.shared && !args.yes && !confirm(&title, &mut interrupts).await? {
+        return Err(Error::new(Kind::Left, format!("{title} is not ridden")));
     }
     let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
-    let claude = ClaudeBinary::find(&args.claude, OsStr::new(path), &env.cwd).await?;
+    let claude = ClaudeBinary::find(&args.claude, OsStr::new(path), &env.cwd);
+    let claude = interrupts.or("looking for Claude Code", claude).await?;
 
-    let (record, grant) = claim(context, args, row, &target, &connection, earlier, &state_dir).await?;
-    let _ = std::fs::write(state_dir.join("last"), &grant.key);
+    let (record, grant) = claim(context, args, &row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
+    Last { gateway: target.origin().to_owned(), key: grant.key.clone() }.save(&state_dir);
     if let Err(e) = check_grant(&grant) {
         return give_back(&connection, &grant, &record, &state_dir, e).await;
     }
@@ -65,10 +70,38 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         extra: args.extra.clone(),
         grant: grant.clone(),
     };
-    match ride::drive(plan).await {
+    match ride::drive(plan, &mut interrupts).await {
         Ok(report) => tell(context, &title, report, &record, &state_dir),
         Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e).await,
     }
+}
+
+/// The thread that was named, or chosen where none or several were.
+async fn choose(
+    context: &Context<'_>,
+    args: &RideArgs,
+    target: &Target,
+    state_dir: &Path,
+    pair: Pair,
+    interrupts: &mut Interrupts,
+) -> Result<(Row, Pair), Error> {
+    let listed = async { picker::list(&pair.0).await.map_err(Error::from) };
+    let threads = interrupts.or("reading the threads", listed).await?;
+    if !args.words.is_empty() {
+        match context.find(target, threads.rows(), &args.words) {
+            Ok(row) => return Ok((row.clone(), pair)),
+            Err(Missed::Several(_)) if context.env.can_draw() => {}
+            Err(missed) => return Err(missed.into()),
+        }
+    } else if !context.env.can_draw() {
+        return Err(Error::new(Kind::Usage, "which thread? this terminal cannot show them to choose from")
+            .hint("give words of its title, channel or key; `ride ls` lists them"));
+    }
+    let ours = |row: &Row| check_row(row, Record::load(state_dir, target.origin(), &row.key)?.as_ref());
+    let connect = async || context.connect(target, Access::Write).await;
+    let look = Look { colour: context.env.terminal.colour };
+    let chosen = picker::pick(threads, &args.words.join(" "), pair, connect, ours, look, interrupts).await?;
+    chosen.ok_or_else(|| Error::new(Kind::Left, ""))
 }
 
 fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
@@ -103,16 +136,23 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
     Ok(())
 }
 
-fn confirm(title: &str) -> Result<bool, Error> {
+async fn confirm(title: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
     eprint!("{title} is shared by several conversations; what you type goes to its last route. Ride it? [y/N] ");
     let _ = std::io::stderr().flush();
-    let mut answer = String::new();
-    std::io::stdin()
-        .read_line(&mut answer)
-        .map_err(|e| Error::new(Kind::Other, format!("could not read the answer: {e}")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    let read = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let failed = |e: std::io::Error| Error::new(Kind::Other, format!("could not read the answer: {e}"));
+    let answer = interrupts.or("asking", async { read.await.map_err(std::io::Error::other).and_then(|read| read).map_err(failed) }).await;
+    if answer.is_err() {
+        // Not onto the line of the question.
+        eprintln!();
+    }
+    Ok(matches!(answer?.trim(), "y" | "Y" | "yes"))
 }
 
+#[expect(clippy::too_many_arguments, reason = "one claim, from everything that was looked at before")]
 async fn claim(
     context: &Context<'_>,
     args: &RideArgs,
@@ -121,6 +161,7 @@ async fn claim(
     connection: &Connection,
     earlier: Option<Record>,
     state_dir: &Path,
+    interrupts: &mut Interrupts,
 ) -> Result<(Record, Grant), Error> {
     let (secret, fence) = match earlier {
         Some(record) => (record.secret, record.fence),
@@ -148,15 +189,13 @@ async fn claim(
     };
     let limit = Duration::from_millis(request.wait_ms) + CLAIM_MORE;
     eprintln!("claiming {} …", clean(&row.title));
-    let mut interrupt = signal(SignalKind::interrupt())
-        .map_err(|e| Error::new(Kind::Other, format!("could not wait for Ctrl-C: {e}")))?;
     let claimed = tokio::select! {
         claimed = connection.call_within::<_, Grant>(method::CLAIM, &request, limit) => claimed,
-        _ = interrupt.recv() => {
+        came = interrupts.next() => {
             // The gateway sees the connection end, and a grant that comes too late
             // is never renewed. The record stays, in case it was made.
             connection.hang_up();
-            return Err(Error::new(Kind::Other, "interrupted while claiming"));
+            return Err(came.while_doing("claiming; the gateway takes the thread back by itself"));
         }
     };
     let grant = match claimed {

@@ -12,7 +12,7 @@ pub async fn run(context: &Context<'_>, words: &[String], json: bool) -> Result<
     let (connection, _events) = context.connect(&target, Access::Read).await?;
     let key = match words {
         [] => None,
-        words => Some(context.find(&rows(&connection).await?, words)?.key.clone()),
+        words => Some(context.find(&target, &rows(&connection).await?, words)?.key.clone()),
     };
     let statuses: Statuses = connection.call(method::STATUS, &Status { key }).await?;
     if json {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::anthropic::Anthropic;
+use crate::anthropic::{API_KEY, Anthropic};
 use crate::claude;
 use crate::error::{Doing, Result};
 use crate::telegram::{BOT_TOKEN, Telegram};
@@ -87,8 +87,40 @@ pub(super) fn base(inputs: &Inputs<'_>) -> Value {
     config
 }
 
+/// The agent on the host's own (embedded) runner that [`plain_agent`] adds.
+pub const PLAIN: &str = "plain";
+
+/// Adds an agent that talks to the model itself, without Claude Code, for these groups
+/// and their topics. The first agent stays as it was.
+pub fn plain_agent(family: Family, anthropic: &Anthropic, groups: &[i64]) -> Value {
+    let model = "stand-in/claude-sonnet-5";
+    let plain = json!({ "model": { "primary": model } });
+    let agents = match family {
+        Family::Late2026 => json!({ "entries": { "main": { "default": true }, PLAIN: plain } }),
+        Family::Mid2026 => {
+            let mut plain = plain;
+            plain["id"] = PLAIN.into();
+            json!({ "list": [{ "id": "main", "default": true }, plain] })
+        }
+    };
+    let bindings: Vec<Value> = groups
+        .iter()
+        .map(|chat| json!({ "agentId": PLAIN, "match": { "channel": "telegram", "peer": { "kind": "group", "id": chat.to_string() } } }))
+        .collect();
+    json!({
+        "agents": agents,
+        "bindings": bindings,
+        "models": { "mode": "merge", "providers": { "stand-in": {
+            "baseUrl": anthropic.base_url(), "apiKey": API_KEY, "api": "anthropic-messages",
+            "models": [{
+                "id": "claude-sonnet-5", "name": "Stand-in", "reasoning": false, "input": ["text"],
+                "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0 },
+                "contextWindow": 200_000, "maxTokens": 32_000 }] } } },
+    })
+}
+
 /// Merges objects key by key; everything else replaces what was there.
-pub(super) fn merge(into: &mut Value, from: &Value) {
+pub fn merge(into: &mut Value, from: &Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (name, value) in from {
