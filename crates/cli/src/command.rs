@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::args::{Cli, Command, GatewayArgs};
 use crate::env::Env;
 use crate::error::{Error, Kind};
-use crate::gateway::client::{Access, Connection, Events, connect};
+use crate::gateway::client::{Access, CallError, Connection, Events, connect};
 use crate::gateway::locate::{Located, Options, Target, locate};
 use crate::matching::{self, NoMatch};
 use crate::render::clean;
@@ -208,7 +208,7 @@ impl Last {
 }
 
 /// All rows, page by page.
-async fn rows(connection: &Connection) -> Result<Vec<Row>, Error> {
+pub(crate) async fn rows(connection: &Connection) -> Result<Vec<Row>, CallError> {
     let mut all = Vec::new();
     let mut list = List::default();
     loop {
