@@ -17,14 +17,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ride_core::wire::{Rideable, Row, method};
+use ride_core::wire::{List, Rideable, Row, method};
 use serde::Serialize;
-use serde_json::json;
 
 use crate::args::{Cli, Command, GatewayArgs};
 use crate::env::Env;
 use crate::error::{Error, Kind};
-use crate::gateway::client::{Access, Connection, Events, connect};
+use crate::gateway::client::{Access, CallError, Connection, Events, connect};
 use crate::gateway::locate::{Located, Options, Target, locate};
 use crate::matching::{self, NoMatch};
 use crate::render::clean;
@@ -209,9 +208,18 @@ impl Last {
     }
 }
 
-async fn rows(connection: &Connection) -> Result<Vec<Row>, Error> {
-    let Rideable { rows } = connection.call(method::RIDEABLE, &json!({})).await?;
-    Ok(rows)
+/// All rows, page by page.
+pub(crate) async fn rows(connection: &Connection) -> Result<Vec<Row>, CallError> {
+    let mut all = Vec::new();
+    let mut list = List::default();
+    loop {
+        let Rideable { rows, next, .. } = connection.call(method::RIDEABLE, &list).await?;
+        all.extend(rows);
+        match next {
+            Some(next) => list.after = Some(next),
+            None => return Ok(all),
+        }
+    }
 }
 
 /// Data, to standard output. A reader that went away is no error.

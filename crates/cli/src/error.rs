@@ -302,10 +302,10 @@ fn refused(refusal: &MethodError) -> Error {
     let kind = match refusal.details.reason {
         Reason::Held | Reason::SessionInUse | Reason::TurnRunning => Kind::Held,
         Reason::UnknownThread => Kind::Match,
-        Reason::NotRideable => Kind::NotRideable,
+        Reason::NotRideable | Reason::NotAllowed => Kind::NotRideable,
         Reason::Stale => Kind::LeaseLost,
         Reason::Transcript => Kind::Transcript,
-        Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host | Reason::Unknown => Kind::Other,
+        Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host | Reason::Config | Reason::Unknown => Kind::Other,
     };
     let mut message = refusal.message.clone();
     if let Some(holder) = &refusal.details.holder {

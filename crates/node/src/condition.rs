@@ -2,6 +2,7 @@
 //! what it tells of itself.
 
 use ride_core::condition::Condition;
+use ride_core::config::Config;
 use ride_store::clock;
 use serde::{Deserialize, Serialize};
 
@@ -17,14 +18,14 @@ pub(crate) struct Seen {
 
 /// The configuration's keys stand beside these.
 #[derive(Serialize)]
-pub(crate) struct Report<'a> {
+pub(crate) struct Report {
     #[serde(flatten)]
-    config: &'a ride_core::config::Config,
+    config: Config,
     version: &'static str,
     condition: Condition,
 }
 
-pub(crate) fn report<'a>(sync: &'a Sync, seen: &Seen) -> Report<'a> {
+pub(crate) fn report(sync: &Sync, seen: &Seen) -> Report {
     let condition = Condition {
         conversation_hooks: seen.conversation_hooks,
         performing: seen.performing,
@@ -35,5 +36,5 @@ pub(crate) fn report<'a>(sync: &'a Sync, seen: &Seen) -> Report<'a> {
         now_ms: clock::now().wall_ms,
         trouble: sync.store.busy().err().map(|e| e.to_string()),
     };
-    Report { config: &sync.config, version: env!("CARGO_PKG_VERSION"), condition }
+    Report { config: (*sync.config()).clone(), version: env!("CARGO_PKG_VERSION"), condition }
 }

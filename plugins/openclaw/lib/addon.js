@@ -34,11 +34,17 @@ export function openOnce(api) {
   let failed;
   const open = () => {
     const config = /** @type {any} */ (api.pluginConfig ?? {});
-    if (config.lockBackend === "none" && shared.memory) return shared.memory;
+    // What is ridden in memory stays there whatever the configuration says by now.
+    if (shared.memory && (config.lockBackend === "none" || shared.memory.busy().length > 0)) {
+      shared.memory.configure(JSON.stringify(config));
+      return shared.memory;
+    }
     const { Sync } = load();
     const options = { stateDir: api.runtime.state.resolveStateDir(), config, pid: process.pid };
     const sync = /** @type {import("./types.js").Addon} */ (new Sync(JSON.stringify(options)));
-    if (config.lockBackend === "none") shared.memory = sync;
+    const waits = sync.waits();
+    if (waits) api.logger.warn(`claude-code-sync: ${waits}`);
+    else if (config.lockBackend === "none") shared.memory = sync;
     return sync;
   };
   return () => {

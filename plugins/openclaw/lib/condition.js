@@ -1,4 +1,5 @@
 // What the shell knows of the plugin itself, for `ride doctor`.
+import { confirms } from "./host.js";
 import { shared } from "./shared.js";
 
 /**
@@ -7,7 +8,6 @@ import { shared } from "./shared.js";
  * @param {import("./types.js").Api} api
  */
 export function conditionOf(api) {
-  const config = /** @type {any} */ (api.config);
-  const conversationHooks = config?.plugins?.entries?.[api.id]?.hooks?.allowConversationAccess === true;
+  const conversationHooks = confirms(api);
   return () => ({ conversationHooks, performing: shared.relay !== undefined });
 }

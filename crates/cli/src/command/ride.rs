@@ -56,6 +56,9 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     };
     // A gateway of before says only whether there is a Claude session.
     let by_chat = row.mode.map_or(row.cli_session_id.is_none(), |mode| mode == Mode::Chat);
+    if by_chat && row.cli_session_id.is_some() {
+        say("the transcript of its Claude session is not on the gateway's machine; its agent begins a new one");
+    }
     let words = say::words(args, by_chat, &title)?;
     let found = if by_chat { None } else { Some(interrupts.or("looking for Claude Code", binary()).await?) };
 
@@ -68,16 +71,16 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         let ridden = say::ride(context, args, words, target, (connection, events), grant.clone(), &record).await;
         return match ridden {
             Ok(done) => done,
-            Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e).await,
+            Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
         };
     }
     // It got its Claude session between the listing and the claim.
     let claude = match (found, say::unsayable(args, &title)) {
-        (_, Err(e)) => return give_back(&connection, &grant, &record, &state_dir, e).await,
+        (_, Err(e)) => return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
         (Some(found), Ok(())) => found,
         (None, Ok(())) => match binary().await {
             Ok(found) => found,
-            Err(e) => return give_back(&connection, &grant, &record, &state_dir, e.into()).await,
+            Err(e) => return give_back(&connection, &grant, &record, &state_dir, e.into(), &mut interrupts).await,
         },
     };
     say(render::waiting(&grant.waiting, env.now_ms, env.terminal));
