@@ -29,6 +29,9 @@ pub enum News {
         /// How it came in.
         how: Entry,
     },
+    /// The model has begun to answer these prompts: they, and what came with them, are
+    /// in the conversation for good.
+    Heard(Vec<Uuid>),
     /// The conversation was compacted.
     Compacted,
     /// A turn ended.
@@ -70,6 +73,8 @@ pub struct Follow {
 #[derive(Debug, Default)]
 struct Turn {
     prompt: Option<Uuid>,
+    /// Prompts that nothing was said to yet.
+    unheard: Vec<Uuid>,
     answer: Option<Answer>,
     /// The host's own line, until it is known what it was for.
     aside: Option<Answer>,
@@ -90,7 +95,7 @@ impl Follow {
             Some("assistant") => self.assistant(&line),
             Some("attachment") => queued(&line).map(|prompt| self.enters(prompt, Entry::Joined)).into_iter().collect(),
             Some("system") => match line.subtype.plain() {
-                Some("turn_duration") => self.end(None).into_iter().collect(),
+                Some("turn_duration") => self.end(None),
                 Some("compact_boundary") => vec![News::Compacted],
                 _ => Vec::new(),
             },
@@ -104,8 +109,8 @@ impl Follow {
     }
 
     /// Claude Code rests, and no line is to come: a turn still open has ended.
-    pub fn rest(&mut self) -> Option<News> {
-        let over = self.turn.as_ref()?.over;
+    pub fn rest(&mut self) -> Vec<News> {
+        let over = self.turn.as_ref().is_some_and(|turn| turn.over);
         self.end((!over).then_some(End::Interrupted))
     }
 
@@ -117,7 +122,7 @@ impl Follow {
             return Vec::new();
         }
         if is_interruption(line) {
-            return self.end(Some(End::Interrupted)).into_iter().collect();
+            return self.end(Some(End::Interrupted));
         }
         let Some(prompt) = prompt(line) else { return Vec::new() };
         if prompt.from == Origin::Local {
@@ -127,7 +132,7 @@ impl Follow {
         self.local = None;
         // Not every turn is closed by a line.
         let over = self.turn.as_ref().is_some_and(|turn| turn.over);
-        let mut news: Vec<News> = over.then(|| self.end(None)).flatten().into_iter().collect();
+        let mut news = if over { self.end(None) } else { Vec::new() };
         news.push(self.enters(prompt, Entry::Began));
         news
     }
@@ -135,6 +140,7 @@ impl Follow {
     fn enters(&mut self, prompt: Prompt, how: Entry) -> News {
         let turn = self.turn.get_or_insert_default();
         turn.over = false;
+        turn.unheard.push(prompt.uuid);
         if prompt.from != Origin::Machine {
             turn.prompt = Some(prompt.uuid);
         }
@@ -147,10 +153,7 @@ impl Follow {
         let mut news = Vec::new();
         if line.is_api_error_message.is_true() {
             // Nobody asked anything: an error of the host's own work, such as a compaction.
-            if self.turn.is_some() {
-                news.extend(self.end(Some(End::Failed { text: said.text })));
-            }
-            return news;
+            return self.end(Some(End::Failed { text: said.text }));
         }
         let text = said.text.trim();
         let answer = (!text.is_empty()).then(|| Answer { uuid, text: text.to_owned() });
@@ -169,16 +172,28 @@ impl Follow {
         }
         turn.over = said.over && said.calls.is_empty();
         turn.refused = said.refused;
+        news.extend(turn.heard());
         news
     }
 
-    fn end(&mut self, end: Option<End>) -> Option<News> {
-        let turn = self.turn.take()?;
+    fn end(&mut self, end: Option<End>) -> Vec<News> {
+        let Some(mut turn) = self.turn.take() else { return Vec::new() };
         let end = end.unwrap_or(End::Complete);
-        let answer = match end {
-            End::Interrupted => turn.aside.or(turn.answer),
+        let mut news = Vec::new();
+        let answer = match (&end, turn.aside.take()) {
+            (End::Interrupted, Some(aside)) => {
+                news.extend(turn.heard());
+                Some(aside)
+            }
             _ => turn.answer,
         };
-        Some(News::Ended(Ended { prompt: turn.prompt, answer, end, refused: turn.refused }))
+        news.push(News::Ended(Ended { prompt: turn.prompt, answer, end, refused: turn.refused }));
+        news
+    }
+}
+
+impl Turn {
+    fn heard(&mut self) -> Option<News> {
+        (!self.unheard.is_empty()).then(|| News::Heard(std::mem::take(&mut self.unheard)))
     }
 }

@@ -10,6 +10,7 @@ fn told(bytes: &[u8]) -> String {
     let mut tell = |news: News| {
         let line = match news {
             News::Prompt { prompt, how } => format!("{how:?} {:?}: {}", prompt.from, short(&prompt.text)),
+            News::Heard(_) => return,
             News::Compacted => "compacted".to_owned(),
             News::Ended(ended) => {
                 let answer = ended.answer.as_ref().map_or("-".to_owned(), |answer| short(&answer.text));
@@ -23,8 +24,9 @@ fn told(bytes: &[u8]) -> String {
         writeln!(seen, "{line}").expect("writing to a string");
     };
     bytes.split(|byte| *byte == b'\n').flat_map(|line| follow.line(line)).for_each(&mut tell);
-    if let Some(news) = follow.rest() {
-        tell(news);
+    let rest = follow.rest();
+    if !rest.is_empty() {
+        rest.into_iter().for_each(tell);
         seen.push_str("rest\n");
     }
     seen
@@ -159,4 +161,31 @@ fn news_of_recordings() {
          => - [Interrupted]
          rest",
     );
+}
+
+/// The last word of each prompt that the model began to answer.
+fn heard(bytes: &[u8]) -> Vec<String> {
+    let mut follow = Follow::default();
+    let mut texts = Vec::new();
+    let mut heard = Vec::new();
+    for news in bytes.split(|byte| *byte == b'\n').flat_map(|line| follow.line(line)) {
+        match news {
+            News::Prompt { prompt, .. } => texts.push((prompt.uuid, prompt.text)),
+            News::Heard(ids) => heard.extend(texts.iter().filter(|(id, _)| ids.contains(id)).map(|(_, text)| text.clone())),
+            _ => {}
+        }
+    }
+    heard
+}
+
+#[test]
+fn a_prompt_counts_as_heard_when_something_is_said_to_it() {
+    for version in VERSIONS {
+        let all = |name: &str| heard(&recording(version, name));
+        assert_eq!(all("resume.jsonl"), ["first", "second"], "{version}");
+        assert_eq!(all("api-error.jsonl"), ["fine"], "{version}");
+        assert_eq!(all("crash.jsonl"), ["safe"], "{version}");
+        // Interrupted after a few words.
+        assert_eq!(all("interrupted.jsonl")[..2], ["plain", "::slowstream 20 ::len 40"], "{version}");
+    }
 }
