@@ -94,10 +94,10 @@ pub(super) async fn follow(what: Tailed, shared: Arc<Shared>) {
         }
         shared.peer().turn_runs = follow.is_open();
         rested = if !new && follow.is_open() && rests(&what, &shared) { rested + 1 } else { 0 };
-        if rested >= RESTED
-            && let Some(news) = follow.rest()
-        {
-            report(news, &what, &shared).await;
+        if rested >= RESTED {
+            for news in follow.rest() {
+                report(news, &what, &shared).await;
+            }
         }
     }
 }
@@ -142,7 +142,7 @@ async fn report(news: News, what: &Tailed, shared: &Shared) {
             let turn = turn(ended, what.claude_session);
             let _ = keep(|kept| LinkEvent::Turn { turn, kept }, shared).await;
         }
-        News::Compacted | News::Ended(_) => {}
+        News::Heard(_) | News::Compacted | News::Ended(_) => {}
     }
 }
 
