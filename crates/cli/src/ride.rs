@@ -25,6 +25,7 @@ use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, CallError, Connection, Events};
 use crate::gateway::keep::{Line, keep};
 use crate::gateway::locate::Target;
+use crate::interrupt::Interrupts;
 use crate::launch::{Claude, ClaudeBinary, Ended, Launch, LaunchError, Plugin, PrivateDir, TerminalSignals, start_of, unpack};
 use crate::link::{Link, LinkEvent, Source, Status, Tailed, Token, Verdict};
 use crate::outbox::{Outbox, Owner, Pushed, Queued, Reopened, leftovers};
@@ -32,11 +33,11 @@ use crate::render::{clean, count};
 use state::{Effect, Event, Outcome, Ride, Trouble};
 
 /// The gateway's word that a thread changed.
-const CHANGED: &str = "plugin.claude-code-sync.changed";
+pub(crate) const CHANGED: &str = "plugin.claude-code-sync.changed";
 /// A renewal or relay that takes longer means a connection that is not one.
-const RENEW_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const RENEW_WITHIN: Duration = Duration::from_secs(10);
 /// What a release may take beyond the hand-over's own time.
-const RELEASE_MORE: Duration = Duration::from_secs(15);
+pub(crate) const RELEASE_MORE: Duration = Duration::from_secs(15);
 /// From SIGTERM to SIGKILL: Claude Code 2.1.330 ends within 1 s of the former.
 const KILL_AFTER: Duration = Duration::from_secs(5);
 /// How often a process that is not our child is looked for.
@@ -87,9 +88,10 @@ pub struct Report {
 
 /// Rides until Claude Code is gone and the thread handed back, or lost. An error
 /// means that Claude Code never ran; the thread is then still to be released.
-pub async fn drive(plan: Plan) -> Result<Report, (Error, Connection)> {
+pub async fn drive(plan: Plan, interrupts: &mut Interrupts) -> Result<Report, (Error, Connection)> {
     let keep_for_release = plan.connection.0.clone();
-    let (started, seat, renewed) = match start(&plan).await {
+    // Claude Code is started by the last step of `start`, which nothing cuts in two.
+    let (started, seat, renewed) = match interrupts.or("starting Claude Code", start(&plan)).await {
         Ok(started) => started,
         Err(e) => return Err((e, keep_for_release)),
     };
@@ -178,7 +180,7 @@ async fn start(plan: &Plan) -> Result<(Started, Seat, Event), Error> {
     let seat = Seat {
         program: plan.program.clone(),
         claude: plan.claude.clone(),
-        target: plan.grant.claude.clone(),
+        target: target(&plan.grant).clone(),
         config_dir: plan.config_dir.clone(),
         runtime_dir: plan.runtime_dir.clone(),
         extra: plan.extra.clone(),
@@ -225,7 +227,7 @@ fn outboxes(plan: &Plan, notes: &mut Vec<String>) -> Result<Vec<Outbox>, Error> 
     let owner = Owner {
         gateway: plan.target.origin().to_owned(),
         thread: plan.grant.key.clone(),
-        claude_session: plan.grant.claude.session_id,
+        claude_session: target(&plan.grant).session_id,
     };
     let mut all = Vec::new();
     for dir in leftovers(&root)? {
@@ -622,7 +624,13 @@ impl Drive {
     }
 }
 
-fn trouble(e: CallError) -> Trouble {
+/// The Claude session of a ride that opens one.
+pub(crate) fn target(grant: &Grant) -> &ClaudeTarget {
+    grant.claude.as_ref().expect("a grant without a Claude session is ridden by crate::chat")
+}
+
+/// A failed call, as the state takes it.
+pub(crate) fn trouble(e: CallError) -> Trouble {
     match e {
         CallError::Refused(refusal) => Trouble::Refused {
             reason: refusal.details.reason,

@@ -3,8 +3,13 @@
 
 mod core {
     mod along;
+    mod chat;
+    mod config;
     mod gate;
     mod host;
+    mod known;
+    mod methods;
+    mod person;
     mod ride;
     mod split;
     mod walk;

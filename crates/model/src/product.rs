@@ -293,7 +293,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
             secret_sha256: format!("s{driver}"),
             grant: uuid(500 + t.epoch + 1),
             title: String::new(),
-            claude: ClaudeSession { id: uuid(50), config_dir: String::new(), cwd: String::new() },
+            claude: Some(ClaudeSession { id: uuid(50), config_dir: String::new(), cwd: String::new() }),
             route: Some(route()),
             twins: if twins { vec![session(other)] } else { Vec::new() },
             wait_ms: TICK_MS,
@@ -318,6 +318,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
             sender: "1".into(),
             name: "n".into(),
             text: "x".into(),
+            client: None,
             route: Some(route()),
             host: json!(null),
             claude: None,
@@ -365,6 +366,7 @@ fn said(reply: &Reply, told: bool) -> Said {
         Reply::Relayed { .. } => Said::Relayed,
         Reply::Taken { .. } => Said::Taken,
         Reply::Refused { .. } => Said::Refused,
+        Reply::Said { .. } => unreachable!("the drivers of this world ride with Claude Code"),
         Reply::Admit { .. } => Said::Admit,
         Reply::Hold => Said::Hold { told },
         Reply::Decline { .. } => Said::Decline,
@@ -393,6 +395,7 @@ fn doing(act: &Act) -> (u8, Do) {
             route: session.is_some(),
         }),
         Act::Hand { held, .. } => (4, Do::Hand { id: number(&held.id), repeat: held.repeat }),
+        Act::Follow { .. } => unreachable!("the drivers of this world ride with Claude Code"),
     }
 }
 

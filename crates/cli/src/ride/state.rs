@@ -25,23 +25,23 @@ use super::along;
 
 /// No prompt is let begin this close to the lease's end: more than the time from a
 /// verdict to the prompt's line in the transcript (the mod gives a verdict 4 s).
-const MARGIN_MS: u64 = 5_000;
+pub(crate) const MARGIN_MS: u64 = 5_000;
 /// How long Claude Code stays open, refusing prompts, after the lease ran out on our
 /// own clock. The thread goes to nobody else while its process lives, so this bounds
 /// how long an unreachable driver keeps it. A gateway restart takes up to 30 s.
-const ADRIFT_MS: u64 = 300_000;
+pub(crate) const ADRIFT_MS: u64 = 300_000;
 /// The pause after a failed renewal or relay, and between renewals caused by events.
-const PAUSE_MS: u64 = 500;
+pub(crate) const PAUSE_MS: u64 = 500;
 /// The longest pause between attempts to relay while the gateway cannot take more.
 const PAUSE_MAX_MS: u64 = 10_000;
 /// How long the last items may take to reach the gateway after Claude Code ended.
 const FLUSH_MS: u64 = 20_000;
 /// How long releasing may be tried while the gateway cannot be reached.
-const RELEASE_MS: u64 = 30_000;
+pub(crate) const RELEASE_MS: u64 = 30_000;
 /// How long the gateway may take over the hand-over, within one release.
-const HANDOVER_MS: u64 = 30_000;
+pub(crate) const HANDOVER_MS: u64 = 30_000;
 /// The status line warns this long before silence ends the ride.
-const SILENCE_WARN_MS: u64 = 120_000;
+pub(crate) const SILENCE_WARN_MS: u64 = 120_000;
 /// Bytes of the texts in one `ride_relay`; a longer item travels alone.
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Outbox places a turn may need: prompts that join it, its answer in parts, a notice.
@@ -49,7 +49,7 @@ const OUTBOX_ROOM: usize = 8;
 /// Prompts with messages along that nothing was said to yet. One person types them.
 const MAX_ALONG: usize = 16;
 /// Columns of the title and of the newest waiting message in the status line.
-const STATUS_COLUMNS: usize = 48;
+pub(crate) const STATUS_COLUMNS: usize = 48;
 
 /// What has happened.
 #[derive(Debug)]
@@ -276,7 +276,7 @@ impl Ride {
             title: clean(&grant.title),
             fence: grant.fence,
             secret: secret.to_owned(),
-            session: grant.claude.session_id,
+            session: super::target(grant).session_id,
             shown_in_thread: grant.relay,
             renew_every_ms: grant.renew_every_ms.max(PAUSE_MS),
             deadline_ms: now_ms,
