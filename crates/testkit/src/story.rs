@@ -4,6 +4,7 @@
 //! the process table, the model API's requests. Never from our own word, unless
 //! our word is the fact (what a command printed).
 
+mod claude_turns;
 mod first_ride;
 mod install;
 mod previews;
@@ -57,11 +58,13 @@ pub enum Story {
     Loads,
     /// `ride` as a tool to live in.
     Tool,
+    /// What happens in Claude Code during a ride.
+    ClaudeTurns,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 6] = [Story::FirstRide, Story::Install, Story::Previews, Story::Reach, Story::Loads, Story::Tool];
+    pub const ALL: [Story; 7] = [Story::FirstRide, Story::Install, Story::Previews, Story::Reach, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -72,6 +75,7 @@ impl Story {
             Story::Reach => "reach",
             Story::Loads => "loads",
             Story::Tool => "tool",
+            Story::ClaudeTurns => "claude-turns",
         }
     }
 
@@ -84,6 +88,7 @@ impl Story {
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
+            Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
         }
     }
 
@@ -107,6 +112,7 @@ impl Story {
             Story::Reach => reach::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
+            Story::ClaudeTurns => claude_turns::play(product, facts).await,
         }
     }
 }

@@ -143,7 +143,7 @@ async fn report(news: News, what: &Tailed, shared: &Shared) {
             let turn = turn(ended, what.claude_session);
             let _ = keep(|kept| LinkEvent::Turn { turn, kept }, shared).await;
         }
-        News::Heard(_) | News::Compacted | News::Ended(_) => {}
+        News::Compacted | News::Ended(_) => {}
     }
 }
 
