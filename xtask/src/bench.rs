@@ -9,6 +9,7 @@
 //! (the real hosts), then one file per subject.
 
 mod gate;
+mod hooks;
 mod listing;
 mod picker;
 mod relay;
@@ -44,6 +45,8 @@ enum Subject {
     Relay,
     /// The picker over 10,000 threads.
     Picker,
+    /// A prompt where Claude Code has no mods.
+    Hooks,
     /// What is shipped.
     Size,
 }
@@ -56,7 +59,10 @@ impl Bench {
         if wants(Subject::Picker) {
             report.add(picker::measure()?);
         }
-        if self.only.iter().any(|s| ![Subject::Size, Subject::Picker].contains(s)) || self.only.is_empty() {
+        if wants(Subject::Hooks) {
+            report.add(tokio::runtime::Runtime::new()?.block_on(hooks::measure(&packed))?);
+        }
+        if self.only.iter().any(|s| ![Subject::Size, Subject::Picker, Subject::Hooks].contains(s)) || self.only.is_empty() {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(async {
                 let stage = Stage::set(&packed).await?;
