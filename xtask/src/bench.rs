@@ -8,7 +8,9 @@
 //! In reading order: [`sample`] (what a figure is), [`report`] (the page), [`stage`]
 //! (the real hosts), then one file per subject.
 
+mod entries;
 mod gate;
+mod load;
 mod listing;
 mod relay;
 mod report;
@@ -37,6 +39,10 @@ pub(crate) struct Bench {
 enum Subject {
     /// `ride ls` against `openclaw sessions --json`.
     Ls,
+    /// `sessions_rideable` over 10,000 entries.
+    Entries,
+    /// The gateway's memory and start time with the plugin against without.
+    Load,
     /// The gate on a thread nobody rides.
     Gate,
     /// A relayed send against the host's own; claim and release.
@@ -50,7 +56,14 @@ impl Bench {
         let packed = build::pack()?;
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
-        if self.only.iter().any(|s| *s != Subject::Size) || self.only.is_empty() {
+        let staged = [Subject::Ls, Subject::Gate, Subject::Relay];
+        if wants(Subject::Entries) {
+            report.add(tokio::runtime::Runtime::new()?.block_on(entries::measure(&packed))?);
+        }
+        if wants(Subject::Load) {
+            report.add(tokio::runtime::Runtime::new()?.block_on(load::measure(&packed))?);
+        }
+        if staged.into_iter().any(wants) {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(async {
                 let stage = Stage::set(&packed).await?;
@@ -67,6 +80,7 @@ impl Bench {
                 let mut relay = relay::Riding::begin(&stage).await?;
                 if wants(Subject::Gate) {
                     gate.during(&stage).await?;
+                    gate.crowded(&stage).await?;
                 }
                 if wants(Subject::Relay) {
                     relay.sends(&stage).await?;

@@ -4,10 +4,12 @@
 //! the process table, the model API's requests. Never from our own word, unless
 //! our word is the fact (what a command printed).
 
+mod config;
 mod first_ride;
 mod reach;
 mod loads;
 mod stage;
+mod threads;
 mod transcript;
 
 use std::fmt::Display;
@@ -46,19 +48,25 @@ pub enum Story {
     FirstRide,
     /// A gateway with TLS is ridden as a machine that is not its own.
     Reach,
+    /// Threads of every kind are listed, with why some cannot be ridden.
+    Threads,
+    /// The configuration is changed while a thread is ridden.
+    Config,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 3] = [Story::FirstRide, Story::Reach, Story::Loads];
+    pub const ALL: [Story; 5] = [Story::FirstRide, Story::Reach, Story::Threads, Story::Config, Story::Loads];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
             Story::Reach => "reach",
+            Story::Threads => "threads",
+            Story::Config => "config",
             Story::Loads => "loads",
         }
     }
@@ -68,6 +76,8 @@ impl Story {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
+            Story::Threads => "threads of every kind and agent are listed under names people know, with why some cannot be ridden",
+            Story::Config => "the configuration is changed while a thread is ridden, and has wrong values",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
         }
     }
@@ -88,6 +98,8 @@ impl Story {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
             Story::Reach => reach::play(product, facts).await,
+            Story::Threads => threads::play(product, facts).await,
+            Story::Config => config::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
         }
     }
