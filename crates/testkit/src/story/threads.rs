@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::stage::{Stage, TURN, line_with, said};
 use super::{Facts, Product};
+use crate::claude;
 use crate::error::{Error, Result};
 use crate::gateway::Family;
 use crate::peers::Peer;
@@ -82,7 +83,42 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         }
     };
     facts.tell(found.is_some(), "a new topic is listed once its turn is over", found.as_ref().map_or_else(|| "never".into(), brief));
+    if stage.gateway.version() >= "2026.9" {
+        let session = row(&format!("agent:main:telegram:group:{FORUM}:topic:42"))["cliSessionId"].clone();
+        bound_anew(facts, &stage, &session).await?;
+    }
     Ok(())
+}
+
+/// The host's session catalog binds a thread nobody knew of to a Claude session while it is ridden.
+async fn bound_anew(facts: &mut Facts, stage: &Stage<'_>, session: &Value) -> Result<()> {
+    let mut ride = stage.ride(&["forum", "topic:42"])?;
+    ride.wait_for(TURN, claude::shows_prompt).await?;
+    let listed = call(stage, "sessions.catalog.list", &json!({})).await?;
+    let mut request = json!({ "threadId": session });
+    for catalog in listed["catalogs"].as_array().into_iter().flatten() {
+        for host in catalog["hosts"].as_array().into_iter().flatten() {
+            if host["sessions"].as_array().into_iter().flatten().any(|s| s["threadId"] == *session) {
+                (request["catalogId"], request["hostId"]) = (catalog["id"].clone(), host["hostId"].clone());
+            }
+        }
+    }
+    let bound = call(stage, "sessions.catalog.continue", &request).await?;
+    let key = bound["sessionKey"].clone();
+    let id = Uuid::new_v4();
+    let asked = json!({ "sessionKey": key, "message": "written past the ride: DURIAN", "idempotencyKey": id, "deliver": false });
+    call(stage, "chat.send", &asked).await?;
+    let sent = call(stage, "agent.wait", &json!({ "runId": id, "timeoutMs": 60_000 })).await?;
+    let ran = stage.anthropic.turns().iter().any(|turn| turn.prompt().contains("written past the ride"));
+    facts.tell(key.is_string() && !ran, "a thread bound to the ridden Claude session meanwhile is held too", format!("{key}: {}", sent["status"]));
+    ride.submit("/exit").await?;
+    ride.wait_exit(TURN).await?;
+    Ok(())
+}
+
+async fn call(stage: &Stage<'_>, method: &str, params: &Value) -> Result<Value> {
+    let said = stage.gateway.cli(&["gateway", "call", method, "--params", &params.to_string(), "--json"]).await?;
+    serde_json::from_str(&said).map_err(|cause| Error::Peer { what: method.into(), said: format!("{cause}: {said}") })
 }
 
 const OLD_AGENT: &str = "agent:old:telegram:direct:1001";
