@@ -9,11 +9,12 @@
 //!
 //! In reading order: [`lab`] (one host with the probe plugin), [`log`] (what the plugin
 //! noted), [`act`] (a turn, a held message, a hand-over), [`transcript`] (Claude's file),
-//! then one file per question, a to g.
+//! then one file per question, a to h.
 
 mod act;
 mod answer;
 mod cells;
+mod chat;
 mod commands;
 mod handover;
 mod history;
@@ -59,6 +60,8 @@ enum Question {
     F,
     /// Commands while the gate holds, and resets.
     G,
+    /// A turn by `chat.send` on the host's own runner.
+    H,
 }
 
 impl Question {
@@ -71,6 +74,7 @@ impl Question {
             Question::E => 'e',
             Question::F => 'f',
             Question::G => 'g',
+            Question::H => 'h',
         }
     }
 
@@ -83,6 +87,7 @@ impl Question {
             Question::E => answer::measure(lab, cells).await,
             Question::F => history::measure(lab, cells).await,
             Question::G => commands::measure(lab, cells).await,
+            Question::H => chat::measure(lab, cells).await,
         }
     }
 }

@@ -64,6 +64,17 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say what is missing or wrong, and what mends it; with words, explain that thread
+    Doctor {
+        /// Words of its title, channel or key; `-` for the thread ridden last
+        words: Vec<String>,
+        /// Claude Code's program
+        #[arg(long, value_name = "PROGRAM", default_value = "claude")]
+        claude: OsString,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show this ride's own settings, where each comes from, and the gateway's
     Config {
         /// Print JSON
@@ -88,7 +99,12 @@ impl Cli {
     /// The words that name threads, wherever they stand.
     pub fn words(&self) -> &[String] {
         match &self.command {
-            Some(Command::Ls { words, .. } | Command::Status { words, .. } | Command::Release { words, .. }) => words,
+            Some(
+                Command::Ls { words, .. }
+                | Command::Status { words, .. }
+                | Command::Release { words, .. }
+                | Command::Doctor { words, .. },
+            ) => words,
             Some(_) => &[],
             None => &self.ride.words,
         }
@@ -102,6 +118,7 @@ impl Command {
             Command::Ls { json, .. }
             | Command::Status { json, .. }
             | Command::Release { json, .. }
+            | Command::Doctor { json, .. }
             | Command::Config { json } => *json,
             Command::Completions { .. } | Command::Man { .. } => false,
         }
@@ -125,6 +142,13 @@ pub struct RideArgs {
     /// Do not ask, even where other conversations share the thread
     #[arg(long, short = 'y')]
     pub yes: bool,
+    /// Say this to the agent of a thread without a Claude session, print its answer and
+    /// leave; `-` reads it from standard input
+    #[arg(long, value_name = "TEXT")]
+    pub say: Option<String>,
+    /// With --say: print JSON
+    #[arg(long, requires = "say")]
+    pub json: bool,
     /// Claude Code's program
     #[arg(long, value_name = "PROGRAM", default_value = "claude")]
     pub claude: OsString,
@@ -143,6 +167,9 @@ pub struct GatewayArgs {
     /// A file with its token; or set OPENCLAW_GATEWAY_TOKEN
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// The one certificate to accept, by its SHA-256 fingerprint; or set RIDE_PIN
+    #[arg(long, global = true, value_name = "FINGERPRINT")]
+    pub pin: Option<String>,
     /// OpenClaw's profile, as `openclaw --profile`
     #[arg(long, global = true, value_name = "NAME")]
     pub profile: Option<String>,

@@ -3,10 +3,12 @@
 
 pub mod completions;
 mod config;
+mod doctor;
 mod ls;
 mod man;
 mod release;
 mod ride;
+mod say;
 mod status;
 
 use std::ffi::OsString;
@@ -15,15 +17,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ride_core::wire::{Rideable, Row, method};
+use ride_core::wire::{List, Rideable, Row, method};
 use serde::Serialize;
-use serde_json::json;
 
 use crate::args::{Cli, Command, GatewayArgs};
 use crate::env::Env;
 use crate::error::{Error, Kind};
-use crate::gateway::client::{Access, Connection, Events, connect};
-use crate::gateway::locate::{Options, Target, locate};
+use crate::gateway::client::{Access, CallError, Connection, Events, connect};
+use crate::gateway::locate::{Located, Options, Target, locate};
 use crate::matching::{self, NoMatch};
 use crate::render::clean;
 
@@ -90,6 +91,7 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
         Some(Command::Release { words, accept_broken_chain, json }) => {
             release::run(&context, words, *accept_broken_chain, *json).await
         }
+        Some(Command::Doctor { words, claude, json }) => doctor::run(&context, words, claude, *json).await,
         Some(Command::Config { json }) => config::run(&context, *json).await,
         Some(Command::Completions { shell }) => completions::run(*shell),
         Some(Command::Man { command }) => man::run(command.as_deref()),
@@ -124,13 +126,20 @@ impl Context<'_> {
             .ok_or_else(|| Error::new(Kind::Config, "could not tell where to keep files: no home folder").hint("set HOME, or use --state-dir"))
     }
 
-    fn target(&self) -> Result<Target, Error> {
+    fn locate(&self) -> Result<Located, Error> {
         let options = Options {
             url: self.gateway.url.clone(),
             token_file: self.gateway.token_file.clone(),
             profile: self.gateway.profile.clone(),
+            pin: self.gateway.pin.clone(),
         };
         Ok(locate(self.env, &options)?)
+    }
+
+    fn target(&self) -> Result<Target, Error> {
+        let located = self.locate()?;
+        located.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+        Ok(located.target)
     }
 
     fn access(&self, wanted: Access) -> Access {
@@ -199,9 +208,18 @@ impl Last {
     }
 }
 
-async fn rows(connection: &Connection) -> Result<Vec<Row>, Error> {
-    let Rideable { rows } = connection.call(method::RIDEABLE, &json!({})).await?;
-    Ok(rows)
+/// All rows, page by page.
+pub(crate) async fn rows(connection: &Connection) -> Result<Vec<Row>, CallError> {
+    let mut all = Vec::new();
+    let mut list = List::default();
+    loop {
+        let Rideable { rows, next, .. } = connection.call(method::RIDEABLE, &list).await?;
+        all.extend(rows);
+        match next {
+            Some(next) => list.after = Some(next),
+            None => return Ok(all),
+        }
+    }
 }
 
 /// Data, to standard output. A reader that went away is no error.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::client::{CallError, ConnectError};
 use crate::gateway::locate::LocateError;
-use crate::launch::LaunchError;
+use crate::launch::{LaunchError, Unfit};
 use crate::link::LinkError;
 use crate::matching::NoMatch;
 use crate::outbox::OutboxError;
@@ -59,6 +59,9 @@ pub enum Kind {
     /// The person left before Claude Code ran: Escape, Ctrl-C, a no, a closed terminal.
     Left,
 }
+
+/// Shows the fingerprint of a gateway's self-made certificate.
+const FINGERPRINT: &str = "openssl x509 -noout -fingerprint -sha256 -in ~/.openclaw/gateway/tls/gateway-cert.pem";
 
 /// Every kind: its exit code, its name in JSON, what it means. The one list that
 /// `--help`, the man page and `docs/operations.md` are held to.
@@ -166,12 +169,38 @@ impl From<ConnectError> for Error {
                 }),
             ),
             ConnectError::Silent { .. } | ConnectError::Lost { .. } => (Kind::Unreachable, None),
-            ConnectError::NotGateway { .. } => {
-                (Kind::Unreachable, Some("something else answers there; check the port".to_owned()))
-            }
-            ConnectError::Tls { .. } => (
+            ConnectError::Starting { .. } => (Kind::Unreachable, Some("try again in a moment".to_owned())),
+            ConnectError::NotGateway { status: Some(403), .. } => (
                 Kind::Unreachable,
-                Some("a gateway with a certificate of its own needs gateway.remote.tlsFingerprint".to_owned()),
+                Some(
+                    "a proxy refuses, or the gateway does not trust the proxy before it: gateway.trustedProxies names those it does"
+                        .to_owned(),
+                ),
+            ),
+            ConnectError::NotGateway { status: Some(502..=504), .. } => {
+                (Kind::Unreachable, Some("a proxy answers there, and does not reach the gateway behind it".to_owned()))
+            }
+            ConnectError::NotGateway { url, .. } => (
+                Kind::Unreachable,
+                Some(if url.starts_with("ws://") {
+                    "something else answers there; check the port, or use wss:// for a gateway with gateway.tls".to_owned()
+                } else {
+                    "something else answers there; check the port".to_owned()
+                }),
+            ),
+            ConnectError::Tls { seen: Some(seen), .. } => (
+                Kind::Denied,
+                Some(format!(
+                    "if this is the gateway's own certificate, pin it: --pin {seen}\n\
+                     first compare, on its machine: {FINGERPRINT}"
+                )),
+            ),
+            ConnectError::Tls { seen: None, .. } => {
+                (Kind::Unreachable, Some("does it speak TLS on that port? a gateway without gateway.tls has ws:// only".to_owned()))
+            }
+            ConnectError::Pinned { .. } => (
+                Kind::Denied,
+                Some(format!("was the certificate renewed? compare on the gateway's machine before you pin it anew:\n{FINGERPRINT}")),
             ),
             ConnectError::Plain { .. } => (
                 Kind::Denied,
@@ -184,6 +213,10 @@ impl From<ConnectError> for Error {
             ConnectError::NoSecret { .. } => (
                 Kind::Denied,
                 Some("set OPENCLAW_GATEWAY_TOKEN or use --token-file".to_owned()),
+            ),
+            ConnectError::TakenBack { .. } => (
+                Kind::Denied,
+                Some("it was rotated or revoked there; give the gateway's own token once, by OPENCLAW_GATEWAY_TOKEN or --token-file".to_owned()),
             ),
             ConnectError::Unpaired { request_id, .. } => (
                 Kind::Denied,
@@ -234,6 +267,12 @@ impl From<LaunchError> for Error {
     }
 }
 
+impl From<Unfit> for Error {
+    fn from(e: Unfit) -> Error {
+        Error::new(Kind::Usage, e.to_string()).hint("other options of Claude Code may follow after --")
+    }
+}
+
 impl From<LinkError> for Error {
     fn from(e: LinkError) -> Error {
         Error::new(Kind::Other, e.to_string())
@@ -263,10 +302,10 @@ fn refused(refusal: &MethodError) -> Error {
     let kind = match refusal.details.reason {
         Reason::Held | Reason::SessionInUse | Reason::TurnRunning => Kind::Held,
         Reason::UnknownThread => Kind::Match,
-        Reason::NotRideable => Kind::NotRideable,
+        Reason::NotRideable | Reason::NotAllowed => Kind::NotRideable,
         Reason::Stale => Kind::LeaseLost,
         Reason::Transcript => Kind::Transcript,
-        Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host | Reason::Unknown => Kind::Other,
+        Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host | Reason::Config | Reason::Unknown => Kind::Other,
     };
     let mut message = refusal.message.clone();
     if let Some(holder) = &refusal.details.holder {

@@ -22,8 +22,6 @@ use std::time::Duration;
 use ride_core::wire::{Row, method};
 use ride_store::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde_json::json;
-use serde_json::value::RawValue;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
@@ -182,12 +180,11 @@ fn ask<F: Future<Output = Event> + Send + 'static>(
     });
 }
 
-/// The threads, read and prepared on another thread.
+/// The threads, page by page, prepared on another thread.
 pub async fn list(connection: &Connection) -> Result<Threads, CallError> {
-    let answer: Box<RawValue> = connection.call(method::RIDEABLE, &json!({})).await?;
-    let read = tokio::task::spawn_blocking(move || Threads::read(answer.get()));
-    let threads = read.await.map_err(|e| CallError::Lost { method: method::RIDEABLE, cause: e.to_string() })?;
-    threads.map_err(|cause| CallError::Answer { method: method::RIDEABLE, cause })
+    let rows = crate::command::rows(connection).await?;
+    let prepared = tokio::task::spawn_blocking(move || Threads::new(rows));
+    prepared.await.map_err(|e| CallError::Lost { method: method::RIDEABLE, cause: e.to_string() })
 }
 
 async fn last_turns(connection: Connection, key: &str) -> Result<Preview, String> {

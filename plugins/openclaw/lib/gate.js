@@ -1,22 +1,27 @@
 // The gate: before_dispatch is the only deciding message hook. message_received
 // is an observer that runs just before it and knows what it lacks: topic, sender's
 // name, media. Any exception ends in the safe answer, never in a turn.
-import { claudeOf, entryOf, project } from "./host.js";
+import { began } from "./answers.js";
+import { claudeOf, confirms, entryOf, project } from "./host.js";
 import { shared, wake } from "./shared.js";
 import { passed, pending } from "./turns.js";
 
 /** Messages remembered between the two hooks. */
 const REMEMBERED = 256;
 const UNSAFE = "⇄ The state of this thread could not be read, so your message was not handled. Send it again in a moment.";
+const RIDDEN = "⇄ The Claude session of this conversation is ridden from a terminal, so your message was not handled. Send it again once that is over.";
 
 /** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
 export function registerGate(api, sync) {
+  const confirmed = confirms(api);
   /** What message_received told and before_dispatch has not asked for yet. @type {{ event: any, ctx: any }[]} */
   const received = [];
 
   api.on("message_received", (event, ctx) => {
     if (received.length === REMEMBERED) received.shift();
-    received.push({ event, ctx });
+    const seen = { event, ctx };
+    received.push(seen);
+    shared.flow.enterWith(seen);
   });
 
   api.on("before_dispatch", (event, ctx) => {
@@ -40,16 +45,19 @@ export function registerGate(api, sync) {
         enter(session);
         return undefined;
       }
-      if (!isClosed(api, addon, session)) {
+      if (!isClosed(api, addon, session, confirmed)) {
         passed(session);
         return undefined;
       }
     } catch (error) {
       return unsafe(api, session, error);
     }
-    const at = received.findIndex((seen) => same(seen, event, ctx));
+    const flow = shared.flow.getStore();
+    // Whatever the host carries through, it must be this very message.
+    const sure = received.findIndex((seen) => same(seen, event, ctx) && (seen === flow || idOf(event, ctx) !== undefined));
+    const at = sure < 0 ? received.findIndex((seen) => same(seen, event, ctx)) : sure;
     const [seen] = at < 0 ? [] : received.splice(at, 1);
-    return ask(api, addon, session, event, ctx, seen).catch((error) => unsafe(api, session, error));
+    return ask(api, addon, session, event, ctx, seen, sure >= 0).catch((error) => unsafe(api, session, error));
   });
 
   // The net for turns that pass no message hook. What a heartbeat or a cron run
@@ -62,10 +70,11 @@ export function registerGate(api, sync) {
       const gate = sync().gate(session);
       if (gate === 0) return undefined;
       if (gate === 1 && routine) return { handled: true };
-      // Bound to a ridden Claude session and not let in by the gate: it must not run there.
+      // Bound to a ridden Claude session and not let in by the gate, or let in by an index
+      // that did not know of it yet: it must not run there.
       const claude = claudeOf(entryOf(api, session));
-      if (!claude || !sync().ridden(claude) || pending(session)) return undefined;
-      return { handled: true, ...(routine ? {} : { reply: { text: "⇄ The Claude session of this conversation is ridden from a terminal." } }) };
+      if (!claude || !sync().ridden(claude) || gate === 1 && pending(session)) return undefined;
+      return { handled: true, ...(routine ? {} : { reply: { text: RIDDEN } }) };
     } catch (error) {
       notOpened(api, error);
       // A parked binding keeps any turn off the ridden transcript; a message must not be lost here.
@@ -74,11 +83,18 @@ export function registerGate(api, sync) {
   });
 }
 
-/** Whether the gate holds a thread. @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session */
-export function isClosed(api, sync, session) {
+/**
+ * Whether the gate holds a thread. Which Claude session another one is bound to is in
+ * the index, if `confirmed`: then before_agent_reply asks the host once more.
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session @param {boolean} confirmed
+ */
+export function isClosed(api, sync, session, confirmed) {
   const gate = sync.gate(session);
-  if (gate !== 2) return gate === 1;
-  const claude = claudeOf(entryOf(api, session));
+  if (gate < 2) return gate === 1;
+  if (gate === 3 && confirmed) return false;
+  const entry = entryOf(api, session);
+  sync.learn(session, JSON.stringify(entry ? project(entry) : null));
+  const claude = claudeOf(entry);
   return claude !== undefined && sync.ridden(claude);
 }
 
@@ -99,20 +115,24 @@ function enter(session) {
  * Has the message kept, or refused, by the addon.
  * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session
  * @param {any} event @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen
+ * @param {boolean} sure that `seen` is this message, and not one like it
  */
-async function ask(api, sync, session, event, ctx, seen) {
+async function ask(api, sync, session, event, ctx, seen, sure) {
   const meta = seen?.event.metadata ?? {};
   const channel = ctx.channelId ?? event.channel;
   const messageId = seen?.event.messageId ?? event.messageId ?? `at:${event.timestamp}`;
   const sender = String(event.senderId ?? ctx.senderId ?? "");
   const entry = entryOf(api, session);
+  const route = routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, entry);
   const message = {
     key: session,
     id: [channel, ctx.accountId ?? "", ctx.conversationId ?? session, messageId].join("|"),
     sender,
     name: meta.senderName ?? meta.senderUsername ?? sender,
     text: event.content ?? event.body ?? "",
-    route: routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, entry),
+    // Only the very id of a `chat.send` lets a driver's prompt in.
+    client: sure && !route ? messageId : null,
+    route,
     host: seen ? { event: kept(seen.event), ctx: { channelId: channel, accountId: ctx.accountId } } : null,
     claude: claudeOf(entry) ?? null,
     behind: null,
@@ -121,6 +141,10 @@ async function ask(api, sync, session, event, ctx, seen) {
   if (reply.reply === "admit") {
     api.logger.info(`claude-code-sync: ALLOW (${reply.because}) ${session} ${messageId}`);
     passed(session);
+    if (reply.because === "the driver's prompt") {
+      began(messageId);
+      wake(session);
+    }
     return undefined;
   }
   api.logger.info(`claude-code-sync: CANCEL (ridden) ${session} ${messageId}`);
@@ -170,9 +194,14 @@ function kept(event) {
  */
 function same(seen, event, ctx) {
   if ((seen.event.sessionKey ?? seen.ctx.sessionKey) !== (event.sessionKey ?? ctx.sessionKey)) return false;
-  const id = event.messageId ?? ctx.messageId;
+  const id = idOf(event, ctx);
   if (id !== undefined) return seen.event.messageId === id;
   return seen.event.senderId === event.senderId && seen.event.timestamp === event.timestamp;
+}
+
+/** The message's id, where the deciding hook has it. @param {any} event @param {any} ctx */
+function idOf(event, ctx) {
+  return event.messageId ?? ctx.messageId;
 }
 
 let said = "";

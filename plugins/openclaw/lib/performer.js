@@ -4,6 +4,7 @@
 // addon gives out at most one of each kind.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { act } from "./acts.js";
+import { listen } from "./answers.js";
 import { changed, shared } from "./shared.js";
 import { follow } from "./turns.js";
 
@@ -12,15 +13,21 @@ const LOOK_MS = 1_000;
 /** How long effects under way are waited for when the plugin is reloaded. */
 const END_MS = 8_000;
 
-/** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
-export function registerPerformer(api, sync) {
+/** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync @param {import("./entries.js").Entries} entries */
+export function registerPerformer(api, sync, entries) {
   /** @type {(() => Promise<void>) | undefined} */
   let stop;
   api.registerService({
     id: "claude-code-sync",
     async start(ctx) {
       await stop?.();
-      stop = perform(api, sync(), /** @type {any} */ (ctx)?.gatewayEvents);
+      const events = /** @type {any} */ (ctx)?.gatewayEvents;
+      const end = perform(api, sync(), events);
+      const unfollow = entries.follow(events);
+      stop = () => {
+        unfollow();
+        return end();
+      };
     },
     async stop() {
       await stop?.();
@@ -122,7 +129,7 @@ function perform(api, sync, gatewayEvents) {
       api.logger.error(`claude-code-sync: could not look for work: ${String(error)}`);
     }
   };
-  const unfollow = follow(api);
+  const offs = [follow(api), listen(api)];
   shared.wake.add(wake);
   const timer = setInterval(look, LOOK_MS);
   look();
@@ -138,7 +145,7 @@ function perform(api, sync, gatewayEvents) {
     await settled();
     stopped = true;
     for (const round of rounds.values()) clearTimeout(round.timer);
-    unfollow();
+    for (const off of offs) off();
     sync.resign();
   };
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use ride::gateway::client::{Access, CallError, Connection, Events, connect};
 use ride::gateway::locate::{Secret, Target};
 use ride_testkit::gateway::Family;
+use ride_testkit::gateway::config::{merge, plain_chats};
 use ride_testkit::{Anthropic, Gateway, Person, Place, Telegram};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -29,6 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Forums and groups, one per question: turns of one must not stand in another's context.
 const FORUM: i64 = -1_002_222_220_000;
 const GROUP: i64 = -1_001_111_110_000;
+/// The forum that is answered without Claude Code.
+const PLAIN_FORUM: i64 = -1_003_333_330_000;
 /// Groups from this number on want the bot to be mentioned.
 pub(super) const MENTION_ONLY: i64 = 50;
 
@@ -76,7 +79,7 @@ impl Lab {
         let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
         let plugin = build::root().join("crates/testkit/probe-plugin");
         let starting = Gateway::builder(&telegram, &anthropic).version(version).allow(&[owner().id]);
-        let gateway = starting.config(&config(version, &plugin)).start().await?;
+        let gateway = starting.config(&config(version, &plugin, &anthropic)).start().await?;
         telegram.wait_until_polled(TURN).await?;
         let state = tempfile::tempdir().context("could not make a state folder")?;
         let (connection, _events) = connect_to(&gateway, state.path()).await?;
@@ -98,6 +101,14 @@ impl Lab {
         Thread {
             place: Place::topic(chat, &format!("Forum {number}"), 42, "Plans"),
             key: format!("agent:main:telegram:group:{chat}:topic:42"),
+        }
+    }
+
+    /// A topic that the host's own runner answers.
+    pub(super) fn plain_topic(&self) -> Thread {
+        Thread {
+            place: Place::topic(PLAIN_FORUM, "Plain forum", 42, "Plans"),
+            key: format!("agent:main:telegram:group:{PLAIN_FORUM}:topic:42"),
         }
     }
 
@@ -185,7 +196,7 @@ async fn connect_to(gateway: &Gateway, state: &Path) -> Result<(Connection, Even
     connect(&target, Access::Admin, state).await.context("could not connect to the gateway")
 }
 
-fn config(version: &str, plugin: &Path) -> Value {
+fn config(version: &str, plugin: &Path, anthropic: &Anthropic) -> Value {
     let mut groups = json!({ "*": { "requireMention": false } });
     groups[(GROUP - MENTION_ONLY).to_string()] = json!({ "requireMention": true });
     let mut config = json!({
@@ -201,6 +212,7 @@ fn config(version: &str, plugin: &Path) -> Value {
                 "config": { "steps": plugin.join("steps") } } },
         },
     });
+    merge(&mut config, &plain_chats(anthropic, &[PLAIN_FORUM]));
     if Family::of(version) == Family::Mid2026 {
         // Otherwise the child gets the bypass permission mode.
         config["tools"] = json!({ "exec": { "security": "allowlist", "ask": "on-miss" } });

@@ -78,7 +78,7 @@ async fn threads(cli: &Cli) -> Result<Vec<Row>, Error> {
     let env = Env::from_process();
     let context = Context { env: &env, gateway: &cli.gateway };
     let (connection, _events) = context.connect(&context.target()?, Access::Read).await?;
-    rows(&connection).await
+    Ok(rows(&connection).await?)
 }
 
 /// What can follow: in the case that was typed, so that any shell takes it for more of

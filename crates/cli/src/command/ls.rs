@@ -15,7 +15,7 @@ pub async fn run(context: &Context<'_>, words: &[String], rideable: bool, json: 
     let all = rows.len();
     rows.retain(|row| matching::fits(row, words) && (row.rideable || !rideable));
     if json {
-        return print_json(&Rideable { rows });
+        return print_json(&Rideable { total: rows.len() as u32, rows, next: None });
     }
     if rows.is_empty() {
         say(format_args!("{}", match all {

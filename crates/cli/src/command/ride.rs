@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ride_core::limits::NAME_CHARS;
-use ride_core::wire::{Claim, Driver, Grant, Release, Row, method};
+use ride_core::wire::{Claim, Driver, Grant, Mode, Release, Row, method};
 use ride_store::clock;
 
 use super::{Context, Last, Missed, release, say};
@@ -18,7 +18,7 @@ use crate::gateway::client::{Access, Connection};
 use crate::gateway::device::hex;
 use crate::gateway::locate::Target;
 use crate::interrupt::Interrupts;
-use crate::launch::{ClaudeBinary, Ended};
+use crate::launch::{ClaudeBinary, Ended, check_options};
 use crate::picker::view::Look;
 use crate::picker::{self, Pair};
 use crate::render::{self, clean, count};
@@ -33,10 +33,11 @@ const CLAIM_MORE: Duration = Duration::from_secs(30);
 
 pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let env = context.env;
-    if !env.terminal.interactive {
+    if !env.terminal.interactive && args.say.is_none() {
         let e = Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one");
         return Err(if args.words.is_empty() { e.hint("`ride ls` lists the threads, `ride --help` tells the rest") } else { e });
     }
+    check_options(&args.extra)?;
     let mut interrupts = Interrupts::take()?;
     let target = context.target()?;
     let state_dir = context.state_dir()?;
@@ -49,15 +50,39 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     if row.shared && !args.yes && !confirm(&title, &mut interrupts).await? {
         return Err(Error::new(Kind::Left, format!("{title} is not ridden")));
     }
-    let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
-    let claude = ClaudeBinary::find(&args.claude, OsStr::new(path), &env.cwd);
-    let claude = interrupts.or("looking for Claude Code", claude).await?;
+    let binary = async || {
+        let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
+        ClaudeBinary::find(&args.claude, OsStr::new(path), &env.cwd).await
+    };
+    // A gateway of before says only whether there is a Claude session.
+    let by_chat = row.mode.map_or(row.cli_session_id.is_none(), |mode| mode == Mode::Chat);
+    if by_chat && row.cli_session_id.is_some() {
+        say("the transcript of its Claude session is not on the gateway's machine; its agent begins a new one");
+    }
+    let words = say::words(args, by_chat, &title)?;
+    let found = if by_chat { None } else { Some(interrupts.or("looking for Claude Code", binary()).await?) };
 
     let (record, grant) = claim(context, args, &row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
     Last { gateway: target.origin().to_owned(), key: grant.key.clone() }.save(&state_dir);
     if let Err(e) = check_grant(&grant) {
         return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await;
     }
+    if grant.claude.is_none() {
+        let ridden = say::ride(context, args, words, target, (connection, events), grant.clone(), &record).await;
+        return match ridden {
+            Ok(done) => done,
+            Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
+        };
+    }
+    // It got its Claude session between the listing and the claim.
+    let claude = match (found, say::unsayable(args, &title)) {
+        (_, Err(e)) => return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
+        (Some(found), Ok(())) => found,
+        (None, Ok(())) => match binary().await {
+            Ok(found) => found,
+            Err(e) => return give_back(&connection, &grant, &record, &state_dir, e.into(), &mut interrupts).await,
+        },
+    };
     say(render::waiting(&grant.waiting, env.now_ms, env.terminal));
     let plan = Plan {
         access: context.access(Access::Write),
@@ -67,7 +92,8 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         runtime_dir: env.get("XDG_RUNTIME_DIR").or(env.get("TMPDIR")).map_or_else(|| "/tmp".into(), PathBuf::from),
         state_dir: state_dir.clone(),
         secret: record.secret.clone(),
-        claude: claude.path,
+        program: env.program.clone(),
+        claude,
         extra: args.extra.clone(),
         grant: grant.clone(),
     };
@@ -127,12 +153,6 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
     if !row.rideable {
         let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
         return Err(Error::new(Kind::NotRideable, format!("{title} cannot be ridden: {why}")));
-    }
-    if row.cli_session_id.is_none() {
-        return Err(Error::new(
-            Kind::NotRideable,
-            format!("{title} has no Claude session yet, and this ride cannot drive a thread without one"),
-        ));
     }
     Ok(())
 }
@@ -220,9 +240,10 @@ async fn claim(
 }
 
 fn check_grant(grant: &Grant) -> Result<(), Error> {
-    transcript::check(&grant.claude.transcript)?;
-    if !Path::new(&grant.claude.cwd).is_dir() {
-        return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", grant.claude.cwd))
+    let Some(claude) = &grant.claude else { return Ok(()) };
+    transcript::check(&claude.transcript)?;
+    if !Path::new(&claude.cwd).is_dir() {
+        return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", claude.cwd))
             .hint("Claude Code can resume a conversation only in its folder: make it again"));
     }
     Ok(())
@@ -261,7 +282,7 @@ async fn give_back(
 /// The Claude configuration folder, only where it is not the one Claude Code would
 /// take by itself: naming the default one changes where it keeps `.claude.json`.
 fn config_dir(context: &Context<'_>, grant: &Grant) -> Option<PathBuf> {
-    let wanted = PathBuf::from(&grant.claude.config_dir);
+    let wanted = PathBuf::from(&ride::target(grant).config_dir);
     let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match context.env.get("CLAUDE_CONFIG_DIR") {
         Some(set) if real(&context.env.cwd.join(set)) == real(&wanted) => None,
@@ -273,7 +294,7 @@ fn config_dir(context: &Context<'_>, grant: &Grant) -> Option<PathBuf> {
     }
 }
 
-fn tell(
+pub(super) fn tell(
     context: &Context<'_>,
     title: &str,
     report: Report,

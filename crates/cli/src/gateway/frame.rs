@@ -78,7 +78,8 @@ pub struct Challenge {
 /// Payload of an event about one thread.
 #[derive(Debug, Deserialize)]
 pub struct About {
-    /// The host's session key.
+    /// The host's session key; its own events call it `sessionKey`.
+    #[serde(alias = "sessionKey")]
     pub key: String,
 }
 

@@ -18,6 +18,8 @@ pub type Answer = Box<dyn Fn(&Value) -> Option<Value> + Send + Sync>;
 pub enum Script {
     /// Answer `connect` with this error.
     Reject(Value),
+    /// Hang up on `connect`.
+    HangUp,
     /// Let it in with these scopes, then answer each request by the function.
     Serve { scopes: &'static [&'static str], answer: Answer },
     /// As `Serve` with all scopes, and gone once it has answered so many requests.
@@ -86,6 +88,7 @@ async fn serve(stream: TcpStream, script: Script, seen: mpsc::UnboundedSender<Va
             send(&mut socket, &fail(&connect, error.clone()).unwrap()).await;
             return;
         }
+        Script::HangUp => return,
         Script::Serve { scopes, .. } => *scopes,
         _ => &["operator.read", "operator.write"],
     };
@@ -122,7 +125,7 @@ async fn serve(stream: TcpStream, script: Script, seen: mpsc::UnboundedSender<Va
             Script::Flood(bytes) => {
                 let _ = socket.send(Message::text("x".repeat(*bytes))).await;
             }
-            Script::Reject(_) | Script::Begin(_) => return,
+            Script::Reject(_) | Script::Begin(_) | Script::HangUp => return,
         }
     }
 }

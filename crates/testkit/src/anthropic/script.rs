@@ -22,6 +22,12 @@ use super::request::{Kind, Recorded};
 /// The longest a prompt can hold its own answer.
 pub const LONGEST_HOLD: Duration = Duration::from_secs(600);
 
+/// What OpenClaw's own runner puts around context.
+const RUNNER_CONTEXT: (&str, &str) = ("<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>", "<<<END_OPENCLAW_INTERNAL_CONTEXT>>>");
+
+/// How it begins the message with context that 2026.6 and 2026.7 append.
+const OLDER_CONTEXT: &str = "OpenClaw runtime context for the immediately preceding user message.";
+
 /// The longest echo, so that a huge prompt does not come back whole.
 const MAX_ECHO: usize = 2000;
 
@@ -133,10 +139,17 @@ fn user_turns(body: &Value) -> usize {
 
 /// What the user wrote last, without what hosts put around it.
 pub(super) fn last_words(body: &Value) -> String {
-    users(body)
-        .next_back()
-        .and_then(words_in)
-        .unwrap_or_default()
+    last_message(body).and_then(words_in).unwrap_or_default()
+}
+
+/// The last user message, but for the one that OpenClaw's own runner appends with context alone.
+fn last_message(body: &Value) -> Option<&Value> {
+    let is_context = |content: &&Value| {
+        let blocks = content.as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut texts = blocks.iter().map(|block| block["text"].as_str().unwrap_or_default());
+        !blocks.is_empty() && texts.all(|text| text.starts_with(RUNNER_CONTEXT.0) || text.starts_with(OLDER_CONTEXT))
+    };
+    users(body).rev().find(|content| !is_context(content))
 }
 
 /// The last text block that is more than context.
@@ -161,6 +174,11 @@ fn without_context(text: &str) -> String {
     }
     kept.push_str(rest);
     let mut words = kept.trim();
+    while let Some(after) = words.strip_prefix(RUNNER_CONTEXT.0) {
+        words = after.split_once(RUNNER_CONTEXT.1).map_or("", |(_, after)| after).trim_start();
+    }
+    // Twice on 2026.6.1.
+    words = without_time(without_time(words));
     // 2026.6 starts a fresh Claude session for some turns and retells the old one before the message.
     if let Some((_, message)) = words.rsplit_once("<next_user_message>") {
         words = message.trim_end_matches("</next_user_message>").trim();
@@ -169,6 +187,12 @@ fn without_context(text: &str) -> String {
         words = after.trim_start();
     }
     words.into()
+}
+
+/// What follows the time that OpenClaw's own runner puts before a message: `[Thu 2026-11-26 20:20 UTC] `.
+fn without_time(text: &str) -> &str {
+    let time = text.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    time.filter(|(time, _)| time.ends_with(" UTC") && time.len() < 32).map_or(text, |(_, after)| after)
 }
 
 /// What follows a leading block in which OpenClaw tells who wrote where, and what was said before:
@@ -192,7 +216,7 @@ fn after_gateway_block(text: &str) -> Option<&str> {
 
 /// The tool results of the last user message, if it is one.
 fn tool_result(body: &Value) -> Option<String> {
-    let blocks = users(body).next_back()?.as_array()?;
+    let blocks = last_message(body)?.as_array()?;
     let results = blocks
         .iter()
         .filter(|block| block["type"] == "tool_result")
@@ -243,11 +267,25 @@ mod tests {
             ),
             "hi",
         );
+        check("[Thu 2026-11-26 20:20 UTC] Conversation info: ⟦openclaw:ctx⟧\n```json\n{}\n```\n\nhi", "hi");
+        check("[draft] hi", "[draft] hi");
         check("Sender (untrusted metadata):\n```json\n{}\n```\n\nhi", "hi");
         check(
             "my code:\nsee\n```json\n{}\n```",
             "my code:\nsee\n```json\n{}\n```",
         );
+    }
+
+    #[test]
+    fn context_that_the_runner_appends_is_not_the_last_message() {
+        let context = format!("{}\nwho wrote\n{}", RUNNER_CONTEXT.0, RUNNER_CONTEXT.1);
+        let message = |content: Value| json!({ "role": "user", "content": content });
+        let text = |text: &str| json!([{ "type": "text", "text": text }]);
+        let asked = json!({ "messages": [message(text("hi")), message(text(&context))] });
+        assert_eq!(last_words(&asked), "hi");
+        let result = json!([{ "type": "tool_result", "content": "done" }]);
+        let used = json!({ "messages": [message(text("hi")), message(text(&context)), message(result), message(text(&context))] });
+        assert_eq!(tool_result(&used).as_deref(), Some("done"));
     }
 
     #[test]

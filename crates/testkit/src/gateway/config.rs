@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::anthropic::Anthropic;
+use crate::anthropic::{API_KEY, Anthropic};
 use crate::claude;
 use crate::error::{Doing, Result};
 use crate::telegram::{BOT_TOKEN, Telegram};
@@ -87,8 +87,24 @@ pub(super) fn base(inputs: &Inputs<'_>) -> Value {
     config
 }
 
+/// Has these chats answered by the host's own (embedded) runner, without Claude Code.
+pub fn plain_chats(anthropic: &Anthropic, chats: &[i64]) -> Value {
+    let model = "stand-in/claude-sonnet-5";
+    let by_chat: Map<String, Value> = chats.iter().map(|chat| (chat.to_string(), model.into())).collect();
+    json!({
+        "agents": { "defaults": { "models": { model: {} } } },
+        "channels": { "modelByChannel": { "telegram": by_chat } },
+        "models": { "mode": "merge", "providers": { "stand-in": {
+            "baseUrl": anthropic.base_url(), "apiKey": API_KEY, "api": "anthropic-messages",
+            "models": [{
+                "id": "claude-sonnet-5", "name": "Stand-in", "reasoning": false, "input": ["text"],
+                "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0 },
+                "contextWindow": 200_000, "maxTokens": 32_000 }] } } },
+    })
+}
+
 /// Merges objects key by key; everything else replaces what was there.
-pub(super) fn merge(into: &mut Value, from: &Value) {
+pub fn merge(into: &mut Value, from: &Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (name, value) in from {
