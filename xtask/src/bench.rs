@@ -12,6 +12,7 @@ mod entries;
 mod gate;
 mod load;
 mod listing;
+mod picker;
 mod relay;
 mod report;
 mod sample;
@@ -47,6 +48,8 @@ enum Subject {
     Gate,
     /// A relayed send against the host's own; claim and release.
     Relay,
+    /// The picker over 10,000 threads.
+    Picker,
     /// What is shipped.
     Size,
 }
@@ -62,6 +65,9 @@ impl Bench {
         }
         if wants(Subject::Load) {
             report.add(tokio::runtime::Runtime::new()?.block_on(load::measure(&packed))?);
+        }
+        if wants(Subject::Picker) {
+            report.add(picker::measure()?);
         }
         if staged.into_iter().any(wants) {
             let runtime = tokio::runtime::Runtime::new()?;

@@ -46,7 +46,7 @@ enum What {
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.what {
-        What::Pack => build::pack().map(|packed| println!("{}\n{}", packed.plugin.display(), packed.ride.display())),
+        What::Pack => build::pack().map(|packed| packed.tell()),
         What::Demo(demo) => return exit(demo.run()),
         What::Test { matrix: true, cells } => return exit(cells.run()),
         What::Test { matrix: false, .. } => return exit(check::test()),

@@ -133,7 +133,7 @@ fn titles() -> ArgValueCompleter {
 /// What a ride can be told.
 #[derive(Debug, Args)]
 pub struct RideArgs {
-    /// Words of the thread's title, channel or key; `-` for the thread ridden last; none to choose
+    /// Words of the thread's title, channel or key; `-` for the thread ridden last; without any, one is chosen from all
     #[arg(add = titles())]
     pub words: Vec<String>,
     /// How long to wait for a running turn, in seconds
@@ -142,6 +142,13 @@ pub struct RideArgs {
     /// Do not ask, even where other conversations share the thread
     #[arg(long, short = 'y')]
     pub yes: bool,
+    /// Say this to the agent of a thread without a Claude session, print its answer and
+    /// leave; `-` reads it from standard input
+    #[arg(long, value_name = "TEXT")]
+    pub say: Option<String>,
+    /// With --say: print JSON
+    #[arg(long, requires = "say")]
+    pub json: bool,
     /// Claude Code's program
     #[arg(long, value_name = "PROGRAM", default_value = "claude")]
     pub claude: OsString,

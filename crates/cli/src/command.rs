@@ -8,6 +8,7 @@ mod ls;
 mod man;
 mod release;
 mod ride;
+mod say;
 mod status;
 
 use std::ffi::OsString;
@@ -63,9 +64,9 @@ pub fn main(env: Env) -> ExitCode {
 /// Says what went wrong, to standard error. A person who left is not told so.
 fn failed(e: &Error, as_json: bool) -> ExitCode {
     if as_json {
-        eprintln!("{}", e.json());
+        say(e.json());
     } else if !e.message.is_empty() {
-        eprintln!("{e}");
+        say(e);
     }
     ExitCode::from(e.kind.code())
 }
@@ -226,6 +227,15 @@ fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
+}
+
+/// A word for the person, to standard error; its last line is ended, nothing is made of
+/// nothing. Not `eprintln!`: that panics where the terminal was closed, and what comes
+/// after still has to be done.
+fn say(text: impl std::fmt::Display) {
+    let text = text.to_string();
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let _ = std::io::stderr().write_all((text + end).as_bytes());
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), Error> {

@@ -225,12 +225,19 @@ fn numbers(version: &str) -> Option<(u32, u32, u32)> {
     Some((next()?, next()?, next()?))
 }
 
-/// The line that installs this ride's plugin on a host; from 2026.8 on it is asked what
-/// the plugin may do.
+/// The line that installs this ride's plugin on a host.
 pub fn install_line(version: Option<&str>) -> String {
-    let asks = version.and_then(numbers).is_none_or(|version| version >= (2026, 8, 0));
-    let accept = if asks { " --accept-capabilities" } else { "" };
-    format!("openclaw plugins install {PLUGIN}-{}.tgz --force{accept} && openclaw gateway restart", env!("CARGO_PKG_VERSION"))
+    line(version, &format!("plugins install {PLUGIN}-{}.tgz --force", env!("CARGO_PKG_VERSION")), true)
+}
+
+/// An `openclaw` command that changes a plugin, as a host wants it: from 2026.8 on it
+/// is to be told that the plugin may do what it asks for, and from 2026.9 on a running
+/// gateway applies it by itself.
+fn line(version: Option<&str>, command: &str, capabilities: bool) -> String {
+    let at_least = |wanted| version.and_then(numbers).is_none_or(|version| version >= wanted);
+    let accept = if capabilities && at_least((2026, 8, 0)) { " --accept-capabilities" } else { "" };
+    let restart = if at_least((2026, 9, 0)) { "" } else { " && openclaw gateway restart" };
+    format!("openclaw {command}{accept}{restart}")
 }
 
 fn plugin(found: &Found, version: Option<&str>, out: &mut Vec<Finding>) {
@@ -253,7 +260,7 @@ fn plugin(found: &Found, version: Option<&str>, out: &mut Vec<Finding>) {
         finding("hooks", State::Ok, "heartbeats and cron runs are kept out of a ride")
     } else {
         finding("hooks", State::Wrong, "the plugin may not see conversations: a heartbeat or cron run is not kept out of a ride")
-            .mend(format!("openclaw config set plugins.entries.{PLUGIN}.hooks.allowConversationAccess true && openclaw gateway restart"))
+            .mend(line(version, &format!("config set plugins.entries.{PLUGIN}.hooks.allowConversationAccess true"), false))
     });
     out.push(if condition.performing {
         finding("service", State::Ok, "carries out what the threads need")
@@ -276,15 +283,14 @@ fn plugin(found: &Found, version: Option<&str>, out: &mut Vec<Finding>) {
 fn absent(own: &Value, version: Option<&str>) -> Finding {
     let plugins = &own["plugins"];
     let off = |says: &str| finding("plugin", State::Wrong, says);
-    let accept = if version.and_then(numbers).is_some_and(|v| v < (2026, 8, 0)) { "" } else { " --accept-capabilities" };
     if plugins["enabled"] == false {
         return off("plugins.enabled is false: the gateway loads no plugin")
-            .mend("openclaw config set plugins.enabled true && openclaw gateway restart");
+            .mend(line(version, "config set plugins.enabled true", false));
     }
-    // Removing a plugin and installing it again leaves it switched off.
+    // On 2026.9 a plugin that was removed and installed again stays switched off.
     if plugins["entries"][PLUGIN]["enabled"] == false {
         return off("the plugin is switched off (plugins.entries.claude-code-sync.enabled is false)")
-            .mend(format!("openclaw plugins enable {PLUGIN}{accept} && openclaw gateway restart"));
+            .mend(line(version, &format!("plugins enable {PLUGIN}"), true));
     }
     let names = |key: &str| plugins[key].as_array().map(|list| list.iter().any(|name| name == PLUGIN));
     if names("deny") == Some(true) {

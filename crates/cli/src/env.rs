@@ -13,6 +13,8 @@ pub struct Env {
     vars: BTreeMap<String, String>,
     /// The working folder; relative paths are taken from here.
     pub cwd: PathBuf,
+    /// The program that runs.
+    pub program: PathBuf,
     /// What standard output is.
     pub terminal: Terminal,
     /// The machine's name, for people.
@@ -52,6 +54,8 @@ impl Env {
         };
         Env {
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            // Of one that was replaced on disk Linux gives the name no more, but the file.
+            program: std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| "/proc/self/exe".into()),
             terminal: Terminal {
                 width,
                 colour,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::client::{CallError, ConnectError};
 use crate::gateway::locate::LocateError;
-use crate::launch::LaunchError;
+use crate::launch::{LaunchError, Unfit};
 use crate::link::LinkError;
 use crate::matching::NoMatch;
 use crate::outbox::OutboxError;
@@ -214,6 +214,10 @@ impl From<ConnectError> for Error {
                 Kind::Denied,
                 Some("set OPENCLAW_GATEWAY_TOKEN or use --token-file".to_owned()),
             ),
+            ConnectError::TakenBack { .. } => (
+                Kind::Denied,
+                Some("it was rotated or revoked there; give the gateway's own token once, by OPENCLAW_GATEWAY_TOKEN or --token-file".to_owned()),
+            ),
             ConnectError::Unpaired { request_id, .. } => (
                 Kind::Denied,
                 Some(match request_id {
@@ -260,6 +264,12 @@ impl From<CallError> for Error {
 impl From<LaunchError> for Error {
     fn from(e: LaunchError) -> Error {
         Error { kind: Kind::Claude, message: e.to_string(), hint: e.hint().map(str::to_owned) }
+    }
+}
+
+impl From<Unfit> for Error {
+    fn from(e: Unfit) -> Error {
+        Error::new(Kind::Usage, e.to_string()).hint("other options of Claude Code may follow after --")
     }
 }
 

@@ -6,10 +6,12 @@ use std::fmt;
 
 use ride_core::wire::Row;
 
-use crate::render::clean;
+use crate::render::{clean, cut};
 
 /// How many threads an error lists.
 const MAX_LISTED: usize = 12;
+/// Of the words themselves, in columns: a pasted page is no search.
+const MAX_WORDS: usize = 80;
 
 /// Words that fit no thread, or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,9 +85,10 @@ impl NoMatch {
 
 impl fmt::Display for NoMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = cut(&self.words, MAX_WORDS);
         match self.fitting.len() {
-            0 => write!(f, "no thread fits {:?}", self.words),
-            n => write!(f, "{n} threads fit {:?}", self.words),
+            0 => write!(f, "no thread fits {words:?}"),
+            n => write!(f, "{n} threads fit {words:?}"),
         }
     }
 }

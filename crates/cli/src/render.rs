@@ -140,6 +140,12 @@ pub fn holder(holder: &Holder) -> String {
     text
 }
 
+/// Since when a thread is held, and until when at the latest.
+pub fn holding(holder: &Holder, now_ms: u64) -> String {
+    let since = duration(now_ms.saturating_sub(holder.since_ms));
+    format!("for {since} now; its lease ends in {} unless it is renewed", duration(holder.expires_in_ms))
+}
+
 /// Messages that wait, one line each.
 pub fn waiting(messages: &[Waiting], now_ms: u64, terminal: Terminal) -> String {
     messages.iter().fold(String::new(), |mut out, message| {

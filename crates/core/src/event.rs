@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::id::{Fence, Process, Route};
 use crate::thread::{ClaudeSession, Held, Outgoing, Parked};
-use crate::wire::{ChainMark, Driver, Holder, Opaque, RelayItem, Refusal, Reason};
+use crate::wire::{ChainMark, Driver, Holder, Opaque, RelayItem, Refusal, Reason, SayState};
 
 /// What happens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,24 @@ pub enum Event {
         fence: Fence,
         /// In order.
         items: Vec<RelayItem>,
+    },
+    /// A driver of a chat ride is about to send a prompt to the host.
+    Say {
+        /// Its fence.
+        fence: Fence,
+        /// What the host will call the turn.
+        id: String,
+        /// The prompt.
+        text: String,
+    },
+    /// A driver says that held messages are in its conversation, with a prompt.
+    TakeAlong {
+        /// Its fence.
+        fence: Fence,
+        /// `uuid` of the prompt's line in the transcript.
+        prompt: Uuid,
+        /// Which messages.
+        seqs: Vec<u64>,
     },
     /// A driver is done.
     Release {
@@ -80,8 +98,8 @@ pub struct ClaimAsked {
     pub grant: Uuid,
     /// Title of the thread.
     pub title: String,
-    /// The Claude session behind it.
-    pub claude: ClaudeSession,
+    /// The Claude session behind it, where there is one.
+    pub claude: Option<ClaudeSession>,
     /// The stored route.
     pub route: Option<Route>,
     /// Other threads bound to the same Claude session.
@@ -104,6 +122,9 @@ pub struct Inbound {
     pub name: String,
     /// Its text.
     pub text: String,
+    /// What a client of the gateway called its `chat.send`; `None` for a channel's message.
+    #[serde(default)]
+    pub client: Option<String>,
     /// Where it came from; `None` when not through a channel (Control UI, another client).
     pub route: Option<Route>,
     /// What the host needs to handle it later.
@@ -190,6 +211,13 @@ pub enum Act {
         /// The message.
         item: Outgoing,
     },
+    /// Host: see the driver's turn to its end, and tell its answer.
+    Follow {
+        /// Session key of the thread.
+        session: String,
+        /// What the host calls the turn.
+        id: String,
+    },
     /// Host: handle a held message as if it arrived now, and wait until it is handled.
     Hand {
         /// Session key of the thread.
@@ -254,6 +282,13 @@ pub enum Outcome {
         /// Why.
         what: String,
     },
+    /// The driver's turn is over.
+    Answered {
+        /// How.
+        how: Ending,
+        /// The agent's last words in it; empty where there are none.
+        text: String,
+    },
     /// The channel took it.
     Sent {
         /// The platform's id of it.
@@ -280,6 +315,20 @@ pub enum Outcome {
     },
 }
 
+/// How a turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ending {
+    /// By itself.
+    Complete,
+    /// The driver interrupted it.
+    Aborted,
+    /// The agent or its model failed.
+    Failed,
+    /// With its gateway: nobody knows of it any more.
+    Lost,
+}
+
 /// The answer to an event.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "reply")]
@@ -295,6 +344,16 @@ pub enum Reply {
     Relayed {
         /// Ids, repeated ones included.
         accepted: Vec<String>,
+    },
+    /// The prompt is written down, now or before.
+    Said {
+        /// Where it is.
+        state: SayState,
+    },
+    /// They are not handed to the agent any more.
+    Taken {
+        /// How many messages wait now.
+        waiting: u32,
     },
     /// Refused.
     Refused {

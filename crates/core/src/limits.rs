@@ -27,10 +27,14 @@ pub const UNDELIVERED: usize = 32;
 /// UTF-16 units of one platform message: below Telegram's 4,096, with room for
 /// the markup the host adds when it turns Markdown into HTML.
 pub const MESSAGE_UNITS: usize = 3_500;
+/// Bytes of the id of a chat ride's prompt: a UUID has 36.
+pub const SAY_ID_BYTES: usize = 64;
 /// Characters of a waiting message shown to the driver.
 pub const WAITING_CHARS: usize = 280;
 /// Waiting messages listed in one renewal.
 pub const WAITING_LISTED: usize = 20;
+/// Bytes of the whole texts in one `ride_inbox`: two of the largest messages.
+pub const INBOX_READ_BYTES: usize = 128 * 1024;
 /// Rows of one answer of `sessions_rideable`: the host reads and writes the answer's
 /// JSON on its event loop, 250 rows are 150 KB and 2 ms of it.
 pub const ROWS: u32 = 250;

@@ -39,7 +39,10 @@ pub struct Around<'a> {
 pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
     let lease = thread.and_then(Thread::lease);
     let route = lease.map_or_else(|| e.route.clone(), |l| l.route.clone());
-    let claude = lease.map(|l| l.claude.id).or(e.claude);
+    let claude = match lease {
+        Some(lease) => lease.claude.as_ref().map(|c| c.id),
+        None => e.claude,
+    };
     let relay = relay_ready(route.as_ref(), around.channels);
     let resumable = claude.is_some_and(|id| around.transcripts.contains(&id));
     let mode = match (resumable, &relay) {
@@ -95,7 +98,7 @@ pub fn remembered(thread: &Thread) -> Entry {
         agent_id: agent_of(&key).into(),
         label: lease.map(|l| l.title.clone()),
         route: lease.and_then(|l| l.route.clone()),
-        claude: lease.map(|l| l.claude.id),
+        claude: lease.and_then(|l| l.claude.as_ref()).map(|c| c.id),
         last_activity: lease.map(|l| l.since_ms),
         key,
         ..Entry::default()

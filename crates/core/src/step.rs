@@ -5,14 +5,17 @@
 //! state before they are performed. So a crash leaves either no effect or one
 //! whose outcome is known to be unknown.
 
+mod along;
 mod claim;
 mod driver;
 mod gate;
 mod leave;
 mod outbox;
 mod perform;
+mod say;
 
 pub(crate) use leave::{left_ms, silent_ms};
+pub(crate) use say::state as say_state;
 
 use crate::event::{Event, Reply};
 use crate::thread::Thread;
@@ -44,6 +47,8 @@ pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Threa
             driver::renew(t, fence, &secret_sha256, claude, active, now, rules)
         }
         Event::Relay { fence, items } => driver::relay(t, fence, items, now, rules),
+        Event::Say { fence, id, text } => say::say(t, fence, id, text, now, rules),
+        Event::TakeAlong { fence, prompt, seqs } => along::take(t, fence, prompt, &seqs, now, rules),
         Event::Release { fence, accept_broken } => driver::release(t, fence, accept_broken, now, rules),
         Event::Dropped { fence } => driver::dropped(t, fence, now),
         Event::Message(message) => gate::message(t, *message, now, rules),

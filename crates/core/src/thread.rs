@@ -149,6 +149,8 @@ pub enum ClaimStage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LeaveStage {
+    /// Of a chat ride: the agent's turn for the driver ends.
+    Turn,
     /// The driver's Claude Code is seen gone.
     Prove,
     /// The chain is shown to be one, and what was not relayed is taken from it.
@@ -202,8 +204,11 @@ pub struct Lease {
     pub secret_sha256: String,
     /// Title of the thread, for messages.
     pub title: String,
-    /// The Claude session.
-    pub claude: ClaudeSession,
+    /// The Claude session; `None` for a chat ride, whose driver speaks to the agent itself.
+    pub claude: Option<ClaudeSession>,
+    /// Of a chat ride: the driver's prompt that waits for the agent or is being answered.
+    #[serde(default)]
+    pub said: Option<Said>,
     /// The transcript when the thread left the agent.
     pub mark: Option<ChainMark>,
     /// The transcript when this driver got it: later than `mark` where the same one came back.
@@ -232,6 +237,22 @@ pub struct Lease {
     pub relay_stopped: Option<String>,
     /// Sender ids that were told that the thread is ridden.
     pub told: Vec<String>,
+}
+
+/// A prompt of a chat ride, until its turn is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Said {
+    /// Drawn by the driver; the host calls its turn by it.
+    pub id: String,
+    /// Its text, until the thread is shown it.
+    pub text: String,
+    /// The gate let it in: it runs, or has run.
+    pub begun: bool,
+    /// Who sees the turn to its end.
+    pub flight: Option<Flight>,
+    /// Not to be looked at again before.
+    pub again: Option<Deadline>,
 }
 
 /// The Claude session behind a thread, as the host's entry names it.
@@ -364,6 +385,11 @@ impl Thread {
             Phase::Open => None,
             Phase::Claiming { lease, .. } | Phase::Ridden { lease } | Phase::Leaving { lease, .. } => Some(lease),
         }
+    }
+
+    /// The Claude session in a driver's hands, or changing hands.
+    pub fn claude(&self) -> Option<Uuid> {
+        self.lease()?.claude.as_ref().map(|claude| claude.id)
     }
 
     /// The phase in one word.

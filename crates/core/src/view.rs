@@ -3,10 +3,10 @@
 use crate::event::Reply;
 use crate::id::Fence;
 use crate::limits;
-use crate::step::{Rules, left_ms, silent_ms};
-use crate::thread::{Phase, Thread};
+use crate::step::{Rules, left_ms, say_state, silent_ms};
+use crate::thread::{Lease, Phase, Thread};
 use crate::time::Now;
-use crate::wire::{Holder, Reason, Refusal, Renewed, ThreadStatus, Waiting};
+use crate::wire::{Holder, Inboxed, Mode, Reason, Refusal, Renewed, ThreadStatus, Turn, Waiting};
 
 /// Who holds a thread, if anybody.
 pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
@@ -87,6 +87,28 @@ pub fn waiting(t: &Thread) -> Vec<Waiting> {
     t.inbox.iter().take(limits::WAITING_LISTED).map(one).collect()
 }
 
+/// The messages after one, whole, as many as fit into one answer; `None` when this
+/// fence does not ride the thread.
+pub fn inbox(t: &Thread, fence: Fence, after: u64) -> Option<Inboxed> {
+    let Phase::Ridden { lease } = &t.phase else { return None };
+    if lease.fence != fence {
+        return None;
+    }
+    let mut bytes = 0;
+    let mut left = t.inbox.iter().filter(|held| held.seq > after).peekable();
+    let mut messages = Vec::new();
+    while let Some(held) = left.peek() {
+        bytes += held.text.len();
+        let room = messages.len() < limits::WAITING_LISTED && bytes <= limits::INBOX_READ_BYTES;
+        if !messages.is_empty() && !room {
+            break;
+        }
+        messages.push(Waiting { seq: held.seq, from: held.name.clone(), text: held.text.clone(), at_ms: held.at_ms });
+        left.next();
+    }
+    Some(Inboxed { more: left.peek().is_some(), messages })
+}
+
 /// The answer to a renewal; `None` when the thread is not ridden.
 pub fn renewed(t: &Thread, now: Now, rules: &Rules) -> Option<Renewed> {
     let Phase::Ridden { lease } = &t.phase else { return None };
@@ -98,7 +120,18 @@ pub fn renewed(t: &Thread, now: Now, rules: &Rules) -> Option<Renewed> {
         waiting_total: t.inbox.len() as u32,
         outbox: t.outbox.len() as u32,
         relay_stopped: lease.relay_stopped.clone(),
+        turn: turn(lease),
     })
+}
+
+/// How a ride drives its thread.
+pub fn mode(lease: &Lease) -> Mode {
+    if lease.claude.is_some() { Mode::Claude } else { Mode::Chat }
+}
+
+/// A chat ride's prompt that waits for the agent or is being answered.
+pub fn turn(lease: &Lease) -> Option<Turn> {
+    lease.said.as_ref().map(|said| Turn { id: said.id.clone(), state: say_state(said) })
 }
 
 /// Everything a person may ask about a thread.
@@ -112,7 +145,8 @@ pub fn status(t: &Thread, now: Now, rules: &Rules) -> ThreadStatus {
         holder: holder(t, now, rules),
         process: lease.map(|l| l.driver.process.clone()),
         claude: lease.and_then(|l| l.process.clone()),
-        cli_session_id: lease.map(|l| l.claude.id),
+        cli_session_id: t.claude(),
+        mode: lease.map(mode),
         inbox: t.inbox.len() as u32,
         outbox: t.outbox.len() as u32,
         undelivered: t.undelivered.len() as u32,

@@ -19,6 +19,12 @@ pub mod method {
     pub const RENEW: &str = "ride_renew";
     /// Hands prompts and answers over for the thread. Needs `operator.write`.
     pub const RELAY: &str = "ride_relay";
+    /// Writes a chat ride's prompt down before it is sent by `chat.send`. Needs `operator.write`.
+    pub const SAY: &str = "ride_say";
+    /// Reads the messages that wait, whole. Needs `operator.write`.
+    pub const INBOX: &str = "ride_inbox";
+    /// Says that messages rode along with a prompt: the agent is not given them again. Needs `operator.write`.
+    pub const TAKE: &str = "ride_take";
     /// Ends a ride and hands the thread back. Needs `operator.write`.
     pub const RELEASE: &str = "ride_release";
     /// Tells whether a fence is still the thread's. Needs `operator.read`.
@@ -184,8 +190,11 @@ pub struct Grant {
     pub title: String,
     /// Where relayed turns go.
     pub route: Option<Route>,
-    /// The Claude session to open.
-    pub claude: ClaudeTarget,
+    /// The Claude session to open; `null` for a chat ride.
+    pub claude: Option<ClaudeTarget>,
+    /// Of a chat ride that its driver comes back to: the prompt being answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
     /// The lease ends this long after the last renewal.
     pub lease_ms: u64,
     /// How often to renew.
@@ -279,6 +288,53 @@ pub struct Renewed {
     /// Why nothing is relayed at the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_stopped: Option<String>,
+    /// Of a chat ride: the prompt that waits for the agent or is being answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
+}
+
+/// A chat ride's prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// The driver's id of it.
+    pub id: String,
+    /// Where it is.
+    pub state: SayState,
+}
+
+/// Where a chat ride's prompt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SayState {
+    /// Written down: `chat.send` with its id will be let in, once.
+    Said,
+    /// The agent has it; sending it again runs nothing.
+    Begun,
+    /// Its turn is over.
+    Over,
+}
+
+/// Request of `ride_say`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Say {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// The `idempotencyKey` of the `chat.send` to come; drawn at random.
+    pub id: String,
+    /// The prompt.
+    pub text: String,
+}
+
+/// Answer of `ride_say`: the prompt is on the gateway's disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Saying {
+    /// Where it is; what has begun or is over must not be sent.
+    pub state: SayState,
 }
 
 /// What a relay item is.
@@ -325,6 +381,51 @@ pub struct Relayed {
     pub accepted: Vec<String>,
     /// Items the channel has not acknowledged.
     pub outbox: u32,
+}
+
+/// Request of `ride_inbox`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inbox {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// Only messages after this one; 0 for all.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// Answer of `ride_inbox`. Nothing is changed by reading.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inboxed {
+    /// Oldest first, with their whole texts; at most 20 and at least one, 128 KiB in all.
+    pub messages: Vec<Waiting>,
+    /// Whether there are more after the last of them.
+    pub more: bool,
+}
+
+/// Request of `ride_take`. A repeated one changes nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Take {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// `uuid` of the prompt's line, which is in the transcript.
+    pub prompt: Uuid,
+    /// Which messages are with it; at most 20.
+    pub seqs: Vec<u64>,
+}
+
+/// Answer of `ride_take`: none of them waits any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Taken {
+    /// How many messages wait now.
+    pub waiting: u32,
 }
 
 /// Request of `ride_release`.
@@ -432,6 +533,9 @@ pub struct ThreadStatus {
     pub claude: Option<Process>,
     /// The Claude session.
     pub cli_session_id: Option<Uuid>,
+    /// How it is driven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// Messages that wait.
     pub inbox: u32,
     /// Relay items not acknowledged.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod core {
+    mod along;
+    mod chat;
     mod config;
     mod gate;
     mod host;

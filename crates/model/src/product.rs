@@ -36,6 +36,7 @@ pub enum Ask {
     Claim { driver: u8, run: u8, twins: bool, held: bool },
     Renew { driver: u8, run: u8, epoch: u8, claude: bool, active: bool },
     Relay { epoch: u8, items: u8 },
+    Along { epoch: u8, id: u8 },
     Release { epoch: u8, accept: bool },
     Dropped { epoch: u8 },
     Message { id: u8, behind: bool },
@@ -89,6 +90,7 @@ pub enum Said {
     Ok,
     Claiming { epoch: u8 },
     Relayed,
+    Taken,
     Refused,
     Admit,
     Hold { told: bool },
@@ -291,7 +293,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
             secret_sha256: format!("s{driver}"),
             grant: uuid(500 + t.epoch + 1),
             title: String::new(),
-            claude: ClaudeSession { id: uuid(50), config_dir: String::new(), cwd: String::new() },
+            claude: Some(ClaudeSession { id: uuid(50), config_dir: String::new(), cwd: String::new() }),
             route: Some(route()),
             twins: if twins { vec![session(other)] } else { Vec::new() },
             wait_ms: TICK_MS,
@@ -304,6 +306,11 @@ fn event(t: &Thread, ask: Ask) -> Event {
             active,
         },
         Ask::Relay { epoch, items } => Event::Relay { fence: fence(t, epoch), items: bits(items).map(item).collect() },
+        Ask::Along { epoch, id } => Event::TakeAlong {
+            fence: fence(t, epoch),
+            prompt: uuid(60),
+            seqs: t.inbox.iter().filter(|h| number(&h.id) == id).map(|h| h.seq).collect(),
+        },
         Ask::Release { epoch, accept } => Event::Release { fence: fence(t, epoch), accept_broken: accept },
         Ask::Dropped { epoch } => Event::Dropped { fence: fence(t, epoch) },
         Ask::Message { id, behind } => Event::Message(Box::new(Inbound {
@@ -311,6 +318,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
             sender: "1".into(),
             name: "n".into(),
             text: "x".into(),
+            client: None,
             route: Some(route()),
             host: json!(null),
             claude: None,
@@ -356,7 +364,9 @@ fn said(reply: &Reply, told: bool) -> Said {
         Reply::Ok => Said::Ok,
         Reply::Claiming { fence } => Said::Claiming { epoch: fence.epoch as u8 },
         Reply::Relayed { .. } => Said::Relayed,
+        Reply::Taken { .. } => Said::Taken,
         Reply::Refused { .. } => Said::Refused,
+        Reply::Said { .. } => unreachable!("the drivers of this world ride with Claude Code"),
         Reply::Admit { .. } => Said::Admit,
         Reply::Hold => Said::Hold { told },
         Reply::Decline { .. } => Said::Decline,
@@ -385,6 +395,7 @@ fn doing(act: &Act) -> (u8, Do) {
             route: session.is_some(),
         }),
         Act::Hand { held, .. } => (4, Do::Hand { id: number(&held.id), repeat: held.repeat }),
+        Act::Follow { .. } => unreachable!("the drivers of this world ride with Claude Code"),
     }
 }
 

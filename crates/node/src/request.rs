@@ -79,6 +79,9 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::CLAIM => return claim(sync, &params, asked.host).unwrap_or_else(Answer::Error),
         method::RENEW => renew(sync, &params),
         method::RELAY => return relay(sync, &asked.params),
+        method::SAY => say(sync, &params),
+        method::INBOX => inbox(sync, &params),
+        method::TAKE => take(sync, &params),
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params, &asked.host.person),
         method::STATUS => status(sync, &params, &asked.host.person),
@@ -215,8 +218,13 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     // A held thread's binding is parked: the refusal must name the holder, not its absence.
     let claude = match (held, entry.claude) {
         (Some(lease), _) => lease.claude.clone(),
-        (None, Some(id)) => locate(sync, id, entry.cwd.as_deref())?,
-        (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: no Claude session behind it: write in the thread first", row.title))),
+        // Without its transcript the host would begin a new Claude session by itself.
+        (None, Some(id)) => match locate(sync, id, entry.cwd.as_deref())? {
+            None if !row.relay_ready => return Err(no_transcript(sync, id)),
+            found => found,
+        },
+        (None, None) if row.relay_ready => None,
+        (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: {}", row.title, row.why_not.unwrap_or_default()))),
     };
     let event = ClaimAsked {
         driver: asked.driver,
@@ -238,19 +246,21 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     }
 }
 
-/// The Claude session behind an entry, with the project folder it belongs to.
-fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<ClaudeSession> {
+/// The Claude session behind an entry, with the project folder it belongs to; `None`
+/// where its transcript is not on this machine.
+fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<Option<ClaudeSession>> {
     let transcript = |message: String| error(Reason::Transcript, message);
     let dir = ClaudeDir::at(&sync.claude_dir);
-    let path = dir
-        .find(id, cwd.map(Path::new))
-        .map_err(|e| transcript(e.to_string()))?
-        .ok_or_else(|| transcript(format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display())))?;
+    let Some(path) = dir.find(id, cwd.map(Path::new)).map_err(|e| transcript(e.to_string()))? else { return Ok(None) };
     let last = summary(&path).map_err(|e| transcript(e.to_string()))?.cwd;
     let belongs = |cwd: &&str| Some(dir.project(Path::new(cwd)).as_path()) == path.parent();
     let cwd = [cwd, last.as_deref()].into_iter().flatten().find(belongs);
     let cwd = cwd.ok_or_else(|| transcript(format!("the project folder of {} could not be told", path.display())))?;
-    Ok(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd: cwd.into() })
+    Ok(Some(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd: cwd.into() }))
+}
+
+fn no_transcript(sync: &Sync, id: Uuid) -> MethodError {
+    error(Reason::Transcript, format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display()))
 }
 
 /// The grant once the thread is ridden; an error once the claim has failed.
@@ -259,18 +269,13 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
         Phase::Claiming { lease, .. } if lease.fence == fence => Ok(None),
         Phase::Leaving { lease, why: Why::Failed { .. }, .. } if lease.fence == fence => Ok(None),
         Phase::Ridden { lease } if lease.fence == fence => {
-            let transcript = lease.file.clone().ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
             let grant = wire::Grant {
                 key: thread.key.session.clone(),
                 fence,
                 title: lease.title.clone(),
                 route: lease.route.clone(),
-                claude: wire::ClaudeTarget {
-                    session_id: lease.claude.id,
-                    config_dir: lease.claude.config_dir.clone(),
-                    cwd: lease.claude.cwd.clone(),
-                    transcript,
-                },
+                claude: lease.claude.as_ref().map(|claude| target(claude, lease.file.as_ref())).transpose()?,
+                turn: view::turn(lease),
                 lease_ms: sync.rules().lease_ms,
                 renew_every_ms: limits::RENEW_EVERY_MS,
                 silence_ms: sync.rules().silence_ms,
@@ -286,6 +291,20 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
             },
             _ => error(Reason::Stale, "the claim was overtaken".into()),
         }),
+    }
+}
+
+fn target(claude: &ClaudeSession, file: Option<&wire::ChainMark>) -> Outcome<wire::ClaudeTarget> {
+    let transcript = file.cloned().ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
+    Ok(wire::ClaudeTarget { session_id: claude.id, config_dir: claude.config_dir.clone(), cwd: claude.cwd.clone(), transcript })
+}
+
+fn say(sync: &Sync, params: &str) -> Outcome<Value> {
+    let s: wire::Say = wire::parse(method::SAY, params)?;
+    let (_, reply) = sync.apply(&s.key, Event::Say { fence: s.fence, id: s.id, text: s.text }).map_err(store_error)?;
+    match reply {
+        Reply::Said { state } => value(&wire::Saying { state }),
+        other => Err(refused(other)),
     }
 }
 
@@ -321,6 +340,25 @@ pub(crate) fn relayed(reply: Reply, thread: &Thread) -> Answer {
         other => Err(refused(other)),
     };
     answer.map_or_else(Answer::Error, Answer::Ok)
+}
+
+fn inbox(sync: &Sync, params: &str) -> Outcome<Value> {
+    let r: wire::Inbox = wire::parse(method::INBOX, params)?;
+    let thread = sync.store.read(&r.key).map_err(|e| store_error(e.to_string()))?;
+    let thread = thread.ok_or_else(|| error(Reason::UnknownThread, format!("nobody rides {}", r.key)))?;
+    match view::inbox(&thread, r.fence, r.after) {
+        Some(inboxed) => value(&inboxed),
+        None => Err(refused(view::stale(&thread, r.fence, clock::now(), &sync.rules()))),
+    }
+}
+
+fn take(sync: &Sync, params: &str) -> Outcome<Value> {
+    let r: wire::Take = wire::parse(method::TAKE, params)?;
+    let event = Event::TakeAlong { fence: r.fence, prompt: r.prompt, seqs: r.seqs };
+    match sync.apply(&r.key, event).map_err(store_error)? {
+        (_, Reply::Taken { waiting }) => value(&wire::Taken { waiting }),
+        (_, other) => Err(refused(other)),
+    }
 }
 
 fn release(sync: &Sync, params: &str) -> Outcome<Answer> {

@@ -251,11 +251,9 @@ impl Files {
         let after = index.with(new, twin);
         let during = index.union(&after);
         self.publish(index, &during)?;
-        if let Some(lease) = new.lease()
-            && old.and_then(Thread::lease).is_none_or(|l| l.claude.id != lease.claude.id)
-        {
+        if let Some(claude) = new.claude().filter(|claude| old.and_then(Thread::claude) != Some(*claude)) {
             let pointer = Pointer { folder: file_name(&new.key.gateway), thread: name.clone() };
-            self.claude.write(&format!("{}.json", lease.claude.id), &pointer)?;
+            self.claude.write(&format!("{}.json", claude), &pointer)?;
         }
         self.threads.write(&name, new)?;
         self.publish(&during, &after)
@@ -284,7 +282,7 @@ fn read_thread(folder: &Folder, name: &str) -> Result<Option<Thread>, StoreError
 }
 
 fn rides(t: &Thread, claude: Uuid) -> bool {
-    t.lease().is_some_and(|l| l.claude.id == claude)
+    t.claude() == Some(claude)
 }
 
 /// What an event may depend on beside its own thread.
@@ -322,8 +320,9 @@ impl Around<'_> {
         let behind = self.index.behind.get(&key.session);
         Ok(match event {
             Event::Claim(mut asked) => {
-                let other = (self.claimed)(asked.claude.id)?.filter(|t| t.key != *key);
-                asked.session_held = holder(other);
+                if let Some(claude) = &asked.claude {
+                    asked.session_held = holder((self.claimed)(claude.id)?.filter(|t| t.key != *key));
+                }
                 (Event::Claim(asked), None)
             }
             Event::Message(mut m) => {
@@ -348,7 +347,7 @@ impl Index {
         next.behind.extend(owner.map(|owner| (key.clone(), owner)));
         match new.lease() {
             Some(lease) => {
-                next.claude.insert(lease.claude.id, key.clone());
+                next.claude.extend(new.claude().map(|claude| (claude, key.clone())));
                 next.behind.extend(lease.twins.iter().map(|twin| (twin.clone(), key.clone())));
             }
             None => {

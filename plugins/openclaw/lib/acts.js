@@ -1,11 +1,12 @@
 // The effects the host performs. Each ends in an outcome, never in an exception:
 // what cannot be told is said to be unknown. The rest is the addon's.
+import { follow } from "./answers.js";
 import { hand } from "./hand.js";
 import { agentOf, claudeOf, entryOf, project } from "./host.js";
 import { busy } from "./turns.js";
 
-/** How long an effect may take; a handed message is a whole turn of the agent. */
-const LIMIT_MS = { send: 90_000, hand: 2 * 3_600_000, other: 60_000 };
+/** How long an effect may take; to hand over and to follow is a whole turn of the agent. */
+const LIMIT_MS = { send: 90_000, turn: 2 * 3_600_000, other: 60_000 };
 
 /**
  * Performs one effect within its limit.
@@ -13,7 +14,7 @@ const LIMIT_MS = { send: 90_000, hand: 2 * 3_600_000, other: 60_000 };
  * @returns {Promise<import("./types.js").Outcome>}
  */
 export async function act(api, sync, what) {
-  const limit = what.act === "send" ? LIMIT_MS.send : what.act === "hand" ? LIMIT_MS.hand : LIMIT_MS.other;
+  const limit = what.act === "send" ? LIMIT_MS.send : what.act === "hand" || what.act === "follow" ? LIMIT_MS.turn : LIMIT_MS.other;
   /** @type {NodeJS.Timeout | undefined} */
   let timer;
   /** @type {Promise<import("./types.js").Outcome>} */
@@ -41,6 +42,7 @@ async function perform(api, sync, what) {
       case "park": return await park(api, what);
       case "restore": return await restore(api, what);
       case "send": return await send(api, sync, what);
+      case "follow": return await follow(api, what.session, what.id);
       case "hand": return await hand(api, what.session, what.held);
       default: return JSON.parse(await sync.call("act", JSON.stringify(what)));
     }

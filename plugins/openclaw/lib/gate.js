@@ -1,6 +1,7 @@
 // The gate: before_dispatch is the only deciding message hook. message_received
 // is an observer that runs just before it and knows what it lacks: topic, sender's
 // name, media. Any exception ends in the safe answer, never in a turn.
+import { began } from "./answers.js";
 import { claudeOf, confirms, entryOf, project } from "./host.js";
 import { shared, wake } from "./shared.js";
 import { passed, pending } from "./turns.js";
@@ -18,7 +19,9 @@ export function registerGate(api, sync) {
 
   api.on("message_received", (event, ctx) => {
     if (received.length === REMEMBERED) received.shift();
-    received.push({ event, ctx });
+    const seen = { event, ctx };
+    received.push(seen);
+    shared.flow.enterWith(seen);
   });
 
   api.on("before_dispatch", (event, ctx) => {
@@ -49,9 +52,12 @@ export function registerGate(api, sync) {
     } catch (error) {
       return unsafe(api, session, error);
     }
-    const at = received.findIndex((seen) => same(seen, event, ctx));
+    const flow = shared.flow.getStore();
+    // Whatever the host carries through, it must be this very message.
+    const sure = received.findIndex((seen) => same(seen, event, ctx) && (seen === flow || idOf(event, ctx) !== undefined));
+    const at = sure < 0 ? received.findIndex((seen) => same(seen, event, ctx)) : sure;
     const [seen] = at < 0 ? [] : received.splice(at, 1);
-    return ask(api, addon, session, event, ctx, seen).catch((error) => unsafe(api, session, error));
+    return ask(api, addon, session, event, ctx, seen, sure >= 0).catch((error) => unsafe(api, session, error));
   });
 
   // The net for turns that pass no message hook. What a heartbeat or a cron run
@@ -109,20 +115,24 @@ function enter(session) {
  * Has the message kept, or refused, by the addon.
  * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session
  * @param {any} event @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen
+ * @param {boolean} sure that `seen` is this message, and not one like it
  */
-async function ask(api, sync, session, event, ctx, seen) {
+async function ask(api, sync, session, event, ctx, seen, sure) {
   const meta = seen?.event.metadata ?? {};
   const channel = ctx.channelId ?? event.channel;
   const messageId = seen?.event.messageId ?? event.messageId ?? `at:${event.timestamp}`;
   const sender = String(event.senderId ?? ctx.senderId ?? "");
   const entry = entryOf(api, session);
+  const route = routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, entry);
   const message = {
     key: session,
     id: [channel, ctx.accountId ?? "", ctx.conversationId ?? session, messageId].join("|"),
     sender,
     name: meta.senderName ?? meta.senderUsername ?? sender,
     text: event.content ?? event.body ?? "",
-    route: routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, entry),
+    // Only the very id of a `chat.send` lets a driver's prompt in.
+    client: sure && !route ? messageId : null,
+    route,
     host: seen ? { event: kept(seen.event), ctx: { channelId: channel, accountId: ctx.accountId } } : null,
     claude: claudeOf(entry) ?? null,
     behind: null,
@@ -131,6 +141,10 @@ async function ask(api, sync, session, event, ctx, seen) {
   if (reply.reply === "admit") {
     api.logger.info(`claude-code-sync: ALLOW (${reply.because}) ${session} ${messageId}`);
     passed(session);
+    if (reply.because === "the driver's prompt") {
+      began(messageId);
+      wake(session);
+    }
     return undefined;
   }
   api.logger.info(`claude-code-sync: CANCEL (ridden) ${session} ${messageId}`);
@@ -180,9 +194,14 @@ function kept(event) {
  */
 function same(seen, event, ctx) {
   if ((seen.event.sessionKey ?? seen.ctx.sessionKey) !== (event.sessionKey ?? ctx.sessionKey)) return false;
-  const id = event.messageId ?? ctx.messageId;
+  const id = idOf(event, ctx);
   if (id !== undefined) return seen.event.messageId === id;
   return seen.event.senderId === event.senderId && seen.event.timestamp === event.timestamp;
+}
+
+/** The message's id, where the deciding hook has it. @param {any} event @param {any} ctx */
+function idOf(event, ctx) {
+  return event.messageId ?? ctx.messageId;
 }
 
 let said = "";

@@ -10,6 +10,9 @@ const METHODS = {
   ride_claim: "operator.write",
   ride_renew: "operator.write",
   ride_relay: "operator.write",
+  ride_say: "operator.write",
+  ride_inbox: "operator.write",
+  ride_take: "operator.write",
   ride_release: "operator.write",
   ride_check: "operator.read",
   ride_status: "operator.read",
@@ -38,7 +41,7 @@ export function registerMethods(api, sync, entries) {
           ? await shared.relay(params.key, params)
           : JSON.parse(await sync().call("request", JSON.stringify({ method, params, host: method === "ride_config" ? { plugin: condition() } : await facts(api, entries, client, method, params) })));
         // A renewal changes nothing that anybody waits for; a relay has been taken up already.
-        if ((method === "ride_claim" || method === "ride_release" || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
+        if ((["ride_claim", "ride_release", "ride_take"].includes(method) || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
           wake(params.key);
           changed(params.key);
         }

@@ -4,6 +4,7 @@
 // addon gives out at most one of each kind.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { act } from "./acts.js";
+import { listen } from "./answers.js";
 import { changed, shared } from "./shared.js";
 import { follow } from "./turns.js";
 
@@ -128,7 +129,7 @@ function perform(api, sync, gatewayEvents) {
       api.logger.error(`claude-code-sync: could not look for work: ${String(error)}`);
     }
   };
-  const unfollow = follow(api);
+  const offs = [follow(api), listen(api)];
   shared.wake.add(wake);
   const timer = setInterval(look, LOOK_MS);
   look();
@@ -144,7 +145,7 @@ function perform(api, sync, gatewayEvents) {
     await settled();
     stopped = true;
     for (const round of rounds.values()) clearTimeout(round.timer);
-    unfollow();
+    for (const off of offs) off();
     sync.resign();
   };
 

@@ -223,7 +223,7 @@ fn somebody() -> ClaimAsked {
         secret_sha256: String::new(),
         grant: Uuid::new_v4(),
         title: "a thread".into(),
-        claude: ClaudeSession { id: Uuid::new_v4(), config_dir: "/c".into(), cwd: "/w".into() },
+        claude: Some(ClaudeSession { id: Uuid::new_v4(), config_dir: "/c".into(), cwd: "/w".into() }),
         route: None,
         twins: Vec::new(),
         wait_ms: 1,

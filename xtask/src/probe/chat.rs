@@ -20,7 +20,7 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     lab.calm().await?;
     dump(lab, &since, "TELEGRAM").await?;
     let (driver, mut events) = lab.connect().await?;
-    for (name, text) in [("PLAIN", "typed by the driver"), ("TOOL", "::tool exec {\"command\":\"echo hi\"}"), ("ERR", "::err 400"), ("SLOW", "::slow 3 one two three four five six seven")] {
+    for (name, text) in [("PLAIN", "typed by the driver"), ("TOOL", "::tool session_status {}"), ("ERR", "::err 400"), ("SLOW", "::slow 3 one two three four five six seven")] {
         let (run, since) = send(lab, &driver, &thread, text, true).await?;
         println!("RUN {run}");
         dump(lab, &since, name).await?;

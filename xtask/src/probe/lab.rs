@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use ride::gateway::client::{Access, CallError, Connection, Events, connect};
 use ride::gateway::locate::{Secret, Target};
 use ride_testkit::gateway::Family;
-use ride_testkit::gateway::config::{PLAIN, merge, plain_agent};
+use ride_testkit::gateway::config::{merge, plain_chats};
 use ride_testkit::{Anthropic, Gateway, Person, Place, Telegram};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Forums and groups, one per question: turns of one must not stand in another's context.
 const FORUM: i64 = -1_002_222_220_000;
 const GROUP: i64 = -1_001_111_110_000;
-/// The forum whose agent runs without Claude Code.
+/// The forum that is answered without Claude Code.
 const PLAIN_FORUM: i64 = -1_003_333_330_000;
 /// Groups from this number on want the bot to be mentioned.
 pub(super) const MENTION_ONLY: i64 = 50;
@@ -104,11 +104,11 @@ impl Lab {
         }
     }
 
-    /// A topic of the agent on the host's own runner.
+    /// A topic that the host's own runner answers.
     pub(super) fn plain_topic(&self) -> Thread {
         Thread {
             place: Place::topic(PLAIN_FORUM, "Plain forum", 42, "Plans"),
-            key: format!("agent:{PLAIN}:telegram:group:{PLAIN_FORUM}:topic:42"),
+            key: format!("agent:main:telegram:group:{PLAIN_FORUM}:topic:42"),
         }
     }
 
@@ -212,7 +212,7 @@ fn config(version: &str, plugin: &Path, anthropic: &Anthropic) -> Value {
                 "config": { "steps": plugin.join("steps") } } },
         },
     });
-    merge(&mut config, &plain_agent(Family::of(version), anthropic, &[PLAIN_FORUM]));
+    merge(&mut config, &plain_chats(anthropic, &[PLAIN_FORUM]));
     if Family::of(version) == Family::Mid2026 {
         // Otherwise the child gets the bypass permission mode.
         config["tools"] = json!({ "exec": { "security": "allowlist", "ask": "on-miss" } });

@@ -7,11 +7,10 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, Parser as _};
-use clap_complete::CompleteEnv;
-use clap_complete::Shell;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use clap_complete::engine::CompletionCandidate;
 use clap_complete::env::Shells;
+use clap_complete::{CompleteEnv, Shell};
 use ride_core::wire::Row;
 
 use super::{Context, print, rows};
@@ -61,8 +60,12 @@ pub fn answered() -> bool {
 pub fn words(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(typed) = current.to_str() else { return Vec::new() };
     let line: Vec<_> = std::env::args_os().skip_while(|arg| arg != "--").skip(1).collect();
+    // Without this fish means the last word, which is the one being typed.
     let index = std::env::var("_CLAP_COMPLETE_INDEX").ok().and_then(|index| index.parse().ok());
-    let Ok(cli) = Cli::try_parse_from(&line[..index.unwrap_or(line.len()).min(line.len())]) else { return Vec::new() };
+    let index = index.unwrap_or(line.len().saturating_sub(1)).min(line.len());
+    // A line that is still being typed lacks something nearly always.
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(&line[..index]);
+    let Ok(cli) = matches.and_then(|matches| Cli::from_arg_matches(&matches)) else { return Vec::new() };
     let before = cli.words();
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
     let rows = runtime.block_on(async { tokio::time::timeout(WITHIN, threads(&cli)).await });

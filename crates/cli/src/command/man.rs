@@ -18,7 +18,10 @@ pub fn run(command: Option<&str>) -> Result<(), Error> {
         }
     };
     let mut text = Vec::new();
-    Man::new(page).manual("claude-code-sync").render(&mut text).map_err(|e| Error::new(Kind::Other, format!("could not write the page: {e}")))?;
-    print(&String::from_utf8_lossy(&text));
+    let page = Man::new(page).manual("claude-code-sync").source(concat!("ride ", env!("CARGO_PKG_VERSION")));
+    page.render(&mut text).map_err(|e| Error::new(Kind::Other, format!("could not write the page: {e}")))?;
+    // The library's name for whatever follows the help is none that a manual has.
+    let text = String::from_utf8_lossy(&text).replace(".SH EXTRA\nExit codes:\n", ".SH EXIT STATUS\n").replace(".SH EXTRA\n", ".SH NOTES\n");
+    print(&text);
     Ok(())
 }

@@ -9,7 +9,7 @@ use ride_core::wire::{Reason, Release, Released, method};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use super::{Context, print_json, rows};
+use super::{Context, print_json, rows, say};
 use crate::error::{Error, Kind};
 use crate::gateway::client::{ANSWER, Access, CallError, Connection};
 use crate::render::{self, clean, count};
@@ -42,7 +42,7 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
             Some(left) if left.fence.is_some() => record = left,
             _ if json => return print_json(&serde_json::json!({"open": true})),
             _ => {
-                eprintln!("the ride of {title} has ended");
+                say(format_args!("the ride of {title} has ended"));
                 return Ok(());
             }
         }
@@ -89,14 +89,14 @@ pub fn is_stale(e: &CallError) -> bool {
 pub fn tell(title: &str, key: &str, released: &Released) -> Result<(), Error> {
     if released.undelivered > 0 {
         let what = count(released.undelivered, "item was", "items were");
-        eprintln!("{what} refused by the channel for good; the thread does not have them");
+        say(format_args!("{what} refused by the channel for good; the thread does not have them"));
     }
     outcome(title, key, released)?;
     let answered = match released.waiting {
         0 => String::new(),
         n => format!("; {} answered now", count(n, "message that waited is", "messages that waited are")),
     };
-    eprintln!("{title} is handed back{answered}");
+    say(format_args!("{title} is handed back{answered}"));
     Ok(())
 }
 
@@ -122,7 +122,7 @@ async fn end(record: &Record, title: &str, quiet: bool) -> Result<(), Error> {
     kill_process(pid, Signal::TERM)
         .map_err(|e| Error::new(Kind::Other, format!("could not end the ride of {title} (process {}): {e}", record.process.pid)))?;
     if !quiet {
-        eprintln!("ending the ride of {title} (process {}) …", record.process.pid);
+        say(format_args!("ending the ride of {title} (process {}) …", record.process.pid));
     }
     let until = Instant::now() + RIDE_ENDS;
     while record.is_alive() {

@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ride_core::limits::NAME_CHARS;
-use ride_core::wire::{Claim, Driver, Grant, Release, Row, method};
+use ride_core::wire::{Claim, Driver, Grant, Mode, Release, Row, method};
+use ride_store::clock;
 
-use super::{Context, Last, Missed, release};
+use super::{Context, Last, Missed, release, say};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
 use crate::gateway::device::hex;
 use crate::gateway::locate::Target;
 use crate::interrupt::Interrupts;
-use crate::launch::{ClaudeBinary, Ended};
+use crate::launch::{ClaudeBinary, Ended, check_options};
 use crate::picker::view::Look;
 use crate::picker::{self, Pair};
 use crate::render::{self, clean, count};
@@ -32,10 +33,11 @@ const CLAIM_MORE: Duration = Duration::from_secs(30);
 
 pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let env = context.env;
-    if !env.terminal.interactive {
+    if !env.terminal.interactive && args.say.is_none() {
         let e = Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one");
         return Err(if args.words.is_empty() { e.hint("`ride ls` lists the threads, `ride --help` tells the rest") } else { e });
     }
+    check_options(&args.extra)?;
     let mut interrupts = Interrupts::take()?;
     let target = context.target()?;
     let state_dir = context.state_dir()?;
@@ -48,16 +50,40 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     if row.shared && !args.yes && !confirm(&title, &mut interrupts).await? {
         return Err(Error::new(Kind::Left, format!("{title} is not ridden")));
     }
-    let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
-    let claude = ClaudeBinary::find(&args.claude, OsStr::new(path), &env.cwd);
-    let claude = interrupts.or("looking for Claude Code", claude).await?;
+    let binary = async || {
+        let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
+        ClaudeBinary::find(&args.claude, OsStr::new(path), &env.cwd).await
+    };
+    // A gateway of before says only whether there is a Claude session.
+    let by_chat = row.mode.map_or(row.cli_session_id.is_none(), |mode| mode == Mode::Chat);
+    if by_chat && row.cli_session_id.is_some() {
+        say("the transcript of its Claude session is not on the gateway's machine; its agent begins a new one");
+    }
+    let words = say::words(args, by_chat, &title)?;
+    let found = if by_chat { None } else { Some(interrupts.or("looking for Claude Code", binary()).await?) };
 
     let (record, grant) = claim(context, args, &row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
     Last { gateway: target.origin().to_owned(), key: grant.key.clone() }.save(&state_dir);
     if let Err(e) = check_grant(&grant) {
-        return give_back(&connection, &grant, &record, &state_dir, e).await;
+        return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await;
     }
-    eprint!("{}", render::waiting(&grant.waiting, env.now_ms, env.terminal));
+    if grant.claude.is_none() {
+        let ridden = say::ride(context, args, words, target, (connection, events), grant.clone(), &record).await;
+        return match ridden {
+            Ok(done) => done,
+            Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
+        };
+    }
+    // It got its Claude session between the listing and the claim.
+    let claude = match (found, say::unsayable(args, &title)) {
+        (_, Err(e)) => return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
+        (Some(found), Ok(())) => found,
+        (None, Ok(())) => match binary().await {
+            Ok(found) => found,
+            Err(e) => return give_back(&connection, &grant, &record, &state_dir, e.into(), &mut interrupts).await,
+        },
+    };
+    say(render::waiting(&grant.waiting, env.now_ms, env.terminal));
     let plan = Plan {
         access: context.access(Access::Write),
         config_dir: config_dir(context, &grant),
@@ -66,13 +92,14 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         runtime_dir: env.get("XDG_RUNTIME_DIR").or(env.get("TMPDIR")).map_or_else(|| "/tmp".into(), PathBuf::from),
         state_dir: state_dir.clone(),
         secret: record.secret.clone(),
-        claude: claude.path,
+        program: env.program.clone(),
+        claude,
         extra: args.extra.clone(),
         grant: grant.clone(),
     };
     match ride::drive(plan, &mut interrupts).await {
         Ok(report) => tell(context, &title, report, &record, &state_dir),
-        Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e).await,
+        Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
     }
 }
 
@@ -120,25 +147,19 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
         return Ok(());
     }
     if let Some(holder) = &row.driver {
-        return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder)))
-            .hint("`ride status` tells more"));
+        let holding = render::holding(holder, clock::now().wall_ms);
+        return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder))).hint(format!("{holding}\n`ride status` tells more")));
     }
     if !row.rideable {
         let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
         return Err(Error::new(Kind::NotRideable, format!("{title} cannot be ridden: {why}")));
     }
-    if row.cli_session_id.is_none() {
-        return Err(Error::new(
-            Kind::NotRideable,
-            format!("{title} has no Claude session yet, and this ride cannot drive a thread without one"),
-        ));
-    }
     Ok(())
 }
 
 async fn confirm(title: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
-    eprint!("{title} is shared by several conversations; what you type goes to its last route. Ride it? [y/N] ");
-    let _ = std::io::stderr().flush();
+    let question = format!("{title} is shared by several conversations; what you type goes to its last route. Ride it? [y/N] ");
+    let _ = std::io::stderr().write_all(question.as_bytes());
     let read = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)
@@ -147,7 +168,7 @@ async fn confirm(title: &str, interrupts: &mut Interrupts) -> Result<bool, Error
     let answer = interrupts.or("asking", async { read.await.map_err(std::io::Error::other).and_then(|read| read).map_err(failed) }).await;
     if answer.is_err() {
         // Not onto the line of the question.
-        eprintln!();
+        say("\n");
     }
     Ok(matches!(answer?.trim(), "y" | "Y" | "yes"))
 }
@@ -188,7 +209,7 @@ async fn claim(
         wait_ms: args.wait * 1000,
     };
     let limit = Duration::from_millis(request.wait_ms) + CLAIM_MORE;
-    eprintln!("claiming {} …", clean(&row.title));
+    say(format_args!("claiming {} …", clean(&row.title)));
     let claimed = tokio::select! {
         claimed = connection.call_within::<_, Grant>(method::CLAIM, &request, limit) => claimed,
         came = interrupts.next() => {
@@ -208,8 +229,9 @@ async fn claim(
             // Where this machine's own ride is what is stuck, it is released from here.
             let stuck = refusal.details.holder.as_ref().filter(|holder| fence.is_some() && holder.host == request.driver.host);
             let hint = stuck.and_then(|holder| release::accept_hint(&row.key, holder.acceptable));
+            let holding = refusal.details.holder.as_ref().map(|holder| render::holding(holder, clock::now().wall_ms));
             let e = Error::from(e);
-            return Err(Error { hint: hint.or(e.hint), ..e });
+            return Err(Error { hint: hint.or(e.hint).or(holding), ..e });
         }
     };
     record.fence = Some(grant.fence);
@@ -218,9 +240,10 @@ async fn claim(
 }
 
 fn check_grant(grant: &Grant) -> Result<(), Error> {
-    transcript::check(&grant.claude.transcript)?;
-    if !Path::new(&grant.claude.cwd).is_dir() {
-        return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", grant.claude.cwd))
+    let Some(claude) = &grant.claude else { return Ok(()) };
+    transcript::check(&claude.transcript)?;
+    if !Path::new(&claude.cwd).is_dir() {
+        return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", claude.cwd))
             .hint("Claude Code can resume a conversation only in its folder: make it again"));
     }
     Ok(())
@@ -233,17 +256,25 @@ async fn give_back(
     record: &Record,
     state_dir: &Path,
     cause: Error,
+    interrupts: &mut Interrupts,
 ) -> Result<(), Error> {
     let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 30_000 };
-    match release::ask(connection, &request, record, state_dir).await {
+    let asked = tokio::select! {
+        asked = release::ask(connection, &request, record, state_dir) => asked,
+        _ = interrupts.next() => {
+            say("not waiting for the hand-back; the gateway finishes it by itself");
+            return Err(cause);
+        }
+    };
+    match asked {
         Ok(released) => {
             if let Err(e) = release::tell(&clean(&grant.title), &grant.key, &released) {
-                eprintln!("{e}");
+                say(format_args!("{e}"));
             }
         }
         // Not ours any more, so there is nothing to hand back.
         Err(e) if release::is_stale(&e) => {}
-        Err(e) => eprintln!("the thread could not be handed back: {e}; its lease ends in {}", render::duration(grant.lease_ms)),
+        Err(e) => say(format_args!("the thread could not be handed back: {e}; its lease ends in {}", render::duration(grant.lease_ms))),
     }
     Err(cause)
 }
@@ -251,7 +282,7 @@ async fn give_back(
 /// The Claude configuration folder, only where it is not the one Claude Code would
 /// take by itself: naming the default one changes where it keeps `.claude.json`.
 fn config_dir(context: &Context<'_>, grant: &Grant) -> Option<PathBuf> {
-    let wanted = PathBuf::from(&grant.claude.config_dir);
+    let wanted = PathBuf::from(&ride::target(grant).config_dir);
     let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match context.env.get("CLAUDE_CONFIG_DIR") {
         Some(set) if real(&context.env.cwd.join(set)) == real(&wanted) => None,
@@ -263,7 +294,7 @@ fn config_dir(context: &Context<'_>, grant: &Grant) -> Option<PathBuf> {
     }
 }
 
-fn tell(
+pub(super) fn tell(
     context: &Context<'_>,
     title: &str,
     report: Report,
@@ -271,16 +302,16 @@ fn tell(
     state_dir: &Path,
 ) -> Result<(), Error> {
     for note in &report.notes {
-        eprintln!("{note}");
+        say(format_args!("{note}"));
     }
     let (waiting, total) = &report.waiting;
     if *total > 0 {
-        eprintln!("{} meanwhile:", count(*total, "message came", "messages came"));
-        eprint!("{}", render::waiting(waiting, context.env.now_ms, context.env.terminal));
+        say(format_args!("{} meanwhile:", count(*total, "message came", "messages came")));
+        say(render::waiting(waiting, context.env.now_ms, context.env.terminal));
     }
     if report.unsent > 0 {
         let what = count(u32::try_from(report.unsent).unwrap_or(u32::MAX), "item", "items");
-        eprintln!("{what} did not reach the gateway; the next ride of {title} hands them over");
+        say(format_args!("{what} did not reach the gateway; the next ride of {title} hands them over"));
     }
     match report.outcome {
         Outcome::Released(released) => {

@@ -110,7 +110,7 @@ fn the_gateway() {
     check(
         down(ConnectError::Unpaired { url: url(), device_id: "d".into(), request_id: Some("r-1".into()), why: "new".into() }),
         &[
-            "Wrong gateway: the gateway at ws://127.0.0.1:18789 does not know this machine yet (device d): new → on the gateway's machine: openclaw devices approve r-1\nthen run this command again",
+            "Wrong gateway: the gateway at ws://127.0.0.1:18789 has to approve this machine (device d): new → on the gateway's machine: openclaw devices approve r-1\nthen run this command again",
             "Unknown plugin: not asked: the gateway could not be",
         ],
     );
@@ -148,9 +148,10 @@ fn the_host() {
 
 #[test]
 fn the_plugin() {
-    let install = format!("openclaw plugins install claude-code-sync-{VERSION}.tgz --force --accept-capabilities && openclaw gateway restart");
-    let older = install.replace(" --accept-capabilities", "");
-    assert_eq!(install_line(Some("2026.8.2")), install);
+    let install = format!("openclaw plugins install claude-code-sync-{VERSION}.tgz --force --accept-capabilities");
+    let older = format!("{} && openclaw gateway restart", install.replace(" --accept-capabilities", ""));
+    assert_eq!(install_line(Some("2026.9.6")), install);
+    assert_eq!(install_line(Some("2026.8.2")), format!("{install} && openclaw gateway restart"));
     assert_eq!((install_line(Some("2026.7.1")), install_line(Some("2026.6.35"))), (older.clone(), older));
     assert_eq!(install_line(None), install);
     check(
@@ -160,7 +161,7 @@ fn the_plugin() {
     let entry = json!({"plugins": {"allow": ["telegram"], "entries": {"claude-code-sync": {"enabled": false}}}});
     check(
         |found| own_is(found, entry),
-        &["Wrong plugin: the plugin is switched off (plugins.entries.claude-code-sync.enabled is false) → openclaw plugins enable claude-code-sync --accept-capabilities && openclaw gateway restart"],
+        &["Wrong plugin: the plugin is switched off (plugins.entries.claude-code-sync.enabled is false) → openclaw plugins enable claude-code-sync --accept-capabilities"],
     );
     let allow = json!({"plugins": {"allow": ["telegram"], "entries": {"claude-code-sync": {"enabled": true}}}});
     check(
@@ -196,7 +197,7 @@ fn the_plugins_condition() {
     condition_is(
         "conversationHooks",
         json!(false),
-        &["Wrong hooks: the plugin may not see conversations: a heartbeat or cron run is not kept out of a ride → openclaw config set plugins.entries.claude-code-sync.hooks.allowConversationAccess true && openclaw gateway restart"],
+        &["Wrong hooks: the plugin may not see conversations: a heartbeat or cron run is not kept out of a ride → openclaw config set plugins.entries.claude-code-sync.hooks.allowConversationAccess true"],
     );
     condition_is("performing", json!(false), &["Wrong service: the plugin's service does not run, or another gateway works on the same states → openclaw gateway restart"]);
     condition_is("machine", json!("other"), &["Wrong sessions: the gateway's Claude sessions are in /home/a/.claude on another machine; a ride needs them here → run ride on the gateway's machine: ssh -t <gateway> ride <words>"]);

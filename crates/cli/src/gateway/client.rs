@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -160,8 +160,14 @@ pub enum ConnectError {
         /// Its address.
         url: String,
     },
+    /// The token this device was given is not valid any more.
+    #[error("the gateway at {url} takes this machine's own token no more")]
+    TakenBack {
+        /// Its address.
+        url: String,
+    },
     /// The device waits for approval.
-    #[error("the gateway at {url} does not know this machine yet (device {device_id}): {why}")]
+    #[error("the gateway at {url} has to approve this machine (device {device_id}): {why}")]
     Unpaired {
         /// Its address.
         url: String,
@@ -399,7 +405,10 @@ async fn admitted(
         // A token this device once got is not valid any more: ask anew without it.
         Err(ConnectError::WrongSecret { .. }) if !has_secret && device.token(target.origin()).is_some() => {
             device.set_token(target.origin(), None)?;
-            handshake(target, asked, Some(&device), deadline).await?
+            match handshake(target, asked, Some(&device), deadline).await {
+                Err(ConnectError::NoSecret { url }) => return Err(ConnectError::TakenBack { url }),
+                other => other?,
+            }
         }
         other => other?,
     };
@@ -514,6 +523,9 @@ async fn open(target: &Target) -> Result<Socket, ConnectError> {
             cause: format!("HTTP {}", answer.status()),
             status: Some(answer.status().as_u16()),
         }),
+        Err(WsError::Protocol(ProtocolError::HandshakeIncomplete)) => {
+            Err(ConnectError::NotGateway { url: url(), cause: "it hung up without an answer".into(), status: None })
+        }
         Err(e @ (WsError::Protocol(_) | WsError::HttpFormat(_))) => {
             Err(ConnectError::NotGateway { url: url(), cause: e.to_string(), status: None })
         }

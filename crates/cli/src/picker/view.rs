@@ -144,7 +144,7 @@ fn search(frame: &mut Frame<'_>, area: Rect, picker: &Picker, look: Look) {
     let gap = width.saturating_sub(3 + before.width() + after.width() + tally.width());
     let cursor = u16::try_from(3 + before.width()).unwrap_or(u16::MAX);
     let line = Line::from(vec![
-        Span::styled(" ❯ ", look.mark()),
+        Span::styled(" › ", look.mark()),
         Span::raw(before),
         Span::raw(after),
         Span::raw(" ".repeat(gap)),
@@ -194,7 +194,7 @@ struct Columns {
 }
 
 fn thread<'a>(row: &Row, title: &str, selected: bool, found: &Found, columns: Columns, look: Look) -> Line<'a> {
-    let mut spans = vec![if selected { Span::styled(" ❯ ", look.mark()) } else { Span::raw("   ") }];
+    let mut spans = vec![if selected { Span::styled(" ▸ ", look.mark()) } else { Span::raw("   ") }];
     let ago = row.last_activity.map_or_else(|| "-".to_owned(), |at| age(columns.now_ms, at));
     spans.push(Span::styled(format!("{ago:>AGE$}  "), look.dim()));
     let channel = row.channel.as_deref().map_or_else(|| "-".to_owned(), clean);

@@ -18,34 +18,34 @@ use ride_core::wire::{
 use uuid::Uuid;
 
 use crate::outbox;
-use crate::link::{Ask, Ending, Origin, Prompt, Status, Turn, Verdict};
+use crate::link::{Ask, Ending, Origin, Prompt, Slip, Status, Turn, Verdict};
 use crate::render::{self, clean, cut, duration};
 
 /// No prompt is let begin this close to the lease's end: more than the time from a
 /// verdict to the prompt's line in the transcript (the mod gives a verdict 4 s).
-const MARGIN_MS: u64 = 5_000;
+pub(crate) const MARGIN_MS: u64 = 5_000;
 /// How long Claude Code stays open, refusing prompts, after the lease ran out on our
 /// own clock. The thread goes to nobody else while its process lives, so this bounds
 /// how long an unreachable driver keeps it. A gateway restart takes up to 30 s.
-const ADRIFT_MS: u64 = 300_000;
+pub(crate) const ADRIFT_MS: u64 = 300_000;
 /// The pause after a failed renewal or relay, and between renewals caused by events.
-const PAUSE_MS: u64 = 500;
+pub(crate) const PAUSE_MS: u64 = 500;
 /// The longest pause between attempts to relay while the gateway cannot take more.
 const PAUSE_MAX_MS: u64 = 10_000;
 /// How long the last items may take to reach the gateway after Claude Code ended.
 const FLUSH_MS: u64 = 20_000;
 /// How long releasing may be tried while the gateway cannot be reached.
-const RELEASE_MS: u64 = 30_000;
+pub(crate) const RELEASE_MS: u64 = 30_000;
 /// How long the gateway may take over the hand-over, within one release.
-const HANDOVER_MS: u64 = 30_000;
+pub(crate) const HANDOVER_MS: u64 = 30_000;
 /// The status line warns this long before silence ends the ride.
-const SILENCE_WARN_MS: u64 = 120_000;
+pub(crate) const SILENCE_WARN_MS: u64 = 120_000;
 /// Bytes of the texts in one `ride_relay`; a longer item travels alone.
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Outbox places a turn may need: prompts that join it, its answer in parts, a notice.
 const OUTBOX_ROOM: usize = 8;
 /// Columns of the title and of the newest waiting message in the status line.
-const STATUS_COLUMNS: usize = 48;
+pub(crate) const STATUS_COLUMNS: usize = 48;
 
 /// What has happened.
 #[derive(Debug)]
@@ -84,6 +84,10 @@ pub enum Event {
     Prompt(Prompt),
     /// A turn ended.
     Turn(Turn),
+    /// Something is in the transcript that was not asked for.
+    Slipped(Slip),
+    /// A turn runs that did not ask.
+    Runs,
     /// Claude Code went to another Claude session.
     Session(Uuid),
     /// Claude Code is gone.
@@ -236,7 +240,7 @@ impl Ride {
             title: clean(&grant.title),
             fence: grant.fence,
             secret: secret.to_owned(),
-            session: grant.claude.session_id,
+            session: super::target(grant).session_id,
             shown_in_thread: grant.relay,
             renew_every_ms: grant.renew_every_ms.max(PAUSE_MS),
             deadline_ms: now_ms,
@@ -353,6 +357,8 @@ impl Ride {
             }
             Event::Prompt(prompt) => self.prompt(prompt, out),
             Event::Turn(turn) => self.turn(turn, out),
+            Event::Slipped(slip) => self.slipped(slip, now_ms, out),
+            Event::Runs => self.turn_running = true,
             Event::Session(session) => {
                 self.elsewhere = (session != self.session).then_some(session);
                 if self.elsewhere.is_some() {
@@ -404,6 +410,27 @@ impl Ride {
                 no(format!("{} prompts and answers wait for the gateway", self.queue.len()))
             }
             _ => Verdict::Allow,
+        }
+    }
+
+    /// Whether Claude Code may be started once more in this ride.
+    pub fn may_start_again(&self, now_ms: u64) -> bool {
+        matches!(self.phase, Phase::Riding) && self.is_ours(now_ms)
+    }
+
+    /// What got in without a question is in the transcript and cannot be taken back: it
+    /// is the thread's where the thread is ours. Otherwise, and where the guard did not
+    /// work at all, Claude Code may not go on.
+    fn slipped(&mut self, slip: Slip, now_ms: u64, out: &mut Vec<Effect>) {
+        let why = match slip {
+            Slip::Prompt => "a prompt began although ride was not asked: Claude Code did not run ride's plugin",
+            Slip::Unasked if self.is_ours(now_ms) => return,
+            Slip::Unasked => "something entered the conversation while the thread may not have been yours",
+        };
+        if matches!(self.phase, Phase::Riding) {
+            self.phase = Phase::Ending(None);
+            out.push(Effect::Tell(format!("the ride was ended: {why}")));
+            out.push(Effect::EndClaude);
         }
     }
 

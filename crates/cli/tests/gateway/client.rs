@@ -104,11 +104,24 @@ async fn what_the_host_refuses_is_said_with_what_to_do() {
     let (head, tail) = text.split_once("(device ").unwrap();
     assert_eq!(
         (code, head, &tail[64..]),
-        (7, "error: the gateway at ws://HOST does not know this machine yet ",
+        (7, "error: the gateway at ws://HOST has to approve this machine ",
          "): device pairing required\nhint: on the gateway's machine: openclaw devices approve req-9\n      then run this command again")
     );
     let scopes = json!({"code": "INVALID_REQUEST", "message": "no", "details": {"code": "AUTH_SCOPE_MISMATCH"}});
     assert_eq!(refused_to_connect(TOKEN, scopes).await.0, 7);
+    // A token of this device that was taken back, and nothing else to show.
+    let missing = json!({"code": "INVALID_REQUEST", "message": "unauthorized", "details": {"code": "AUTH_TOKEN_MISSING"}});
+    let back = json!({"code": "INVALID_REQUEST", "message": "no", "details": {"code": "AUTH_DEVICE_TOKEN_MISMATCH"}});
+    let standin = Standin::start(vec![serve(|_| None), Script::Reject(back), Script::Reject(missing)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let target = standin.target(None);
+    connect(&target, Access::Write, dir.path()).await.unwrap();
+    let e = connect(&target, Access::Write, dir.path()).await.unwrap_err();
+    assert_eq!(
+        said(e, &standin),
+        (7, "error: the gateway at ws://HOST takes this machine's own token no more\n\
+             hint: it was rotated or revoked there; give the gateway's own token once, by OPENCLAW_GATEWAY_TOKEN or --token-file".into())
+    );
     let old = json!({"code": "INVALID_REQUEST", "message": "protocol mismatch", "details": {"code": "PROTOCOL_MISMATCH"}});
     assert_eq!(
         refused_to_connect(TOKEN, old).await,

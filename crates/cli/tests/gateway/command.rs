@@ -61,7 +61,11 @@ impl Machine {
             };
             Script::Serve { scopes: &["operator.read", "operator.write"], answer: Box::new(answer) }
         };
-        let standin = Standin::start((0..12).map(|_| script()).collect()).await;
+        Machine::with(Standin::start((0..12).map(|_| script()).collect()).await, asked)
+    }
+
+    /// One with this gateway, which keeps what it is asked.
+    pub(super) fn with(standin: Standin, asked: Arc<Mutex<Vec<Value>>>) -> Machine {
         let home = tempfile::tempdir().unwrap();
         let claude = "#!/bin/sh\ncase \"$1\" in\n--version) echo '2.1.330 (Claude Code)' ;;\n*) : > \"$HOME/started\"; [ ! -e \"$HOME/stay\" ] || exec sleep 60 ;;\nesac\n";
         fs::write(home.path().join("claude"), claude).unwrap();
@@ -177,7 +181,7 @@ pub(super) fn row() -> Value {
     })
 }
 
-fn dead() -> Process {
+pub(super) fn dead() -> Process {
     Process { machine: clock::machine(), pid: 1, start: 0 }
 }
 

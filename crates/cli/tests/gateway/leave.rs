@@ -98,3 +98,23 @@ async fn while_claude_code_is_being_started() {
     assert!(screen.contains("Deploys is handed back"), "{screen}");
     assert_eq!((machine.asked("ride_release").len(), machine.record(), machine.started()), (1, None, false));
 }
+
+#[tokio::test]
+async fn while_it_is_handed_back() {
+    let home = Home::default();
+    let learn = home.clone();
+    let machine = Machine::listing(|| json!([row()]), move |request: &Value| match request["method"].as_str() {
+        Some("ride_renew" | "ride_release") => None,
+        _ => granting(request, &home.get()),
+    })
+    .await;
+    learn.is(&machine);
+    let mut terminal = machine.terminal(&["deploys"], 40, 120);
+    asked(&machine, "ride_renew").await;
+    terminal.press(Key::Ctrl('c')).unwrap();
+    asked(&machine, "ride_release").await;
+    let screen = interrupted(terminal, "error: interrupted while starting Claude Code").await;
+    assert!(screen.contains("not waiting for the hand-back"), "{screen}");
+    // The fence is kept: it is what a later release goes by.
+    assert!(machine.record().unwrap().fence.is_some());
+}

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use ride_testkit::process::descendants;
-use ride_testkit::{Key, Process, Terminal, poll_until};
+use ride_testkit::{Key, Process, Program, Terminal, poll_until};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::command::{DEADLINE, Home, KEY, Machine, granting, row};
-use super::standin::ok;
+use super::standin::{Script, Standin, ok};
 
 /// A thread beside the one that can be ridden.
 fn other(title: &str, key: &str, more: Value) -> Value {
@@ -67,7 +67,7 @@ async fn a_thread_is_searched_seen_and_ridden() {
     assert_eq!(machine.asked("ride_claim")[0]["key"], KEY);
     // The terminal is as it was: not on the alternate screen, echoing.
     let screen = terminal.wait_for_text(DEADLINE, "Deploys is handed back").await.unwrap();
-    assert!(!terminal.look(|screen| screen.alternate_screen()) && !screen.contains("❯"), "{screen}");
+    assert!(!terminal.look(|screen| screen.alternate_screen()) && !screen.contains("▸"), "{screen}");
 }
 
 /// The `ride` that runs in a shell.
@@ -147,9 +147,63 @@ async fn it_follows_its_window_and_its_gateway() {
     // The stand-in says that something changed after each question: the selection stays.
     told.lock().unwrap().as_array_mut().unwrap().insert(0, other("Fresh", "agent:main:telegram:group:-100:topic:9", json!({})));
     let screen = terminal.wait_for_text(DEADLINE, "Fresh").await.unwrap();
-    assert!(screen.lines().any(|line| line.contains("❯") && line.contains("日本の話")), "{screen}");
+    assert!(screen.lines().any(|line| line.contains("▸") && line.contains("日本の話")), "{screen}");
     terminal.press(Key::Escape).unwrap();
     assert_eq!(terminal.wait_exit(DEADLINE).await.unwrap(), 130);
+}
+
+#[tokio::test]
+async fn it_outlives_a_restart_of_the_gateway() {
+    let home = Home::default();
+    let learn = home.clone();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let answering = |rows: Value| {
+        let (asked, home) = (asked.clone(), home.clone());
+        move |request: &Value| {
+            asked.lock().unwrap().push(json!({"method": request["method"], "params": request["params"]}));
+            match request["method"].as_str() {
+                Some("sessions_rideable") => ok(request, json!({"rows": rows})),
+                Some("chat.history") => ok(request, history(request)),
+                _ => granting(request, &home.get()),
+            }
+        }
+    };
+    let mut grown = rows();
+    grown.as_array_mut().unwrap().insert(0, other("Fresh", "agent:main:telegram:group:-100:topic:9", json!({})));
+    let before = Script::ServeSome { requests: 2, answer: Box::new(answering(rows())) };
+    let refused = Script::Reject(json!({"code": "UNAVAILABLE", "message": "starting"}));
+    let after = Script::Serve { scopes: &["operator.read", "operator.write"], answer: Box::new(answering(grown)) };
+    let machine = Machine::with(Standin::start(vec![before, refused, after]).await, asked.clone());
+    learn.is(&machine);
+
+    let mut terminal = machine.terminal(&[], 24, 120);
+    terminal.wait_for_text(DEADLINE, "what was said in 7").await.unwrap();
+    terminal.wait_for_text(DEADLINE, "the connection was lost, trying again").await.unwrap();
+    // What is known can be searched meanwhile, and is ridden on the new connection.
+    terminal.type_text("dep").await.unwrap();
+    terminal.wait_for_text(DEADLINE, "1 of 4").await.unwrap();
+    terminal.wait_for_text(DEADLINE, "what was said in 42").await.unwrap();
+    terminal.press(Key::Enter).unwrap();
+    assert_eq!(terminal.wait_exit(DEADLINE).await.unwrap(), 0, "{}", terminal.screen());
+    assert_eq!(machine.asked("ride_claim")[0]["key"], KEY);
+}
+
+/// Not a test: what the next one runs, in a terminal of its own.
+#[test]
+#[ignore = "panics on purpose"]
+fn panics_while_it_has_the_terminal() {
+    let _screen = ride::picker::screen::Screen::take().unwrap();
+    panic!("on purpose");
+}
+
+#[tokio::test]
+async fn a_panic_is_told_on_the_terminal_it_gives_back() {
+    let run = "{ME} --ignored --exact gateway::picker::panics_while_it_has_the_terminal --nocapture; echo \"ended, $([ \"$(stty -g)\" = \"$before\" ] && echo whole)\"";
+    let me = std::env::current_exe().unwrap();
+    let script = format!("before=$(stty -g); {}", run.replace("{ME}", me.to_str().unwrap()));
+    let terminal = Program::new("/bin/bash", "/").args(["-c", &script]).env("PATH", "/usr/bin:/bin").env("RUST_BACKTRACE", "0").size(40, 160).start().unwrap();
+    let screen = terminal.wait_for_text(DEADLINE, "ended, whole").await.unwrap();
+    assert!(screen.contains("on purpose") && !terminal.look(|screen| screen.alternate_screen()), "{screen}");
 }
 
 #[tokio::test]
@@ -157,7 +211,7 @@ async fn words_that_fit_several_open_it() {
     let machine = machine().await;
     let mut terminal = machine.terminal(&["telegram"], 24, 120);
     let screen = terminal.wait_for_text(DEADLINE, "3 of 3").await.unwrap();
-    assert!(screen.contains("❯ telegram"), "{screen}");
+    assert!(screen.contains("› telegram"), "{screen}");
     terminal.type_text(" dep").await.unwrap();
     terminal.wait_for_text(DEADLINE, "1 of 3").await.unwrap();
     terminal.press(Key::Enter).unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::command::{DEADLINE, KEY, Machine, RIDE, row};
+use super::command::{DEADLINE, KEY, Machine, RIDE, dead, row};
 use super::standin::{fail, ok};
 
 fn config(request: &Value) -> Option<Value> {
@@ -91,6 +91,36 @@ async fn errors_are_json_where_json_was_asked_for() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_said_is_done_all_the_same() {
+    let machine = Machine::listing(three, |request: &Value| ok(request, json!({"open": true, "waiting": 0}))).await;
+    machine.left(dead());
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let args = ["--url", &machine.origin(), "--state-dir", machine.state_dir().to_str().unwrap(), "release", "deploys"].map(str::to_owned);
+    let mut release = tokio::process::Command::new(RIDE);
+    release.args(args).env_clear().env("HOME", machine.home.path()).env("OPENCLAW_GATEWAY_TOKEN", "t-1").stderr(writer);
+    assert_eq!(release.status().await.unwrap().code(), Some(0));
+    assert_eq!(machine.record(), None);
+}
+
+#[tokio::test]
+async fn a_thread_in_other_hands_says_whose_since_and_until_when() {
+    let holder = json!({"name": "Ada", "host": "box", "sinceMs": 1_000, "expiresInMs": 40_000, "phase": "ridden"});
+    let taken = move || {
+        let mut row = row();
+        (row["rideable"], row["driver"]) = (json!(false), holder.clone());
+        json!([row])
+    };
+    let machine = Machine::listing(taken, |request: &Value| ok(request, json!({}))).await;
+    let mut terminal = machine.terminal(&["deploys"], 40, 200);
+    assert_eq!(terminal.wait_exit(DEADLINE).await.unwrap(), 4);
+    let screen = terminal.wait_for_text(DEADLINE, "tells more").await.unwrap();
+    let lines: Vec<&str> = screen.lines().collect();
+    assert!(screen.contains("error: Deploys is ridden by Ada at box\nhint: for "), "{screen}");
+    assert!(lines[1].ends_with("d now; its lease ends in 40s unless it is renewed"), "{screen}");
+}
+
+#[tokio::test]
 async fn config_tells_where_everything_comes_from() {
     let machine = Machine::listing(three, config).await;
     let state = machine.state_dir();
@@ -164,6 +194,7 @@ async fn bash_completes_commands_options_and_titles() {
         ("ride ls --rid\t", "ride ls --rideable"),
         ("ride dep\t", "ride deploys"),
         ("ride status hol\t", "ride status holiday"),
+        ("ride release hol\t", "ride release holiday"),
         ("ride release holiday pl\t", "ride release holiday plans"),
         ("ride completions fi\t", "ride completions fish"),
     ] {

@@ -3,7 +3,8 @@
 //! Order: settle the running turn, end the gateway's Claude child, copy the
 //! binding and only then take it out of the host's entry, prove that no process
 //! is left, record the transcript. The proof comes after parking: whatever
-//! started between the two shows up in it.
+//! started between the two shows up in it. For a chat ride the first is all: the agent
+//! stays the one writer, and from then on runs a turn only for its driver.
 
 use crate::event::{Act, ClaimAsked, Outcome, Reply};
 use crate::id::Fence;
@@ -13,14 +14,14 @@ use crate::time::Now;
 use crate::view;
 use crate::wire::{Reason, Refusal};
 
-use super::Rules;
+use super::{Rules, say};
 
 pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
     if let Some(lease) = t.lease() {
         let same = lease.secret_sha256 == asked.secret_sha256 && !matches!(t.phase, Phase::Leaving { .. });
         return match (same, lease.driver.process == asked.driver.process) {
             (true, true) => Reply::Claiming { fence: lease.fence },
-            (true, false) if matches!(t.phase, Phase::Ridden { .. }) => again(t, asked, now),
+            (true, false) if matches!(t.phase, Phase::Ridden { .. }) => again(t, asked, now, rules),
             _ => view::held_by(t, now, rules),
         };
     }
@@ -37,6 +38,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         secret_sha256: asked.secret_sha256,
         title: asked.title,
         claude: asked.claude,
+        said: None,
         mark: None,
         file: None,
         route: asked.route,
@@ -59,7 +61,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
 
 /// A driver that died comes back by its secret: a new grant, once its old Claude Code
 /// is proven gone. What was parked stays parked, and the chain begins where it began.
-fn again(t: &mut Thread, asked: ClaimAsked, now: Now) -> Reply {
+fn again(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
     let Phase::Ridden { lease } = &t.phase else { return Reply::Ok };
     let mut lease = lease.clone();
     t.epoch += 1;
@@ -70,6 +72,13 @@ fn again(t: &mut Thread, asked: ClaimAsked, now: Now) -> Reply {
     lease.probe_again = None;
     let fence = lease.fence;
     t.note(now, format!("claim {fence} by {}@{}, come back", lease.driver.name, lease.driver.host));
+    if lease.claude.is_none() {
+        // The agent was the only writer all along; what had not begun never will.
+        t.phase = Phase::Ridden { lease };
+        say::withdraw(t, false, now, rules);
+        grant(t, now);
+        return Reply::Claiming { fence };
+    }
     let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
     t.phase = Phase::Claiming { lease, at: At::new(ClaimStage::Prove), give_up };
     Reply::Claiming { fence }
@@ -78,13 +87,14 @@ fn again(t: &mut Thread, asked: ClaimAsked, now: Now) -> Reply {
 /// The effect a stage asks for.
 pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
     let sessions = || std::iter::once(session.to_owned()).chain(lease.twins.iter().cloned()).collect::<Vec<_>>();
+    let Some(claude) = lease.claude.clone() else { return Act::Settle { sessions: sessions() } };
     match stage {
         ClaimStage::Settle => Act::Settle { sessions: sessions() },
-        ClaimStage::EndChild => Act::EndChild { claude: lease.claude.clone() },
-        ClaimStage::Copy => Act::Copy { sessions: sessions(), claude: lease.claude.id },
-        ClaimStage::Park => Act::Park { sessions: sessions(), claude: lease.claude.id },
-        ClaimStage::Prove => Act::Prove { claude: lease.claude.clone(), process: lease.process.clone() },
-        ClaimStage::Mark => Act::Mark { claude: lease.claude.clone() },
+        ClaimStage::EndChild => Act::EndChild { claude },
+        ClaimStage::Copy => Act::Copy { sessions: sessions(), claude: claude.id },
+        ClaimStage::Park => Act::Park { sessions: sessions(), claude: claude.id },
+        ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone() },
+        ClaimStage::Mark => Act::Mark { claude },
     }
 }
 
@@ -109,6 +119,8 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
     let Phase::Claiming { lease, at, .. } = &mut t.phase else { return };
     let on = |at: &mut At<ClaimStage>, next| *at = At::new(next);
     match (at.stage, outcome) {
+        // The agent stays the writer: there is nothing else to see off.
+        (ClaimStage::Settle, Outcome::Ok) if lease.claude.is_none() => grant(t, now),
         (ClaimStage::Settle, Outcome::Ok) => on(at, ClaimStage::EndChild),
         (ClaimStage::EndChild, Outcome::Ok) => on(at, ClaimStage::Copy),
         (ClaimStage::Copy, Outcome::Copied { bindings }) => {
@@ -132,11 +144,7 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
             lease.mark.get_or_insert_with(|| mark.clone());
             lease.file = Some(mark);
             lease.process = None;
-            lease.renewed = now.stamp();
-            lease.active = now.stamp();
-            let (fence, lease) = (lease.fence, lease.clone());
-            t.phase = Phase::Ridden { lease };
-            t.note(now, format!("granted {fence}"));
+            grant(t, now);
         }
         // Somebody else's process: waiting for it is the person's to decide. A ride that
         // comes back waits for its own.
@@ -147,6 +155,17 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         (_, Outcome::Failed { what, reason }) => fail(t, reason, what, now),
         (stage, other) => fail(t, Reason::Host, format!("stage {stage:?} ended in {other:?}"), now),
     }
+}
+
+/// The thread is the driver's.
+fn grant(t: &mut Thread, now: Now) {
+    let Some(lease) = t.lease_mut() else { return };
+    lease.renewed = now.stamp();
+    lease.active = now.stamp();
+    let lease = Box::new(lease.clone());
+    let fence = lease.fence;
+    t.phase = Phase::Ridden { lease };
+    t.note(now, format!("granted {fence}"));
 }
 
 /// Gives the thread back to the agent: what was parked returns first.

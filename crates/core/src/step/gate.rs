@@ -12,11 +12,16 @@ use crate::time::Now;
 use crate::view;
 use crate::wire::Opaque;
 
-use super::{Rules, outbox};
+use super::{Rules, outbox, say};
 
 pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Reply {
     if !t.closed() && m.behind.is_none() {
         return Reply::Admit { because: "nobody rides" };
+    }
+    if let (Some(id), None, None) = (&m.client, &m.route, &m.behind)
+        && say::begins(t, id, now, rules)
+    {
+        return Reply::Admit { because: "the driver's prompt" };
     }
     let holder = m.behind.clone().or_else(|| view::holder(t, now, rules));
     let state = match &holder {

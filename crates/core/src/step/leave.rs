@@ -8,14 +8,15 @@ use crate::thread::{At, Ended, LeaveStage, Lease, Phase, Thread, Why};
 use crate::time::Now;
 use crate::wire::{RelayItem, RelayKind};
 
-use super::{Rules, outbox};
+use super::{Rules, outbox, say};
 
 /// Revokes: from here on the fence is stale for everything but the end itself.
 pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
     let Phase::Ridden { lease } = &t.phase else { return };
     let lease = lease.clone();
     t.note(now, format!("{} leaves: {}", lease.fence, in_words(&why)));
-    t.phase = Phase::Leaving { lease, at: At::new(LeaveStage::Prove), why, accept_broken: false };
+    let first = if lease.claude.is_some() { LeaveStage::Prove } else { LeaveStage::Turn };
+    t.phase = Phase::Leaving { lease, at: At::new(first), why, accept_broken: false };
 }
 
 fn in_words(why: &Why) -> String {
@@ -54,21 +55,30 @@ pub(crate) fn silent_ms(lease: &Lease, now: Now, rules: &Rules) -> u64 {
     rules.silence_ms.saturating_sub(now.since_ms(lease.active).unwrap_or(0))
 }
 
-/// The effect a stage asks for; draining asks for none, the outbox sends by itself.
+/// The effect a stage asks for; a turn is followed and the outbox sends by itself.
 pub(super) fn act(stage: LeaveStage, lease: &Lease) -> Option<Act> {
     match stage {
-        LeaveStage::Prove => Some(Act::Prove { claude: lease.claude.clone(), process: lease.process.clone() }),
+        LeaveStage::Turn | LeaveStage::Drain => None,
+        LeaveStage::Prove => Some(Act::Prove { claude: lease.claude.clone()?, process: lease.process.clone() }),
         LeaveStage::Show => lease.mark.clone().map(|mark| Act::Show { mark }),
-        LeaveStage::Drain => None,
-        LeaveStage::Restore => Some(Act::Restore { parked: lease.parked.clone(), claude: lease.claude.id }),
+        LeaveStage::Restore => Some(Act::Restore { parked: lease.parked.clone(), claude: lease.claude.as_ref()?.id }),
     }
 }
 
 /// Steps that need no effect.
-pub(super) fn advance(t: &mut Thread) {
-    let empty = t.outbox.is_empty();
+pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
+    let Phase::Leaving { at, why, .. } = &t.phase else { return };
+    if at.stage == LeaveStage::Turn {
+        // A driver that released knows what it sent.
+        let told = *why == Why::Released;
+        say::withdraw(t, told, now, rules);
+    }
+    let (empty, runs) = (t.outbox.is_empty(), say::runs(t));
     let Phase::Leaving { lease, at, accept_broken, .. } = &mut t.phase else { return };
     match at.stage {
+        LeaveStage::Turn if runs => at.blocked = Some("the agent still answers the ride's last prompt".into()),
+        LeaveStage::Turn => *at = At::new(LeaveStage::Drain),
+        LeaveStage::Drain if empty && lease.claude.is_none() => return open(t, now),
         LeaveStage::Show if lease.mark.is_none() => *at = At::new(LeaveStage::Restore),
         LeaveStage::Prove if *accept_broken && at.acceptable => *at = At::new(LeaveStage::Show),
         LeaveStage::Show if *accept_broken && at.acceptable => *at = At::new(LeaveStage::Drain),
@@ -82,13 +92,22 @@ pub(super) fn advance(t: &mut Thread) {
         _ => return,
     }
     if matches!(t.phase, Phase::Leaving { at: At { stage: LeaveStage::Drain, .. }, .. }) && t.outbox.is_empty() {
-        advance(t);
+        advance(t, now, rules);
     }
+}
+
+/// The agent has the thread again.
+fn open(t: &mut Thread, now: Now) {
+    let Phase::Leaving { lease, why, .. } = &t.phase else { return };
+    let (fence, why) = (lease.fence, why.clone());
+    t.phase = Phase::Open;
+    t.note(now, format!("open again after {fence}"));
+    t.last = Some(Ended { fence, why });
 }
 
 /// What came of a stage.
 pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
-    let Phase::Leaving { lease, at, why, .. } = &mut t.phase else { return };
+    let Phase::Leaving { lease, at, .. } = &mut t.phase else { return };
     at.flight = None;
     match (at.stage, outcome) {
         (LeaveStage::Prove, Outcome::Ok) => *at = At::new(LeaveStage::Show),
@@ -119,13 +138,11 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
             at.acceptable = true;
         }
         (LeaveStage::Restore, outcome @ (Outcome::Ok | Outcome::RestoredOver { .. })) => {
-            let (lease, why) = (lease.clone(), why.clone());
-            t.phase = Phase::Open;
-            t.note(now, format!("open again after {}", lease.fence));
+            let route = lease.route.clone();
+            open(t, now);
             if let Outcome::RestoredOver { slipped, reset, deleted } = outcome {
-                announce(t, lease.route.as_ref(), &slipped, reset, deleted, now);
+                announce(t, route.as_ref(), &slipped, reset, deleted, now);
             }
-            t.last = Some(Ended { fence: lease.fence, why });
         }
         (_, Outcome::NotYet { what } | Outcome::Failed { what, .. }) => at.wait(what, now),
         (LeaveStage::Prove, Outcome::ChildAgain) => at.wait("the gateway's own Claude has the session".into(), now),

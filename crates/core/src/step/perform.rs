@@ -7,17 +7,18 @@ use crate::limits;
 use crate::thread::{ClaimStage, Deadline, Flight, Phase, Thread, Why};
 use crate::time::Now;
 
-use super::{Rules, claim, leave, outbox};
+use super::{Rules, claim, leave, outbox, say};
 
 pub(super) fn take(t: &mut Thread, performer: Uuid, behind: bool, flying: &[u64], now: Now, rules: &Rules) -> Reply {
     recover(t, performer, flying, now);
     claim::overdue(t, now);
     leave::if_overdue(t, now, rules);
-    leave::advance(t);
+    leave::advance(t, now, rules);
     let mut effects = Vec::new();
     let mut wake = Wake(None);
     stage(t, performer, now, &mut effects, &mut wake);
     probe(t, performer, now, rules, &mut effects, &mut wake);
+    follow(t, performer, now, &mut effects, &mut wake);
     send(t, performer, now, &mut effects, &mut wake);
     hand(t, performer, behind, now, &mut effects, &mut wake);
     Reply::Work { effects, wake_in_ms: wake.0 }
@@ -35,6 +36,8 @@ pub(super) fn done(t: &mut Thread, op: u64, performer: Uuid, outcome: Outcome, n
         handed(t, outcome, now);
     } else if t.lease().is_some_and(|l| l.probe == Some(flight)) {
         probed(t, &outcome, now);
+    } else if t.lease().and_then(|l| l.said.as_ref()).is_some_and(|said| said.flight == Some(flight)) {
+        say::answered(t, outcome, now, rules);
     } else if matches!(&t.phase, Phase::Claiming { at, .. } if at.flight == Some(flight)) {
         claim::done(t, outcome, now);
     } else if matches!(&t.phase, Phase::Leaving { at, .. } if at.flight == Some(flight)) {
@@ -70,6 +73,11 @@ fn recover(t: &mut Thread, performer: Uuid, flying: &[u64], now: Now) {
         && old(&lease.probe)
     {
         lease.probe = None;
+    }
+    if let Some(said) = t.lease_mut().and_then(|lease| lease.said.as_mut())
+        && old(&said.flight)
+    {
+        said.flight = None;
     }
 }
 
@@ -122,6 +130,18 @@ fn probed(t: &mut Thread, outcome: &Outcome, now: Now) {
     if *outcome == Outcome::Gone && lease.dropped.is_some() {
         leave::begin(t, Why::Gone, now);
     }
+}
+
+/// A chat ride's turn is seen to its end whatever becomes of its driver.
+fn follow(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, wake: &mut Wake) {
+    let Some(said) = say::to_follow(t) else { return };
+    if wake.not_before(said.again, now) {
+        return;
+    }
+    let act = Act::Follow { session: t.key.session.clone(), id: said.id.clone() };
+    let op = t.number();
+    say::follow(t, Flight { op, performer });
+    effects.push(Effect { op, act });
 }
 
 fn send(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, wake: &mut Wake) {

@@ -227,6 +227,7 @@ fn message(id: &str) -> Inbound {
         sender: "1001".into(),
         name: "Ada".into(),
         text: "hello".into(),
+        client: None,
         route: Some(route()),
         host: json!({}),
         claude: None,

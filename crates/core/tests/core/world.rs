@@ -1,6 +1,6 @@
 //! A thread with a clock and short names for what can happen to it.
 
-use ride_core::event::{Act, ClaimAsked, Effect, Event, Inbound, Outcome, Reply};
+use ride_core::event::{Act, ClaimAsked, Effect, Ending, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
 use ride_core::thread::{ClaudeSession, Parked, Thread};
@@ -17,6 +17,8 @@ pub struct World {
     pub rules: Rules,
     pub performer: Uuid,
     pub disk: bool,
+    /// The thread has no Claude session: claims are chat rides.
+    pub chat: bool,
     /// What the performer has under way.
     pub flying: Vec<u64>,
 }
@@ -51,6 +53,7 @@ impl World {
             rules: Rules::default(),
             performer: id(100),
             disk: true,
+            chat: false,
             flying: Vec::new(),
         }
     }
@@ -87,7 +90,7 @@ impl World {
             secret_sha256: format!("secret of {name}"),
             grant: id(grant),
             title: "Lab › topic".into(),
-            claude: ClaudeSession { id: id(50), config_dir: "/c".into(), cwd: "/w".into() },
+            claude: (!self.chat).then(|| ClaudeSession { id: id(50), config_dir: "/c".into(), cwd: "/w".into() }),
             route: Some(route()),
             twins: Vec::new(),
             wait_ms: 5_000,
@@ -102,8 +105,24 @@ impl World {
             sender: "1001".into(),
             name: "Ada".into(),
             text: text.into(),
+            client: None,
             route: Some(route()),
             host: json!({}),
+            claude: None,
+            behind: None,
+        })))
+    }
+
+    /// A `chat.send` of some client reaches the gate.
+    pub fn sends(&mut self, client: &str, text: &str) -> Reply {
+        self.does(Event::Message(Box::new(Inbound {
+            id: format!("webchat||{SESSION}|{client}"),
+            sender: "gateway-client".into(),
+            name: "gateway-client".into(),
+            text: text.into(),
+            client: Some(client.into()),
+            route: None,
+            host: json!(null),
             claude: None,
             behind: None,
         })))
@@ -165,6 +184,7 @@ pub fn fine(act: &Act) -> Outcome {
         Act::Show { .. } => Outcome::Shown { turns: Vec::new(), beside: Vec::new() },
         Act::Send { item, .. } => Outcome::Sent { message_id: item.seq.to_string() },
         Act::Probe { .. } => Outcome::Alive,
+        Act::Follow { id, .. } => Outcome::Answered { how: Ending::Complete, text: format!("answer to {id}") },
         _ => Outcome::Ok,
     }
 }
@@ -183,5 +203,6 @@ pub fn name(act: &Act) -> &'static str {
         Act::Restore { .. } => "restore",
         Act::Send { .. } => "send",
         Act::Hand { .. } => "hand",
+        Act::Follow { .. } => "follow",
     }
 }

@@ -25,6 +25,9 @@ pub const LONGEST_HOLD: Duration = Duration::from_secs(600);
 /// What OpenClaw's own runner puts around context.
 const RUNNER_CONTEXT: (&str, &str) = ("<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>", "<<<END_OPENCLAW_INTERNAL_CONTEXT>>>");
 
+/// How it begins the message with context that 2026.6 and 2026.7 append.
+const OLDER_CONTEXT: &str = "OpenClaw runtime context for the immediately preceding user message.";
+
 /// The longest echo, so that a huge prompt does not come back whole.
 const MAX_ECHO: usize = 2000;
 
@@ -144,7 +147,7 @@ fn last_message(body: &Value) -> Option<&Value> {
     let is_context = |content: &&Value| {
         let blocks = content.as_array().map(Vec::as_slice).unwrap_or_default();
         let mut texts = blocks.iter().map(|block| block["text"].as_str().unwrap_or_default());
-        !blocks.is_empty() && texts.all(|text| text.starts_with(RUNNER_CONTEXT.0))
+        !blocks.is_empty() && texts.all(|text| text.starts_with(RUNNER_CONTEXT.0) || text.starts_with(OLDER_CONTEXT))
     };
     users(body).rev().find(|content| !is_context(content))
 }
@@ -174,7 +177,8 @@ fn without_context(text: &str) -> String {
     while let Some(after) = words.strip_prefix(RUNNER_CONTEXT.0) {
         words = after.split_once(RUNNER_CONTEXT.1).map_or("", |(_, after)| after).trim_start();
     }
-    words = without_time(words);
+    // Twice on 2026.6.1.
+    words = without_time(without_time(words));
     // 2026.6 starts a fresh Claude session for some turns and retells the old one before the message.
     if let Some((_, message)) = words.rsplit_once("<next_user_message>") {
         words = message.trim_end_matches("</next_user_message>").trim();

@@ -108,7 +108,7 @@ impl<'a> GatewayBuilder<'a> {
     /// Lets other machines in, over TLS with a certificate it makes for itself.
     pub fn tls(mut self) -> Self {
         self.tls = true;
-        self.config(&json!({ "gateway": { "bind": "lan", "tls": { "enabled": true } } }))
+        self.config(&json!({ "gateway": { "bind": "lan", "tls": { "enabled": true, "autoGenerate": true } } }))
     }
 
     /// Prepares the home, installs the plugins, starts the gateway and waits until it is ready.

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::anthropic::{API_KEY, Anthropic};
 use crate::claude;
@@ -87,29 +87,13 @@ pub(super) fn base(inputs: &Inputs<'_>) -> Value {
     config
 }
 
-/// The agent on the host's own (embedded) runner that [`plain_agent`] adds.
-pub const PLAIN: &str = "plain";
-
-/// Adds an agent that talks to the model itself, without Claude Code, for these groups
-/// and their topics. The first agent stays as it was.
-pub fn plain_agent(family: Family, anthropic: &Anthropic, groups: &[i64]) -> Value {
+/// Has these chats answered by the host's own (embedded) runner, without Claude Code.
+pub fn plain_chats(anthropic: &Anthropic, chats: &[i64]) -> Value {
     let model = "stand-in/claude-sonnet-5";
-    let plain = json!({ "model": { "primary": model } });
-    let agents = match family {
-        Family::Late2026 => json!({ "entries": { "main": { "default": true }, PLAIN: plain } }),
-        Family::Mid2026 => {
-            let mut plain = plain;
-            plain["id"] = PLAIN.into();
-            json!({ "list": [{ "id": "main", "default": true }, plain] })
-        }
-    };
-    let bindings: Vec<Value> = groups
-        .iter()
-        .map(|chat| json!({ "agentId": PLAIN, "match": { "channel": "telegram", "peer": { "kind": "group", "id": chat.to_string() } } }))
-        .collect();
+    let by_chat: Map<String, Value> = chats.iter().map(|chat| (chat.to_string(), model.into())).collect();
     json!({
-        "agents": agents,
-        "bindings": bindings,
+        "agents": { "defaults": { "models": { model: {} } } },
+        "channels": { "modelByChannel": { "telegram": by_chat } },
         "models": { "mode": "merge", "providers": { "stand-in": {
             "baseUrl": anthropic.base_url(), "apiKey": API_KEY, "api": "anthropic-messages",
             "models": [{

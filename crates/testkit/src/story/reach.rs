@@ -104,7 +104,7 @@ async fn certificate(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere
         first(&said(&plain)),
     );
     let own = stage.run(&["ls", "--json"]).await?;
-    facts.tell(own.status.success(), "on the gateway's machine its certificate is known", first(&said(&own)));
+    facts.tell(own.status.success(), "on the gateway's machine its certificate is known", exit(&own));
     Ok(())
 }
 
@@ -126,10 +126,10 @@ async fn pairing(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_>
     );
     approve(stage, &line).await?;
     let listed = elsewhere.run(stage, &token, &["ls", "--json"]).await?;
-    facts.tell(listed.status.success(), "approved, the same command works", first(&said(&listed)));
+    facts.tell(lets_in(stage, &listed), "approved, the same command works", exit(&listed));
     // From now on its own token does.
     let alone = elsewhere.run(stage, &[("RIDE_PIN", pin)], &["ls", "--json"]).await?;
-    facts.tell(alone.status.success(), "and needs the gateway's token no more", first(&said(&alone)));
+    facts.tell(lets_in(stage, &alone), "and needs the gateway's token no more", exit(&alone));
     let upgrade = elsewhere.run(stage, &token, &["ls", "--admin"]).await?;
     let text = said(&upgrade);
     let line = approval(&text);
@@ -140,8 +140,16 @@ async fn pairing(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_>
     );
     approve(stage, &line).await?;
     let wider = elsewhere.run(stage, &token, &["ls", "--admin"]).await?;
-    facts.tell(wider.status.success(), "and works once it is approved", first(&said(&wider)));
+    facts.tell(wider.status.success(), "and works once it is approved", exit(&wider));
     Ok(())
+}
+
+/// Whether a command got past the gateway's door. 2026.6.1 then wants operator.admin
+/// for a plugin's methods, after a channel turn: that must be named, with what helps.
+fn lets_in(stage: &Stage<'_>, output: &Output) -> bool {
+    let demand = "the gateway wants operator.admin for sessions_rideable";
+    let named = said(output).contains(demand) && said(output).contains("`ride --admin …`");
+    output.status.success() != (stage.gateway.version() == "2026.6.1" && named)
 }
 
 /// The command in a hint that approves a machine.
@@ -239,22 +247,47 @@ async fn narrowed(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_
     let json = listed.find('{').map_or("", |at| &listed[at..]);
     let devices: Value = serde_json::from_str(json).map_err(|e| broke("openclaw devices list", &format!("{e}: {listed}")))?;
     let device = devices["paired"][0]["deviceId"].as_str().unwrap_or_default().to_owned();
-    let alone = [("RIDE_PIN", pin)];
-    stage.gateway.cli(&["devices", "rotate", "--device", &device, "--role", "operator", "--scope", "operator.read"]).await?;
-    let rotated = elsewhere.run(stage, &alone, &["ls"]).await?;
+    let rotate = ["devices", "rotate", "--device", &device, "--role", "operator", "--scope", "operator.read", "--json"];
+    let rotated = stage.gateway.cli(&rotate).await?;
+    let old = elsewhere.run(stage, &[("RIDE_PIN", pin)], &["ls"]).await?;
     facts.tell(
-        rotated.status.code() == Some(7),
-        "a token that was rotated is not taken any more, and the person is told what to give",
-        said(&rotated).replace('\n', " / "),
+        old.status.code() == Some(7) && said(&old).contains("takes this machine's own token no more"),
+        "a token that was rotated away is not taken, and the person is told what to give",
+        one_line(&old),
+    );
+    let narrow = token_in(&rotated).unwrap_or_default();
+    let reader = [("OPENCLAW_GATEWAY_TOKEN", narrow.as_str()), ("RIDE_PIN", pin)];
+    let looks = elsewhere.run(stage, &reader, &["ls"]).await?;
+    facts.tell(lets_in(stage, &looks), "a token for looking looks", exit(&looks));
+    let rides = elsewhere.run(stage, &reader, &["release", "forum"]).await?;
+    facts.tell(
+        rides.status.code() == Some(7) && said(&rides).contains("does not allow this machine"),
+        "and is told that it does not drive",
+        one_line(&rides),
     );
     stage.gateway.cli(&["devices", "remove", &device]).await?;
     let gone = elsewhere.run(stage, &[("OPENCLAW_GATEWAY_TOKEN", stage.gateway.token()), ("RIDE_PIN", pin)], &["ls"]).await?;
     facts.tell(
         gone.status.code() == Some(7) && approval(&said(&gone)).is_some(),
         "a machine that was removed is told how to be approved again",
-        said(&gone).replace('\n', " / "),
+        one_line(&gone),
     );
     Ok(())
+}
+
+/// The token in what `openclaw devices rotate --json` prints.
+fn token_in(printed: &str) -> Option<String> {
+    let json: Value = serde_json::from_str(&printed[printed.find('{')?..]).ok()?;
+    json["token"].as_str().map(str::to_owned)
+}
+
+fn one_line(output: &Output) -> String {
+    said(output).trim_end().replace('\n', " / ")
+}
+
+/// How a command ended, with what it complained about.
+fn exit(output: &Output) -> String {
+    format!("{} {}", output.status, String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or_default())
 }
 
 fn first(text: &str) -> String {

@@ -84,7 +84,7 @@ impl<'p> Stage<'p> {
     }
 
     /// 2026.6.1 and before want operator.admin for plugin methods after a channel turn.
-    fn scope(&self) -> Option<&'static str> {
+    pub(super) fn scope(&self) -> Option<&'static str> {
         ["2026.6.1", "2026.5.31-beta.4"].contains(&self.gateway.version()).then_some("--admin")
     }
 }

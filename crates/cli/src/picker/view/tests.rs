@@ -63,9 +63,9 @@ fn a_narrow_screen_has_only_the_list() {
     assert_eq!(
         screen(&mut picker(rows()), 64, 8, &[]).lines().collect::<Vec<_>>(),
         [
-            " ❯                                                             4",
+            " ›                                                             4",
             "────────────────────────────────────────────────────────────────",
-            " ❯  now  telegram  Forum / Plans",
+            " ▸  now  telegram  Forum / Plans",
             "     3m  telegram  Deploys      2 waiting · ridden by Ada at box",
             "     2h  discord   日本の話 👩‍👩‍👧 [31mred                    shared",
             "     4d  slack     A rather long title …  it has no stored route",
@@ -91,9 +91,9 @@ fn a_wide_screen_shows_what_was_said_last() {
     assert_eq!(
         screen(&mut picker, 110, 14, &[]).lines().collect::<Vec<_>>(),
         [
-            " ❯                                                                                                           4",
+            " ›                                                                                                           4",
             "──────────────────────────────────────────────────────────────────────────────────────────────────────────────",
-            " ❯  now  telegram  Forum / Plans                             │ Forum / Plans",
+            " ▸  now  telegram  Forum / Plans                             │ Forum / Plans",
             "     3m  telegram  Deploys  2 waiting · ridden by Ada at box │ telegram -1001:topic:42 · agent main",
             "     2h  discord   日本の話 👩‍👩‍👧 [31mred                shared │ agent:main:telegram:group:Forum / Plans",
             "     4d  slack     A rather long ti…  it has no stored route │",
@@ -116,9 +116,9 @@ fn a_search_tells_how_many_fit_and_marks_its_letters() {
     assert_eq!(
         screen(&mut picker, 64, 6, &text).lines().collect::<Vec<_>>(),
         [
-            " ❯ 話 red                                                 1 of 4",
+            " › 話 red                                                 1 of 4",
             "────────────────────────────────────────────────────────────────",
-            " ❯   2h  discord  日本の話 👩‍👩‍👧 [31mred                     shared",
+            " ▸   2h  discord  日本の話 👩‍👩‍👧 [31mred                     shared",
             "",
             "",
             " Enter ride · Esc leave · ? help",

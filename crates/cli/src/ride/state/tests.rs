@@ -17,7 +17,7 @@ fn grant() -> Grant {
         fence: Fence { incarnation: Uuid::from_u128(1), epoch: 3, grant: Uuid::from_u128(2) },
         title: "Deploys".into(),
         route: None,
-        claude: ClaudeTarget {
+        claude: Some(ClaudeTarget {
             session_id: SESSION,
             config_dir: "/home/ada/.claude".into(),
             cwd: "/srv/app".into(),
@@ -29,7 +29,8 @@ fn grant() -> Grant {
                 tail_sha256: String::new(),
                 leaf: None,
             },
-        },
+        }),
+        turn: None,
         lease_ms: 60_000,
         renew_every_ms: 5_000,
         silence_ms: 1_800_000,
@@ -50,6 +51,7 @@ fn renewed() -> Renewed {
         waiting_total: 0,
         outbox: 0,
         relay_stopped: None,
+        turn: None,
     }
 }
 
