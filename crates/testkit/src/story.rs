@@ -4,6 +4,7 @@
 //! the process table, the model API's requests. Never from our own word, unless
 //! our word is the fact (what a command printed).
 
+mod chat_ride;
 mod first_ride;
 mod stage;
 mod transcript;
@@ -40,16 +41,19 @@ impl Product {
 pub enum Story {
     /// A topic is ridden from the terminal and handed back.
     FirstRide,
+    /// Threads without a Claude session are driven by chat.
+    ChatRide,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 1] = [Story::FirstRide];
+    pub const ALL: [Story; 2] = [Story::FirstRide, Story::ChatRide];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
+            Story::ChatRide => "chat-ride",
         }
     }
 
@@ -57,6 +61,7 @@ impl Story {
     pub fn about(self) -> &'static str {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
+            Story::ChatRide => "threads without a Claude session are driven by chat, written to meanwhile, and handed back",
         }
     }
 
@@ -64,6 +69,7 @@ impl Story {
     pub async fn play(self, product: &Product, facts: &mut Facts) -> Result<()> {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
+            Story::ChatRide => chat_ride::play(product, facts).await,
         }
     }
 }

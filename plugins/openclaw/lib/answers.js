@@ -43,7 +43,8 @@ export function listen(api) {
 function heard({ runId, stream, data }) {
   const run = shared.runs.get(runId);
   if (!run) return;
-  if (stream === "assistant" && typeof data?.text === "string") run.text = data.text.slice(0, TEXT_MAX);
+  // What is said beside a tool is no answer (2026.7 and later mark it).
+  if (stream === "assistant" && typeof data?.text === "string" && data.phase !== "commentary") run.text = data.text.slice(0, TEXT_MAX);
   if (stream !== "lifecycle") return;
   // An abort is told twice on some hosts, first as a plain end.
   if (data?.phase === "start") run.how = undefined;
