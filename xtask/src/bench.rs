@@ -10,6 +10,7 @@
 
 mod gate;
 mod listing;
+mod picker;
 mod relay;
 mod report;
 mod sample;
@@ -41,6 +42,8 @@ enum Subject {
     Gate,
     /// A relayed send against the host's own; claim and release.
     Relay,
+    /// The picker over 10,000 threads.
+    Picker,
     /// What is shipped.
     Size,
 }
@@ -50,7 +53,10 @@ impl Bench {
         let packed = build::pack()?;
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
-        if self.only.iter().any(|s| *s != Subject::Size) || self.only.is_empty() {
+        if wants(Subject::Picker) {
+            report.add(picker::measure()?);
+        }
+        if self.only.iter().any(|s| ![Subject::Size, Subject::Picker].contains(s)) || self.only.is_empty() {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(async {
                 let stage = Stage::set(&packed).await?;

@@ -19,6 +19,21 @@ pub(crate) struct Packed {
     _stage: TempDir,
 }
 
+impl Packed {
+    /// Prints both halves, and how each is installed (docs/operations.md).
+    pub(crate) fn tell(&self) {
+        let (plugin, ride) = (self.plugin.display(), self.ride.display());
+        println!("{plugin}\n{ride}");
+        eprintln!(
+            "\non the gateway (before OpenClaw 2026.8 without --accept-capabilities):\n  \
+             openclaw plugins install {plugin} --force --accept-capabilities\n  \
+             openclaw config set plugins.entries.claude-code-sync.hooks.allowConversationAccess true\n\
+             where you sit:\n  \
+             install -m 755 {ride} ~/.local/bin/ && ride doctor"
+        );
+    }
+}
+
 /// The workspace folder.
 pub(crate) fn root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod matrix;
 mod model;
 mod probe;
 
@@ -25,7 +26,13 @@ enum What {
     /// Play the product on real hosts: in your terminal, or headless as facts.
     Demo(demo::Demo),
     /// Run every test, the real hosts included.
-    Test,
+    Test {
+        /// Play every story on every pinned host with every Claude Code instead, into `docs/hosts.md`.
+        #[arg(long)]
+        matrix: bool,
+        #[command(flatten)]
+        cells: matrix::Matrix,
+    },
     /// Measure what is promised, side by side, into `docs/measurements.md`.
     Bench(bench::Bench),
     /// Look at every state a small world of drivers, gateway and channel can reach.
@@ -39,9 +46,10 @@ enum What {
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.what {
-        What::Pack => build::pack().map(|packed| println!("{}\n{}", packed.plugin.display(), packed.ride.display())),
+        What::Pack => build::pack().map(|packed| packed.tell()),
         What::Demo(demo) => return exit(demo.run()),
-        What::Test => return exit(check::test()),
+        What::Test { matrix: true, cells } => return exit(cells.run()),
+        What::Test { matrix: false, .. } => return exit(check::test()),
         What::Bench(bench) => bench.run(),
         What::Model(model) => return exit(Ok(model.run())),
         What::Probe(probe) => return exit(probe.run()),

@@ -4,16 +4,17 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::engine::ArgValueCompleter;
 
-use crate::error::EXIT_CODES;
+use crate::error::exit_codes;
 
 /// Drive, from this terminal, the Claude session behind a thread of your OpenClaw gateway.
 #[derive(Debug, Parser)]
 #[command(
     name = "ride",
     version,
-    after_help = EXIT_CODES,
-    override_usage = "ride [OPTIONS] <WORDS>... [-- <CLAUDE ARGS>...]\n       ride [OPTIONS] -\n       ride [OPTIONS] ls | status | release | config"
+    after_help = exit_codes(),
+    override_usage = "ride [OPTIONS] [WORDS]... [-- <CLAUDE ARGS>...]\n       ride [OPTIONS] -\n       ride [OPTIONS] <COMMAND>"
 )]
 pub struct Cli {
     /// What to do; without one, ride a thread
@@ -32,6 +33,12 @@ pub struct Cli {
 pub enum Command {
     /// List the threads and say which can be ridden
     Ls {
+        /// Only those with these words in title, channel, agent or key
+        #[arg(add = titles())]
+        words: Vec<String>,
+        /// Only those that can be ridden now
+        #[arg(long, short)]
+        rideable: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -39,6 +46,7 @@ pub enum Command {
     /// Show the threads that are ridden or changing hands, or one thread
     Status {
         /// Words of its title, channel or key
+        #[arg(add = titles())]
         words: Vec<String>,
         /// Print JSON
         #[arg(long)]
@@ -47,7 +55,7 @@ pub enum Command {
     /// Hand back a thread that a ride of this machine holds
     Release {
         /// Words of its title, channel or key; `-` for the thread ridden last
-        #[arg(required = true)]
+        #[arg(required = true, add = titles())]
         words: Vec<String>,
         /// Hand it back although its chain could not be shown to be whole
         #[arg(long)]
@@ -56,18 +64,77 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Show the configuration in force on the gateway
+    /// Say what is missing or wrong, and what mends it; with words, explain that thread
+    Doctor {
+        /// Words of its title, channel or key; `-` for the thread ridden last
+        words: Vec<String>,
+        /// Claude Code's program
+        #[arg(long, value_name = "PROGRAM", default_value = "claude")]
+        claude: OsString,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show this ride's own settings, where each comes from, and the gateway's
     Config {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Print the completions of a shell; `ride help completions` says how to load them
+    #[command(after_help = crate::command::completions::HOW)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page
+    #[command(after_help = "To read it now:  ride man | man -l -")]
+    Man {
+        /// Of this command; of `ride` itself without one
+        command: Option<String>,
+    },
+}
+
+impl Cli {
+    /// The words that name threads, wherever they stand.
+    pub fn words(&self) -> &[String] {
+        match &self.command {
+            Some(
+                Command::Ls { words, .. }
+                | Command::Status { words, .. }
+                | Command::Release { words, .. }
+                | Command::Doctor { words, .. },
+            ) => words,
+            Some(_) => &[],
+            None => &self.ride.words,
+        }
+    }
+}
+
+impl Command {
+    /// Whether JSON was asked for: then an error is JSON too.
+    pub fn json(&self) -> bool {
+        match self {
+            Command::Ls { json, .. }
+            | Command::Status { json, .. }
+            | Command::Release { json, .. }
+            | Command::Doctor { json, .. }
+            | Command::Config { json } => *json,
+            Command::Completions { .. } | Command::Man { .. } => false,
+        }
+    }
+}
+
+/// Completes words of the titles of threads.
+fn titles() -> ArgValueCompleter {
+    ArgValueCompleter::new(crate::command::completions::words)
 }
 
 /// What a ride can be told.
 #[derive(Debug, Args)]
 pub struct RideArgs {
-    /// Words of the thread's title, channel or key; `-` for the thread ridden last
+    /// Words of the thread's title, channel or key; `-` for the thread ridden last; without any, one is chosen from all
+    #[arg(add = titles())]
     pub words: Vec<String>,
     /// How long to wait for a running turn, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=600))]
@@ -100,6 +167,9 @@ pub struct GatewayArgs {
     /// A file with its token; or set OPENCLAW_GATEWAY_TOKEN
     #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// The one certificate to accept, by its SHA-256 fingerprint; or set RIDE_PIN
+    #[arg(long, global = true, value_name = "FINGERPRINT")]
+    pub pin: Option<String>,
     /// OpenClaw's profile, as `openclaw --profile`
     #[arg(long, global = true, value_name = "NAME")]
     pub profile: Option<String>,

@@ -1,33 +1,44 @@
 //! The commands: from the command line to an exit code. One file each; what they
 //! share is here.
 
+pub mod completions;
 mod config;
+mod doctor;
 mod ls;
+mod man;
 mod release;
 mod ride;
 mod say;
 mod status;
 
+use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ride_core::wire::{Rideable, Row, method};
+use ride_core::wire::{List, Rideable, Row, method};
 use serde::Serialize;
-use serde_json::json;
 
 use crate::args::{Cli, Command, GatewayArgs};
 use crate::env::Env;
 use crate::error::{Error, Kind};
-use crate::gateway::client::{Access, Connection, Events, connect};
-use crate::gateway::locate::{Options, Target, locate};
-use crate::matching;
+use crate::gateway::client::{Access, CallError, Connection, Events, connect};
+use crate::gateway::locate::{Located, Options, Target, locate};
+use crate::matching::{self, NoMatch};
+use crate::render::clean;
 
 /// Runs the command line of this process.
 pub fn main(env: Env) -> ExitCode {
-    let cli = Cli::parse();
-    let failed = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    if completions::answered() {
+        return ExitCode::SUCCESS;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() && asks_json(std::env::args_os()) => return failed(&usage(&e), true),
+        Err(e) => e.exit(),
+    };
+    let done = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let done = runtime.block_on(async {
                 let done = run(&cli, &env).await;
@@ -44,28 +55,46 @@ pub fn main(env: Env) -> ExitCode {
         }
         Err(e) => Err(Error::new(Kind::Other, format!("could not start: {e}"))),
     };
-    match failed {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("{e}");
-            ExitCode::from(e.kind.code())
-        }
+        Err(e) => failed(&e, cli.command.as_ref().is_some_and(Command::json)),
     }
+}
+
+/// Says what went wrong, to standard error. A person who left is not told so.
+fn failed(e: &Error, as_json: bool) -> ExitCode {
+    if as_json {
+        say(e.json());
+    } else if !e.message.is_empty() {
+        say(e);
+    }
+    ExitCode::from(e.kind.code())
+}
+
+/// Whether a command line that could not be read asks for JSON.
+fn asks_json(args: impl IntoIterator<Item = OsString>) -> bool {
+    args.into_iter().take_while(|arg| arg != "--").any(|arg| arg == "--json")
+}
+
+/// What clap says, as an error of ours.
+fn usage(e: &clap::Error) -> Error {
+    let text = e.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    Error::new(Kind::Usage, line.strip_prefix("error: ").unwrap_or(line)).hint("`ride --help` tells what there is")
 }
 
 async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
     let context = Context { env, gateway: &cli.gateway };
     match &cli.command {
-        Some(Command::Ls { json }) => ls::run(&context, *json).await,
+        Some(Command::Ls { words, rideable, json }) => ls::run(&context, words, *rideable, *json).await,
         Some(Command::Status { words, json }) => status::run(&context, words, *json).await,
         Some(Command::Release { words, accept_broken_chain, json }) => {
             release::run(&context, words, *accept_broken_chain, *json).await
         }
+        Some(Command::Doctor { words, claude, json }) => doctor::run(&context, words, claude, *json).await,
         Some(Command::Config { json }) => config::run(&context, *json).await,
-        None if cli.ride.words.is_empty() => {
-            Err(Error::new(Kind::Usage, "which thread? give words of its title, channel or key")
-                .hint("`ride ls` lists them, `ride -` takes the one ridden last"))
-        }
+        Some(Command::Completions { shell }) => completions::run(*shell),
+        Some(Command::Man { command }) => man::run(command.as_deref()),
         None => ride::run(&context, &cli.ride).await,
     }
 }
@@ -79,24 +108,38 @@ struct Context<'a> {
 impl Context<'_> {
     /// Where `ride` keeps its own files.
     fn state_dir(&self) -> Result<PathBuf, Error> {
+        self.state_dir_from().map(|(dir, _)| dir)
+    }
+
+    /// The same, with what says so.
+    fn state_dir_from(&self) -> Result<(PathBuf, &'static str), Error> {
         let env = self.env;
-        let named = self.gateway.state_dir.as_deref().or_else(|| env.get("RIDE_STATE_DIR").map(std::path::Path::new));
-        if let Some(dir) = named {
-            return Ok(env.cwd.join(dir));
+        let named = self.gateway.state_dir.as_deref().map(|dir| (dir, "--state-dir"));
+        let named = named.or_else(|| env.get("RIDE_STATE_DIR").map(|dir| (Path::new(dir), "RIDE_STATE_DIR")));
+        if let Some((dir, from)) = named {
+            return Ok((env.cwd.join(dir), from));
         }
         let base = env.get("XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
-        base.or_else(|| env.home().map(|home| home.join(".local/state")))
-            .map(|base| base.join("ride"))
+        base.map(|base| (base, "XDG_STATE_HOME"))
+            .or_else(|| env.home().map(|home| (home.join(".local/state"), "default")))
+            .map(|(base, from)| (base.join("ride"), from))
             .ok_or_else(|| Error::new(Kind::Config, "could not tell where to keep files: no home folder").hint("set HOME, or use --state-dir"))
     }
 
-    fn target(&self) -> Result<Target, Error> {
+    fn locate(&self) -> Result<Located, Error> {
         let options = Options {
             url: self.gateway.url.clone(),
             token_file: self.gateway.token_file.clone(),
             profile: self.gateway.profile.clone(),
+            pin: self.gateway.pin.clone(),
         };
         Ok(locate(self.env, &options)?)
+    }
+
+    fn target(&self) -> Result<Target, Error> {
+        let located = self.locate()?;
+        located.notes.iter().for_each(|note| eprintln!("warning: {note}"));
+        Ok(located.target)
     }
 
     fn access(&self, wanted: Access) -> Access {
@@ -108,25 +151,75 @@ impl Context<'_> {
     }
 
     /// The thread that the words name; `-` is the one ridden last.
-    fn find<'r>(&self, rows: &'r [Row], words: &[String]) -> Result<&'r Row, Error> {
-        let words = match words {
-            [dash] if dash == "-" => vec![self.last()?],
-            words => words.to_vec(),
-        };
-        Ok(matching::find(rows, &words)?)
+    fn find<'r>(&self, target: &Target, rows: &'r [Row], words: &[String]) -> Result<&'r Row, Missed> {
+        match words {
+            [dash] if dash == "-" => self.last(target, rows).map_err(Missed::Other),
+            words => matching::find(rows, words).map_err(|e| if e.is_ambiguous() { Missed::Several(e) } else { Missed::Other(e.into()) }),
+        }
     }
 
-    fn last(&self) -> Result<String, Error> {
-        match std::fs::read_to_string(self.state_dir()?.join("last")) {
-            Ok(key) => Ok(key.trim().to_owned()),
-            Err(_) => Err(Error::new(Kind::Match, "no thread was ridden from here yet").hint("`ride ls` lists them")),
+    /// The thread ridden last: that one or none, whatever else has a key like it.
+    fn last<'r>(&self, target: &Target, rows: &'r [Row]) -> Result<&'r Row, Error> {
+        let none = |message: String| Error::new(Kind::Match, message).hint("`ride ls` lists those there are");
+        let last = Last::load(&self.state_dir()?).ok_or_else(|| none("no thread was ridden from here yet".to_owned()))?;
+        if last.gateway != target.origin() {
+            return Err(none(format!("the thread ridden last is on another gateway, {}", clean(&last.gateway))));
+        }
+        rows.iter()
+            .find(|row| row.key == last.key)
+            .ok_or_else(|| none(format!("the thread ridden last is gone: {}", clean(&last.key))))
+    }
+}
+
+/// Words that name no one thread.
+enum Missed {
+    /// Several fit: one can be chosen where there is a terminal.
+    Several(NoMatch),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Missed> for Error {
+    fn from(missed: Missed) -> Error {
+        match missed {
+            Missed::Several(e) => e.into(),
+            Missed::Other(e) => e,
         }
     }
 }
 
-async fn rows(connection: &Connection) -> Result<Vec<Row>, Error> {
-    let Rideable { rows } = connection.call(method::RIDEABLE, &json!({})).await?;
-    Ok(rows)
+/// Which thread was ridden last, kept beside the records of rides.
+#[derive(Debug, PartialEq, Eq)]
+struct Last {
+    gateway: String,
+    key: String,
+}
+
+impl Last {
+    fn load(state_dir: &Path) -> Option<Last> {
+        let text = std::fs::read_to_string(state_dir.join("last")).ok()?;
+        let (gateway, key) = text.trim_end().split_once('\n')?;
+        Some(Last { gateway: gateway.to_owned(), key: key.to_owned() })
+    }
+
+    /// Only a convenience: a ride does not fail over it.
+    fn save(&self, state_dir: &Path) {
+        let _ = std::fs::write(state_dir.join("last"), format!("{}\n{}\n", self.gateway, self.key));
+    }
+}
+
+/// All rows, page by page.
+pub(crate) async fn rows(connection: &Connection) -> Result<Vec<Row>, CallError> {
+    let mut all = Vec::new();
+    let mut list = List::default();
+    loop {
+        let Rideable { rows, next, .. } = connection.call(method::RIDEABLE, &list).await?;
+        all.extend(rows);
+        match next {
+            Some(next) => list.after = Some(next),
+            None => return Ok(all),
+        }
+    }
 }
 
 /// Data, to standard output. A reader that went away is no error.
@@ -134,6 +227,15 @@ fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     let _ = out.write_all(text.as_bytes());
     let _ = out.flush();
+}
+
+/// A word for the person, to standard error; its last line is ended, nothing is made of
+/// nothing. Not `eprintln!`: that panics where the terminal was closed, and what comes
+/// after still has to be done.
+fn say(text: impl std::fmt::Display) {
+    let text = text.to_string();
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    let _ = std::io::stderr().write_all((text + end).as_bytes());
 }
 
 fn print_json(value: &impl Serialize) -> Result<(), Error> {

@@ -13,6 +13,8 @@ pub struct Env {
     vars: BTreeMap<String, String>,
     /// The working folder; relative paths are taken from here.
     pub cwd: PathBuf,
+    /// The program that runs.
+    pub program: PathBuf,
     /// What standard output is.
     pub terminal: Terminal,
     /// The machine's name, for people.
@@ -43,15 +45,17 @@ impl Env {
             && vars.get("NO_COLOR").is_none_or(String::is_empty)
             && vars.get("TERM").is_none_or(|term| term != "dumb");
         let width = match vars.get("COLUMNS").and_then(|c| c.parse().ok()) {
+            _ if !stdout_tty => None,
             Some(columns) => Some(columns),
-            None if stdout_tty => rustix::termios::tcgetwinsize(std::io::stdout())
+            None => rustix::termios::tcgetwinsize(std::io::stdout())
                 .ok()
                 .map(|size| usize::from(size.ws_col))
                 .filter(|columns| *columns > 0),
-            None => None,
         };
         Env {
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            // Of one that was replaced on disk Linux gives the name no more, but the file.
+            program: std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| "/proc/self/exe".into()),
             terminal: Terminal {
                 width,
                 colour,
@@ -84,6 +88,11 @@ impl Env {
         for (name, value) in other {
             self.vars.entry(name).or_insert(value);
         }
+    }
+
+    /// Whether the terminal can be drawn on: it is one, and knows more than lines.
+    pub fn can_draw(&self) -> bool {
+        self.terminal.interactive && self.get("TERM").is_some_and(|term| term != "dumb")
     }
 
     /// The person's home folder.

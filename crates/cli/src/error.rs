@@ -4,10 +4,11 @@
 use std::fmt::{self, Write as _};
 
 use ride_core::wire::{Holder, MethodError, Reason};
+use serde_json::{Value, json};
 
 use crate::gateway::client::{CallError, ConnectError};
 use crate::gateway::locate::LocateError;
-use crate::launch::LaunchError;
+use crate::launch::{LaunchError, Unfit};
 use crate::link::LinkError;
 use crate::matching::NoMatch;
 use crate::outbox::OutboxError;
@@ -55,44 +56,53 @@ pub enum Kind {
     Waiting,
     /// The configuration cannot be read.
     Config,
+    /// The person left before Claude Code ran: Escape, Ctrl-C, a no, a closed terminal.
+    Left,
 }
 
-/// Every exit code with its meaning, for `--help`.
-pub const EXIT_CODES: &str = "\
-Exit codes:
-   0  done
-   1  something else broke
-   2  wrong use of the command line
-   3  no thread fits the words, or several do
-   4  the thread, or its Claude session, is in other hands
-   5  the thread cannot be ridden
-   6  the gateway cannot be reached
-   7  the gateway does not let us: token, pairing or scope
-   8  the gateway lacks the plugin, or speaks another protocol
-   9  the lease was lost during the ride
-  10  the transcript is not here, or not the file the gateway means
-  11  Claude Code is missing, could not start, or ended with an error
-  12  the ride is over, but the agent does not have the thread yet
-  13  the configuration cannot be read";
+/// Shows the fingerprint of a gateway's self-made certificate.
+const FINGERPRINT: &str = "openssl x509 -noout -fingerprint -sha256 -in ~/.openclaw/gateway/tls/gateway-cert.pem";
+
+/// Every kind: its exit code, its name in JSON, what it means. The one list that
+/// `--help`, the man page and `docs/operations.md` are held to.
+const KINDS: [(Kind, u8, &str, &str); 14] = [
+    (Kind::Other, 1, "other", "something else broke"),
+    (Kind::Usage, 2, "usage", "wrong use of the command line"),
+    (Kind::Match, 3, "match", "no thread fits the words, or several do"),
+    (Kind::Held, 4, "held", "the thread, or its Claude session, is in other hands"),
+    (Kind::NotRideable, 5, "not-rideable", "the thread cannot be ridden"),
+    (Kind::Unreachable, 6, "unreachable", "the gateway cannot be reached"),
+    (Kind::Denied, 7, "denied", "the gateway does not let us: token, pairing or scope"),
+    (Kind::Plugin, 8, "plugin", "the gateway lacks the plugin, or speaks another protocol"),
+    (Kind::LeaseLost, 9, "lease-lost", "the lease was lost during the ride"),
+    (Kind::Transcript, 10, "transcript", "the transcript is not here, or not the file the gateway means"),
+    (Kind::Claude, 11, "claude", "Claude Code is missing, could not start, or ended with an error"),
+    (Kind::Waiting, 12, "waiting", "the ride is over, but the agent does not have the thread yet"),
+    (Kind::Config, 13, "config", "the configuration cannot be read"),
+    (Kind::Left, 130, "left", "left, or interrupted, before Claude Code ran"),
+];
+
+/// Every exit code with its meaning, for `--help` and the man page.
+pub fn exit_codes() -> String {
+    KINDS.iter().fold("Exit codes:\n    0  done".to_owned(), |mut out, (_, code, _, about)| {
+        let _ = write!(out, "\n  {code:>3}  {about}");
+        out
+    })
+}
 
 impl Kind {
+    fn entry(self) -> &'static (Kind, u8, &'static str, &'static str) {
+        KINDS.iter().find(|(kind, ..)| *kind == self).expect("every kind is in the list, as a test holds")
+    }
+
     /// The process's exit code.
     pub fn code(self) -> u8 {
-        match self {
-            Kind::Other => 1,
-            Kind::Usage => 2,
-            Kind::Match => 3,
-            Kind::Held => 4,
-            Kind::NotRideable => 5,
-            Kind::Unreachable => 6,
-            Kind::Denied => 7,
-            Kind::Plugin => 8,
-            Kind::LeaseLost => 9,
-            Kind::Transcript => 10,
-            Kind::Claude => 11,
-            Kind::Waiting => 12,
-            Kind::Config => 13,
-        }
+        self.entry().1
+    }
+
+    /// Its name where an error is printed as JSON.
+    pub fn name(self) -> &'static str {
+        self.entry().2
     }
 }
 
@@ -106,6 +116,12 @@ impl Error {
     pub fn lost(title: &str, why: &str, holder: Option<&Holder>) -> Error {
         let now = holder.map_or_else(String::new, |holder| format!("; it is {} now", render::holder(holder)));
         Error::new(Kind::LeaseLost, format!("the ride of {title} was lost: {}{now}", clean(why)))
+    }
+
+    /// The error as a program reads it.
+    pub fn json(&self) -> Value {
+        let (_, code, name, _) = self.kind.entry();
+        json!({"error": {"kind": name, "message": self.message, "hint": self.hint, "exitCode": code}})
     }
 
     /// Adds what the person can do.
@@ -153,12 +169,38 @@ impl From<ConnectError> for Error {
                 }),
             ),
             ConnectError::Silent { .. } | ConnectError::Lost { .. } => (Kind::Unreachable, None),
-            ConnectError::NotGateway { .. } => {
-                (Kind::Unreachable, Some("something else answers there; check the port".to_owned()))
-            }
-            ConnectError::Tls { .. } => (
+            ConnectError::Starting { .. } => (Kind::Unreachable, Some("try again in a moment".to_owned())),
+            ConnectError::NotGateway { status: Some(403), .. } => (
                 Kind::Unreachable,
-                Some("a gateway with a certificate of its own needs gateway.remote.tlsFingerprint".to_owned()),
+                Some(
+                    "a proxy refuses, or the gateway does not trust the proxy before it: gateway.trustedProxies names those it does"
+                        .to_owned(),
+                ),
+            ),
+            ConnectError::NotGateway { status: Some(502..=504), .. } => {
+                (Kind::Unreachable, Some("a proxy answers there, and does not reach the gateway behind it".to_owned()))
+            }
+            ConnectError::NotGateway { url, .. } => (
+                Kind::Unreachable,
+                Some(if url.starts_with("ws://") {
+                    "something else answers there; check the port, or use wss:// for a gateway with gateway.tls".to_owned()
+                } else {
+                    "something else answers there; check the port".to_owned()
+                }),
+            ),
+            ConnectError::Tls { seen: Some(seen), .. } => (
+                Kind::Denied,
+                Some(format!(
+                    "if this is the gateway's own certificate, pin it: --pin {seen}\n\
+                     first compare, on its machine: {FINGERPRINT}"
+                )),
+            ),
+            ConnectError::Tls { seen: None, .. } => {
+                (Kind::Unreachable, Some("does it speak TLS on that port? a gateway without gateway.tls has ws:// only".to_owned()))
+            }
+            ConnectError::Pinned { .. } => (
+                Kind::Denied,
+                Some(format!("was the certificate renewed? compare on the gateway's machine before you pin it anew:\n{FINGERPRINT}")),
             ),
             ConnectError::Plain { .. } => (
                 Kind::Denied,
@@ -171,6 +213,10 @@ impl From<ConnectError> for Error {
             ConnectError::NoSecret { .. } => (
                 Kind::Denied,
                 Some("set OPENCLAW_GATEWAY_TOKEN or use --token-file".to_owned()),
+            ),
+            ConnectError::TakenBack { .. } => (
+                Kind::Denied,
+                Some("it was rotated or revoked there; give the gateway's own token once, by OPENCLAW_GATEWAY_TOKEN or --token-file".to_owned()),
             ),
             ConnectError::Unpaired { request_id, .. } => (
                 Kind::Denied,
@@ -221,6 +267,12 @@ impl From<LaunchError> for Error {
     }
 }
 
+impl From<Unfit> for Error {
+    fn from(e: Unfit) -> Error {
+        Error::new(Kind::Usage, e.to_string()).hint("other options of Claude Code may follow after --")
+    }
+}
+
 impl From<LinkError> for Error {
     fn from(e: LinkError) -> Error {
         Error::new(Kind::Other, e.to_string())
@@ -250,14 +302,64 @@ fn refused(refusal: &MethodError) -> Error {
     let kind = match refusal.details.reason {
         Reason::Held | Reason::SessionInUse | Reason::TurnRunning => Kind::Held,
         Reason::UnknownThread => Kind::Match,
-        Reason::NotRideable => Kind::NotRideable,
+        Reason::NotRideable | Reason::NotAllowed => Kind::NotRideable,
         Reason::Stale => Kind::LeaseLost,
         Reason::Transcript => Kind::Transcript,
-        Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host | Reason::Unknown => Kind::Other,
+        Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host | Reason::Config | Reason::Unknown => Kind::Other,
     };
     let mut message = refusal.message.clone();
     if let Some(holder) = &refusal.details.holder {
         let _ = write!(message, " ({})", render::holder(holder));
     }
     Error { kind, message, hint: refusal.details.hint.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adding a kind here makes the compiler ask for it; the list must have it too.
+    const fn next(kind: Kind) -> Option<Kind> {
+        Some(match kind {
+            Kind::Other => Kind::Usage,
+            Kind::Usage => Kind::Match,
+            Kind::Match => Kind::Held,
+            Kind::Held => Kind::NotRideable,
+            Kind::NotRideable => Kind::Unreachable,
+            Kind::Unreachable => Kind::Denied,
+            Kind::Denied => Kind::Plugin,
+            Kind::Plugin => Kind::LeaseLost,
+            Kind::LeaseLost => Kind::Transcript,
+            Kind::Transcript => Kind::Claude,
+            Kind::Claude => Kind::Waiting,
+            Kind::Waiting => Kind::Config,
+            Kind::Config => Kind::Left,
+            Kind::Left => return None,
+        })
+    }
+
+    #[test]
+    fn every_kind_has_a_code_and_a_name_of_its_own() {
+        let mut kinds = vec![Kind::Other];
+        while let Some(kind) = next(kinds[kinds.len() - 1]) {
+            kinds.push(kind);
+        }
+        let listed: Vec<Kind> = KINDS.iter().map(|(kind, ..)| *kind).collect();
+        assert_eq!(listed, kinds);
+        assert!(KINDS.windows(2).all(|pair| pair[0].1 < pair[1].1));
+        let mut names: Vec<&str> = KINDS.iter().map(|(_, _, name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KINDS.len());
+    }
+
+    #[test]
+    fn the_same_codes_are_documented_everywhere() {
+        let page = include_str!("../../../docs/operations.md");
+        let rows: Vec<&str> = page.lines().skip_while(|line| *line != "## Exit codes").filter(|line| line.starts_with("| ")).skip(2).collect();
+        let expected: Vec<String> = std::iter::once("| 0 | | done |".to_owned())
+            .chain(KINDS.iter().map(|(_, code, name, about)| format!("| {code} | `{name}` | {about} |")))
+            .collect();
+        assert_eq!(rows[..expected.len().min(rows.len())], expected);
+    }
 }

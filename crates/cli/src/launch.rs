@@ -7,10 +7,11 @@
 //! prompts refused since the socket is gone, and its thread stays closed.
 //!
 //! Absent on purpose: what to do when it ends. The pieces: `claude` (which
-//! binary, which version), `plugin` (the embedded plugin), `private_dir`
+//! binary, which version), `options` (what it may be told), `plugin` (the embedded plugin), `private_dir`
 //! (where it and the socket live), `process` (start, stop, end).
 
 mod claude;
+mod options;
 mod plugin;
 mod private_dir;
 mod process;
@@ -24,8 +25,9 @@ use uuid::Uuid;
 
 use crate::link::{SOCKET_VAR, TOKEN_VAR, Token};
 
-pub use claude::{ClaudeBinary, MIN_VERSION, Version};
-pub use plugin::{PLUGIN_NAME, unpack};
+pub use claude::{ClaudeBinary, MIN_VERSION, MODS_FROM, Version};
+pub use options::{Unfit, check as check_options};
+pub use plugin::{PLUGIN_NAME, Plugin, unpack};
 pub use private_dir::PrivateDir;
 pub use process::{Claude, Ended, TerminalSignals, start_of};
 
@@ -89,6 +91,14 @@ pub enum LaunchError {
         /// What was looked for.
         name: String,
     },
+    /// A copy of ride itself cannot be run from where it was laid.
+    #[error("could not run {path}: {cause}")]
+    NotRunnable {
+        /// The copy.
+        path: PathBuf,
+        /// What happened.
+        cause: String,
+    },
     /// The program does not answer like Claude Code.
     #[error("could not learn the version of {claude}: {cause}")]
     NoVersion {
@@ -97,7 +107,7 @@ pub enum LaunchError {
         /// What went wrong.
         cause: String,
     },
-    /// Too old for mods.
+    /// Older than what was tried.
     #[error("{claude} is Claude Code {found}, and riding needs {MIN_VERSION} or newer")]
     TooOld {
         /// The program.
@@ -139,6 +149,9 @@ impl LaunchError {
                 Some("install Claude Code, or say where it is with --claude")
             }
             LaunchError::TooOld { .. } => Some("update it: claude update"),
+            LaunchError::NotRunnable { .. } => {
+                Some("programs may not run from there: set XDG_RUNTIME_DIR to a folder of yours where they may")
+            }
             LaunchError::NoVersion { .. } => {
                 Some("is it Claude Code? `claude --version` should say so")
             }

@@ -2,19 +2,25 @@
 //! behind a thread of an OpenClaw gateway.
 //!
 //! In reading order: [`args`] and [`command`] (what is asked), [`gateway`] (the way
-//! there), [`matching`] and [`render`] (threads for people), [`ride`] (one ride), [`chat`] (one without Claude Code).
+//! there), [`matching`], [`render`] and [`picker`] (threads for people), [`ride`] (one ride),
+//! [`chat`] (one without Claude Code), [`doctor`] (what is missing).
+//! [`hook`] is a program of its own: what an older Claude Code runs at each prompt.
 //! Only [`env`](mod@env) reads the process's surroundings, only [`error`] knows exit codes.
 
 pub mod args;
 pub mod chat;
 pub mod command;
+pub mod doctor;
 pub mod env;
 pub mod error;
 pub mod gateway;
+pub mod hook;
+pub mod interrupt;
 pub mod launch;
 pub mod link;
 pub mod matching;
 pub mod outbox;
+pub mod picker;
 pub mod render;
 pub mod ride;
 pub mod transcript;

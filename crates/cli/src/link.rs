@@ -1,27 +1,32 @@
 //! The local link between `ride` and the Claude Code it started.
 //!
 //! `ride` listens on a Unix socket in a folder only its user can enter; the mod
-//! in Claude Code (`plugins/claude-code/hooks/register.js`) calls it over HTTP.
+//! in Claude Code (`plugins/claude-code/hooks/register.js`) calls it over HTTP, and so
+//! do the hooks of one without mods ([`crate::hook`]), whose transcript is read beside.
 //! Here the calls become [`LinkEvent`]s with a reply to give, so that the rest
 //! of `ride` decides and this module only carries.
 //!
 //! Invariants: nothing is answered without the token; after the first greeting
-//! only that one process is heard; a question that is not answered in time is
-//! answered with no. Ids of prompts and answers are the `uuid` of their line in
-//! the transcript, so a crash is reconciled by id and never by text.
+//! only that one process is heard, and only in the way it greeted ([`Source`]); a
+//! question that is not answered in time is answered with no. Ids of prompts and
+//! answers are the `uuid` of their line in the transcript, so a crash is reconciled by
+//! id and never by text.
 //!
 //! Absent on purpose: leases, the outbox, the gateway. In reading order:
-//! `wire` (as the mod writes it), `pairing` (rows to prompts and answers),
-//! `server` (HTTP).
+//! `wire` (as the mod writes it), `pairing` (rows to prompts and answers), `hooks` (as
+//! hooks write it), `tail` (the transcript), `server` (HTTP).
 
+mod hooks;
 mod pairing;
 mod server;
+mod tail;
 mod wire;
 
 use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
@@ -29,7 +34,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-/// Variable that tells the mod where the socket is. Without it the mod is inert.
+pub use tail::Tailed;
+
+/// Variable that tells mod and hooks where the socket is. Without it both are inert.
 pub const SOCKET_VAR: &str = "OPENCLAW_RIDE_SOCKET";
 /// Variable that carries the token. One process may use it, see [`Token`].
 pub const TOKEN_VAR: &str = "OPENCLAW_RIDE_TOKEN";
@@ -37,6 +44,12 @@ pub const TOKEN_VAR: &str = "OPENCLAW_RIDE_TOKEN";
 /// How long the rest of `ride` may take over a question. The mod itself gives
 /// up after 5 s, and a Claude Code hook after 10 s of its own time.
 pub const VERDICT_WITHIN: Duration = Duration::from_secs(4);
+/// How long a hook waits for an answer before it blocks the prompt itself: longer than
+/// the verdict may take, shorter than what `hooks.json` gives it.
+pub const HOOK_WITHIN: Duration = Duration::from_secs(6);
+/// How long after a Claude session began the mod may still greet. Both come up
+/// together; the rest is for a busy machine.
+pub const MOD_WITHIN: Duration = Duration::from_secs(5);
 /// How long a poll for the status line is held open.
 pub const POLL_FOR: Duration = Duration::from_secs(25);
 /// Largest request body. A prompt is what a person pasted; 1 MiB is 250,000
@@ -92,9 +105,11 @@ impl fmt::Debug for Token {
 /// What happened in Claude Code. Dropping a reply is a no, or "not kept".
 #[derive(Debug)]
 pub enum LinkEvent {
-    /// The mod is there, and may repeat this after it was reloaded. Until the
-    /// first one no prompt is let through.
+    /// Mod or hooks are there; the mod may repeat this after it was reloaded. Until
+    /// the first one no prompt is let through.
     Hello(Hello),
+    /// Claude Code came up and does not run the mod it was given.
+    NoMod,
     /// Something wants to begin. Nothing is stored or sent before the reply.
     Ask {
         /// What wants to begin.
@@ -120,6 +135,10 @@ pub enum LinkEvent {
         /// Send when its answer would survive a crash.
         kept: oneshot::Sender<()>,
     },
+    /// Something is in the transcript that was not asked for.
+    Slipped(Slip),
+    /// A turn runs, as the transcript tells.
+    Runs,
     /// Claude Code went on under another session id, in the same process.
     SessionChanged {
         /// The id so far.
@@ -136,14 +155,35 @@ pub enum LinkEvent {
     },
 }
 
-/// The first words of the mod.
+/// By which way Claude Code tells what happens in it: one per link, the first to greet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Functions within Claude Code, from 2.1.287 on.
+    Mod,
+    /// Processes it starts at a prompt, and its transcript.
+    Hooks,
+}
+
+/// What came into the conversation without a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slip {
+    /// A prompt that should have been asked for: the guard did not work.
+    Prompt,
+    /// What Claude Code asks no hook for: a prompt that joined the running turn (as
+    /// 2.1.197 has it), `!command`, a compaction.
+    Unasked,
+}
+
+/// The first words of mod or hooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
+    /// How it speaks.
+    pub source: Source,
     /// The process that holds the Claude session; not the child where the
     /// child is a wrapper script.
     pub pid: u32,
-    /// Claude Code's version.
-    pub version: String,
+    /// Claude Code's version; hooks do not tell.
+    pub version: Option<String>,
     /// The Claude session that is open.
     pub claude_session: Uuid,
     /// Its working folder.
@@ -266,20 +306,23 @@ pub enum LinkError {
     },
 }
 
-/// A listening link. Dropping it closes the socket, and the mod refuses prompts.
+/// A listening link. Dropping it closes the socket, and mod and hooks refuse prompts.
 #[derive(Debug)]
 pub struct Link {
     socket: PathBuf,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Link {
     /// Listens on `<dir>/s` and serves until dropped. `dir` is private to this
-    /// ride and exists (see `launch::PrivateDir`). Needs a running tokio.
+    /// ride and exists (see `launch::PrivateDir`). Prompts and answers are taken from
+    /// `tailed` where hooks greet. Needs a running tokio.
     pub fn open(
         dir: &Path,
         token: Token,
+        expect: Source,
         status: watch::Receiver<Status>,
+        tailed: Option<Tailed>,
     ) -> Result<(Link, mpsc::Receiver<LinkEvent>), LinkError> {
         let socket = dir.join("s");
         if socket.as_os_str().len() > MAX_SOCKET_PATH {
@@ -293,11 +336,13 @@ impl Link {
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
             .map_err(failed)?;
         let (events, taken) = mpsc::channel(MAX_EVENTS);
-        let task = tokio::spawn(server::serve(listener, token, status, events));
-        Ok((Link { socket, task }, taken))
+        let shared = Arc::new(server::Shared::new(token, expect, status, events));
+        let mut tasks = vec![tokio::spawn(server::serve(listener, Arc::clone(&shared)))];
+        tasks.extend(tailed.map(|tailed| tokio::spawn(tail::follow(tailed, shared))));
+        Ok((Link { socket, tasks }, taken))
     }
 
-    /// Where the mod finds it.
+    /// Where mod and hooks find it.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
@@ -305,7 +350,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
         // Its folder goes with the ride; a leftover socket answers nobody.
         let _ = std::fs::remove_file(&self.socket);
     }

@@ -6,10 +6,12 @@ use std::fmt;
 
 use ride_core::wire::Row;
 
-use crate::render::clean;
+use crate::render::{clean, cut};
 
 /// How many threads an error lists.
 const MAX_LISTED: usize = 12;
+/// Of the words themselves, in columns: a pasted page is no search.
+const MAX_WORDS: usize = 80;
 
 /// Words that fit no thread, or several.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,12 @@ pub struct NoMatch {
     known: Vec<String>,
 }
 
+/// Whether every word occurs somewhere in the row.
+pub fn fits(row: &Row, words: &[String]) -> bool {
+    let text = haystack(row);
+    words.iter().flat_map(|word| word.split_whitespace()).all(|word| text.contains(&word.to_lowercase()))
+}
+
 /// Finds the one row that fits.
 pub fn find<'a>(rows: &'a [Row], words: &[String]) -> Result<&'a Row, NoMatch> {
     let joined = words.join(" ");
@@ -28,13 +36,7 @@ pub fn find<'a>(rows: &'a [Row], words: &[String]) -> Result<&'a Row, NoMatch> {
         return Ok(row);
     }
     let wanted = joined.to_lowercase();
-    let fitting: Vec<&Row> = rows
-        .iter()
-        .filter(|row| {
-            let text = haystack(row);
-            wanted.split_whitespace().all(|word| text.contains(word))
-        })
-        .collect();
+    let fitting: Vec<&Row> = rows.iter().filter(|row| fits(row, words)).collect();
     let titled: Vec<&Row> = fitting.iter().copied().filter(|row| row.title.to_lowercase() == wanted).collect();
     match (fitting.as_slice(), titled.as_slice()) {
         ([row], _) | (_, [row]) => Ok(row),
@@ -60,6 +62,11 @@ fn list<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
 }
 
 impl NoMatch {
+    /// Whether several threads fit.
+    pub fn is_ambiguous(&self) -> bool {
+        !self.fitting.is_empty()
+    }
+
     /// The threads to choose from.
     pub fn hint(&self) -> Option<String> {
         let (head, rows) = match (self.fitting.is_empty(), self.known.is_empty()) {
@@ -78,9 +85,10 @@ impl NoMatch {
 
 impl fmt::Display for NoMatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = cut(&self.words, MAX_WORDS);
         match self.fitting.len() {
-            0 => write!(f, "no thread fits {:?}", self.words),
-            n => write!(f, "{n} threads fit {:?}", self.words),
+            0 => write!(f, "no thread fits {words:?}"),
+            n => write!(f, "{n} threads fit {words:?}"),
         }
     }
 }

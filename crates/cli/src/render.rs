@@ -140,6 +140,12 @@ pub fn holder(holder: &Holder) -> String {
     text
 }
 
+/// Since when a thread is held, and until when at the latest.
+pub fn holding(holder: &Holder, now_ms: u64) -> String {
+    let since = duration(now_ms.saturating_sub(holder.since_ms));
+    format!("for {since} now; its lease ends in {} unless it is renewed", duration(holder.expires_in_ms))
+}
+
 /// Messages that wait, one line each.
 pub fn waiting(messages: &[Waiting], now_ms: u64, terminal: Terminal) -> String {
     messages.iter().fold(String::new(), |mut out, message| {
@@ -178,7 +184,7 @@ pub fn clean(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\r' | '\t' => out.push(' '),
-            '\u{200b}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {}
+            '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {}
             c if c.is_control() => {}
             c => out.push(c),
         }

@@ -24,8 +24,9 @@ use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, CallError, Connection, Events};
 use crate::gateway::keep::{Line, keep};
 use crate::gateway::locate::Target;
-use crate::launch::{Claude, Ended, Launch, PrivateDir, TerminalSignals, start_of, unpack};
-use crate::link::{Link, LinkEvent, Status, Token, Verdict};
+use crate::interrupt::Interrupts;
+use crate::launch::{Claude, ClaudeBinary, Ended, Launch, LaunchError, Plugin, PrivateDir, TerminalSignals, start_of, unpack};
+use crate::link::{Link, LinkEvent, Source, Status, Tailed, Token, Verdict};
 use crate::outbox::{Outbox, Owner, Pushed, Queued, Reopened, leftovers};
 use crate::render::{clean, count};
 use state::{Effect, Event, Outcome, Ride, Trouble};
@@ -60,8 +61,10 @@ pub struct Plan {
     pub grant: Grant,
     /// The secret it was claimed with.
     pub secret: String,
+    /// This program, for the hooks of a Claude Code without mods.
+    pub program: PathBuf,
     /// Claude Code's binary.
-    pub claude: PathBuf,
+    pub claude: ClaudeBinary,
     /// The Claude configuration folder, where it is not the person's default.
     pub config_dir: Option<PathBuf>,
     /// What the person wrote after `--`.
@@ -84,67 +87,116 @@ pub struct Report {
 
 /// Rides until Claude Code is gone and the thread handed back, or lost. An error
 /// means that Claude Code never ran; the thread is then still to be released.
-pub async fn drive(plan: Plan) -> Result<Report, (Error, Connection)> {
+pub async fn drive(plan: Plan, interrupts: &mut Interrupts) -> Result<Report, (Error, Connection)> {
     let keep_for_release = plan.connection.0.clone();
-    let (started, renewed) = match start(&plan).await {
+    // Claude Code is started by the last step of `start`, which nothing cuts in two.
+    let (started, seat, renewed) = match interrupts.or("starting Claude Code", start(&plan)).await {
         Ok(started) => started,
         Err(e) => return Err((e, keep_for_release)),
     };
     drop(keep_for_release);
-    Ok(Drive::new(plan, started).run(renewed).await)
+    Ok(Drive::new(plan, started, seat).run(renewed).await)
 }
 
 /// Claude Code and what it holds on to.
 struct Started {
     claude: Claude,
-    link_events: mpsc::Receiver<LinkEvent>,
-    status: watch::Sender<Status>,
+    place: Place,
     outboxes: Vec<Outbox>,
     notes: Vec<String>,
     terminated: Signal,
     hung_up: Signal,
+    _signals: TerminalSignals,
+}
+
+/// Where one Claude Code is started, and speaks to us from: all that another start,
+/// with the plugin laid out another way, makes anew.
+struct Place {
+    launch: Launch,
+    source: Source,
+    plugin: Plugin,
+    link_events: mpsc::Receiver<LinkEvent>,
+    status: watch::Sender<Status>,
     _link: Link,
     _dir: PrivateDir,
-    _signals: TerminalSignals,
+}
+
+impl Place {
+    fn prepare(seat: &Seat, source: Source) -> Result<Place, Error> {
+        let token = Token::draw().map_err(|e| Error::new(Kind::Other, format!("could not draw a token: {e}")))?;
+        let dir = PrivateDir::create(&seat.runtime_dir)?;
+        let plugin = unpack(dir.path(), source, &seat.program)?;
+        let (status, shown) = watch::channel(Status::default());
+        let tailed = Tailed {
+            path: PathBuf::from(&seat.target.transcript.path),
+            from: seat.target.transcript.size,
+            claude_session: seat.target.session_id,
+            config_dir: PathBuf::from(&seat.target.config_dir),
+        };
+        let (link, link_events) = Link::open(dir.path(), token.clone(), source, shown, Some(tailed))?;
+        let launch = Launch {
+            claude: seat.claude.path.clone(),
+            claude_session: seat.target.session_id,
+            cwd: PathBuf::from(&seat.target.cwd),
+            config_dir: seat.config_dir.clone(),
+            plugin: plugin.root.clone(),
+            socket: link.socket().to_owned(),
+            token,
+            extra: seat.extra.clone(),
+        };
+        Ok(Place { launch, source, plugin, link_events, status, _link: link, _dir: dir })
+    }
+
+    fn start(&self) -> Result<Claude, LaunchError> {
+        self.launch.start()
+    }
+
+    /// Whether what asks for prompts is where Claude Code looks for it.
+    fn is_intact(&self) -> bool {
+        self.plugin.program.is_file()
+    }
+}
+
+/// What starting Claude Code needs to know of the ride.
+struct Seat {
+    program: PathBuf,
+    claude: ClaudeBinary,
+    target: ClaudeTarget,
+    config_dir: Option<PathBuf>,
+    runtime_dir: PathBuf,
+    extra: Vec<OsString>,
 }
 
 /// Starts Claude Code, with everything around it prepared and the lease proven last.
 /// Gives the renewal that proved it, too.
-async fn start(plan: &Plan) -> Result<(Started, Event), Error> {
+async fn start(plan: &Plan) -> Result<(Started, Seat, Event), Error> {
     let io = |what: &str| {
         let what = what.to_owned();
         move |e: std::io::Error| Error::new(Kind::Other, format!("could not {what}: {e}"))
     };
     let mut notes = Vec::new();
     let outboxes = outboxes(plan, &mut notes)?;
-    let token = Token::draw().map_err(io("draw a token"))?;
-    let dir = PrivateDir::create(&plan.runtime_dir)?;
-    let plugin = unpack(dir.path())?;
-    let (status, shown) = watch::channel(Status::default());
-    let (link, link_events) = Link::open(dir.path(), token.clone(), shown)?;
+    let seat = Seat {
+        program: plan.program.clone(),
+        claude: plan.claude.clone(),
+        target: target(&plan.grant).clone(),
+        config_dir: plan.config_dir.clone(),
+        runtime_dir: plan.runtime_dir.clone(),
+        extra: plan.extra.clone(),
+    };
+    let place = Place::prepare(&seat, seat.claude.source())?;
     let signals = TerminalSignals::hold().map_err(io("hold the terminal's signals"))?;
     let terminated = signal(SignalKind::terminate()).map_err(io("wait for SIGTERM"))?;
     let hung_up = signal(SignalKind::hangup()).map_err(io("wait for SIGHUP"))?;
-    let launch = Launch {
-        claude: plan.claude.clone(),
-        claude_session: target(&plan.grant).session_id,
-        cwd: PathBuf::from(&target(&plan.grant).cwd),
-        config_dir: plan.config_dir.clone(),
-        plugin,
-        socket: link.socket().to_owned(),
-        token,
-        extra: plan.extra.clone(),
-    };
     let (sent_ms, renewed) = renew(plan).await?;
     if !state::may_start(sent_ms, &renewed, now_ms()) {
         let why = "the lease ran out before Claude Code was started";
         return Err(Error::lost(&clean(&plan.grant.title), why, None));
     }
-    let claude = launch.start()?;
+    let claude = place.start()?;
     let renewed = Event::Renewed { sent_ms, answer: Ok(renewed) };
-    let started =
-        Started { claude, link_events, status, outboxes, notes, terminated, hung_up, _link: link, _dir: dir, _signals: signals };
-    Ok((started, renewed))
+    let started = Started { claude, place, outboxes, notes, terminated, hung_up, _signals: signals };
+    Ok((started, seat, renewed))
 }
 
 /// Renews before there is a Claude Code: the grant may be old by now, and another
@@ -196,7 +248,10 @@ fn outboxes(plan: &Plan, notes: &mut Vec<String>) -> Result<Vec<Outbox>, Error> 
 
 struct Drive {
     ride: Ride,
+    seat: Seat,
     started: Started,
+    /// Claude Code is being ended to be started again, with hooks in the mod's place.
+    again: bool,
     lines: mpsc::Receiver<Line>,
     connection: Option<Connection>,
     /// Grows with each connection; answers of an earlier one are dropped.
@@ -218,7 +273,7 @@ struct Drive {
 }
 
 impl Drive {
-    fn new(plan: Plan, mut started: Started) -> Drive {
+    fn new(plan: Plan, mut started: Started, seat: Seat) -> Drive {
         let left: Vec<_> = started.outboxes.iter().flat_map(Outbox::held).map(|queued| queued.item.clone()).collect();
         let mut notes = std::mem::take(&mut started.notes);
         if !left.is_empty() {
@@ -230,7 +285,9 @@ impl Drive {
         let (answer_in, answers) = mpsc::channel(16);
         Drive {
             ride,
+            seat,
             started,
+            again: false,
             lines: keep(plan.target, plan.access, plan.state_dir, plan.connection),
             connection: None,
             generation: 0,
@@ -251,17 +308,46 @@ impl Drive {
 
     async fn run(mut self, renewed: Event) -> Report {
         self.take(renewed);
+        self.came_up();
+        loop {
+            if let Some(outcome) = self.outcome.take() {
+                return self.report(outcome);
+            }
+            self.turn().await;
+        }
+    }
+
+    /// Claude Code was started: until it greets, our child stands for it.
+    fn came_up(&mut self) {
         let child = Process {
             machine: clock::machine(),
             pid: self.started.claude.pid(),
             start: self.started.claude.start().unwrap_or(0),
         };
         self.take(Event::Claude(child));
-        loop {
-            if let Some(outcome) = self.outcome.take() {
-                return self.report(outcome);
+    }
+
+    /// Starts Claude Code once more, with hooks in the mod's place. Nobody has typed
+    /// anything yet: the first prompt waits for what a session begins with.
+    fn start_again(&mut self) {
+        self.again = false;
+        let started = match self.ride.may_start_again(now_ms()) {
+            true => Place::prepare(&self.seat, Source::Hooks).and_then(|place| Ok((place.start()?, place))),
+            false => Err(Error::new(Kind::LeaseLost, "the thread may not be yours any more")),
+        };
+        match started {
+            Ok((claude, place)) => {
+                place.status.send_replace(self.started.place.status.borrow().clone());
+                (self.started.claude, self.started.place) = (claude, place);
+                (self.ended, self.holder, self.kill_at) = (None, None, None);
+                self.hello_by = Instant::now() + HELLO_WITHIN;
+                self.came_up();
             }
-            self.turn().await;
+            Err(e) => {
+                self.notes.push(format!("Claude Code was not started again with hooks in the mod's place: {}", e.message));
+                self.gone = true;
+                self.take(Event::ClaudeGone);
+            }
         }
     }
 
@@ -283,7 +369,7 @@ impl Drive {
                     self.take(event);
                 }
             }
-            Some(event) = self.started.link_events.recv() => self.link(event),
+            Some(event) = self.started.place.link_events.recv() => self.link(event),
             ended = self.started.claude.ended(), if alive => {
                 self.ended = Some(ended);
                 if self.holder_lives() && self.kill_at.is_none() {
@@ -304,11 +390,13 @@ impl Drive {
             self.started.claude.kill();
             self.signal_holder(ProcessSignal::KILL);
         }
-        if self.ended.is_some() && !self.gone && !self.holder_lives() {
+        if self.ended.is_some() && !self.gone && self.again && !self.told_to_end && !self.holder_lives() {
+            self.start_again();
+        } else if self.ended.is_some() && !self.gone && !self.holder_lives() {
             self.gone = true;
             self.kill_at = None;
             // What it said last may still be in the queue.
-            while let Ok(event) = self.started.link_events.try_recv() {
+            while let Ok(event) = self.started.place.link_events.try_recv() {
                 self.link(event);
             }
             self.take(Event::ClaudeGone);
@@ -317,6 +405,10 @@ impl Drive {
             // Its prompts would neither be checked nor reach the thread.
             self.hello_by = now + HELLO_WITHIN;
             self.take(Event::Stop("Claude Code did not load ride's plugin"));
+        }
+        if self.started.place.source == Source::Hooks && self.ended.is_none() && !self.started.place.is_intact() {
+            // Claude Code would let the next prompt through.
+            self.take(Event::Stop("the plugin that guards its prompts was removed"));
         }
         self.take(Event::Tick);
     }
@@ -371,6 +463,14 @@ impl Drive {
                     let _ = kept.send(());
                 }
             }
+            LinkEvent::NoMod => {
+                if self.holder.is_none() && !self.told_to_end && !self.again {
+                    self.again = true;
+                    self.end_claude();
+                }
+            }
+            LinkEvent::Slipped(slip) => self.take(Event::Slipped(slip)),
+            LinkEvent::Runs => self.take(Event::Runs),
             LinkEvent::SessionChanged { to, .. } => {
                 self.take(Event::Session(to));
             }
@@ -422,7 +522,7 @@ impl Drive {
                 }
             }
             Effect::Status(status) => {
-                self.started.status.send_replace(status);
+                self.started.place.status.send_replace(status);
             }
             Effect::EndClaude => {
                 self.told_to_end = true;

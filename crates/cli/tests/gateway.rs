@@ -5,8 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod gateway {
+    mod bad;
     mod client;
     mod command;
+    mod leave;
     mod locate;
+    mod picker;
     mod standin;
+    mod tls;
+    mod tool;
 }

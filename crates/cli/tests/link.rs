@@ -4,6 +4,8 @@
 
 #[path = "link/claude.rs"]
 mod claude;
+#[path = "link/hook.rs"]
+mod hook;
 #[path = "link/http.rs"]
 mod http;
 #[path = "link/outbox.rs"]
@@ -12,3 +14,6 @@ mod outbox;
 mod process;
 #[path = "link/protocol.rs"]
 mod protocol;
+
+/// The program that hooks run.
+const RIDE: &str = env!("CARGO_BIN_EXE_ride");

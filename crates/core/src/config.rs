@@ -1,7 +1,11 @@
 //! The plugin's configuration: every key with its default, and what is allowed.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::limits;
+use crate::person::{Allow, Rule};
 use crate::step::Rules;
 
 /// Where thread values are kept.
@@ -40,6 +44,9 @@ pub struct Config {
     pub ride_ttl_minutes: u32,
     /// Whether prompts and answers of a ride are sent to the channel.
     pub relay_to_channel: bool,
+    /// Who may ride what; everything the scope allows when absent.
+    #[serde(skip_serializing_if = "is_absent")]
+    pub ride_allow: Allow,
     /// Advice for the Remote Control unit.
     pub enable_remote_control: bool,
     /// Advice for the Remote Control unit.
@@ -49,6 +56,10 @@ pub struct Config {
     pub sync_mirror_dir: Option<String>,
 }
 
+fn is_absent(allow: &Allow) -> bool {
+    allow.0.is_none()
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -56,6 +67,7 @@ impl Default for Config {
             lock_dir: "~/.openclaw/claude-code-locks".into(),
             ride_ttl_minutes: 30,
             relay_to_channel: true,
+            ride_allow: Allow(None),
             enable_remote_control: false,
             remote_control_spawn: RemoteControlSpawn::SameDir,
             sync_mirror_dir: None,
@@ -63,21 +75,80 @@ impl Default for Config {
     }
 }
 
+/// The keys, in the order people are told them.
+pub const KEYS: [&str; 8] = [
+    "lockBackend", "lockDir", "rideTtlMinutes", "relayToChannel", "rideAllow",
+    "enableRemoteControl", "remoteControlSpawn", "syncMirrorDir",
+];
+
 impl Config {
-    /// Reads a configuration; the error names the key and what is allowed.
+    /// Reads a configuration; the error names the key, the value and what is allowed.
     pub fn parse(json: &str) -> Result<Self, String> {
-        let config: Config = serde_json::from_str(json).map_err(|e| format!("could not read plugin config: {e}"))?;
-        if !(1..=1440).contains(&config.ride_ttl_minutes) {
-            return Err(format!("rideTtlMinutes is {}; allowed are 1 to 1440", config.ride_ttl_minutes));
-        }
-        if config.lock_dir.trim().is_empty() {
-            return Err("lockDir is empty; give a folder".into());
+        let value: Value = serde_json::from_str(json).map_err(|e| format!("the plugin's config is no JSON: {e}"))?;
+        let Value::Object(given) = value else {
+            return Err(format!("the plugin's config is {value}; allowed is an object of {}", KEYS.join(", ")));
+        };
+        let mut config = Config::default();
+        for (key, value) in &given {
+            config.set(key, value).map_err(|allowed| match allowed {
+                None => format!("{key} is no key of the plugin's config; allowed are {}", KEYS.join(", ")),
+                Some(allowed) => format!("{key} is {}; allowed {allowed}", shown(value)),
+            })?;
         }
         Ok(config)
+    }
+
+    /// Sets one key; the error is what is allowed, or `None` where there is no such key.
+    fn set(&mut self, key: &str, value: &Value) -> Result<(), Option<String>> {
+        match key {
+            "lockBackend" => self.lock_backend = one_of(value, "are \"file\" and \"none\"")?,
+            "lockDir" => self.lock_dir = folder(value)?,
+            "rideTtlMinutes" => {
+                let minutes = value.as_u64().and_then(|m| u32::try_from(m).ok()).filter(|m| (1..=1440).contains(m));
+                self.ride_ttl_minutes = minutes.ok_or_else(|| Some("are whole numbers from 1 to 1440".into()))?;
+            }
+            "relayToChannel" => self.relay_to_channel = one_of(value, "are true and false")?,
+            "rideAllow" => self.ride_allow = rules(value)?,
+            "enableRemoteControl" => self.enable_remote_control = one_of(value, "are true and false")?,
+            "remoteControlSpawn" => self.remote_control_spawn = one_of(value, "are \"same-dir\", \"worktree\" and \"session\"")?,
+            "syncMirrorDir" => self.sync_mirror_dir = Some(folder(value)?),
+            _ => return Err(None),
+        }
+        Ok(())
     }
 
     /// What the decisions depend on.
     pub fn rules(&self) -> Rules {
         Rules { silence_ms: u64::from(self.ride_ttl_minutes) * 60_000, relay: self.relay_to_channel, ..Rules::default() }
+    }
+}
+
+fn one_of<T: DeserializeOwned>(value: &Value, allowed: &str) -> Result<T, Option<String>> {
+    serde_json::from_value(value.clone()).map_err(|_| Some(allowed.into()))
+}
+
+fn folder(value: &Value) -> Result<String, Option<String>> {
+    let path = value.as_str().filter(|p| p.starts_with('/') || p.starts_with("~/"));
+    path.map(str::to_owned).ok_or_else(|| Some("is an absolute path, or one that begins with ~/".into()))
+}
+
+fn rules(value: &Value) -> Result<Allow, Option<String>> {
+    let (rules, patterns, characters) = limits::ALLOW;
+    let allowed = format!("is a list of at most {rules} rules {{\"threads\": [patterns], \"channels\": [names], \"people\": [patterns]}}");
+    let allow: Vec<Rule> = serde_json::from_value(value.clone()).map_err(|e| Some(format!("{allowed}: {e}")))?;
+    let fits = |list: &Vec<String>| list.len() <= patterns && list.iter().all(|p| (1..=characters).contains(&p.chars().count()));
+    let fit = |rule: &Rule| [&rule.threads, &rule.channels, &rule.people].into_iter().flatten().all(fits);
+    if allow.len() > rules || !allow.iter().all(fit) {
+        return Err(Some(format!("{allowed}, each with at most {patterns} patterns of 1 to {characters} characters")));
+    }
+    Ok(Allow(Some(allow)))
+}
+
+/// A value as it was written, cut where it is long.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(limits::NAME_CHARS) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text,
     }
 }

@@ -43,6 +43,15 @@ pub enum Event {
         /// The prompt.
         text: String,
     },
+    /// A driver says that held messages are in its conversation, with a prompt.
+    TakeAlong {
+        /// Its fence.
+        fence: Fence,
+        /// `uuid` of the prompt's line in the transcript.
+        prompt: Uuid,
+        /// Which messages.
+        seqs: Vec<u64>,
+    },
     /// A driver is done.
     Release {
         /// Its fence.
@@ -340,6 +349,11 @@ pub enum Reply {
     Said {
         /// Where it is.
         state: SayState,
+    },
+    /// They are not handed to the agent any more.
+    Taken {
+        /// How many messages wait now.
+        waiting: u32,
     },
     /// Refused.
     Refused {

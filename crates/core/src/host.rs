@@ -1,20 +1,17 @@
-//! A host's session entry as the shell projects it, and what it means here.
+//! A host's session entry as the shell projects it, and what of it is kept.
 //!
 //! Wire side: lenient, both store shapes (`delivery.context` from 2026.8.1 on;
 //! `deliveryContext` and `last*` before). `origin` is never used for the route:
-//! one Control UI turn rewrites it.
+//! one Control UI turn rewrites it. [`Entry`] is the other side: compact, since
+//! the index holds one for each of the host's sessions.
 
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::id::Route;
-use crate::thread::Thread;
-use crate::time::Now;
-use crate::view;
-use crate::wire::{Mode, Row};
 
-/// One entry with its key, as the shell hands it over.
+/// One entry with its key, as the shell or the lister hands it over.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HostEntry {
@@ -51,6 +48,69 @@ pub struct EntryFields {
     cli_session_ids: Option<Value>,
     claude_cli_session_id: Option<String>,
     spawned_cwd: Option<String>,
+    visibility: Option<String>,
+    incognito: Option<bool>,
+    created_actor: Option<Actor>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Actor {
+    #[serde(rename = "type")]
+    kind: String,
+    source: String,
+    id: String,
+}
+
+/// What is kept of an entry.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Entry {
+    /// Session key.
+    pub key: String,
+    /// Agent.
+    pub agent_id: String,
+    /// `direct`, `group` or `channel`, where the host says so.
+    pub chat_type: Option<String>,
+    /// The channel, also where no route is stored.
+    pub channel: Option<String>,
+    /// The chat and topic within it.
+    pub group_id: Option<String>,
+    /// The host's own name.
+    pub display_name: Option<String>,
+    /// What a person called it.
+    pub label: Option<String>,
+    /// The group.
+    pub subject: Option<String>,
+    /// The topic.
+    pub topic: Option<String>,
+    /// Who or what writes there, as the channel calls them.
+    pub origin: Option<String>,
+    /// The stored delivery route.
+    pub route: Option<Route>,
+    /// The Claude session it is bound to.
+    pub claude: Option<Uuid>,
+    /// Its project folder, where the entry names one.
+    pub cwd: Option<String>,
+    /// Last activity, milliseconds since 1970.
+    pub last_activity: Option<u64>,
+    /// Put away.
+    pub archived: bool,
+    /// For whom it is, where the host has such rules.
+    pub sharing: Sharing,
+    /// The profile that made it.
+    pub creator: Option<String>,
+}
+
+/// The host's own rule of who may look into a session, and write there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Everybody.
+    #[default]
+    Shared,
+    /// Everybody may look; its creator and members write.
+    Look,
+    /// Its creator only.
+    Hidden,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -103,85 +163,48 @@ impl EntryFields {
         let listed = self.cli_session_ids.as_ref().and_then(|i| i.get("claude-cli")?.as_str());
         bound.or(listed).or(self.claude_cli_session_id.as_deref()).and_then(|id| id.parse().ok())
     }
+}
 
-    /// The project folder, when the entry names one.
-    pub fn cwd(&self) -> Option<&str> {
-        self.spawned_cwd.as_deref()
-    }
-
-    fn title(&self, key: &str) -> String {
-        let named = self.display_name.as_deref().filter(|n| !n.contains(":g-"));
-        let subject = self.subject.as_deref();
-        let label = self.origin.as_ref().and_then(|o| o.label.as_deref()).map(|l| l.split(" id:").next().unwrap_or(l));
-        let thread = self.route().and_then(|r| r.thread_id);
-        let topic = match (&self.topic_name, thread) {
-            (Some(name), _) => Some(name.clone()),
-            (None, Some(id)) => Some(format!("topic {id}")),
-            _ => None,
+impl From<HostEntry> for Entry {
+    fn from(host: HostEntry) -> Self {
+        let (route, claude) = (host.entry.route(), host.entry.claude());
+        let e = host.entry;
+        let sharing = match (e.incognito, e.visibility.as_deref()) {
+            (Some(true), _) | (_, Some("draft")) => Sharing::Hidden,
+            (_, None | Some("shared")) => Sharing::Shared,
+            // "read-only", "suggest", and whatever a later host adds.
+            _ => Sharing::Look,
         };
-        match (self.label.as_deref().or(subject), topic) {
-            (Some(group), Some(topic)) => format!("{group} › {topic}"),
-            (Some(group), None) => group.to_owned(),
-            (None, _) => named.or(label).map_or_else(|| key.to_owned(), str::to_owned),
+        Entry {
+            key: host.key,
+            agent_id: host.agent_id,
+            chat_type: e.chat_type,
+            channel: route.as_ref().map(|r| r.channel.clone()).or(e.channel).filter(|c| c != WEBCHAT),
+            group_id: e.group_id,
+            display_name: e.display_name,
+            label: e.label,
+            subject: e.subject,
+            topic: e.topic_name,
+            origin: e.origin.and_then(|o| o.label),
+            route,
+            claude,
+            cwd: e.spawned_cwd,
+            last_activity: e.last_interaction_at.or(e.updated_at),
+            archived: e.archived_at.is_some(),
+            sharing,
+            creator: e.created_actor.filter(|a| a.kind == "human" && a.source == "profile").map(|a| a.id),
         }
     }
 }
 
-/// Whether several conversations share one gateway session: `agent:<id>:main`
-/// holds all direct messages and the Control UI unless `dmScope` parts them.
-pub fn shared(key: &str) -> bool {
-    key.split(':').nth(2) == Some("main") && key.split(':').count() == 3
-}
-
-/// The row of `sessions_rideable` for an entry; `thread` is what we know of it.
-pub fn row(host: &HostEntry, thread: Option<&Thread>, channels: &[String], now: Now, rules: &crate::step::Rules) -> Row {
-    let e = &host.entry;
-    let lease = thread.and_then(Thread::lease);
-    let route = lease.map_or_else(|| e.route(), |l| l.route.clone());
-    let claude = match lease {
-        Some(lease) => lease.claude.as_ref().map(|c| c.id),
-        None => e.claude(),
-    };
-    let relay_ready = route.as_ref().is_some_and(|r| channels.contains(&r.channel));
-    let driver = thread.and_then(|t| view::holder(t, now, rules));
-    let why_not = if let Some(holder) = &driver {
-        Some(format!("ridden by {}", view::who(holder)))
-    } else if e.archived_at.is_some() {
-        Some("archived".into())
-    } else if claude.is_none() && !relay_ready {
-        Some("neither a Claude session behind it nor a channel to answer in".into())
-    } else {
-        None
-    };
-    let conversation_id = e.group_id.clone().or_else(|| {
-        let route = route.as_ref()?;
-        Some(route.to.strip_prefix(&format!("{}:", route.channel)).unwrap_or(&route.to).to_owned())
-    });
-    Row {
-        channel: route.as_ref().map(|r| r.channel.clone()).or_else(|| e.channel.clone().filter(|c| c != WEBCHAT)),
-        display_name: e.display_name.clone(),
-        title: e.title(&host.key),
-        conversation_id,
-        cli_session_id: claude.map(|id| id.to_string()),
-        echo_target: route,
-        relay_ready,
-        last_activity: e.last_interaction_at.or(e.updated_at),
-        key: host.key.clone(),
-        agent_id: host.agent_id.clone(),
-        mode: match claude {
-            Some(_) => Some(Mode::Claude),
-            None => relay_ready.then_some(Mode::Chat),
-        },
-        rideable: why_not.is_none(),
-        why_not,
-        shared: shared(&host.key) && e.chat_type.as_deref() != Some("group"),
-        driver,
-        waiting: thread.map_or(0, |t| t.inbox.len() as u32),
-    }
-}
-
-/// Whether a thread is worth a row: a conversation of people, not a cron or heartbeat run.
-pub fn listed(host: &HostEntry) -> bool {
-    let rest = host.key.splitn(3, ':').nth(2).unwrap_or("");
-    !(rest.starts_with("cron:") || rest.contains(":slash:")) && (host.entry.claude().is_some() || host.entry.route().is_some())
+/// A channel as the host is configured.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Channel {
+    /// Its id.
+    pub id: String,
+    /// Its plugin and the channel itself are switched on.
+    pub enabled: bool,
+    /// Accounts that are named in the configuration, and whether each is switched on.
+    pub accounts: std::collections::BTreeMap<String, bool>,
 }

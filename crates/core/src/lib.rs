@@ -5,11 +5,15 @@
 //! [`thread`] (the value), [`event`] (what happens), [`step`] (what follows).
 
 pub mod command;
+pub mod condition;
 pub mod config;
 pub mod event;
 pub mod host;
 pub mod id;
+pub mod known;
 pub mod limits;
+pub mod person;
+pub mod row;
 pub mod split;
 pub mod step;
 pub mod thread;

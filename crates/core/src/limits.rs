@@ -33,6 +33,17 @@ pub const SAY_ID_BYTES: usize = 64;
 pub const WAITING_CHARS: usize = 280;
 /// Waiting messages listed in one renewal.
 pub const WAITING_LISTED: usize = 20;
+/// Bytes of the whole texts in one `ride_inbox`: two of the largest messages.
+pub const INBOX_READ_BYTES: usize = 128 * 1024;
+/// Rows of one answer of `sessions_rideable`: the host reads and writes the answer's
+/// JSON on its event loop, 250 rows are 150 KB and 2 ms of it.
+pub const ROWS: u32 = 250;
+/// Listings that are being read page by page, and how long one is remembered.
+pub const LISTINGS: usize = 8;
+/// Longest silence between two pages of a listing, milliseconds.
+pub const LISTING_MS: u64 = 120_000;
+/// Rules of `rideAllow`, patterns of one rule, characters of one pattern: people write them by hand.
+pub const ALLOW: (usize, usize, usize) = (64, 64, 256);
 /// Characters of a driver's or machine's name.
 pub const NAME_CHARS: usize = 64;
 /// Longest a claim or release waits, milliseconds.

@@ -5,6 +5,7 @@
 //! state before they are performed. So a crash leaves either no effect or one
 //! whose outcome is known to be unknown.
 
+mod along;
 mod claim;
 mod driver;
 mod gate;
@@ -47,6 +48,7 @@ pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Threa
         }
         Event::Relay { fence, items } => driver::relay(t, fence, items, now, rules),
         Event::Say { fence, id, text } => say::say(t, fence, id, text, now, rules),
+        Event::TakeAlong { fence, prompt, seqs } => along::take(t, fence, prompt, &seqs, now, rules),
         Event::Release { fence, accept_broken } => driver::release(t, fence, accept_broken, now, rules),
         Event::Dropped { fence } => driver::dropped(t, fence, now),
         Event::Message(message) => gate::message(t, *message, now, rules),

@@ -5,7 +5,8 @@
 //! and no text; texts are read again, by span, for the few lines that matter.
 //! The pieces: `reader` (bytes to nodes), `line` (one line as the host writes
 //! it), `chain` (ancestry and the proof of one chain), `turn` (prompts and
-//! answers). Absent on purpose: files, and any repair of a damaged tree.
+//! answers), `follow` (the same while they are written). Absent on purpose:
+//! files, and any repair of a damaged tree.
 //!
 //! # The active leaf
 //!
@@ -51,11 +52,13 @@
 //! line type of a newer host does not break every chain.
 
 mod chain;
+mod follow;
 mod line;
 mod reader;
 mod turn;
 
 pub use chain::{Broken, Chain, Shown, Why};
+pub use follow::{Ended, Entry, Follow, News};
 pub use reader::{Malformed, Reader, Tail, Transcript, Wrong};
 pub use turn::{Answer, End, Origin, Prompt, Turn, Turns, turns};
 

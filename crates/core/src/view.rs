@@ -6,7 +6,7 @@ use crate::limits;
 use crate::step::{Rules, left_ms, say_state, silent_ms};
 use crate::thread::{Lease, Phase, Thread};
 use crate::time::Now;
-use crate::wire::{Holder, Mode, Reason, Refusal, Renewed, ThreadStatus, Turn, Waiting};
+use crate::wire::{Holder, Inboxed, Mode, Reason, Refusal, Renewed, ThreadStatus, Turn, Waiting};
 
 /// Who holds a thread, if anybody.
 pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
@@ -85,6 +85,28 @@ pub fn waiting(t: &Thread) -> Vec<Waiting> {
     };
     let one = |h: &crate::thread::Held| Waiting { seq: h.seq, from: h.name.clone(), text: short(&h.text), at_ms: h.at_ms };
     t.inbox.iter().take(limits::WAITING_LISTED).map(one).collect()
+}
+
+/// The messages after one, whole, as many as fit into one answer; `None` when this
+/// fence does not ride the thread.
+pub fn inbox(t: &Thread, fence: Fence, after: u64) -> Option<Inboxed> {
+    let Phase::Ridden { lease } = &t.phase else { return None };
+    if lease.fence != fence {
+        return None;
+    }
+    let mut bytes = 0;
+    let mut left = t.inbox.iter().filter(|held| held.seq > after).peekable();
+    let mut messages = Vec::new();
+    while let Some(held) = left.peek() {
+        bytes += held.text.len();
+        let room = messages.len() < limits::WAITING_LISTED && bytes <= limits::INBOX_READ_BYTES;
+        if !messages.is_empty() && !room {
+            break;
+        }
+        messages.push(Waiting { seq: held.seq, from: held.name.clone(), text: held.text.clone(), at_ms: held.at_ms });
+        left.next();
+    }
+    Some(Inboxed { more: left.peek().is_some(), messages })
 }
 
 /// The answer to a renewal; `None` when the thread is not ridden.

@@ -21,6 +21,10 @@ pub mod method {
     pub const RELAY: &str = "ride_relay";
     /// Writes a chat ride's prompt down before it is sent by `chat.send`. Needs `operator.write`.
     pub const SAY: &str = "ride_say";
+    /// Reads the messages that wait, whole. Needs `operator.write`.
+    pub const INBOX: &str = "ride_inbox";
+    /// Says that messages rode along with a prompt: the agent is not given them again. Needs `operator.write`.
+    pub const TAKE: &str = "ride_take";
     /// Ends a ride and hands the thread back. Needs `operator.write`.
     pub const RELEASE: &str = "ride_release";
     /// Tells whether a fence is still the thread's. Needs `operator.read`.
@@ -29,6 +33,8 @@ pub mod method {
     pub const STATUS: &str = "ride_status";
     /// Shows the configuration in force. Needs `operator.read`.
     pub const CONFIG: &str = "ride_config";
+    /// All of them.
+    pub const ALL: [&str; 8] = [RIDEABLE, CLAIM, RENEW, RELAY, RELEASE, CHECK, STATUS, CONFIG];
 }
 
 /// One thread as `sessions_rideable` lists it. The first eight are the seed's fields.
@@ -56,14 +62,14 @@ pub struct Row {
     pub key: String,
     /// The agent the thread belongs to.
     pub agent_id: String,
-    /// How it would be driven; absent where it cannot be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
     /// Whether it can be ridden now by somebody who has no ride.
     pub rideable: bool,
     /// Why not, in words, when `rideable` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why_not: Option<String>,
+    /// How it would be driven; absent where it cannot be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// Whether other conversations share it (a direct-message session).
     #[serde(default)]
     pub shared: bool,
@@ -79,19 +85,45 @@ pub struct Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Mode {
-    /// With Claude Code on the Claude session behind it.
+    /// By Claude Code, which resumes the Claude session behind it.
     Claude,
-    /// By speaking to its agent through the gateway.
+    /// By `chat.send`: a channel without a Claude session that could be resumed.
     Chat,
+    /// A mode of a newer gateway.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Request of `sessions_rideable`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct List {
+    /// Rows of one answer, 1 to 250.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next` of the answer before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// Answer of `sessions_rideable`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rideable {
     /// Most recent first.
     pub rows: Vec<Row>,
+    /// Where the rest begins; absent with the last rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// How many there are in all.
+    #[serde(default)]
+    pub total: u32,
 }
+
+/// Request of a method without parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 /// Who holds a thread, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -351,6 +383,51 @@ pub struct Relayed {
     pub outbox: u32,
 }
 
+/// Request of `ride_inbox`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Inbox {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// Only messages after this one; 0 for all.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// Answer of `ride_inbox`. Nothing is changed by reading.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inboxed {
+    /// Oldest first, with their whole texts; at most 20 and at least one, 128 KiB in all.
+    pub messages: Vec<Waiting>,
+    /// Whether there are more after the last of them.
+    pub more: bool,
+}
+
+/// Request of `ride_take`. A repeated one changes nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Take {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// `uuid` of the prompt's line, which is in the transcript.
+    pub prompt: Uuid,
+    /// Which messages are with it; at most 20.
+    pub seqs: Vec<u64>,
+}
+
+/// Answer of `ride_take`: none of them waits any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Taken {
+    /// How many messages wait now.
+    pub waiting: u32,
+}
+
 /// Request of `ride_release`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -505,6 +582,10 @@ pub enum Reason {
     UnknownThread,
     /// The thread cannot be ridden; the message says why.
     NotRideable,
+    /// The person may not ride the thread; the message names the rule.
+    NotAllowed,
+    /// The plugin's configuration is not in force; the message names the key.
+    Config,
     /// Another driver has the thread or its Claude session.
     Held,
     /// The fence is not the thread's any more.
@@ -541,11 +622,35 @@ pub struct MethodError {
 
 /// Reads a request, naming the method and the field when it does not fit.
 pub fn parse<T: for<'de> Deserialize<'de>>(method: &str, params: &str) -> Result<T, MethodError> {
-    serde_json::from_str(params).map_err(|e| MethodError {
+    let refused = |what: String| MethodError {
         code: "INVALID_REQUEST".into(),
-        message: format!("could not read parameters of {method}: {e}"),
+        message: format!("could not read parameters of {method}: {what}"),
         details: Refusal { reason: Reason::BadRequest, holder: None, hint: None },
+    };
+    // A list of the fields' values would be taken too.
+    if !params.trim_start().starts_with('{') {
+        return Err(refused("they are no object".into()));
+    }
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(params)).map_err(|e| {
+        let path = e.path().to_string();
+        let what = e.inner().to_string();
+        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
+        refused(if path == "." { what.to_owned() } else { format!("{path}: {what}") })
     })
+}
+
+/// Tells whether parameters fit a method.
+pub fn fits(method: &str, params: &str) -> Result<(), MethodError> {
+    match method {
+        method::RIDEABLE => parse::<List>(method, params).map(drop),
+        method::CLAIM => parse::<Claim>(method, params).map(drop),
+        method::RENEW => parse::<Renew>(method, params).map(drop),
+        method::RELAY => parse::<Relay>(method, params).map(drop),
+        method::RELEASE => parse::<Release>(method, params).map(drop),
+        method::CHECK => parse::<Check>(method, params).map(drop),
+        method::STATUS => parse::<Status>(method, params).map(drop),
+        _ => parse::<Nothing>(method, params).map(drop),
+    }
 }
 
 /// Any JSON value a host keeps that we carry without reading.

@@ -2,9 +2,14 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod core {
+    mod along;
     mod chat;
+    mod config;
     mod gate;
     mod host;
+    mod known;
+    mod methods;
+    mod person;
     mod ride;
     mod split;
     mod walk;

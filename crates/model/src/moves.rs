@@ -12,6 +12,8 @@ pub enum Which {
     Claim,
     Renew,
     Relay,
+    /// Of this message.
+    Along(usize),
     Release,
     Dropped,
 }
@@ -36,6 +38,8 @@ pub enum Move {
     Prompt(usize),
     TurnEnds(usize),
     Relay(usize),
+    /// A held message is in the driver's conversation, and it says so.
+    Along(usize, usize),
     /// The person leaves Claude Code.
     Quit(usize),
     Release(usize),
@@ -127,6 +131,7 @@ pub fn all() -> (Vec<Move>, usize) {
     for d in 0..DRIVERS {
         moves.extend([Claim(d), Granted(d), Checks(d), Launch(d), Returns(d), OldEnds(d), Renew(d), Prompt(d), TurnEnds(d), Relay(d), Quit(d), Release(d), GiveUp(d), ClaudeEnds(d), Closes(d), Resume(d)]);
     }
+    moves.extend((0..DRIVERS).flat_map(|d| (0..MESSAGES).map(move |m| Along(d, m))));
     moves.extend((0..LETTERS).flat_map(|n| [Arrives(n), Answered(n)]));
     moves.extend((0..FLIGHTS).flat_map(|n| [Performs(n), Acks(n)]));
     moves.extend((0..THREADS).flat_map(|i| [Takes(i), AgentBegins(i), HandBegins(i), AgentEnds(i), ChildEnds(i)]));
@@ -136,6 +141,7 @@ pub fn all() -> (Vec<Move>, usize) {
     for d in 0..DRIVERS {
         moves.extend([Kill(d), Pause(d), Drops(d)]);
         moves.extend([Which::Claim, Which::Renew, Which::Relay, Which::Release, Which::Dropped].map(|w| Late(d, w)));
+        moves.extend((0..MESSAGES).map(|m| Late(d, Which::Along(m))));
     }
     for n in 0..FLIGHTS {
         moves.extend([Happens(n), Unstored(n)]);
@@ -219,6 +225,7 @@ impl Model {
                 let asks = matches!(driver.ride, Ride::Riding | Ride::Flushing) && !driver.paused && w.up && driver.queue != 0;
                 asks && self.relay(w, d, driver.epoch, driver.queue, true)
             }
+            Move::Along(d, m) => w.up && self.may_take(w, d, m) && self.along(w, d, w.drivers[d].epoch, m, true),
             Move::Quit(d) => {
                 let driver = &mut w.drivers[d];
                 if driver.ride != Ride::Riding || driver.paused {
@@ -294,7 +301,9 @@ impl Model {
                 let first = (0..m).all(|e| self.scope.thread_of(e) != self.scope.thread_of(m) || w.posts[e] != Post::Unsent);
                 w.up && first && w.posts[m] == Post::Unsent && self.message(w, m)
             }
-            Move::Redelivered(m) => w.up && matches!(w.posts[m], Post::Held { handed: 0, .. }) && self.message(w, m),
+            Move::Redelivered(m) => {
+                w.up && matches!(w.posts[m], Post::Held { handed: 0, .. } | Post::Along { .. }) && self.message(w, m)
+            }
             Move::AgentBegins(i) => {
                 if !w.up || w.pending[i] == 0 || w.child[i] == Child::Busy {
                     return false;

@@ -38,6 +38,10 @@ mutants! {
     FailWithoutRestore,
     /// Items are accepted whatever their fence.
     StaleRelay,
+    /// A message is taken along whatever the fence.
+    StaleAlong,
+    /// A message that rode along is handed to the agent too.
+    AlongKept,
     /// A release counts whatever its fence.
     StaleRelease,
     /// A renewal revives a lease that has ended.
@@ -84,6 +88,12 @@ impl Mutant {
         let current = before.lease().map(|l| l.fence);
         match (self, &mut event, current) {
             (Mutant::StaleRelay, Event::Relay { fence, .. }, Some(now)) => *fence = now,
+            (Mutant::StaleAlong, Event::TakeAlong { fence, .. }, Some(now)) => *fence = now,
+            (Mutant::AlongKept, Event::TakeAlong { .. }, _) => {
+                let (mut new, reply) = step(old.clone(), event, now, rules);
+                new.inbox = old.inbox;
+                return (new, reply);
+            }
             (Mutant::StaleRelease, Event::Release { fence, .. }, Some(now)) => *fence = now,
             (Mutant::UnknownIsNotSent | Mutant::RepeatsForEver, Event::Done { outcome: outcome @ Outcome::Unknown { .. }, .. }, _) => {
                 *outcome = Outcome::NotSent { what: String::new(), retry: true, after_ms: None };

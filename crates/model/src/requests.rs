@@ -122,6 +122,48 @@ impl Model {
         true
     }
 
+    /// A prompt of the driver has the message with it; which one decides nothing.
+    pub(crate) fn may_take(&self, w: &World, d: usize, m: usize) -> bool {
+        let driver = &w.drivers[d];
+        let i = self.scope.on(d);
+        let rides = matches!(driver.ride, Ride::Riding | Ride::Flushing) && !driver.paused && driver.epoch > 0;
+        rides && m < self.scope.messages && self.scope.thread_of(m) == i && matches!(w.posts[m], Post::Held { .. })
+    }
+
+    pub(crate) fn along(&mut self, w: &mut World, d: usize, epoch: u8, m: usize, heard: bool) -> bool {
+        let i = self.scope.on(d);
+        let before = *self.product.facts(w.thread[i]);
+        let was = w.posts[m];
+        if let Post::Held { unknown, .. } = was {
+            w.posts[m] = Post::Along { unknown };
+        }
+        let said = self.tell(w, i, Ask::Along { epoch, id: m as u8 });
+        let after = *self.product.facts(w.thread[i]);
+        // A late request may find it gone already.
+        if before.inbox & !after.inbox & 1 << m == 0 {
+            w.posts[m] = was;
+        }
+        if said == Said::Taken {
+            let rides = before.is == Is::Ridden && w.ended[i] & 1 << epoch == 0;
+            let leaves = matches!(before.is, Is::Leaving(ride_core::thread::LeaveStage::Prove)) && before.released;
+            if before.lease != epoch || !(rides || leaves) {
+                self.wrong = Some("I2: a message was taken with a stale fence");
+            }
+            if after.inbox & 1 << m != 0 {
+                self.wrong = Some("I4: a message that rode along waits for the agent");
+            }
+        }
+        if heard && said != Said::Taken {
+            match w.drivers[d].ride {
+                Ride::Riding => (w.drivers[d].ride, w.drivers[d].left) = (Ride::Lost, 0),
+                Ride::Flushing => self.over(w, d, Ride::Over),
+                _ => {}
+            }
+        }
+        self.take(w, i);
+        true
+    }
+
     pub(crate) fn release(&mut self, w: &mut World, d: usize, epoch: u8) {
         let i = self.scope.on(d);
         let before = *self.product.facts(w.thread[i]);
@@ -156,6 +198,7 @@ impl Model {
             Which::Claim if self.may_claim(w, d) => Letter::Claim { driver: d8, run: driver.run },
             Which::Renew if rides => Letter::Renew { driver: d8, run: driver.run, epoch, claude: driver.claude != Claude::None, age: 0 },
             Which::Relay if rides && driver.queue != 0 => Letter::Relay { driver: d8, epoch, items: driver.queue },
+            Which::Along(m) if self.may_take(w, d, m) => Letter::Along { driver: d8, epoch, id: m as u8 },
             Which::Release if driver.ride == Ride::Flushing && !driver.paused => Letter::Release { driver: d8, epoch },
             Which::Dropped if rides || driver.ride == Ride::Asking => Letter::Dropped { driver: d8, epoch },
             _ => return false,
@@ -168,6 +211,7 @@ impl Model {
             Some(Letter::Claim { driver, run }) => self.claim(w, driver.into(), run, false),
             Some(Letter::Renew { driver, epoch, claude, age, .. }) => self.renew(w, driver.into(), epoch, claude, heard.then_some(age)),
             Some(Letter::Relay { driver, epoch, items }) => self.relay(w, driver.into(), epoch, items, false),
+            Some(Letter::Along { driver, epoch, id }) => self.along(w, driver.into(), epoch, id.into(), false),
             Some(Letter::Release { driver, epoch }) => {
                 self.release(w, driver.into(), epoch);
                 true
@@ -202,6 +246,8 @@ impl Model {
                     if !again {
                         w.posts[m] = Post::Held { handed: 0, marked: 0, unknown: 0 };
                     }
+                } else if matches!(w.posts[m], Post::Along { .. }) {
+                    // Known, and not kept a second time.
                 } else if told && !again {
                     w.posts[m] = Post::Told;
                 } else {
@@ -227,6 +273,9 @@ impl Model {
         let waits = (0..m).any(|e| self.scope.thread_of(e) == self.scope.thread_of(m) && matches!(w.posts[e], Post::Held { handed: 0, .. }));
         if waits {
             self.wrong = Some("I3: messages were handed over out of order");
+        }
+        if w.posts[m] == (Post::Along { unknown: 0 }) {
+            self.wrong = Some("I4: a message that rode along was handed over");
         }
         if let Post::Held { handed, marked: marks, unknown } = &mut w.posts[m] {
             *handed += 1;

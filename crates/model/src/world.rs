@@ -96,6 +96,7 @@ pub enum Letter {
     Claim { driver: u8, run: u8 },
     Renew { driver: u8, run: u8, epoch: u8, claude: bool, age: u8 },
     Relay { driver: u8, epoch: u8, items: u8 },
+    Along { driver: u8, epoch: u8, id: u8 },
     Release { driver: u8, epoch: u8 },
     Dropped { driver: u8, epoch: u8 },
 }
@@ -127,6 +128,11 @@ pub enum Post {
         handed: u8,
         /// Of those, so many with the mark of a repeat.
         marked: u8,
+        unknown: u8,
+    },
+    /// It rode along with a prompt of a driver.
+    Along {
+        /// Hand-overs of before with an outcome nobody knows.
         unknown: u8,
     },
     /// Its sender was told to send it again.
@@ -228,6 +234,7 @@ impl World {
             Some(Letter::Relay { driver, epoch, items }) => (2, *driver, *epoch, *items),
             Some(Letter::Release { driver, epoch }) => (3, *driver, *epoch, 0),
             Some(Letter::Dropped { driver, epoch }) => (4, *driver, *epoch, 0),
+            Some(Letter::Along { driver, epoch, id }) => (5, *driver, *epoch, *id),
         };
         self.letters.sort_by_key(key);
     }

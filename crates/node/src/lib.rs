@@ -6,6 +6,9 @@
 //! the gate into the safe answer.
 
 mod act;
+mod condition;
+mod index;
+mod place;
 mod request;
 mod sync;
 
@@ -36,8 +39,8 @@ impl JsSync {
         guarded(|| sync::Sync::open(&options)).map(|sync| JsSync(Arc::new(sync)))
     }
 
-    /// Looks whether a thread's gate holds: 0 open, 1 closed, 2 closed if it is
-    /// bound to a Claude session that is ridden.
+    /// Looks whether a thread's gate holds: 0 open, 1 closed, 2 closed if the host has
+    /// it bound to a Claude session that is ridden, 3 open by what the index knows of that.
     #[napi]
     pub fn gate(&self, session: String) -> Result<u32> {
         guarded(|| self.0.gate(&session))
@@ -47,6 +50,61 @@ impl JsSync {
     #[napi]
     pub fn ridden(&self, claude: String) -> Result<bool> {
         guarded(|| self.0.ridden(&claude))
+    }
+
+    /// What of the configuration is not in force yet, in words; empty when all is.
+    #[napi]
+    pub fn waits(&self) -> String {
+        self.0.waits.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Takes over a changed configuration, but for where the state is.
+    #[napi]
+    pub fn configure(&self, config: String) -> Result<()> {
+        guarded(|| self.0.configure(&config))
+    }
+
+    /// Looks whether any Claude session is ridden.
+    #[napi]
+    pub fn riding(&self) -> Result<bool> {
+        guarded(|| self.0.store.any_ridden().map_err(|e| e.to_string()))
+    }
+
+    /// Takes over one entry as the host has it now, as JSON; `null` where it has none.
+    #[napi]
+    pub fn learn(&self, key: String, entry: String) -> Result<()> {
+        guarded(|| self.0.learn(&key, &entry))
+    }
+
+    /// Notes that an entry changed.
+    #[napi]
+    pub fn changed(&self, key: String) {
+        self.0.index.changed(&key);
+    }
+
+    /// What is known of the host's entries: whether all were read, how many changed
+    /// since, how many there are.
+    #[napi]
+    pub fn known(&self) -> Vec<u32> {
+        self.0.index.counts()
+    }
+
+    /// Entries that changed since they were read, at most so many.
+    #[napi]
+    pub fn stale(&self, limit: u32) -> Vec<String> {
+        self.0.index.stale(limit as usize)
+    }
+
+    /// Threads that may be bound to a Claude session; the host's entries decide.
+    #[napi]
+    pub fn bound(&self, claude: String) -> Vec<String> {
+        self.0.index.bound(&claude)
+    }
+
+    /// Counts a list of all entries that is about to be made.
+    #[napi]
+    pub fn begin_list(&self) -> u32 {
+        self.0.index.begin()
     }
 
     /// The stored route of an entry, as JSON; `null` where there is none.
@@ -73,8 +131,8 @@ impl JsSync {
         guarded(|| self.0.busy())
     }
 
-    /// Runs one of `request`, `pending`, `late`, `message`, `drop`, `take`, `act` off
-    /// the event loop; JSON in, JSON out.
+    /// Runs one of `request`, `pending`, `late`, `message`, `drop`, `take`, `act`, `list`,
+    /// `listed` off the event loop; JSON in, JSON out.
     #[napi(ts_return_type = "Promise<string>")]
     pub fn call(&self, what: String, payload: String) -> AsyncTask<Job> {
         AsyncTask::new(Job { sync: self.0.clone(), what, payload })

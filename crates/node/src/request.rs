@@ -1,11 +1,14 @@
 //! The gateway methods: parameters in, an answer, a refusal, or "wait" out.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use ride_core::event::{ClaimAsked, Event, Reply};
-use ride_core::host::{self, HostEntry};
+use ride_core::host::{Channel, Entry, HostEntry};
 use ride_core::id::Fence;
 use ride_core::limits;
+use ride_core::person::Person;
+use ride_core::row::{self, Around};
 use ride_core::thread::{ClaudeSession, Phase, Thread, Why};
 use ride_core::view;
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
@@ -16,6 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::condition;
 use crate::sync::Sync;
 
 /// A request with what the shell knows of the host.
@@ -30,12 +34,16 @@ pub(crate) struct Asked {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Host {
-    /// The entries the method needs: all for a listing, one for a claim.
-    entries: Vec<HostEntry>,
+    /// The claimed thread's entry, as the host has it now.
+    entry: Option<HostEntry>,
     /// Session keys bound to the same Claude session as the claimed thread.
     twins: Vec<String>,
     /// Configured channels.
-    channels: Vec<String>,
+    channels: Vec<Channel>,
+    /// Who asks.
+    person: Person,
+    /// What the shell knows of the plugin itself.
+    plugin: condition::Seen,
 }
 
 /// What the shell does with it.
@@ -72,10 +80,12 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::RENEW => renew(sync, &params),
         method::RELAY => return relay(sync, &asked.params),
         method::SAY => say(sync, &params),
+        method::INBOX => inbox(sync, &params),
+        method::TAKE => take(sync, &params),
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params),
         method::STATUS => status(sync, &params),
-        method::CONFIG => wire::parse::<Empty>(name, &params).and_then(|_| value(&sync.config)),
+        method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| config(sync, &asked.host.plugin)),
         _ => Err(error(Reason::BadRequest, format!("no such method: {name}"))),
     };
     result.map_or_else(Answer::Error, Answer::Ok)
@@ -118,27 +128,60 @@ pub(crate) fn late(sync: &Sync, waiting: &Waiting) -> Answer {
     }))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
-
 fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
-    wire::parse::<Empty>(method::RIDEABLE, params)?;
-    let now = clock::now();
-    let busy = sync.store.busy().map_err(|e| store_error(e.to_string()))?;
-    let mut rows = Vec::with_capacity(host.entries.len());
-    for entry in host.entries.iter().filter(|e| host::listed(e) || busy.contains(&e.key)) {
-        let thread = if busy.contains(&entry.key) { sync.store.read(&entry.key) } else { Ok(None) };
-        let known = thread.as_ref().ok().and_then(Option::as_ref);
-        let mut row = host::row(entry, known, &host.channels, now, &sync.rules);
-        if let Err(damaged) = thread {
-            row.rideable = false;
-            row.why_not = Some(damaged.to_string());
-        }
-        rows.push(row);
+    let asked: wire::List = wire::parse(method::RIDEABLE, params)?;
+    let limit = asked.limit.unwrap_or(limits::ROWS);
+    if !(1..=limits::ROWS).contains(&limit) {
+        return Err(error(Reason::BadRequest, format!("limit is {limit}; 1 to {} rows are allowed", limits::ROWS)));
     }
-    rows.sort_by_key(|r| std::cmp::Reverse(r.last_activity));
-    value(&wire::Rideable { rows })
+    let busy = sync.store.busy().map_err(|e| store_error(e.to_string()))?;
+    let (listing, from) = match &asked.after {
+        None => (sync.index.remember(order(sync, &host.person, &busy), ClaudeDir::at(&sync.claude_dir).sessions_with_transcript()), 0),
+        Some(cursor) => sync.index.resume(cursor).ok_or_else(|| MethodError {
+            details: Refusal { reason: Reason::BadRequest, holder: None, hint: Some("list again without after".into()) },
+            ..error(Reason::BadRequest, "after is of a listing that is over".into())
+        })?,
+    };
+    let end = listing.keys.len().min(from + limit as usize);
+    let config = sync.config();
+    let around = Around {
+        channels: &host.channels,
+        transcripts: &listing.transcripts,
+        person: &host.person,
+        allow: &config.ride_allow,
+        now: clock::now(),
+        rules: &config.rules(),
+    };
+    let rows = listing.keys[from..end].iter().filter_map(|key| listed(sync, key, busy.contains(key), &around)).collect();
+    let next = (end < listing.keys.len()).then(|| format!("{}.{end}", listing.id));
+    value(&wire::Rideable { rows, next, total: listing.keys.len() as u32 })
+}
+
+/// The threads a person is shown, most recent first; those that are ridden or have
+/// something waiting also where the host has no entry of them any more.
+fn order(sync: &Sync, person: &Person, busy: &[String]) -> Vec<String> {
+    let known = sync.index.read();
+    let threads = known.threads();
+    let shown: HashSet<&str> = threads.iter().map(|e| e.key.as_str()).collect();
+    let unlisted = busy.iter().filter(|key| !shown.contains(key.as_str()) && known.get(key).is_none_or(|e| person.sees(e)));
+    let listed = threads.iter().filter(|e| person.sees(e)).map(|e| e.key.clone());
+    unlisted.cloned().chain(listed).collect()
+}
+
+/// One row; `None` where the entry went meanwhile, or is not for this person.
+fn listed(sync: &Sync, key: &str, busy: bool, around: &Around<'_>) -> Option<wire::Row> {
+    let thread = if busy { sync.store.read(key) } else { Ok(None) };
+    let known = thread.as_ref().ok().and_then(Option::as_ref);
+    let entry = sync.index.read().get(key).cloned().or_else(|| known.map(row::remembered))?;
+    if !around.person.sees(&entry) {
+        return None;
+    }
+    let mut row = row::row(&entry, known, around);
+    if let Err(damaged) = thread {
+        row.rideable = false;
+        row.why_not = Some(damaged.to_string());
+    }
+    Some(row)
 }
 
 fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
@@ -155,13 +198,28 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     }
     let thread = sync.store.read(&asked.key).map_err(|e| store_error(e.to_string()))?;
     let held = thread.as_ref().and_then(Thread::lease);
-    let entry = host.entries.into_iter().find(|e| e.key == asked.key);
+    let entry: Option<Entry> = host.entry.map(Entry::from).filter(|e| host.person.sees(e));
     let entry = entry.ok_or_else(|| error(Reason::UnknownThread, format!("no thread has the key {}", asked.key)))?;
-    let row = host::row(&entry, None, &host.channels, clock::now(), &sync.rules);
+    let config = sync.config();
+    let around = Around {
+        channels: &host.channels,
+        // Looked for below, where it matters which file it is.
+        transcripts: &HashSet::new(),
+        person: &host.person,
+        allow: &config.ride_allow,
+        now: clock::now(),
+        rules: &config.rules(),
+    };
+    let row = row::row(&entry, None, &around);
+    host.person.may_ride(&entry, &config.ride_allow).map_err(|rule| error(Reason::NotAllowed, format!("you may not ride {}: {rule}", row.title)))?;
     // A held thread's binding is parked: the refusal must name the holder, not its absence.
-    let claude = match (held, entry.entry.claude()) {
+    let claude = match (held, entry.claude) {
         (Some(lease), _) => lease.claude.clone(),
-        (None, Some(id)) => Some(locate(sync, id, entry.entry.cwd())?),
+        // Without its transcript the host would begin a new Claude session by itself.
+        (None, Some(id)) => match locate(sync, id, entry.cwd.as_deref())? {
+            None if !row.relay_ready => return Err(no_transcript(sync, id)),
+            found => found,
+        },
         (None, None) if row.relay_ready => None,
         (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: {}", row.title, row.why_not.unwrap_or_default()))),
     };
@@ -185,19 +243,21 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     }
 }
 
-/// The Claude session behind an entry, with the project folder it belongs to.
-fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<ClaudeSession> {
+/// The Claude session behind an entry, with the project folder it belongs to; `None`
+/// where its transcript is not on this machine.
+fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<Option<ClaudeSession>> {
     let transcript = |message: String| error(Reason::Transcript, message);
     let dir = ClaudeDir::at(&sync.claude_dir);
-    let path = dir
-        .find(id, cwd.map(Path::new))
-        .map_err(|e| transcript(e.to_string()))?
-        .ok_or_else(|| transcript(format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display())))?;
+    let Some(path) = dir.find(id, cwd.map(Path::new)).map_err(|e| transcript(e.to_string()))? else { return Ok(None) };
     let last = summary(&path).map_err(|e| transcript(e.to_string()))?.cwd;
     let belongs = |cwd: &&str| Some(dir.project(Path::new(cwd)).as_path()) == path.parent();
     let cwd = [cwd, last.as_deref()].into_iter().flatten().find(belongs);
     let cwd = cwd.ok_or_else(|| transcript(format!("the project folder of {} could not be told", path.display())))?;
-    Ok(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd: cwd.into() })
+    Ok(Some(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd: cwd.into() }))
+}
+
+fn no_transcript(sync: &Sync, id: Uuid) -> MethodError {
+    error(Reason::Transcript, format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display()))
 }
 
 /// The grant once the thread is ridden; an error once the claim has failed.
@@ -213,10 +273,10 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
                 route: lease.route.clone(),
                 claude: lease.claude.as_ref().map(|claude| target(claude, lease.file.as_ref())).transpose()?,
                 turn: view::turn(lease),
-                lease_ms: sync.rules.lease_ms,
+                lease_ms: sync.rules().lease_ms,
                 renew_every_ms: limits::RENEW_EVERY_MS,
-                silence_ms: sync.rules.silence_ms,
-                relay: sync.rules.relay && lease.route.is_some(),
+                silence_ms: sync.rules().silence_ms,
+                relay: sync.rules().relay && lease.route.is_some(),
                 waiting: view::waiting(thread),
             };
             value(&grant).map(Some)
@@ -249,7 +309,7 @@ fn renew(sync: &Sync, params: &str) -> Outcome<Value> {
     let r: wire::Renew = wire::parse(method::RENEW, params)?;
     let event = Event::Renew { fence: r.fence, secret_sha256: secret_sha256(&r.secret), claude: r.claude, active: r.active };
     let (thread, reply) = sync.apply(&r.key, event).map_err(store_error)?;
-    match (reply, view::renewed(&thread, clock::now(), &sync.rules)) {
+    match (reply, view::renewed(&thread, clock::now(), &sync.rules())) {
         (Reply::Ok, Some(renewed)) => value(&renewed),
         (reply, _) => Err(refused(reply)),
     }
@@ -277,6 +337,25 @@ pub(crate) fn relayed(reply: Reply, thread: &Thread) -> Answer {
         other => Err(refused(other)),
     };
     answer.map_or_else(Answer::Error, Answer::Ok)
+}
+
+fn inbox(sync: &Sync, params: &str) -> Outcome<Value> {
+    let r: wire::Inbox = wire::parse(method::INBOX, params)?;
+    let thread = sync.store.read(&r.key).map_err(|e| store_error(e.to_string()))?;
+    let thread = thread.ok_or_else(|| error(Reason::UnknownThread, format!("nobody rides {}", r.key)))?;
+    match view::inbox(&thread, r.fence, r.after) {
+        Some(inboxed) => value(&inboxed),
+        None => Err(refused(view::stale(&thread, r.fence, clock::now(), &sync.rules()))),
+    }
+}
+
+fn take(sync: &Sync, params: &str) -> Outcome<Value> {
+    let r: wire::Take = wire::parse(method::TAKE, params)?;
+    let event = Event::TakeAlong { fence: r.fence, prompt: r.prompt, seqs: r.seqs };
+    match sync.apply(&r.key, event).map_err(store_error)? {
+        (_, Reply::Taken { waiting }) => value(&wire::Taken { waiting }),
+        (_, other) => Err(refused(other)),
+    }
 }
 
 fn release(sync: &Sync, params: &str) -> Outcome<Answer> {
@@ -312,7 +391,7 @@ fn check(sync: &Sync, params: &str) -> Outcome<Value> {
         _ => return Err(error(Reason::BadRequest, "give either key or cliSessionId".into())),
     };
     let thread = found.map_err(|e| store_error(e.to_string()))?;
-    let holder: Option<Holder> = thread.as_ref().and_then(|t| view::holder(t, clock::now(), &sync.rules));
+    let holder: Option<Holder> = thread.as_ref().and_then(|t| view::holder(t, clock::now(), &sync.rules()));
     let valid = c.fence.map(|fence| matches!(thread.as_ref().map(|t| &t.phase), Some(Phase::Ridden { lease }) if lease.fence == fence));
     value(&wire::Checked { ridden: holder.is_some(), valid, holder })
 }
@@ -326,10 +405,21 @@ fn status(sync: &Sync, params: &str) -> Outcome<Value> {
     let mut threads = Vec::new();
     for key in keys {
         if let Some(thread) = sync.store.read(&key).map_err(|e| store_error(e.to_string()))? {
-            threads.push(view::status(&thread, clock::now(), &sync.rules));
+            threads.push(view::status(&thread, clock::now(), &sync.rules()));
         }
     }
     value(&wire::Statuses { threads })
+}
+
+/// The configuration in force, and what of the one that was written waits.
+fn config(sync: &Sync, seen: &condition::Seen) -> Outcome<Value> {
+    let mut answer = value(&condition::report(sync, seen))?;
+    if let (Some(waits), Some(fields)) = (&sync.waits, answer.as_object_mut()) {
+        fields.insert("lockDir".into(), json!(waits.in_force));
+        fields.insert("lockBackend".into(), json!("file"));
+        fields.insert("waits".into(), value(waits)?);
+    }
+    Ok(answer)
 }
 
 fn secret_sha256(secret: &str) -> String {

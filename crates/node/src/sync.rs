@@ -2,11 +2,13 @@
 
 use std::env;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use ride_core::config::{Config, LockBackend};
+use ride_core::config::Config;
 use ride_core::event::{Act, Event, Inbound, Outcome, Reply};
-use ride_core::host::EntryFields;
+use ride_core::host::{EntryFields, HostEntry};
+use ride_core::known::Binding;
+use ride_core::row::agent_of;
 use ride_core::step::Rules;
 use ride_store::{Gate, Performer, Store, clock};
 use serde::de::DeserializeOwned;
@@ -14,14 +16,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::index::Index;
+use crate::place::{self, Waits};
 use crate::{act, request};
 
 /// Everything one copy of the plugin needs.
 pub(crate) struct Sync {
     pub(crate) store: Store,
-    pub(crate) config: Config,
-    pub(crate) rules: Rules,
+    /// The configuration in force; in the memory's one copy it can change.
+    config: RwLock<Arc<Config>>,
+    /// What of the configuration waits until nothing is ridden.
+    pub(crate) waits: Option<Waits>,
     pub(crate) claude_dir: PathBuf,
+    pub(crate) index: Index,
     /// The gateway's process: the parent of its Claude children.
     pub(crate) gateway_pid: u32,
     me: Uuid,
@@ -83,34 +90,52 @@ impl Sync {
         let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
         let state_dir = std::fs::canonicalize(&options.state_dir).unwrap_or_else(|_| options.state_dir.clone().into());
         let gateway = state_dir.to_string_lossy().into_owned();
-        let store = match config.lock_backend {
-            LockBackend::None => Store::memory(&gateway),
-            LockBackend::File => {
-                let dir = match config.lock_dir.strip_prefix("~/") {
-                    Some(rest) => home.join(rest),
-                    None => PathBuf::from(&config.lock_dir),
-                };
-                Store::files(&dir, &gateway).map_err(|e| e.to_string())?
-            }
-        };
+        let (store, waits) = place::open(&config, &home, &state_dir, &gateway)?;
         let claude_dir = env::var_os("CLAUDE_CONFIG_DIR").filter(|d| !d.is_empty()).map_or_else(|| home.join(".claude"), PathBuf::from);
         Ok(Sync {
             store,
-            rules: config.rules(),
-            config,
+            config: RwLock::new(Arc::new(config)),
+            waits,
             claude_dir,
+            index: Index::default(),
             gateway_pid: options.pid,
             me: Uuid::new_v4(),
             performer: Mutex::new(None),
         })
     }
 
+    pub(crate) fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        self.config().rules()
+    }
+
+    /// Takes over what can change without moving the state.
+    pub(crate) fn configure(&self, config: &str) -> Result<(), String> {
+        let config = Config::parse(config)?;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        Ok(())
+    }
+
     pub(crate) fn gate(&self, session: &str) -> Result<u32, String> {
         Ok(match self.store.gate(session).map_err(|e| e.to_string())? {
             Gate::Open => 0,
             Gate::Closed => 1,
-            Gate::AskClaude => 2,
+            Gate::AskClaude => match self.index.binding(session) {
+                Binding::Unknown => 2,
+                Binding::To(None) => 3,
+                Binding::To(Some(claude)) if self.store.ridden(claude).map_err(|e| e.to_string())? => 2,
+                Binding::To(Some(_)) => 3,
+            },
         })
+    }
+
+    pub(crate) fn learn(&self, key: &str, entry: &str) -> Result<(), String> {
+        let entry: Option<EntryFields> = read(entry)?;
+        self.index.put(key, entry.map(|entry| HostEntry { key: key.into(), agent_id: agent_of(key).into(), entry }.into()));
+        Ok(())
     }
 
     pub(crate) fn ridden(&self, claude: &str) -> Result<bool, String> {
@@ -157,6 +182,8 @@ impl Sync {
                 let t: Keyed<Taking> = read(payload)?;
                 write(&self.take(&t.key, t.rest)?)
             }
+            "list" => write(&self.index.list(&read(payload)?)?),
+            "listed" => write(&self.index.listed(read(payload)?)),
             "act" => write(&act::perform(self, &read::<Act>(payload)?)),
             other => Err(format!("no such call: {other}")),
         }
@@ -170,7 +197,7 @@ impl Sync {
         let done = taking.done.into_iter().map(|d| Event::Done { op: d.op, performer, outcome: d.outcome });
         let take = taking.take.then_some(Event::Take { performer, behind: false, flying: taking.flying });
         let events = asked.chain(done).chain(take).collect();
-        let (thread, replies) = self.store.apply_all(key, events, clock::now(), &self.rules).map_err(|e| e.to_string())?;
+        let (thread, replies) = self.store.apply_all(key, events, clock::now(), &self.rules()).map_err(|e| e.to_string())?;
         let mut replies = replies.into_iter();
         let answers = relays
             .into_iter()
@@ -184,7 +211,7 @@ impl Sync {
     }
 
     pub(crate) fn apply(&self, key: &str, event: Event) -> Result<(ride_core::thread::Thread, Reply), String> {
-        self.store.apply(key, event, clock::now(), &self.rules).map_err(|e| e.to_string())
+        self.store.apply(key, event, clock::now(), &self.rules()).map_err(|e| e.to_string())
     }
 }
 

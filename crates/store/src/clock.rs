@@ -27,6 +27,11 @@ pub fn machine() -> String {
     digest[..8].iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// The user this process runs as.
+pub fn user() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
 fn boot() -> u64 {
     static BOOT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     *BOOT.get_or_init(|| {

@@ -131,6 +131,11 @@ impl Store {
         self.look(|index| index.claude.contains_key(&claude))
     }
 
+    /// Tells whether any Claude session is in a driver's hands or changing hands.
+    pub fn any_ridden(&self) -> Result<bool, StoreError> {
+        self.look(|index| !index.claude.is_empty())
+    }
+
     /// The threads with something left to do.
     pub fn busy(&self) -> Result<Vec<String>, StoreError> {
         self.look(|index| index.busy.iter().cloned().collect())

@@ -43,6 +43,7 @@ pub struct Gateway {
     openclaw: Peer,
     home: PathBuf,
     port: u16,
+    tls: bool,
     token: String,
     env: Vec<(String, String)>,
     child: Option<Child>,
@@ -70,7 +71,19 @@ impl Gateway {
 
     /// Gives the WebSocket address for clients.
     pub fn url(&self) -> String {
-        format!("ws://127.0.0.1:{}", self.port)
+        let scheme = if self.tls { "wss" } else { "ws" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// Gives the address by which another machine would reach it: a client that comes
+    /// in by it is none of this machine's to the gateway.
+    pub fn url_from_elsewhere(&self) -> Result<String> {
+        Ok(self.url().replace("127.0.0.1", &own_address()?.to_string()))
+    }
+
+    /// Gives the certificate it made for itself, where it speaks TLS.
+    pub fn certificate(&self) -> PathBuf {
+        self.state_dir().join("gateway/tls/gateway-cert.pem")
     }
 
     /// Gives the shared token for clients.
@@ -234,6 +247,7 @@ impl Gateway {
         let errors = log
             .try_clone()
             .doing(|| format!("share {}", path.display()))?;
+        let printed = self.log().len();
         let mut command = self.command()?;
         let port = self.port.to_string();
         command
@@ -245,13 +259,19 @@ impl Gateway {
             &format!("gateway {}", self.version()),
             command,
         )?);
-        self.ready().await
+        self.ready(printed).await
     }
 
-    async fn ready(&mut self) -> Result<()> {
+    /// Waits until it answers; over TLS, until it says that it listens, in what it
+    /// printed since.
+    async fn ready(&mut self, printed: usize) -> Result<()> {
         let end = tokio::time::Instant::now() + START_DEADLINE;
         loop {
-            if http_status(self.port, "/readyz").await == Some(200) {
+            let ready = match self.tls {
+                true => self.log().get(printed..).is_some_and(|log| log.contains("http server listening")),
+                false => http_status(self.port, "/readyz").await == Some(200),
+            };
+            if ready {
                 return Ok(());
             }
             let what = format!("gateway {} to start", self.version());
@@ -320,6 +340,21 @@ impl Drop for Gateway {
             }
         }
     }
+}
+
+/// The address this machine has on its network; no packet is sent.
+fn own_address() -> Result<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+    // An address set aside for documents (RFC 5737): it need not be reached.
+    let routed = socket.and_then(|socket| {
+        socket.connect((Ipv4Addr::new(198, 51, 100, 1), 9))?;
+        socket.local_addr()
+    });
+    let own = routed.doing(|| "find an address of this machine that is not loopback".into())?.ip();
+    if own.is_loopback() {
+        return Err(Error::Peer { what: "this machine".into(), said: "it has no address but loopback".into() });
+    }
+    Ok(own)
 }
 
 /// The status of a plain GET on loopback, if anything answers.

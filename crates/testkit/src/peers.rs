@@ -20,8 +20,10 @@ use crate::error::{Doing, Error, Result};
 pub struct Pinned {
     /// Node, which runs OpenClaw.
     pub node: String,
-    /// OpenClaw.
+    /// OpenClaw, where everything must work.
     pub openclaw: Vec<String>,
+    /// OpenClaw, where the plugin must load and answer and nothing else is promised.
+    pub openclaw_loads: Vec<String>,
     /// Claude Code.
     pub claude_code: Vec<String>,
 }
@@ -96,6 +98,7 @@ impl Peer {
         let openclaw = pinned()
             .openclaw
             .iter()
+            .chain(&pinned().openclaw_loads)
             .map(|version| Self::openclaw(version));
         let claude_code = pinned()
             .claude_code
@@ -228,7 +231,7 @@ mod tests {
         folders.dedup();
         assert_eq!(
             folders.len(),
-            1 + pinned().openclaw.len() + pinned().claude_code.len()
+            1 + pinned().openclaw.len() + pinned().openclaw_loads.len() + pinned().claude_code.len()
         );
     }
 }

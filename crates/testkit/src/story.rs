@@ -6,10 +6,17 @@
 
 mod chat_ride;
 mod first_ride;
+mod install;
+mod previews;
+mod reach;
+mod loads;
 mod stage;
+mod tool;
 mod transcript;
 
 use std::fmt::Display;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use crate::error::Result;
@@ -43,17 +50,32 @@ pub enum Story {
     FirstRide,
     /// Threads without a Claude session are driven by chat.
     ChatRide,
+    /// The plugin is installed in every way a host has.
+    Install,
+    /// An unridden thread's answers stream as they do without the plugin.
+    Previews,
+    /// A gateway with TLS is ridden as a machine that is not its own.
+    Reach,
+    /// An OpenClaw from before the supported ones loads the plugin.
+    Loads,
+    /// `ride` as a tool to live in.
+    Tool,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 2] = [Story::FirstRide, Story::ChatRide];
+    pub const ALL: [Story; 7] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Loads, Story::Tool];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
             Story::ChatRide => "chat-ride",
+            Story::Install => "install",
+            Story::Previews => "previews",
+            Story::Reach => "reach",
+            Story::Loads => "loads",
+            Story::Tool => "tool",
         }
     }
 
@@ -62,6 +84,22 @@ impl Story {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
             Story::ChatRide => "threads without a Claude session are driven by chat, written to meanwhile, and handed back",
+            Story::Install => "ride doctor tells each missing thing, and its own lines mend it; every way to install",
+            Story::Previews => "a long answer streams into an unridden thread as it does without the plugin",
+            Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
+            Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
+            Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
+        }
+    }
+
+    /// Why it has nothing to show on a host with a Claude Code; `None` where it is to be played.
+    pub fn why_not(self, openclaw: &str, _claude_code: &str) -> Option<&'static str> {
+        let only_loads = pinned().openclaw_loads.iter().any(|version| version == openclaw);
+        match self {
+            Story::Loads if only_loads => None,
+            Story::Loads => Some("every other story begins with it"),
+            _ if only_loads => Some("on this OpenClaw the plugin loads and answers; riding is not promised"),
+            _ => None,
         }
     }
 
@@ -70,24 +108,42 @@ impl Story {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
             Story::ChatRide => chat_ride::play(product, facts).await,
+            Story::Install => install::play(product, facts).await,
+            Story::Previews => previews::play(product, facts).await,
+            Story::Reach => reach::play(product, facts).await,
+            Story::Loads => loads::play(product, facts).await,
+            Story::Tool => tool::play(product, facts).await,
         }
     }
 }
 
-/// What was observed, printed as it is found.
+/// What was observed, told as it is found: printed, or written to a file.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// How many were looked at.
     pub told: usize,
-    /// How many were not so.
-    pub wrong: usize,
+    /// Which were not so.
+    pub wrong: Vec<String>,
+    file: Option<File>,
 }
 
 impl Facts {
+    /// Facts told to a file.
+    pub fn into_file(file: File) -> Self {
+        Facts { file: Some(file), ..Facts::default() }
+    }
+
     /// Tells a fact with what was observed.
     pub fn tell(&mut self, holds: bool, fact: &str, observed: impl Display) {
         self.told += 1;
-        self.wrong += usize::from(!holds);
-        println!("{} {fact}: {observed}", if holds { "true " } else { "FALSE" });
+        if !holds {
+            self.wrong.push(fact.to_owned());
+        }
+        let line = format!("{} {fact}: {observed}", if holds { "true " } else { "FALSE" });
+        match &mut self.file {
+            // A fact counts whether or not its line could be kept.
+            Some(file) => drop(writeln!(file, "{line}")),
+            None => println!("{line}"),
+        }
     }
 }

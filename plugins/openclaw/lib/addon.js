@@ -1,4 +1,5 @@
 // Opens the native addon of this platform, prebuilt inside the package.
+import { existsSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { shared } from "./shared.js";
 
@@ -8,6 +9,16 @@ function libc() {
   if (process.platform !== "linux") return "";
   const report = /** @type {any} */ (process.report?.getReport());
   return report?.header?.glibcVersionRuntime ? "-gnu" : "-musl";
+}
+
+/** This platform's addon; an error says which are in the package. @returns {any} */
+function load() {
+  const folder = new URL("../native/", import.meta.url);
+  const platform = `${process.platform}-${process.arch}${libc()}`;
+  const name = `claude-code-sync.${platform}.node`;
+  if (existsSync(new URL(name, folder))) return require(`../native/${name}`);
+  const there = existsSync(folder) ? readdirSync(folder).map((file) => file.split(".")[1]) : [];
+  throw new Error(`this claude-code-sync is not built for ${platform}, only for ${there.join(", ") || "no platform at all"}`);
 }
 
 /**
@@ -23,11 +34,17 @@ export function openOnce(api) {
   let failed;
   const open = () => {
     const config = /** @type {any} */ (api.pluginConfig ?? {});
-    if (config.lockBackend === "none" && shared.memory) return shared.memory;
-    const { Sync } = require(`../native/claude-code-sync.${process.platform}-${process.arch}${libc()}.node`);
+    // What is ridden in memory stays there whatever the configuration says by now.
+    if (shared.memory && (config.lockBackend === "none" || shared.memory.busy().length > 0)) {
+      shared.memory.configure(JSON.stringify(config));
+      return shared.memory;
+    }
+    const { Sync } = load();
     const options = { stateDir: api.runtime.state.resolveStateDir(), config, pid: process.pid };
     const sync = /** @type {import("./types.js").Addon} */ (new Sync(JSON.stringify(options)));
-    if (config.lockBackend === "none") shared.memory = sync;
+    const waits = sync.waits();
+    if (waits) api.logger.warn(`claude-code-sync: ${waits}`);
+    else if (config.lockBackend === "none") shared.memory = sync;
     return sync;
   };
   return () => {

@@ -2,16 +2,18 @@
 // is an observer that runs just before it and knows what it lacks: topic, sender's
 // name, media. Any exception ends in the safe answer, never in a turn.
 import { began } from "./answers.js";
-import { claudeOf, entryOf, project } from "./host.js";
+import { claudeOf, confirms, entryOf, project } from "./host.js";
 import { shared, wake } from "./shared.js";
 import { passed, pending } from "./turns.js";
 
 /** Messages remembered between the two hooks. */
 const REMEMBERED = 256;
 const UNSAFE = "⇄ The state of this thread could not be read, so your message was not handled. Send it again in a moment.";
+const RIDDEN = "⇄ The Claude session of this conversation is ridden from a terminal, so your message was not handled. Send it again once that is over.";
 
 /** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
 export function registerGate(api, sync) {
+  const confirmed = confirms(api);
   /** What message_received told and before_dispatch has not asked for yet. @type {{ event: any, ctx: any }[]} */
   const received = [];
 
@@ -43,7 +45,7 @@ export function registerGate(api, sync) {
         enter(session);
         return undefined;
       }
-      if (!isClosed(api, addon, session)) {
+      if (!isClosed(api, addon, session, confirmed)) {
         passed(session);
         return undefined;
       }
@@ -68,10 +70,11 @@ export function registerGate(api, sync) {
       const gate = sync().gate(session);
       if (gate === 0) return undefined;
       if (gate === 1 && routine) return { handled: true };
-      // Bound to a ridden Claude session and not let in by the gate: it must not run there.
+      // Bound to a ridden Claude session and not let in by the gate, or let in by an index
+      // that did not know of it yet: it must not run there.
       const claude = claudeOf(entryOf(api, session));
-      if (!claude || !sync().ridden(claude) || pending(session)) return undefined;
-      return { handled: true, ...(routine ? {} : { reply: { text: "⇄ The Claude session of this conversation is ridden from a terminal." } }) };
+      if (!claude || !sync().ridden(claude) || gate === 1 && pending(session)) return undefined;
+      return { handled: true, ...(routine ? {} : { reply: { text: RIDDEN } }) };
     } catch (error) {
       notOpened(api, error);
       // A parked binding keeps any turn off the ridden transcript; a message must not be lost here.
@@ -80,11 +83,18 @@ export function registerGate(api, sync) {
   });
 }
 
-/** Whether the gate holds a thread. @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session */
-export function isClosed(api, sync, session) {
+/**
+ * Whether the gate holds a thread. Which Claude session another one is bound to is in
+ * the index, if `confirmed`: then before_agent_reply asks the host once more.
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session @param {boolean} confirmed
+ */
+export function isClosed(api, sync, session, confirmed) {
   const gate = sync.gate(session);
-  if (gate !== 2) return gate === 1;
-  const claude = claudeOf(entryOf(api, session));
+  if (gate < 2) return gate === 1;
+  if (gate === 3 && confirmed) return false;
+  const entry = entryOf(api, session);
+  sync.learn(session, JSON.stringify(entry ? project(entry) : null));
+  const claude = claudeOf(entry);
   return claude !== undefined && sync.ridden(claude);
 }
 

@@ -4,7 +4,7 @@ const FIELDS = [
   "chatType", "channel", "groupId", "subject", "topicName", "displayName", "label",
   "deliveryContext", "lastChannel", "lastTo", "lastAccountId", "lastThreadId",
   "lastInteractionAt", "updatedAt", "archivedAt",
-  "cliSessionBindings", "cliSessionIds", "claudeCliSessionId", "spawnedCwd",
+  "claudeCliSessionId", "spawnedCwd", "visibility", "incognito", "createdActor",
 ];
 
 /** The agent of a session key. @param {string} key */
@@ -20,6 +20,8 @@ export function project(entry) {
   for (const name of FIELDS) {
     if (entry[name] !== undefined && entry[name] !== null) fields[name] = entry[name];
   }
+  const claude = claudeOf(entry);
+  if (claude) fields.claudeCliSessionId = claude;
   if (entry.delivery?.context) fields.delivery = { context: entry.delivery.context };
   if (entry.origin?.label ?? entry.delivery?.origin?.label) {
     fields.origin = { label: entry.origin?.label ?? entry.delivery.origin.label };
@@ -32,27 +34,50 @@ export function entryOf(api, sessionKey) {
   return api.runtime.agent.session.getSessionEntry({ agentId: agentOf(sessionKey), sessionKey });
 }
 
+/** Whether the host runs our before_agent_reply: it is an agent hook, to be allowed by the person. @param {import("./types.js").Api} api */
+export function confirms(api) {
+  const cfg = /** @type {any} */ (api.config);
+  return cfg?.plugins?.entries?.[api.id]?.hooks?.allowConversationAccess === true;
+}
+
 /** The Claude session an entry is bound to. @param {any} entry @returns {string | undefined} */
 export function claudeOf(entry) {
   return entry?.cliSessionBindings?.["claude-cli"]?.sessionId
     ?? entry?.cliSessionIds?.["claude-cli"] ?? entry?.claudeCliSessionId;
 }
 
-/** All entries of all agents. @param {import("./types.js").Api} api @returns {{ key: string, agentId: string, entry: any }[]} */
-export function allEntries(api) {
+/** The configured agents, and where each keeps its entries if not where all do. @param {import("./types.js").Api} api @returns {{ agentId: string, storePath?: string }[]} */
+export function agents(api) {
   const cfg = /** @type {any} */ (api.runtime.config.current());
-  /** @type {string[]} */
-  const listed = (cfg.agents?.list ?? []).map((/** @type {any} */ a) => a.id).filter(Boolean);
-  const agents = listed.length > 0 ? listed : ["main"];
-  return agents.flatMap((agentId) =>
-    api.runtime.agent.session.listSessionEntries({ agentId })
-      .map(({ sessionKey, entry }) => ({ key: sessionKey, agentId, entry })));
+  const { list, entries } = cfg.agents ?? {};
+  const listed = [...(list ?? []).map((/** @type {any} */ agent) => agent.id).filter(Boolean), ...Object.keys(entries ?? {})];
+  const store = cfg.session?.store;
+  return (listed.length > 0 ? [...new Set(listed)] : ["main"]).map((agentId) =>
+    store ? { agentId, storePath: api.runtime.agent.session.resolveStorePath(store, { agentId }) } : { agentId });
 }
 
-/** The configured channels. @param {import("./types.js").Api} api */
+/** The configured channels and accounts. @param {import("./types.js").Api} api */
 export function channels(api) {
   const cfg = /** @type {any} */ (api.runtime.config.current());
+  const on = (/** @type {any} */ what) => what?.enabled !== false;
   return Object.entries(cfg.channels ?? {})
-    .filter(([, channel]) => channel && /** @type {any} */ (channel).enabled !== false)
-    .map(([name]) => name);
+    .filter(([id, channel]) => id !== "defaults" && channel && typeof channel === "object")
+    .map(([id, channel]) => ({
+      id,
+      enabled: on(channel) && on(cfg.plugins?.entries?.[id]),
+      accounts: Object.fromEntries(Object.entries(/** @type {any} */ (channel).accounts ?? {}).map(([name, account]) => [name, on(account)])),
+    }));
+}
+
+/** Who asks, as the host has found out. @param {import("./types.js").Api} api @param {any} client */
+export function person(api, client) {
+  const cfg = /** @type {any} */ (api.runtime.config.current());
+  const profile = client?.authenticatedUserProfile?.profileId;
+  return {
+    admin: client?.connect?.scopes?.includes("operator.admin") === true,
+    device: client?.connect?.device?.id,
+    user: client?.authenticatedUserId,
+    profile: profile === "gateway-owner" ? undefined : profile,
+    roles: cfg.gateway?.roles !== undefined,
+  };
 }

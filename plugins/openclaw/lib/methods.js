@@ -1,6 +1,7 @@
 // The gateway methods: scope, the host facts each needs, and the wait for a
 // claim or release to be carried out. What they mean is the addon's.
-import { agentOf, allEntries, channels, claudeOf, entryOf, project } from "./host.js";
+import { conditionOf } from "./condition.js";
+import { agentOf, channels, claudeOf, entryOf, person, project } from "./host.js";
 import { changed, shared, wake } from "./shared.js";
 
 /** @type {Record<string, "operator.read" | "operator.write">} */
@@ -10,6 +11,8 @@ const METHODS = {
   ride_renew: "operator.write",
   ride_relay: "operator.write",
   ride_say: "operator.write",
+  ride_inbox: "operator.write",
+  ride_take: "operator.write",
   ride_release: "operator.write",
   ride_check: "operator.read",
   ride_status: "operator.read",
@@ -19,18 +22,26 @@ const METHODS = {
 /** Looks again at least this often while a claim or release is carried out. */
 const LOOK_MS = 500;
 
-/** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
-export function registerMethods(api, sync) {
+/** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync @param {import("./entries.js").Entries} entries */
+export function registerMethods(api, sync, entries) {
+  const condition = conditionOf(api);
   for (const [method, scope] of Object.entries(METHODS)) {
     api.registerGatewayMethod(method, async (request) => {
       const { client, respond } = /** @type {any} */ (request);
       const params = /** @type {any} */ (request.params ?? {});
       try {
+        sync();
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        respond(false, undefined, { code: "UNAVAILABLE", message, details: { reason: "CONFIG", hint: "correct plugins.entries.claude-code-sync.config on the gateway" } });
+        return;
+      }
+      try {
         let answer = method === "ride_relay" && typeof params.key === "string" && shared.relay
           ? await shared.relay(params.key, params)
-          : JSON.parse(await sync().call("request", JSON.stringify({ method, params, host: facts(api, method, params) })));
+          : JSON.parse(await sync().call("request", JSON.stringify({ method, params, host: method === "ride_config" ? { plugin: condition() } : await facts(api, entries, client, method, params) })));
         // A renewal changes nothing that anybody waits for; a relay has been taken up already.
-        if ((method === "ride_claim" || method === "ride_release" || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
+        if ((["ride_claim", "ride_release", "ride_take"].includes(method) || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
           wake(params.key);
           changed(params.key);
         }
@@ -49,21 +60,23 @@ export function registerMethods(api, sync) {
   }
 }
 
-/** What the addon must know of the host. @param {import("./types.js").Api} api @param {string} method @param {any} params */
-function facts(api, method, params) {
+/**
+ * What the addon must know of the host.
+ * @param {import("./types.js").Api} api @param {import("./entries.js").Entries} entries @param {any} client
+ * @param {string} method @param {any} params
+ */
+async function facts(api, entries, client, method, params) {
+  if (method !== "sessions_rideable" && method !== "ride_claim") return {};
+  const around = { channels: channels(api), person: person(api, client) };
   if (method === "sessions_rideable") {
-    const entries = allEntries(api).map((e) => ({ ...e, entry: project(e.entry) }));
-    return { entries, channels: channels(api) };
+    await entries.ready();
+    return around;
   }
-  if (method !== "ride_claim" || typeof params.key !== "string") return {};
+  if (typeof params.key !== "string") return around;
+  const twins = await entries.twins(params.key, claudeOf(entryOf(api, params.key)));
+  // Read last: what was waited for above may have changed it.
   const entry = entryOf(api, params.key);
-  if (!entry) return { channels: channels(api) };
-  const claude = claudeOf(entry);
-  const twins = claude
-    ? allEntries(api).filter((e) => e.key !== params.key && claudeOf(e.entry) === claude).map((e) => e.key)
-    : [];
-  const entries = [{ key: params.key, agentId: agentOf(params.key), entry: project(entry) }];
-  return { entries, twins, channels: channels(api) };
+  return entry ? { ...around, twins, entry: { key: params.key, agentId: agentOf(params.key), entry: project(entry) } } : around;
 }
 
 /** Waits until a claim is granted or refused, or a release is through. @param {import("./types.js").Addon} sync @param {any} waiting */

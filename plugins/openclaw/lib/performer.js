@@ -13,15 +13,21 @@ const LOOK_MS = 1_000;
 /** How long effects under way are waited for when the plugin is reloaded. */
 const END_MS = 8_000;
 
-/** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
-export function registerPerformer(api, sync) {
+/** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync @param {import("./entries.js").Entries} entries */
+export function registerPerformer(api, sync, entries) {
   /** @type {(() => Promise<void>) | undefined} */
   let stop;
   api.registerService({
     id: "claude-code-sync",
     async start(ctx) {
       await stop?.();
-      stop = perform(api, sync(), /** @type {any} */ (ctx)?.gatewayEvents);
+      const events = /** @type {any} */ (ctx)?.gatewayEvents;
+      const end = perform(api, sync(), events);
+      const unfollow = entries.follow(events);
+      stop = () => {
+        unfollow();
+        return end();
+      };
     },
     async stop() {
       await stop?.();

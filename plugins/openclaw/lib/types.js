@@ -4,6 +4,15 @@
  * @typedef {object} Addon
  * @property {(session: string) => number} gate
  * @property {(claude: string) => boolean} ridden
+ * @property {(key: string, entry: string) => void} learn
+ * @property {(key: string) => void} changed
+ * @property {() => number[]} known
+ * @property {(limit: number) => string[]} stale
+ * @property {(claude: string) => string[]} bound
+ * @property {() => number} beginList
+ * @property {() => boolean} riding
+ * @property {() => string} waits
+ * @property {(config: string) => void} configure
  * @property {(entry: string) => string} route
  * @property {() => boolean} perform
  * @property {() => void} resign

@@ -9,7 +9,7 @@ use ride_core::wire::{Reason, Release, Released, method};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use super::{Context, print_json, rows};
+use super::{Context, print_json, rows, say};
 use crate::error::{Error, Kind};
 use crate::gateway::client::{ANSWER, Access, CallError, Connection};
 use crate::render::{self, clean, count};
@@ -25,7 +25,7 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
     let state_dir = context.state_dir()?;
     let (connection, _events) = context.connect(&target, Access::Write).await?;
     let rows = rows(&connection).await?;
-    let row = context.find(&rows, words)?;
+    let row = context.find(&target, &rows, words)?;
     let title = clean(&row.title);
     let load = || Record::load(&state_dir, target.origin(), &row.key);
     let Some(mut record) = load()? else {
@@ -36,12 +36,13 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
             .hint("leave Claude Code there"));
     };
     if record.is_alive() {
-        end(&record, &title).await?;
+        end(&record, &title, json).await?;
         // What it leaves behind is a hand-back that is stuck.
         match load()? {
             Some(left) if left.fence.is_some() => record = left,
+            _ if json => return print_json(&serde_json::json!({"open": true})),
             _ => {
-                eprintln!("the ride of {title} has ended");
+                say(format_args!("the ride of {title} has ended"));
                 return Ok(());
             }
         }
@@ -55,6 +56,7 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
     let released = ask(&connection, &request, &record, &state_dir).await?;
     if json {
         print_json(&released)?;
+        return outcome(&title, &row.key, &released);
     }
     tell(&title, &row.key, &released)
 }
@@ -87,18 +89,24 @@ pub fn is_stale(e: &CallError) -> bool {
 pub fn tell(title: &str, key: &str, released: &Released) -> Result<(), Error> {
     if released.undelivered > 0 {
         let what = count(released.undelivered, "item was", "items were");
-        eprintln!("{what} refused by the channel for good; the thread does not have them");
+        say(format_args!("{what} refused by the channel for good; the thread does not have them"));
     }
+    outcome(title, key, released)?;
+    let answered = match released.waiting {
+        0 => String::new(),
+        n => format!("; {} answered now", count(n, "message that waited is", "messages that waited are")),
+    };
+    say(format_args!("{title} is handed back{answered}"));
+    Ok(())
+}
+
+/// An error where the agent does not have the thread yet.
+fn outcome(title: &str, key: &str, released: &Released) -> Result<(), Error> {
     if !released.open {
         let what = released.waiting_for.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
         let e = Error::new(Kind::Waiting, format!("{title} is handed over, but the agent does not have it yet: {what}"));
         return Err(Error { hint: accept_hint(key, released.acceptable), ..e });
     }
-    let answered = match released.waiting {
-        0 => String::new(),
-        n => format!("; {} answered now", count(n, "message that waited is", "messages that waited are")),
-    };
-    eprintln!("{title} is handed back{answered}");
     Ok(())
 }
 
@@ -108,12 +116,14 @@ pub fn accept_hint(key: &str, acceptable: bool) -> Option<String> {
 }
 
 /// Lets a live ride of this machine end itself, in its own order.
-async fn end(record: &Record, title: &str) -> Result<(), Error> {
+async fn end(record: &Record, title: &str, quiet: bool) -> Result<(), Error> {
     let pid = i32::try_from(record.process.pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Error::new(Kind::Other, "the ride's record names no process"))?;
     kill_process(pid, Signal::TERM)
         .map_err(|e| Error::new(Kind::Other, format!("could not end the ride of {title} (process {}): {e}", record.process.pid)))?;
-    eprintln!("ending the ride of {title} (process {}) …", record.process.pid);
+    if !quiet {
+        say(format_args!("ending the ride of {title} (process {}) …", record.process.pid));
+    }
     let until = Instant::now() + RIDE_ENDS;
     while record.is_alive() {
         if Instant::now() >= until {

@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use ride_core::limits::NAME_CHARS;
 use ride_core::wire::{Claim, Driver, Grant, Mode, Release, Row, method};
-use tokio::signal::unix::{SignalKind, signal};
+use ride_store::clock;
 
-use super::{Context, release, rows, say};
+use super::{Context, Last, Missed, release, say};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
 use crate::gateway::device::hex;
 use crate::gateway::locate::Target;
-use crate::launch::{ClaudeBinary, Ended};
+use crate::interrupt::Interrupts;
+use crate::launch::{ClaudeBinary, Ended, check_options};
+use crate::picker::view::Look;
+use crate::picker::{self, Pair};
 use crate::render::{self, clean, count};
 use crate::ride::record::Record;
 use crate::ride::state::Outcome;
@@ -31,18 +34,21 @@ const CLAIM_MORE: Duration = Duration::from_secs(30);
 pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let env = context.env;
     if !env.terminal.interactive && args.say.is_none() {
-        return Err(Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one"));
+        let e = Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one");
+        return Err(if args.words.is_empty() { e.hint("`ride ls` lists the threads, `ride --help` tells the rest") } else { e });
     }
+    check_options(&args.extra)?;
+    let mut interrupts = Interrupts::take()?;
     let target = context.target()?;
     let state_dir = context.state_dir()?;
-    let (connection, events) = context.connect(&target, Access::Write).await?;
-    let rows = rows(&connection).await?;
-    let row = context.find(&rows, &args.words)?;
+    let pair = interrupts.or("connecting to the gateway", context.connect(&target, Access::Write)).await?;
+    let (row, pair) = choose(context, args, &target, &state_dir, pair, &mut interrupts).await?;
+    let (connection, events) = pair;
     let title = clean(&row.title);
     let earlier = Record::load(&state_dir, target.origin(), &row.key)?;
-    check_row(row, earlier.as_ref())?;
-    if row.shared && !args.yes && !confirm(&title)? {
-        return Err(Error::new(Kind::Usage, "not ridden"));
+    check_row(&row, earlier.as_ref())?;
+    if row.shared && !args.yes && !confirm(&title, &mut interrupts).await? {
+        return Err(Error::new(Kind::Left, format!("{title} is not ridden")));
     }
     let binary = async || {
         let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
@@ -50,31 +56,34 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     };
     // A gateway of before says only whether there is a Claude session.
     let by_chat = row.mode.map_or(row.cli_session_id.is_none(), |mode| mode == Mode::Chat);
+    if by_chat && row.cli_session_id.is_some() {
+        say("the transcript of its Claude session is not on the gateway's machine; its agent begins a new one");
+    }
     let words = say::words(args, by_chat, &title)?;
-    let found = if by_chat { None } else { Some(binary().await?) };
+    let found = if by_chat { None } else { Some(interrupts.or("looking for Claude Code", binary()).await?) };
 
-    let (record, grant) = claim(context, args, row, &target, &connection, earlier, &state_dir).await?;
-    let _ = std::fs::write(state_dir.join("last"), &grant.key);
+    let (record, grant) = claim(context, args, &row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
+    Last { gateway: target.origin().to_owned(), key: grant.key.clone() }.save(&state_dir);
     if let Err(e) = check_grant(&grant) {
-        return give_back(&connection, &grant, &record, &state_dir, e).await;
+        return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await;
     }
     if grant.claude.is_none() {
         let ridden = say::ride(context, args, words, target, (connection, events), grant.clone(), &record).await;
         return match ridden {
             Ok(done) => done,
-            Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e).await,
+            Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
         };
     }
     // It got its Claude session between the listing and the claim.
     let claude = match (found, say::unsayable(args, &title)) {
-        (_, Err(e)) => return give_back(&connection, &grant, &record, &state_dir, e).await,
+        (_, Err(e)) => return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
         (Some(found), Ok(())) => found,
         (None, Ok(())) => match binary().await {
             Ok(found) => found,
-            Err(e) => return give_back(&connection, &grant, &record, &state_dir, e.into()).await,
+            Err(e) => return give_back(&connection, &grant, &record, &state_dir, e.into(), &mut interrupts).await,
         },
     };
-    eprint!("{}", render::waiting(&grant.waiting, env.now_ms, env.terminal));
+    say(render::waiting(&grant.waiting, env.now_ms, env.terminal));
     let plan = Plan {
         access: context.access(Access::Write),
         config_dir: config_dir(context, &grant),
@@ -83,14 +92,43 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         runtime_dir: env.get("XDG_RUNTIME_DIR").or(env.get("TMPDIR")).map_or_else(|| "/tmp".into(), PathBuf::from),
         state_dir: state_dir.clone(),
         secret: record.secret.clone(),
-        claude: claude.path,
+        program: env.program.clone(),
+        claude,
         extra: args.extra.clone(),
         grant: grant.clone(),
     };
-    match ride::drive(plan).await {
+    match ride::drive(plan, &mut interrupts).await {
         Ok(report) => tell(context, &title, report, &record, &state_dir),
-        Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e).await,
+        Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
     }
+}
+
+/// The thread that was named, or chosen where none or several were.
+async fn choose(
+    context: &Context<'_>,
+    args: &RideArgs,
+    target: &Target,
+    state_dir: &Path,
+    pair: Pair,
+    interrupts: &mut Interrupts,
+) -> Result<(Row, Pair), Error> {
+    let listed = async { picker::list(&pair.0).await.map_err(Error::from) };
+    let threads = interrupts.or("reading the threads", listed).await?;
+    if !args.words.is_empty() {
+        match context.find(target, threads.rows(), &args.words) {
+            Ok(row) => return Ok((row.clone(), pair)),
+            Err(Missed::Several(_)) if context.env.can_draw() => {}
+            Err(missed) => return Err(missed.into()),
+        }
+    } else if !context.env.can_draw() {
+        return Err(Error::new(Kind::Usage, "which thread? this terminal cannot show them to choose from")
+            .hint("give words of its title, channel or key; `ride ls` lists them"));
+    }
+    let ours = |row: &Row| check_row(row, Record::load(state_dir, target.origin(), &row.key)?.as_ref());
+    let connect = async || context.connect(target, Access::Write).await;
+    let look = Look { colour: context.env.terminal.colour };
+    let chosen = picker::pick(threads, &args.words.join(" "), pair, connect, ours, look, interrupts).await?;
+    chosen.ok_or_else(|| Error::new(Kind::Left, ""))
 }
 
 fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
@@ -109,8 +147,8 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
         return Ok(());
     }
     if let Some(holder) = &row.driver {
-        return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder)))
-            .hint("`ride status` tells more"));
+        let holding = render::holding(holder, clock::now().wall_ms);
+        return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder))).hint(format!("{holding}\n`ride status` tells more")));
     }
     if !row.rideable {
         let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
@@ -119,16 +157,23 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
     Ok(())
 }
 
-fn confirm(title: &str) -> Result<bool, Error> {
-    eprint!("{title} is shared by several conversations; what you type goes to its last route. Ride it? [y/N] ");
-    let _ = std::io::stderr().flush();
-    let mut answer = String::new();
-    std::io::stdin()
-        .read_line(&mut answer)
-        .map_err(|e| Error::new(Kind::Other, format!("could not read the answer: {e}")))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+async fn confirm(title: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
+    let question = format!("{title} is shared by several conversations; what you type goes to its last route. Ride it? [y/N] ");
+    let _ = std::io::stderr().write_all(question.as_bytes());
+    let read = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let failed = |e: std::io::Error| Error::new(Kind::Other, format!("could not read the answer: {e}"));
+    let answer = interrupts.or("asking", async { read.await.map_err(std::io::Error::other).and_then(|read| read).map_err(failed) }).await;
+    if answer.is_err() {
+        // Not onto the line of the question.
+        say("\n");
+    }
+    Ok(matches!(answer?.trim(), "y" | "Y" | "yes"))
 }
 
+#[expect(clippy::too_many_arguments, reason = "one claim, from everything that was looked at before")]
 async fn claim(
     context: &Context<'_>,
     args: &RideArgs,
@@ -137,6 +182,7 @@ async fn claim(
     connection: &Connection,
     earlier: Option<Record>,
     state_dir: &Path,
+    interrupts: &mut Interrupts,
 ) -> Result<(Record, Grant), Error> {
     let (secret, fence) = match earlier {
         Some(record) => (record.secret, record.fence),
@@ -163,16 +209,14 @@ async fn claim(
         wait_ms: args.wait * 1000,
     };
     let limit = Duration::from_millis(request.wait_ms) + CLAIM_MORE;
-    eprintln!("claiming {} …", clean(&row.title));
-    let mut interrupt = signal(SignalKind::interrupt())
-        .map_err(|e| Error::new(Kind::Other, format!("could not wait for Ctrl-C: {e}")))?;
+    say(format_args!("claiming {} …", clean(&row.title)));
     let claimed = tokio::select! {
         claimed = connection.call_within::<_, Grant>(method::CLAIM, &request, limit) => claimed,
-        _ = interrupt.recv() => {
+        came = interrupts.next() => {
             // The gateway sees the connection end, and a grant that comes too late
             // is never renewed. The record stays, in case it was made.
             connection.hang_up();
-            return Err(Error::new(Kind::Other, "interrupted while claiming"));
+            return Err(came.while_doing("claiming; the gateway takes the thread back by itself"));
         }
     };
     let grant = match claimed {
@@ -185,8 +229,9 @@ async fn claim(
             // Where this machine's own ride is what is stuck, it is released from here.
             let stuck = refusal.details.holder.as_ref().filter(|holder| fence.is_some() && holder.host == request.driver.host);
             let hint = stuck.and_then(|holder| release::accept_hint(&row.key, holder.acceptable));
+            let holding = refusal.details.holder.as_ref().map(|holder| render::holding(holder, clock::now().wall_ms));
             let e = Error::from(e);
-            return Err(Error { hint: hint.or(e.hint), ..e });
+            return Err(Error { hint: hint.or(e.hint).or(holding), ..e });
         }
     };
     record.fence = Some(grant.fence);
@@ -211,17 +256,25 @@ async fn give_back(
     record: &Record,
     state_dir: &Path,
     cause: Error,
+    interrupts: &mut Interrupts,
 ) -> Result<(), Error> {
     let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 30_000 };
-    match release::ask(connection, &request, record, state_dir).await {
+    let asked = tokio::select! {
+        asked = release::ask(connection, &request, record, state_dir) => asked,
+        _ = interrupts.next() => {
+            say("not waiting for the hand-back; the gateway finishes it by itself");
+            return Err(cause);
+        }
+    };
+    match asked {
         Ok(released) => {
             if let Err(e) = release::tell(&clean(&grant.title), &grant.key, &released) {
-                eprintln!("{e}");
+                say(format_args!("{e}"));
             }
         }
         // Not ours any more, so there is nothing to hand back.
         Err(e) if release::is_stale(&e) => {}
-        Err(e) => eprintln!("the thread could not be handed back: {e}; its lease ends in {}", render::duration(grant.lease_ms)),
+        Err(e) => say(format_args!("the thread could not be handed back: {e}; its lease ends in {}", render::duration(grant.lease_ms))),
     }
     Err(cause)
 }
@@ -249,16 +302,16 @@ pub(super) fn tell(
     state_dir: &Path,
 ) -> Result<(), Error> {
     for note in &report.notes {
-        eprintln!("{note}");
+        say(format_args!("{note}"));
     }
     let (waiting, total) = &report.waiting;
     if *total > 0 {
-        eprintln!("{} meanwhile:", count(*total, "message came", "messages came"));
-        eprint!("{}", render::waiting(waiting, context.env.now_ms, context.env.terminal));
+        say(format_args!("{} meanwhile:", count(*total, "message came", "messages came")));
+        say(render::waiting(waiting, context.env.now_ms, context.env.terminal));
     }
     if report.unsent > 0 {
         let what = count(u32::try_from(report.unsent).unwrap_or(u32::MAX), "item", "items");
-        eprintln!("{what} did not reach the gateway; the next ride of {title} hands them over");
+        say(format_args!("{what} did not reach the gateway; the next ride of {title} hands them over"));
     }
     match report.outcome {
         Outcome::Released(released) => {

@@ -2,7 +2,7 @@
 
 use ride_core::wire::{Status, Statuses, method};
 
-use super::{Context, print, print_json, rows};
+use super::{Context, print, print_json, rows, say};
 use crate::error::Error;
 use crate::gateway::client::Access;
 use crate::render;
@@ -12,14 +12,14 @@ pub async fn run(context: &Context<'_>, words: &[String], json: bool) -> Result<
     let (connection, _events) = context.connect(&target, Access::Read).await?;
     let key = match words {
         [] => None,
-        words => Some(context.find(&rows(&connection).await?, words)?.key.clone()),
+        words => Some(context.find(&target, &rows(&connection).await?, words)?.key.clone()),
     };
     let statuses: Statuses = connection.call(method::STATUS, &Status { key }).await?;
     if json {
         return print_json(&statuses);
     }
     if statuses.threads.is_empty() {
-        eprintln!("nothing is ridden");
+        say(format_args!("nothing is ridden"));
     }
     print(&render::statuses(&statuses.threads, context.env.now_ms, context.env.terminal));
     Ok(())

@@ -19,10 +19,10 @@ use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
@@ -31,11 +31,13 @@ use super::device::{Device, DeviceError};
 use super::frame::{
     About, Auth, Challenge, ClientInfo, Connect, Hello, HostError, Incoming, MAX_FRAME_BYTES, PROTOCOL, Request,
 };
-use super::locate::Target;
+use super::locate::{Pin, Target};
 use super::{locate, tls};
 
 /// TCP, TLS, WebSocket and `connect` together. The host itself gives up after 10 s.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// The pause before a gateway that is starting is asked again.
+const STARTING: Duration = Duration::from_millis(500);
 /// What a call gets beyond the time its method may take. The slowest plain answer
 /// measured is 0.25 s (10,000 entries on a busy host).
 pub const ANSWER: Duration = Duration::from_secs(15);
@@ -115,6 +117,8 @@ pub enum ConnectError {
         url: String,
         /// What it said instead.
         cause: String,
+        /// The HTTP status, where it was one.
+        status: Option<u16>,
     },
     /// TLS failed.
     #[error("could not connect to the gateway at {url}: {cause}")]
@@ -123,6 +127,18 @@ pub enum ConnectError {
         url: String,
         /// What the TLS library said.
         cause: String,
+        /// The certificate it showed, where that was what did not please.
+        seen: Option<Pin>,
+    },
+    /// The certificate is not the pinned one.
+    #[error("the gateway at {url} shows another certificate than the pinned one\n  expected {expected}\n  seen     {seen}")]
+    Pinned {
+        /// Its address.
+        url: String,
+        /// The pin.
+        expected: Pin,
+        /// What it showed.
+        seen: Pin,
     },
     /// Plain `ws` to another machine.
     #[error("refused to connect to {url}: ws:// would show token and chat to the network")]
@@ -144,8 +160,14 @@ pub enum ConnectError {
         /// Its address.
         url: String,
     },
+    /// The token this device was given is not valid any more.
+    #[error("the gateway at {url} takes this machine's own token no more")]
+    TakenBack {
+        /// Its address.
+        url: String,
+    },
     /// The device waits for approval.
-    #[error("the gateway at {url} does not know this machine yet (device {device_id}): {why}")]
+    #[error("the gateway at {url} has to approve this machine (device {device_id}): {why}")]
     Unpaired {
         /// Its address.
         url: String,
@@ -165,6 +187,14 @@ pub enum ConnectError {
         granted: String,
         /// What was asked.
         wanted: String,
+    },
+    /// It is not ready yet.
+    #[error("the gateway at {url} is still starting: {message}")]
+    Starting {
+        /// Its address.
+        url: String,
+        /// What it said.
+        message: String,
     },
     /// No common protocol version.
     #[error("the gateway at {url} does not speak protocol {PROTOCOL}: {message}")]
@@ -332,13 +362,27 @@ type Socket = WebSocketStream<Box<dyn Wire>>;
 
 /// Connects: without a device where the host allows that (loopback and the shared
 /// secret), with the device identity kept in `state_dir` otherwise, and where it
-/// turns out that the host wants one.
+/// turns out that the host wants one. A gateway that is starting is waited for.
 pub async fn connect(
     target: &Target,
     access: Access,
     state_dir: &Path,
 ) -> Result<(Connection, Events), ConnectError> {
     let deadline = Instant::now() + HANDSHAKE;
+    loop {
+        match admitted(target, access, state_dir, deadline).await {
+            Err(ConnectError::Starting { .. }) if Instant::now() + STARTING < deadline => sleep(STARTING).await,
+            other => return other,
+        }
+    }
+}
+
+async fn admitted(
+    target: &Target,
+    access: Access,
+    state_dir: &Path,
+    deadline: Instant,
+) -> Result<(Connection, Events), ConnectError> {
     let has_secret = target.token.is_some() || target.password.is_some();
     if target.is_loopback() && has_secret {
         match handshake(target, access, None, deadline).await {
@@ -361,7 +405,10 @@ pub async fn connect(
         // A token this device once got is not valid any more: ask anew without it.
         Err(ConnectError::WrongSecret { .. }) if !has_secret && device.token(target.origin()).is_some() => {
             device.set_token(target.origin(), None)?;
-            handshake(target, asked, Some(&device), deadline).await?
+            match handshake(target, asked, Some(&device), deadline).await {
+                Err(ConnectError::NoSecret { url }) => return Err(ConnectError::TakenBack { url }),
+                other => other?,
+            }
         }
         other => other?,
     };
@@ -408,7 +455,7 @@ async fn handshake(
         };
         let request = Request { r#type: "req", id: "connect", method: "connect", params };
         let text = serde_json::to_string(&request)
-            .map_err(|e| ConnectError::NotGateway { url: url(), cause: e.to_string() })?;
+            .map_err(|e| ConnectError::NotGateway { url: url(), cause: e.to_string(), status: None })?;
         socket.send(Message::text(text)).await.map_err(|e| lost(target, &e))?;
         loop {
             let frame = next_frame(target, &mut socket).await?;
@@ -421,7 +468,7 @@ async fn handshake(
             }
             let payload = frame.payload.as_deref().map_or("{}", RawValue::get);
             let hello: Hello = serde_json::from_str(payload)
-                .map_err(|e| ConnectError::NotGateway { url: url(), cause: e.to_string() })?;
+                .map_err(|e| ConnectError::NotGateway { url: url(), cause: e.to_string(), status: None })?;
             return Ok((socket, hello));
         }
     });
@@ -440,7 +487,7 @@ async fn open(target: &Target) -> Result<Socket, ConnectError> {
         .url
         .as_str()
         .into_client_request()
-        .map_err(|e| ConnectError::NotGateway { url: url(), cause: e.to_string() })?;
+        .map_err(|e| ConnectError::NotGateway { url: url(), cause: e.to_string(), status: None })?;
     let host = locate::host_of(&target.url).unwrap_or_default();
     let port = request.uri().port_u16().unwrap_or(if target.is_tls() { 443 } else { 80 });
     let tcp = TcpStream::connect((host, port)).await.map_err(|e| ConnectError::Unreachable {
@@ -452,10 +499,18 @@ async fn open(target: &Target) -> Result<Socket, ConnectError> {
     // Prompts are small and wait for nobody.
     let _ = tcp.set_nodelay(true);
     let wire: Box<dyn Wire> = if target.is_tls() {
-        let fail = |cause: String| ConnectError::Tls { url: url(), cause };
-        let connector = tls::connector(target.pin).map_err(fail)?;
+        let fail = |cause: String| ConnectError::Tls { url: url(), cause, seen: None };
+        let (connector, seen) = tls::connector(target.pin).map_err(fail)?;
         let name = ServerName::try_from(host.to_owned()).map_err(|e| fail(e.to_string()))?;
-        Box::new(connector.connect(name, tcp).await.map_err(|e| fail(e.to_string()))?)
+        let shaken = connector.connect(name, tcp).await.map_err(|e| match (target.pin, seen.get()) {
+            (Some(expected), Some(seen)) if seen != expected => ConnectError::Pinned { url: url(), expected, seen },
+            (None, Some(seen)) => {
+                let cause = format!("this machine's authorities do not vouch for its certificate ({e})");
+                ConnectError::Tls { url: url(), cause, seen: Some(seen) }
+            }
+            _ => ConnectError::Tls { url: url(), cause: e.to_string(), seen: None },
+        })?;
+        Box::new(shaken)
     } else {
         Box::new(tcp)
     };
@@ -466,9 +521,13 @@ async fn open(target: &Target) -> Result<Socket, ConnectError> {
         Err(WsError::Http(answer)) => Err(ConnectError::NotGateway {
             url: url(),
             cause: format!("HTTP {}", answer.status()),
+            status: Some(answer.status().as_u16()),
         }),
+        Err(WsError::Protocol(ProtocolError::HandshakeIncomplete)) => {
+            Err(ConnectError::NotGateway { url: url(), cause: "it hung up without an answer".into(), status: None })
+        }
         Err(e @ (WsError::Protocol(_) | WsError::HttpFormat(_))) => {
-            Err(ConnectError::NotGateway { url: url(), cause: e.to_string() })
+            Err(ConnectError::NotGateway { url: url(), cause: e.to_string(), status: None })
         }
         Err(e) => Err(lost(target, &e)),
     }
@@ -484,7 +543,7 @@ async fn next_frame(target: &Target, socket: &mut Socket) -> Result<Incoming, Co
         match socket.next().await {
             Some(Ok(Message::Text(text))) => {
                 return serde_json::from_str(&text)
-                    .map_err(|e| ConnectError::NotGateway { url: target.url.clone(), cause: e.to_string() });
+                    .map_err(|e| ConnectError::NotGateway { url: target.url.clone(), cause: e.to_string(), status: None });
             }
             Some(Ok(Message::Close(frame))) => {
                 return Err(ended(match frame {
@@ -500,7 +559,7 @@ async fn next_frame(target: &Target, socket: &mut Socket) -> Result<Incoming, Co
 }
 
 async fn challenge(target: &Target, socket: &mut Socket) -> Result<Challenge, ConnectError> {
-    let not = |cause: String| ConnectError::NotGateway { url: target.url.clone(), cause };
+    let not = |cause: String| ConnectError::NotGateway { url: target.url.clone(), cause, status: None };
     let frame = next_frame(target, socket).await?;
     match (frame.event.as_deref(), frame.payload) {
         (Some("connect.challenge"), Some(payload)) => {
@@ -536,6 +595,7 @@ fn rejected(target: &Target, access: Access, error: HostError, device_id: String
             wanted: access.scopes().join(", "),
         },
         "PROTOCOL_MISMATCH" => ConnectError::Protocol { url, message: error.message },
+        "UNAVAILABLE" => ConnectError::Starting { url, message: error.message },
         _ => ConnectError::Rejected { url, code, message: error.message },
     }
 }

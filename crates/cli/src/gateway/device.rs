@@ -44,28 +44,33 @@ pub struct Device {
 impl Device {
     /// Opens the identity in a folder, making folder and identity on first use.
     pub fn open(state_dir: &Path) -> Result<Device, DeviceError> {
+        if let Some(device) = Device::existing(state_dir)? {
+            return Ok(device);
+        }
+        let path = state_dir.join("device.json");
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|e| DeviceError { path: path.clone(), cause: e.to_string() })?;
+        let device = Device { key: SigningKey::from_bytes(&seed), tokens: BTreeMap::new(), path };
+        device.save()?;
+        Ok(device)
+    }
+
+    /// Opens the identity in a folder, `None` where there is none yet.
+    pub fn existing(state_dir: &Path) -> Result<Option<Device>, DeviceError> {
         let path = state_dir.join("device.json");
         let fail = |cause: String| DeviceError { path: path.clone(), cause };
-        let stored: Option<Stored> = match std::fs::read(&path) {
-            Ok(bytes) => Some(serde_json::from_slice(&bytes).map_err(|e| fail(e.to_string()))?),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(fail(e.to_string())),
         };
-        match stored {
-            Some(stored) if stored.format == 1 => {
-                let seed = BASE64.decode(&stored.seed).map_err(|e| fail(e.to_string()))?;
-                let seed: [u8; 32] = seed.try_into().map_err(|_| fail("the seed is not 32 bytes".into()))?;
-                Ok(Device { key: SigningKey::from_bytes(&seed), tokens: stored.tokens, path })
-            }
-            Some(stored) => Err(fail(format!("format {} is not known to this ride", stored.format))),
-            None => {
-                let mut seed = [0; 32];
-                getrandom::fill(&mut seed).map_err(|e| fail(e.to_string()))?;
-                let device = Device { key: SigningKey::from_bytes(&seed), tokens: BTreeMap::new(), path: path.clone() };
-                device.save()?;
-                Ok(device)
-            }
+        let stored: Stored = serde_json::from_slice(&bytes).map_err(|e| fail(e.to_string()))?;
+        if stored.format != 1 {
+            return Err(fail(format!("format {} is not known to this ride", stored.format)));
         }
+        let seed = BASE64.decode(&stored.seed).map_err(|e| fail(e.to_string()))?;
+        let seed: [u8; 32] = seed.try_into().map_err(|_| fail("the seed is not 32 bytes".into()))?;
+        Ok(Some(Device { key: SigningKey::from_bytes(&seed), tokens: stored.tokens, path }))
     }
 
     /// SHA-256 of the public key, hex: how the gateway lists this device.

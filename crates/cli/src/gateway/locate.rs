@@ -5,14 +5,17 @@
 //! docs/help/environment.md, docs/gateway/remote.md). Two deliberate differences:
 //! an address given by hand may use the environment's secret, because a token
 //! never stands on our command line; and plain `ws` goes to loopback only, where
-//! OpenClaw also allows private networks. Not done: `exec` and `store` secret
-//! references, which need OpenClaw itself; they are named in the error.
+//! OpenClaw also allows private networks. Not done: `store` secret references and
+//! `exec` ones of an OpenClaw plugin, which need OpenClaw itself; they are named in
+//! the error.
 
 mod config;
+mod exec;
 mod secret;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -24,6 +27,8 @@ pub use secret::Secret;
 const DEFAULT_PORT: u16 = 18789;
 /// OpenClaw's port of `--profile dev`.
 const DEV_PORT: u16 = 19001;
+/// What a pin must be.
+const NO_PIN: &str = "not a SHA-256 fingerprint (64 hex digits, colons allowed)";
 /// More than any token; guards against a wrong `--token-file`.
 const MAX_TOKEN_FILE_BYTES: u64 = 16 * 1024;
 
@@ -36,6 +41,8 @@ pub struct Options {
     pub token_file: Option<PathBuf>,
     /// `--profile`, as `openclaw --profile`.
     pub profile: Option<String>,
+    /// `--pin`.
+    pub pin: Option<String>,
 }
 
 /// A gateway, and what to show it.
@@ -53,9 +60,29 @@ pub struct Target {
     pub pin: Option<Pin>,
 }
 
+/// A gateway, and how it was found.
+#[derive(Debug)]
+pub struct Located {
+    /// The gateway.
+    pub target: Target,
+    /// Where the configuration was looked for.
+    pub config_path: PathBuf,
+    /// The gateway's own configuration, where it is one of this machine; else `null`.
+    pub own: Value,
+    /// What the person should know, though it stands in nobody's way.
+    pub notes: Vec<String>,
+}
+
 /// SHA-256 of a certificate in DER.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Pin(pub [u8; 32]);
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
 
 impl fmt::Debug for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,6 +107,14 @@ pub enum LocateError {
         /// Where it is.
         path: PathBuf,
         /// Why not.
+        cause: String,
+    },
+    /// A value given by hand is of the wrong kind.
+    #[error("could not use {key}: {cause}")]
+    Given {
+        /// The option or variable.
+        key: &'static str,
+        /// What is wrong.
         cause: String,
     },
     /// A value in the configuration is of the wrong kind.
@@ -117,6 +152,9 @@ impl LocateError {
             LocateError::NoHome => Some("set HOME, or OPENCLAW_CONFIG_PATH".into()),
             LocateError::Reference { .. } | LocateError::Dangling { .. } => {
                 Some("give the token by OPENCLAW_GATEWAY_TOKEN or --token-file".into())
+            }
+            LocateError::Read { what: config::WHAT, .. } => {
+                Some("`openclaw config validate` tells more; --url goes without the file".into())
             }
             _ => None,
         }
@@ -156,38 +194,41 @@ fn is_loopback_host(host: &str) -> bool {
 }
 
 /// Finds the gateway.
-pub fn locate(env: &Env, options: &Options) -> Result<Target, LocateError> {
+pub fn locate(env: &Env, options: &Options) -> Result<Located, LocateError> {
+    let mut notes = Vec::new();
     let explicit = match &options.token_file {
-        Some(path) => Some(read_token(&env.cwd.join(path))?),
+        Some(path) => Some(read_token(&env.cwd.join(path), &mut notes)?),
         None => None,
     };
     let (mut env, state_dir, config_path) = places(env, options)?;
     env.fill(config::dotenv(&state_dir.join(".env")));
     let env_secrets = Secrets {
-        token: env.get("OPENCLAW_GATEWAY_TOKEN").map(Secret::new),
-        password: env.get("OPENCLAW_GATEWAY_PASSWORD").map(Secret::new),
+        token: env.get("OPENCLAW_GATEWAY_TOKEN").map(|token| Secret::new(token).from("OPENCLAW_GATEWAY_TOKEN")),
+        password: env.get("OPENCLAW_GATEWAY_PASSWORD").map(|password| Secret::new(password).from("OPENCLAW_GATEWAY_PASSWORD")),
     };
+
+    let given_pin = given_pin(&env, options)?;
 
     let by_hand = options.url.as_deref().map(|url| (url, "--url"));
     let by_env = || env.get("OPENCLAW_GATEWAY_URL").map(|url| (url, "OPENCLAW_GATEWAY_URL"));
     if let Some((url, source)) = by_hand.or_else(by_env) {
-        let url = normal_url(url).map_err(|cause| LocateError::Value {
-            key: source.to_owned(),
-            path: PathBuf::from("the command line or environment"),
-            cause,
-        })?;
+        let url = normal_url(url).map_err(|cause| LocateError::Given { key: source, cause })?;
         // A configured secret is never sent to an address from elsewhere; its pin may
         // be used, it gives nothing away.
         let config = config::load(&config_path, &env).unwrap_or(Value::Null);
-        let pin = remote_pin(&config, &config_path, &url)?;
+        let pin = match given_pin {
+            Some(pin) => Some(pin),
+            None => remote_pin(&config, &config_path, &url)?,
+        };
         let secrets = explicit.map_or(env_secrets, Secrets::token);
-        return Ok(Target { url, source, token: secrets.token, password: secrets.password, pin });
+        let target = Target { url, source, token: secrets.token, password: secrets.password, pin };
+        return Ok(Located { target, config_path, own: Value::Null, notes });
     }
 
     let config = config::load(&config_path, &env)?;
     let remote_mode = text(&config, "gateway.mode") == Some("remote");
-    let remote_url = text(&config, "gateway.remote.url").filter(|_| remote_mode);
-    let (url, source, pin) = match remote_url {
+    let remote_url = text(&config, "gateway.remote.url").filter(|_| remote_mode).map(str::to_owned);
+    let (url, source, pin) = match &remote_url {
         Some(url) => {
             let url = normal_url(url).map_err(|cause| LocateError::Value {
                 key: "gateway.remote.url".into(),
@@ -209,7 +250,9 @@ pub fn locate(env: &Env, options: &Options) -> Result<Target, LocateError> {
         Some(token) => Secrets::token(token),
         None => configured_secrets(&env, &config, &config_path, remote_mode, env_secrets)?,
     };
-    Ok(Target { url, source, token: secrets.token, password: secrets.password, pin })
+    let target = Target { url, source, token: secrets.token, password: secrets.password, pin: given_pin.or(pin) };
+    let own = if remote_url.is_some() { Value::Null } else { config };
+    Ok(Located { target, config_path, own, notes })
 }
 
 #[derive(Default)]
@@ -233,7 +276,7 @@ fn configured_secrets(
     remote_mode: bool,
     from_env: Secrets,
 ) -> Result<Secrets, LocateError> {
-    let read = |key: &str| secret::resolve(env, config, config_path, key);
+    let read = |key: &str| Ok::<_, LocateError>(secret::resolve(env, config, config_path, key)?.map(|secret| secret.from(key)));
     let Secrets { token: env_token, password: env_password } = from_env;
     let first = |keys: [&str; 2], env_value: Option<Secret>, env_at: usize| -> Result<Option<Secret>, LocateError> {
         let mut env_value = env_value;
@@ -370,6 +413,13 @@ fn normal_url(url: &str) -> Result<String, String> {
     }
 }
 
+/// `--pin`, else `RIDE_PIN`.
+fn given_pin(env: &Env, options: &Options) -> Result<Option<Pin>, LocateError> {
+    let by_env = || env.get("RIDE_PIN").map(|pin| (pin, "RIDE_PIN"));
+    let Some((text, key)) = options.pin.as_deref().map(|pin| (pin, "--pin")).or_else(by_env) else { return Ok(None) };
+    parse_pin(text).map(Some).ok_or_else(|| LocateError::Given { key, cause: format!("{text:?} is {NO_PIN}") })
+}
+
 /// `gateway.remote.tlsFingerprint`, where the address is the configured one.
 fn remote_pin(config: &Value, config_path: &Path, url: &str) -> Result<Option<Pin>, LocateError> {
     let same = text(config, "gateway.remote.url").and_then(|u| normal_url(u).ok()).as_deref() == Some(url);
@@ -379,7 +429,7 @@ fn remote_pin(config: &Value, config_path: &Path, url: &str) -> Result<Option<Pi
     parse_pin(pin).map(Some).ok_or_else(|| LocateError::Value {
         key: "gateway.remote.tlsFingerprint".into(),
         path: config_path.to_owned(),
-        cause: "not a SHA-256 fingerprint (64 hex digits, colons allowed)".into(),
+        cause: NO_PIN.into(),
     })
 }
 
@@ -411,16 +461,22 @@ fn own_pin(env: &Env, config: &Value, state_dir: &Path) -> Option<Pin> {
     crate::gateway::tls::pin_of_file(&path).ok()
 }
 
-fn read_token(path: &Path) -> Result<Secret, LocateError> {
+fn read_token(path: &Path, notes: &mut Vec<String>) -> Result<Secret, LocateError> {
     let fail = |cause: String| LocateError::Read { what: "the token file", path: path.to_owned(), cause };
-    let length = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.len();
-    if length > MAX_TOKEN_FILE_BYTES {
-        return Err(fail(format!("{length} bytes are more than a token")));
+    let found = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?;
+    if found.len() > MAX_TOKEN_FILE_BYTES {
+        return Err(fail(format!("{} bytes are more than a token", found.len())));
+    }
+    let mode = found.permissions().mode() & 0o777;
+    if found.is_file() && mode & 0o077 != 0 {
+        let path = path.display();
+        notes.push(format!("the token file {path} is open to other users (mode {mode:o}); chmod 600 {path} closes it"));
     }
     let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
     match text.trim() {
         "" => Err(fail("it is empty".into())),
-        token => Ok(Secret::new(token)),
+        token if token.lines().count() > 1 => Err(fail("it has several lines; a token is one".into())),
+        token => Ok(Secret::new(token).from("--token-file")),
     }
 }
 

@@ -8,9 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::LaunchError;
+use crate::link::Source;
 
+/// The oldest release that was tried.
+pub const MIN_VERSION: Version = Version(2, 1, 197);
 /// First release that loads mods by itself (vendor documentation).
-pub const MIN_VERSION: Version = Version(2, 1, 287);
+pub const MODS_FROM: Version = Version(2, 1, 287);
 
 /// `claude --version` starts a 380 MB program from a cold disk.
 const VERSION_WITHIN: Duration = Duration::from_secs(20);
@@ -53,6 +56,11 @@ impl Version {
 }
 
 impl ClaudeBinary {
+    /// By which way this Claude Code is expected to speak.
+    pub fn source(&self) -> Source {
+        if self.version < MODS_FROM { Source::Hooks } else { Source::Mod }
+    }
+
     /// Finds `claude` (a name to be looked up in `path_var`, or a path taken
     /// from `cwd`) and checks its version.
     pub async fn find(
@@ -126,9 +134,9 @@ mod tests {
         check("git version 2.43.0", None);
         check("", None);
         assert!(
-            Version(2, 1, 197) < MIN_VERSION
-                && MIN_VERSION < Version(2, 1, 330)
-                && MIN_VERSION < Version(3, 0, 0)
+            MIN_VERSION < MODS_FROM
+                && MODS_FROM < Version(2, 1, 330)
+                && MODS_FROM < Version(3, 0, 0)
         );
     }
 }

@@ -10,19 +10,22 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ride_store::claude::process;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use super::hooks;
 use super::pairing::{Pairing, origin};
+use super::tail::Asked;
 use super::wire::{self, Code};
 use super::{
-    Ask, Ending, Hello, LinkEvent, MAX_BODY_BYTES, MAX_CONNECTIONS, POLL_FOR, Status, Token, Turn,
-    VERDICT_WITHIN, Verdict,
+    Ask, Ending, Hello, LinkEvent, MAX_BODY_BYTES, MAX_CONNECTIONS, MOD_WITHIN, Origin, POLL_FOR, Source, Status,
+    Token, Turn, VERDICT_WITHIN, Verdict,
 };
 
 /// A client that sends half a request is dropped after this long.
@@ -30,42 +33,52 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 /// Pause after the system had no descriptor for a new connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-struct Shared {
+pub(super) struct Shared {
     token: Token,
+    /// Who may greet: the plugin that was laid out.
+    expect: Source,
     events: mpsc::Sender<LinkEvent>,
     status: watch::Receiver<Status>,
     peer: Mutex<Peer>,
+    /// A hook says that the transcript has grown, or is about to.
+    pub(super) look: Notify,
+    /// The mod has greeted.
+    greeted: Notify,
 }
 
 /// The Claude Code at the other end.
 #[derive(Default)]
-struct Peer {
+pub(super) struct Peer {
     /// Bound by the first greeting, for the life of the link.
-    pid: Option<u32>,
+    pub(super) pid: Option<u32>,
+    /// Elected by it.
+    pub(super) source: Option<Source>,
     session: Option<Uuid>,
     pairing: Pairing,
+    pub(super) asked: Asked,
+    pub(super) turn_runs: bool,
+    /// The line the person was shown last, where there is no line above the prompt.
+    shown: String,
 }
 
 impl Shared {
-    fn peer(&self) -> MutexGuard<'_, Peer> {
+    pub(super) fn new(
+        token: Token,
+        expect: Source,
+        status: watch::Receiver<Status>,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> Shared {
+        Shared { token, expect, events, status, peer: Mutex::default(), look: Notify::new(), greeted: Notify::new() }
+    }
+
+    pub(super) fn peer(&self) -> MutexGuard<'_, Peer> {
         // Nothing in here panics half way through a change.
         self.peer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Accepts until the task is aborted; its connections end with it.
-pub async fn serve(
-    listener: UnixListener,
-    token: Token,
-    status: watch::Receiver<Status>,
-    events: mpsc::Sender<LinkEvent>,
-) {
-    let shared = Arc::new(Shared {
-        token,
-        events,
-        status,
-        peer: Mutex::default(),
-    });
+pub(super) async fn serve(listener: UnixListener, shared: Arc<Shared>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -111,9 +124,9 @@ fn peer_pid(stream: &UnixStream) -> Option<u32> {
     u32::try_from(credentials.pid()?).ok()
 }
 
-struct Refused(StatusCode, Code, String);
+pub(super) struct Refused(StatusCode, Code, String);
 
-type Answer = Result<Vec<u8>, Refused>;
+pub(super) type Answer = Result<Vec<u8>, Refused>;
 
 async fn respond(request: Request<Incoming>, pid: u32, shared: &Shared) -> Response<Full<Bytes>> {
     let (status, body) = match route(request, pid, shared).await {
@@ -145,6 +158,12 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
             "not the token of this ride".to_owned(),
         ));
     }
+    let hook = request.uri().path().strip_prefix("/hook/").map(str::to_owned);
+    // A hook is a child of the Claude Code it speaks for, and waits for this answer.
+    let pid = match &hook {
+        Some(_) => parent_of(pid)?,
+        None => pid,
+    };
     let bound = shared.peer().pid;
     if bound.is_some_and(|bound| bound != pid) {
         return Err(Refused(
@@ -152,6 +171,11 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
             Code::Stranger,
             "another process has this link".to_owned(),
         ));
+    }
+    if let Some(event) = hook {
+        let body = read(request).await?;
+        let answer = fired(&event, parse(&event, &body)?, pid, shared).await?;
+        return Ok(json(&answer));
     }
     let path = request.uri().path().to_owned();
     if bound.is_none() && path != "/hello" {
@@ -245,27 +269,105 @@ async fn hello(said: &wire::Hello, pid: u32, shared: &Shared) -> Answer {
         );
         return Err(Refused(StatusCode::BAD_REQUEST, Code::BadRequest, error));
     }
-    {
-        let mut peer = shared.peer();
-        // Checked again: two greetings may have come this far at once.
-        if *peer.pid.get_or_insert(pid) != pid {
-            return Err(Refused(
-                StatusCode::CONFLICT,
-                Code::Stranger,
-                "another process has this link".to_owned(),
-            ));
-        }
-    }
+    elect(Source::Mod, pid, shared)?;
+    shared.greeted.notify_waiters();
     note_session(said.session, None, shared).await;
     let hello = Hello {
         pid,
-        version: said.version.clone(),
+        source: Source::Mod,
+        version: Some(said.version.clone()),
         claude_session: said.session,
         cwd: said.cwd.clone(),
         interactive: said.interactive,
     };
     tell(LinkEvent::Hello(hello), shared).await;
     Ok(nothing())
+}
+
+/// Binds the link to the first process that greets, and to the way it does.
+fn elect(source: Source, pid: u32, shared: &Shared) -> Result<(), Refused> {
+    let mut peer = shared.peer();
+    // Checked again: two greetings may have come this far at once.
+    let same = *peer.pid.get_or_insert(pid) == pid && *peer.source.get_or_insert(source) == source;
+    same.then_some(()).ok_or_else(|| {
+        Refused(StatusCode::CONFLICT, Code::Stranger, "another process has this link".to_owned())
+    })
+}
+
+/// A command hook of Claude Code ran. Where the mod is elected it has nothing to do.
+async fn fired(event: &str, said: hooks::Fired, pid: u32, shared: &Shared) -> Result<hooks::Answer, Refused> {
+    let session = said.session_id;
+    match event {
+        "SessionStart" => {
+            if shared.expect == Source::Mod {
+                mod_or_not(shared).await;
+                return Ok(hooks::Answer::default());
+            }
+            let first = shared.peer().source.is_none();
+            elect(Source::Hooks, pid, shared)?;
+            note_session(session, said.source, shared).await;
+            if first {
+                let hello =
+                    Hello { pid, source: Source::Hooks, version: None, claude_session: session, cwd: said.cwd, interactive: true };
+                tell(LinkEvent::Hello(hello), shared).await;
+            }
+            Ok(news(shared))
+        }
+        "UserPromptSubmit" => {
+            match shared.peer().source {
+                Some(Source::Mod) => return Ok(hooks::Answer::default()),
+                Some(Source::Hooks) => {}
+                None => return Ok(hooks::Answer::block("not sent: Claude Code has not greeted ride yet".to_owned())),
+            }
+            note_session(session, None, shared).await;
+            let by_machine = hooks::by_machine(&said.prompt);
+            let origin = if by_machine { Origin::Machine("unknown".to_owned()) } else { Origin::Person };
+            match ask(Ask::Prompt { text: said.prompt, origin }, session, shared).await {
+                Verdict::Allow => {
+                    let mut peer = shared.peer();
+                    let runs = peer.turn_runs;
+                    peer.asked.admit(said.prompt_id, runs);
+                    drop(peer);
+                    Ok(news(shared))
+                }
+                Verdict::Refuse(why) => Ok(hooks::Answer::block(format!("not sent: {why}"))),
+            }
+        }
+        "Stop" if shared.peer().source == Some(Source::Hooks) => {
+            shared.look.notify_one();
+            Ok(news(shared))
+        }
+        _ => Ok(hooks::Answer::default()),
+    }
+}
+
+/// Waits for the mod, and says when it does not come: an organisation may forbid mods.
+async fn mod_or_not(shared: &Shared) {
+    let greeted = shared.greeted.notified();
+    if shared.peer().source.is_none() && tokio::time::timeout(MOD_WITHIN, greeted).await.is_err() {
+        tell(LinkEvent::NoMod, shared).await;
+    }
+}
+
+/// What the person has not been shown yet.
+fn news(shared: &Shared) -> hooks::Answer {
+    let now = shared.status.borrow().line.clone();
+    let mut peer = shared.peer();
+    if now.is_empty() || peer.shown == now {
+        return hooks::Answer::default();
+    }
+    peer.shown.clone_from(&now);
+    hooks::Answer { system_message: Some(now), ..hooks::Answer::default() }
+}
+
+/// Who started the process at the other end.
+fn parent_of(pid: u32) -> Result<u32, Refused> {
+    match process::look(pid) {
+        Ok(Some(seen)) => Ok(seen.ppid),
+        Ok(None) | Err(_) => {
+            Err(Refused(StatusCode::CONFLICT, Code::Stranger, "the hook's process could not be looked at".to_owned()))
+        }
+    }
 }
 
 /// Raises the change of session before what already belongs to the new one.
@@ -322,7 +424,7 @@ async fn ask(what: Ask, claude_session: Uuid, shared: &Shared) -> Verdict {
 }
 
 /// Hands an event over and waits until it would survive a crash.
-async fn keep(event: impl FnOnce(oneshot::Sender<()>) -> LinkEvent, shared: &Shared) -> Answer {
+pub(super) async fn keep(event: impl FnOnce(oneshot::Sender<()>) -> LinkEvent, shared: &Shared) -> Answer {
     let (kept, done) = oneshot::channel();
     let handed = async {
         shared.events.send(event(kept)).await.ok()?;
@@ -338,7 +440,7 @@ async fn keep(event: impl FnOnce(oneshot::Sender<()>) -> LinkEvent, shared: &Sha
     }
 }
 
-async fn tell(event: LinkEvent, shared: &Shared) {
+pub(super) async fn tell(event: LinkEvent, shared: &Shared) {
     // The other end is gone only when the ride is ending.
     let _ = shared.events.send(event).await;
 }

@@ -69,6 +69,13 @@ impl Record {
         }
     }
 
+    /// All records of a gateway that can be read.
+    pub fn all(state_dir: &Path, gateway: &str) -> Vec<Record> {
+        let entries = std::fs::read_dir(state_dir.join("rides")).into_iter().flatten().flatten();
+        let records = entries.filter_map(|entry| serde_json::from_slice(&std::fs::read(entry.path()).ok()?).ok());
+        records.filter(|record: &Record| record.format == FORMAT && record.gateway == gateway).collect()
+    }
+
     /// Writes it.
     pub fn save(&self, state_dir: &Path) -> Result<(), RecordError> {
         let path = path_of(state_dir, &self.gateway, &self.key);

@@ -18,7 +18,7 @@ use ride_core::wire::{
 use uuid::Uuid;
 
 use crate::outbox;
-use crate::link::{Ask, Ending, Origin, Prompt, Status, Turn, Verdict};
+use crate::link::{Ask, Ending, Origin, Prompt, Slip, Status, Turn, Verdict};
 use crate::render::{self, clean, cut, duration};
 
 /// No prompt is let begin this close to the lease's end: more than the time from a
@@ -84,6 +84,10 @@ pub enum Event {
     Prompt(Prompt),
     /// A turn ended.
     Turn(Turn),
+    /// Something is in the transcript that was not asked for.
+    Slipped(Slip),
+    /// A turn runs that did not ask.
+    Runs,
     /// Claude Code went to another Claude session.
     Session(Uuid),
     /// Claude Code is gone.
@@ -353,6 +357,8 @@ impl Ride {
             }
             Event::Prompt(prompt) => self.prompt(prompt, out),
             Event::Turn(turn) => self.turn(turn, out),
+            Event::Slipped(slip) => self.slipped(slip, now_ms, out),
+            Event::Runs => self.turn_running = true,
             Event::Session(session) => {
                 self.elsewhere = (session != self.session).then_some(session);
                 if self.elsewhere.is_some() {
@@ -404,6 +410,27 @@ impl Ride {
                 no(format!("{} prompts and answers wait for the gateway", self.queue.len()))
             }
             _ => Verdict::Allow,
+        }
+    }
+
+    /// Whether Claude Code may be started once more in this ride.
+    pub fn may_start_again(&self, now_ms: u64) -> bool {
+        matches!(self.phase, Phase::Riding) && self.is_ours(now_ms)
+    }
+
+    /// What got in without a question is in the transcript and cannot be taken back: it
+    /// is the thread's where the thread is ours. Otherwise, and where the guard did not
+    /// work at all, Claude Code may not go on.
+    fn slipped(&mut self, slip: Slip, now_ms: u64, out: &mut Vec<Effect>) {
+        let why = match slip {
+            Slip::Prompt => "a prompt began although ride was not asked: Claude Code did not run ride's plugin",
+            Slip::Unasked if self.is_ours(now_ms) => return,
+            Slip::Unasked => "something entered the conversation while the thread may not have been yours",
+        };
+        if matches!(self.phase, Phase::Riding) {
+            self.phase = Phase::Ending(None);
+            out.push(Effect::Tell(format!("the ride was ended: {why}")));
+            out.push(Effect::EndClaude);
         }
     }
 

@@ -104,8 +104,23 @@ async fn what_the_host_refuses_is_said_with_what_to_do() {
     let (head, tail) = text.split_once("(device ").unwrap();
     assert_eq!(
         (code, head, &tail[64..]),
-        (7, "error: the gateway at ws://HOST does not know this machine yet ",
+        (7, "error: the gateway at ws://HOST has to approve this machine ",
          "): device pairing required\nhint: on the gateway's machine: openclaw devices approve req-9\n      then run this command again")
+    );
+    let scopes = json!({"code": "INVALID_REQUEST", "message": "no", "details": {"code": "AUTH_SCOPE_MISMATCH"}});
+    assert_eq!(refused_to_connect(TOKEN, scopes).await.0, 7);
+    // A token of this device that was taken back, and nothing else to show.
+    let missing = json!({"code": "INVALID_REQUEST", "message": "unauthorized", "details": {"code": "AUTH_TOKEN_MISSING"}});
+    let back = json!({"code": "INVALID_REQUEST", "message": "no", "details": {"code": "AUTH_DEVICE_TOKEN_MISMATCH"}});
+    let standin = Standin::start(vec![serve(|_| None), Script::Reject(back), Script::Reject(missing)]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let target = standin.target(None);
+    connect(&target, Access::Write, dir.path()).await.unwrap();
+    let e = connect(&target, Access::Write, dir.path()).await.unwrap_err();
+    assert_eq!(
+        said(e, &standin),
+        (7, "error: the gateway at ws://HOST takes this machine's own token no more\n\
+             hint: it was rotated or revoked there; give the gateway's own token once, by OPENCLAW_GATEWAY_TOKEN or --token-file".into())
     );
     let old = json!({"code": "INVALID_REQUEST", "message": "protocol mismatch", "details": {"code": "PROTOCOL_MISMATCH"}});
     assert_eq!(
@@ -123,7 +138,7 @@ async fn what_is_not_a_gateway_is_not_taken_for_one() {
     assert_eq!(
         said(e, &standin),
         (6, "error: could not connect to ws://HOST: no OpenClaw gateway answers there: it did not begin with connect.challenge\n\
-             hint: something else answers there; check the port".into())
+             hint: something else answers there; check the port, or use wss:// for a gateway with gateway.tls".into())
     );
     let mut target = standin.target(TOKEN);
     // The stand-in accepts no second connection; port 1 accepts none at all.
@@ -230,7 +245,10 @@ async fn no_answer_is_an_error_in_time() {
 #[tokio::test]
 async fn a_kept_connection_comes_back_after_cuts_and_refusals() {
     let starting = json!({"code": "UNAVAILABLE", "message": "gateway starting"});
-    let scripts = vec![Script::Cut(1012), Script::Reject(starting), serve(|request| ok(request, json!({"ridden": true})))];
+    let busy = json!({"code": "INVALID_REQUEST", "message": "not now"});
+    let back = serve(|request| ok(request, json!({"ridden": true})));
+    // One that is starting is waited for within the attempt, and not told as a failure.
+    let scripts = vec![Script::Cut(1012), Script::Reject(starting), Script::Reject(busy), back];
     let standin = Standin::start(scripts).await;
     let dir = tempfile::tempdir().unwrap();
     let first = connect(&standin.target(TOKEN), Access::Write, dir.path()).await.unwrap();
@@ -257,7 +275,7 @@ async fn a_kept_connection_comes_back_after_cuts_and_refusals() {
             "up",
             "the connection was lost during ride_check: the gateway closed it: 1012 service restart",
             "down: the gateway closed it: 1012 service restart",
-            "the gateway at ws://HOST refused the connection: gateway starting (UNAVAILABLE)",
+            "the gateway at ws://HOST refused the connection: not now (INVALID_REQUEST)",
             "up",
             "Checked { ridden: true, valid: None, holder: None }",
         ]

@@ -20,9 +20,9 @@ use uuid::Uuid;
 
 use super::standin::{Script, Standin, fail, ok};
 
-const RIDE: &str = env!("CARGO_BIN_EXE_ride");
-const KEY: &str = "agent:main:telegram:group:-100:topic:42";
-const DEADLINE: Duration = Duration::from_secs(20);
+pub(super) const RIDE: &str = env!("CARGO_BIN_EXE_ride");
+pub(super) const KEY: &str = "agent:main:telegram:group:-100:topic:42";
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 /// As the gateway says it.
 const CHAIN: &str = "a prompt that this ride did not send stands beside its chain";
 
@@ -32,27 +32,40 @@ fn fence(epoch: u64) -> Fence {
 
 /// One machine with a gateway on it, which answers by method. `sessions_rideable` and
 /// the release flag's effect are the same in all tests.
-struct Machine {
-    home: tempfile::TempDir,
+pub(super) struct Machine {
+    pub(super) home: tempfile::TempDir,
     standin: Standin,
     asked: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Machine {
     async fn start(answer: impl Fn(&Value) -> Option<Value> + Send + Sync + Clone + 'static) -> Machine {
+        Machine::listing(|| json!([row()]), answer).await
+    }
+
+    /// One whose gateway lists what `rows` gives at the time; `null` is no answer.
+    pub(super) async fn listing(
+        rows: impl Fn() -> Value + Send + Sync + Clone + 'static,
+        answer: impl Fn(&Value) -> Option<Value> + Send + Sync + Clone + 'static,
+    ) -> Machine {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let script = || {
-            let (asked, answer) = (asked.clone(), answer.clone());
+            let (asked, answer, rows) = (asked.clone(), answer.clone(), rows.clone());
             let answer = move |request: &Value| {
-                if request["method"] == "sessions_rideable" {
-                    return ok(request, json!({"rows": [row()]}));
-                }
                 asked.lock().unwrap().push(json!({"method": request["method"], "params": request["params"]}));
+                if request["method"] == "sessions_rideable" {
+                    let rows = rows();
+                    return if rows.is_null() { None } else { ok(request, json!({"rows": rows})) };
+                }
                 answer(request)
             };
             Script::Serve { scopes: &["operator.read", "operator.write"], answer: Box::new(answer) }
         };
-        let standin = Standin::start(vec![script(), script()]).await;
+        Machine::with(Standin::start((0..12).map(|_| script()).collect()).await, asked)
+    }
+
+    /// One with this gateway, which keeps what it is asked.
+    pub(super) fn with(standin: Standin, asked: Arc<Mutex<Vec<Value>>>) -> Machine {
         let home = tempfile::tempdir().unwrap();
         let claude = "#!/bin/sh\ncase \"$1\" in\n--version) echo '2.1.330 (Claude Code)' ;;\n*) : > \"$HOME/started\"; [ ! -e \"$HOME/stay\" ] || exec sleep 60 ;;\nesac\n";
         fs::write(home.path().join("claude"), claude).unwrap();
@@ -60,11 +73,11 @@ impl Machine {
         Machine { home, standin, asked }
     }
 
-    fn state_dir(&self) -> PathBuf {
+    pub(super) fn state_dir(&self) -> PathBuf {
         self.home.path().join("state")
     }
 
-    fn origin(&self) -> String {
+    pub(super) fn origin(&self) -> String {
         format!("ws://{}", self.standin.address)
     }
 
@@ -77,6 +90,12 @@ impl Machine {
 
     /// Runs the command without a terminal: exit code and standard error.
     async fn run(&self, args: &[&str]) -> (i32, String) {
+        let (code, _, said) = self.output(args).await;
+        (code, said)
+    }
+
+    /// The same, with standard output before standard error.
+    pub(super) async fn output(&self, args: &[&str]) -> (i32, String, String) {
         let output = tokio::process::Command::new(RIDE)
             .args(self.args(args))
             .env_clear()
@@ -85,21 +104,13 @@ impl Machine {
             .current_dir(self.home.path())
             .output();
         let output = tokio::time::timeout(DEADLINE, output).await.unwrap().unwrap();
-        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
     /// Rides in a terminal until the command ends: exit code and the screen.
     async fn ride(&self) -> (u32, String) {
-        let claude = self.home.path().join("claude");
-        let args = self.args(&["--claude", claude.to_str().unwrap(), "deploys"]);
-        let program = Program::new(RIDE, self.home.path())
-            .args(args)
-            .env("HOME", self.home.path())
-            .env("PATH", "/usr/bin:/bin")
-            .env("TMPDIR", self.home.path())
-            .env("OPENCLAW_GATEWAY_TOKEN", "t-1")
-            .size(40, 400);
-        let mut terminal: Terminal = program.start().unwrap();
+        let mut terminal = self.terminal(&["deploys"], 40, 400);
         let code = terminal.wait_exit(DEADLINE).await.unwrap();
         // The last lines may still be on their way through the terminal.
         let screen = match code {
@@ -109,28 +120,60 @@ impl Machine {
         (code, screen.unwrap())
     }
 
-    fn started(&self) -> bool {
+    /// Starts it in a terminal of some size.
+    pub(super) fn terminal(&self, args: &[&str], rows: u16, columns: u16) -> Terminal {
+        let claude = self.home.path().join("claude");
+        let args = self.args(&[&["--claude", claude.to_str().unwrap()], args].concat());
+        self.program(RIDE, args).size(rows, columns).start().unwrap()
+    }
+
+    /// An interactive shell whose command `ride` is this machine's.
+    pub(super) fn shell(&self) -> Terminal {
+        let claude = self.home.path().join("claude");
+        let args = self.args(&["--claude", claude.to_str().unwrap()]);
+        let rc = format!("PS1='> '\nride() {{ {RIDE} {} \"$@\"; }}\n", args.join(" "));
+        fs::write(self.home.path().join("rc"), rc).unwrap();
+        let args = ["--noprofile", "--rcfile", "rc", "-i"].map(str::to_owned);
+        self.program("/bin/bash", args.to_vec()).size(24, 120).start().unwrap()
+    }
+
+    pub(super) fn program(&self, path: &str, args: Vec<String>) -> Program {
+        Program::new(path, self.home.path())
+            .args(args)
+            .env("HOME", self.home.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env("TMPDIR", self.home.path())
+            .env("OPENCLAW_GATEWAY_TOKEN", "t-1")
+    }
+
+    pub(super) fn started(&self) -> bool {
         self.home.path().join("started").exists()
     }
 
-    fn record(&self) -> Option<Record> {
+    pub(super) fn record(&self) -> Option<Record> {
         Record::load(&self.state_dir(), &self.origin(), KEY).unwrap()
     }
 
     /// What a ride of this machine left behind.
-    fn left(&self, process: Process) {
+    pub(super) fn left(&self, process: Process) {
         let mut record = Record::new(&self.origin(), KEY, "0011");
         (record.fence, record.process) = (Some(fence(3)), process);
         record.save(&self.state_dir()).unwrap();
     }
 
-    fn asked(&self, method: &str) -> Vec<Value> {
+    /// Waits until the list was asked for.
+    pub(super) async fn listed(&self) {
+        let look = || self.asked.lock().unwrap().iter().any(|asked| asked["method"] == "sessions_rideable").then_some(());
+        ride_testkit::poll_until("the list to be asked for", DEADLINE, look).await.unwrap();
+    }
+
+    pub(super) fn asked(&self, method: &str) -> Vec<Value> {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|asked| asked["method"] == method).map(|asked| asked["params"].clone()).collect()
     }
 }
 
-fn row() -> Value {
+pub(super) fn row() -> Value {
     json!({
         "channel": "telegram", "displayName": "Deploys", "title": "Deploys", "conversationId": "-100:topic:42",
         "cliSessionId": Uuid::from_u128(7), "echoTarget": null, "relayReady": true, "lastActivity": 1,
@@ -138,7 +181,7 @@ fn row() -> Value {
     })
 }
 
-fn dead() -> Process {
+pub(super) fn dead() -> Process {
     Process { machine: clock::machine(), pid: 1, start: 0 }
 }
 
@@ -171,7 +214,7 @@ fn grant(home: &std::path::Path) -> Value {
 }
 
 /// A gateway that grants, renews and takes everything back.
-fn granting(request: &Value, home: &std::path::Path) -> Option<Value> {
+pub(super) fn granting(request: &Value, home: &std::path::Path) -> Option<Value> {
     match request["method"].as_str().unwrap() {
         "ride_claim" => ok(request, grant(home)),
         "ride_renew" => ok(request, json!({"expiresInMs": 60_000, "silentInMs": 1_800_000, "waiting": [], "waitingTotal": 0, "outbox": 0})),
@@ -185,15 +228,15 @@ fn granting(request: &Value, home: &std::path::Path) -> Option<Value> {
 
 /// The machine's home is made after its gateway; the gateway's answers learn of it here.
 #[derive(Clone, Default)]
-struct Home(Arc<Mutex<PathBuf>>);
+pub(super) struct Home(Arc<Mutex<PathBuf>>);
 
 impl Home {
-    fn is(&self, machine: &Machine) {
+    pub(super) fn is(&self, machine: &Machine) {
         *self.0.lock().unwrap() = machine.home.path().to_owned();
         fs::write(machine.home.path().join("t.jsonl"), "{}\n").unwrap();
     }
 
-    fn get(&self) -> PathBuf {
+    pub(super) fn get(&self) -> PathBuf {
         self.0.lock().unwrap().clone()
     }
 }

@@ -1,10 +1,11 @@
 //! Where the gateway is found, and with which secret: a folder and variables in, a
 //! target out. Expected values are what `openclaw` 2026.9.6 does.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use ride::env::Env;
-use ride::gateway::locate::{Options, locate};
+use ride::gateway::locate::{Located, Options, locate};
 
 /// One case: files below HOME, variables, options; `url | source | token | password | pin`.
 struct Case<'a> {
@@ -25,7 +26,7 @@ fn found(case: &Case<'_>) -> String {
     let env = Env::of(&vars, home.path());
     let show = |path: &Path| path.to_str().unwrap().to_owned();
     let text = match locate(&env, &case.options) {
-        Ok(target) => {
+        Ok(Located { target, .. }) => {
             let secret = |s: &Option<ride::gateway::locate::Secret>| s.as_ref().map_or("-".to_owned(), |s| s.reveal().to_owned());
             let pin = target.pin.map_or(String::new(), |pin| format!(" pin {}…", &format!("{pin:?}")[..8]));
             format!("{} ({}) {} {}{pin}", target.url, target.source, secret(&target.token), secret(&target.password))
@@ -63,6 +64,11 @@ fn address() {
         &[],
         "wss://gw.example/x (gateway.remote.url) r -",
     );
+    check(
+        &[],
+        &[("OPENCLAW_GATEWAY_URL", "ftp://gw")],
+        "could not use OPENCLAW_GATEWAY_URL: ftp:// is not ws:// or wss://",
+    );
     // A remote address counts only in remote mode.
     check(
         &[(CONFIG, r#"{"gateway": {"remote": {"url": "wss://gw.example", "token": "r"}}}"#)],
@@ -94,6 +100,13 @@ fn files() {
         &[],
         "could not read the configuration: ~/.openclaw/openclaw.json: $include \"../secret.json\" leaves ~/.openclaw",
     );
+    // Where the mistake is, by line; with and without comments.
+    let broken = "// mine\n{\n  gateway: {\n    port: 1 auth: {},\n  },\n}\n";
+    check(
+        &[(CONFIG, broken)],
+        &[],
+        "could not read the configuration: ~/.openclaw/openclaw.json: expected comma at line 4 column 13",
+    );
     let profile = Options { profile: Some("work".into()), ..Options::default() };
     let case = Case { files: &[(".openclaw-work/openclaw.json", config)], vars: &[], options: profile };
     assert_eq!(found(&case), "ws://127.0.0.1:20002 (local gateway) - -");
@@ -122,9 +135,9 @@ fn secrets() {
         "could not resolve gateway.auth.token: the variable MY_TOKEN is not set",
     );
     check(
-        &[(CONFIG, &local(r#"{"token": {"source": "exec", "provider": "vault", "id": "gw"}}"#))],
+        &[(CONFIG, &local(r#"{"token": {"source": "store", "provider": "default", "id": "GW"}}"#))],
         &[],
-        "could not resolve gateway.auth.token: it is a secret reference of kind \"exec\"",
+        "could not resolve gateway.auth.token: it is a secret reference of kind \"store\"",
     );
     // OpenClaw's own .env, where the environment does not say.
     check(
@@ -151,7 +164,91 @@ fn an_address_from_elsewhere_gets_no_configured_secret() {
     check(&files, &[("OPENCLAW_GATEWAY_URL", "wss://gw")], "wss://gw (OPENCLAW_GATEWAY_URL) - - pin abababab…");
     let vars = [("OPENCLAW_GATEWAY_URL", "wss://other"), ("OPENCLAW_GATEWAY_TOKEN", "env-token")];
     check(&files, &vars, "wss://other (OPENCLAW_GATEWAY_URL) env-token -");
-    let options = Options { url: Some("ws://[::1]:5".into()), token_file: Some("tok".into()), profile: None };
+    let options = Options { url: Some("ws://[::1]:5".into()), token_file: Some("tok".into()), ..Options::default() };
     let with_file = [files[0], ("tok", "from-file\n")];
     assert_eq!(found(&Case { files: &with_file, vars: &vars, options }), "ws://[::1]:5 (--url) from-file -");
+}
+
+#[test]
+fn a_pin_by_hand_wins() {
+    let (hand, other) = ("ab".repeat(32), "cd".repeat(32));
+    let config = format!(r#"{{"gateway": {{"mode": "remote", "remote": {{"url": "wss://gw", "tlsFingerprint": "{other}"}}}}}}"#);
+    let run = |pin: Option<&str>, vars: &[(&str, &str)]| {
+        let options = Options { pin: pin.map(str::to_owned), ..Options::default() };
+        found(&Case { files: &[(CONFIG, &config)], vars, options })
+    };
+    assert_eq!(run(None, &[]), "wss://gw (gateway.remote.url) - - pin cdcdcdcd…");
+    assert_eq!(run(Some(&hand), &[("RIDE_PIN", "nonsense")]), "wss://gw (gateway.remote.url) - - pin abababab…");
+    let vars = [("RIDE_PIN", hand.as_str()), ("OPENCLAW_GATEWAY_URL", "wss://other")];
+    assert_eq!(run(None, &vars), "wss://other (OPENCLAW_GATEWAY_URL) - - pin abababab…");
+    assert_eq!(
+        run(Some("AB:CD"), &[]),
+        "could not use --pin: \"AB:CD\" is not a SHA-256 fingerprint (64 hex digits, colons allowed)"
+    );
+}
+
+#[test]
+fn a_token_file_is_one_line_and_better_private() {
+    let run = |text: &str, mode: u32| {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("tok");
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let env = Env::of(&[("HOME", home.path().to_str().unwrap())], home.path());
+        let options = Options { token_file: Some("tok".into()), ..Options::default() };
+        let text = match locate(&env, &options) {
+            Ok(found) => format!("{} {:?}", found.target.token.unwrap().reveal(), found.notes),
+            Err(e) => e.to_string(),
+        };
+        text.replace(home.path().to_str().unwrap(), "~")
+    };
+    assert_eq!(run("t-1\n", 0o600), "t-1 []");
+    assert_eq!(
+        run("t-1\n", 0o644),
+        "t-1 [\"the token file ~/tok is open to other users (mode 644); chmod 600 ~/tok closes it\"]"
+    );
+    assert_eq!(run("\n", 0o600), "could not read the token file: ~/tok: it is empty");
+    assert_eq!(run("a\nb\n", 0o600), "could not read the token file: ~/tok: it has several lines; a token is one");
+    assert_eq!(run(&"x".repeat(20_000), 0o600), "could not read the token file: ~/tok: 20000 bytes are more than a token");
+}
+
+/// `exec` references, as OpenClaw's provider protocol 1 has them.
+#[test]
+fn a_program_gives_the_secret() {
+    let run = |script: &str, mode: u32, settings: &str| {
+        let home = tempfile::tempdir().unwrap();
+        let program = home.path().join("vault");
+        // Not by this process: a fork of another test would keep the file open, and it could not be run.
+        let write = ["-c", "printf %s \"$1\" > \"$0\"", program.to_str().unwrap(), script];
+        assert!(std::process::Command::new("sh").args(write).status().unwrap().success());
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(mode)).unwrap();
+        std::fs::create_dir(home.path().join(".openclaw")).unwrap();
+        let config = format!(
+            r#"{{"gateway": {{"auth": {{"token": {{"source": "exec", "provider": "v", "id": "gw/token"}}}}}},
+                "secrets": {{"providers": {{"v": {{"source": "exec", "command": "{}"{settings}}}}}}}}}"#,
+            program.display()
+        );
+        std::fs::write(home.path().join(CONFIG), config).unwrap();
+        let vars = [("HOME", home.path().to_str().unwrap()), ("WHERE", "vault"), ("OTHER", "x")];
+        let text = match locate(&Env::of(&vars, home.path()), &Options::default()) {
+            Ok(found) => found.target.token.unwrap().reveal().to_owned(),
+            Err(e) => e.to_string(),
+        };
+        text.replace(home.path().to_str().unwrap(), "~")
+    };
+    // What it is asked comes back as the secret's value, with the environment it was given.
+    let echo = "#!/bin/sh\nread -r asked\n[ \"$asked\" = '{\"ids\":[\"gw/token\"],\"protocolVersion\":1,\"provider\":\"v\"}' ] || exit 3\n\
+                echo \"{\\\"protocolVersion\\\":1,\\\"values\\\":{\\\"gw/token\\\":\\\"from-$WHERE-$OTHER-$1\\\"}}\"\n";
+    assert_eq!(run(echo, 0o700, r#", "args": ["a"], "passEnv": ["WHERE"]"#), "from-vault--a");
+    let plain = "#!/bin/sh\necho plain\n";
+    assert_eq!(run(plain, 0o700, r#", "jsonOnly": false"#), "plain");
+    let check = |script: &str, mode: u32, settings: &str, cause: &str| {
+        assert_eq!(run(script, mode, settings), format!("could not resolve gateway.auth.token: ~/vault{cause}"));
+    };
+    check(plain, 0o700, "", ": it printed no JSON");
+    check("#!/bin/sh\necho '{\"values\":{}, \"errors\":{\"gw/token\":{\"code\":\"NOT_FOUND\"}}}'\n", 0o700, "", ": it knows gw/token not: NOT_FOUND");
+    check("#!/bin/sh\nexit 4\n", 0o700, "", ": it ended with exit status: 4");
+    check("#!/bin/sh\nexec sleep 60\n", 0o700, r#", "timeoutMs": 200"#, ": it gave no answer within 200 ms");
+    check("#!/bin/sh\nexec yes\n", 0o700, r#", "maxOutputBytes": 1000"#, ": it printed more than 1000 bytes");
+    check(plain, 0o722, "", " can be written by others (mode 722)");
 }

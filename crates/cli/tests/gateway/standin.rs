@@ -18,8 +18,12 @@ pub type Answer = Box<dyn Fn(&Value) -> Option<Value> + Send + Sync>;
 pub enum Script {
     /// Answer `connect` with this error.
     Reject(Value),
+    /// Hang up on `connect`.
+    HangUp,
     /// Let it in with these scopes, then answer each request by the function.
     Serve { scopes: &'static [&'static str], answer: Answer },
+    /// As `Serve` with all scopes, and gone once it has answered so many requests.
+    ServeSome { requests: usize, answer: Answer },
     /// Let it in, then close with this code after the first request.
     Cut(u16),
     /// Let it in, then send a text of this many bytes after the first request.
@@ -84,6 +88,7 @@ async fn serve(stream: TcpStream, script: Script, seen: mpsc::UnboundedSender<Va
             send(&mut socket, &fail(&connect, error.clone()).unwrap()).await;
             return;
         }
+        Script::HangUp => return,
         Script::Serve { scopes, .. } => *scopes,
         _ => &["operator.read", "operator.write"],
     };
@@ -94,8 +99,18 @@ async fn serve(stream: TcpStream, script: Script, seen: mpsc::UnboundedSender<Va
     // Something else may come first.
     send(&mut socket, &json!({"type": "event", "event": "health", "payload": {}})).await;
     send(&mut socket, &ok(&connect, hello).unwrap()).await;
+    let mut answered = 0;
     while let Some(request) = receive(&mut socket).await {
+        answered += 1;
         match &script {
+            Script::ServeSome { requests, answer } => {
+                if let Some(frame) = answer(&request) {
+                    send(&mut socket, &frame).await;
+                }
+                if answered == *requests {
+                    return;
+                }
+            }
             Script::Serve { answer, .. } => {
                 send(&mut socket, &json!({"type": "event", "event": "plugin.claude-code-sync.changed", "payload": {"key": "k", "newer": 1}})).await;
                 if let Some(frame) = answer(&request) {
@@ -110,7 +125,7 @@ async fn serve(stream: TcpStream, script: Script, seen: mpsc::UnboundedSender<Va
             Script::Flood(bytes) => {
                 let _ = socket.send(Message::text("x".repeat(*bytes))).await;
             }
-            Script::Reject(_) | Script::Begin(_) => return,
+            Script::Reject(_) | Script::Begin(_) | Script::HangUp => return,
         }
     }
 }

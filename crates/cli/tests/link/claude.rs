@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ride::launch::{PrivateDir, unpack};
 use ride::link::{
-    Ask, Ending, Link, LinkEvent, Origin, Prompt, SOCKET_VAR, Status, TOKEN_VAR, Token, Turn,
+    Ask, Ending, Link, LinkEvent, Origin, Prompt, SOCKET_VAR, Source, Status, TOKEN_VAR, Token, Turn,
     Verdict,
 };
 use ride_testkit::{Anthropic, ClaudeCode, Key, Terminal, claude, poll_until};
@@ -38,8 +38,8 @@ impl Rig {
             line: "⇄ riding alice".to_owned(),
             warn: false,
         });
-        let (link, events) = Link::open(dir.path(), token.clone(), seen).unwrap();
-        let plugin = unpack(dir.path()).unwrap();
+        let (link, events) = Link::open(dir.path(), token.clone(), Source::Mod, seen, None).unwrap();
+        let plugin = unpack(dir.path(), Source::Mod, super::RIDE.as_ref()).unwrap().root;
         let session = Uuid::new_v4();
         let claude = ClaudeCode::newest(&anthropic, home.path(), &work)
             .await
@@ -343,7 +343,7 @@ async fn a_claude_that_ride_did_not_start_is_left_alone() {
     let anthropic = Anthropic::start().await.unwrap();
     let home = home();
     let dir = PrivateDir::create(&std::env::temp_dir()).unwrap();
-    let plugin = unpack(dir.path()).unwrap();
+    let plugin = unpack(dir.path(), Source::Mod, super::RIDE.as_ref()).unwrap().root;
     let claude = ClaudeCode::newest(&anthropic, home.path(), home.path())
         .await
         .unwrap();

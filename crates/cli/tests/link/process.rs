@@ -9,7 +9,7 @@ use std::time::Duration;
 use ride::launch::{
     ClaudeBinary, Ended, Launch, LaunchError, PrivateDir, Version, start_of, unpack,
 };
-use ride::link::Token;
+use ride::link::{Source, Token};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ fn launch(claude: PathBuf, dir: &Path) -> Launch {
         claude_session: Uuid::from_u128(9),
         cwd: dir.to_owned(),
         config_dir: Some(dir.join("config")),
-        plugin: unpack(dir).unwrap(),
+        plugin: unpack(dir, Source::Mod, super::RIDE.as_ref()).unwrap().root,
         socket: dir.join("s"),
         token: Token::draw().unwrap(),
         extra: vec!["--model".into(), "opus".into()],
@@ -103,7 +103,8 @@ async fn the_binary_is_checked() {
     let at = dir.path();
     let find = |name: &'static str| ClaudeBinary::find(OsStr::new(name), at.as_os_str(), at);
     script(at, "new", "echo '2.1.330 (Claude Code)'");
-    script(at, "old", "echo '2.1.197 (Claude Code)'");
+    script(at, "old", "echo '2.1.96 (Claude Code)'");
+    script(at, "modless", "echo '2.1.197 (Claude Code)'");
     script(at, "other", "echo 'hello'; exit 1");
     assert_eq!(
         find("new").await.unwrap(),
@@ -113,9 +114,11 @@ async fn the_binary_is_checked() {
         }
     );
     assert_eq!(find("./new").await.unwrap().path, at.join("new"));
+    let sources = [find("new").await.unwrap().source(), find("modless").await.unwrap().source()];
+    assert_eq!(sources, [Source::Mod, Source::Hooks]);
     let old = find("old").await.unwrap_err();
     let said = format!(
-        "{} is Claude Code 2.1.197, and riding needs 2.1.287 or newer",
+        "{} is Claude Code 2.1.96, and riding needs 2.1.197 or newer",
         at.join("old").display()
     );
     assert_eq!(

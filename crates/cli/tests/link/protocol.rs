@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ride::launch::PrivateDir;
 use ride::link::{
-    Ask, Ending, Link, LinkEvent, MAX_BODY_BYTES, Origin, Prompt, Status, Token, Turn, Verdict,
+    Ask, Ending, Link, LinkEvent, MAX_BODY_BYTES, Origin, Prompt, Source, Status, Token, Turn, Verdict,
 };
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -31,7 +31,7 @@ impl Rig {
         let dir = PrivateDir::create(&std::env::temp_dir()).unwrap();
         let token = Token::draw().unwrap();
         let (status, seen) = watch::channel(Status::default());
-        let (link, events) = Link::open(dir.path(), token.clone(), seen).unwrap();
+        let (link, events) = Link::open(dir.path(), token.clone(), Source::Mod, seen, None).unwrap();
         Rig {
             link,
             events,

@@ -420,4 +420,5 @@ fn long_lines() {
     );
 }
 
+mod follow;
 mod recorded;

@@ -101,11 +101,15 @@ pub enum End {
 /// What a whole line says.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Whole<'a> {
+pub(super) struct Whole<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Field<'a>,
+    pub(super) kind: Field<'a>,
     #[serde(borrow)]
-    uuid: Field<'a>,
+    pub(super) subtype: Field<'a>,
+    #[serde(borrow)]
+    pub(super) uuid: Field<'a>,
+    #[serde(borrow)]
+    pub(super) is_sidechain: Field<'a>,
     #[serde(borrow)]
     prompt_id: Field<'a>,
     #[serde(borrow)]
@@ -123,7 +127,7 @@ struct Whole<'a> {
     #[serde(borrow)]
     is_compact_summary: Field<'a>,
     #[serde(borrow)]
-    is_api_error_message: Field<'a>,
+    pub(super) is_api_error_message: Field<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -347,7 +351,7 @@ impl State {
 }
 
 /// The prompt of a user line, where it is one.
-fn prompt(line: &Whole<'_>) -> Option<Prompt> {
+pub(super) fn prompt(line: &Whole<'_>) -> Option<Prompt> {
     let said = said(line);
     let aside = line.is_meta.is_true() || line.is_compact_summary.is_true();
     if aside || !said.results.is_empty() || is_interruption(line) {
@@ -364,7 +368,7 @@ fn prompt(line: &Whole<'_>) -> Option<Prompt> {
 }
 
 /// A prompt typed while a turn ran, and taken in by it: no user line.
-fn queued(line: &Whole<'_>) -> Option<Prompt> {
+pub(super) fn queued(line: &Whole<'_>) -> Option<Prompt> {
     let attachment: Attachment<'_> = inner(line.attachment);
     let queued = attachment.kind.plain() == Some("queued_command");
     if !queued
@@ -389,7 +393,7 @@ fn queued(line: &Whole<'_>) -> Option<Prompt> {
     })
 }
 
-fn is_interruption(line: &Whole<'_>) -> bool {
+pub(super) fn is_interruption(line: &Whole<'_>) -> bool {
     let typed = !line.prompt_source.is_falsy() || !line.origin.is_falsy();
     let marked = || said(line).text.starts_with("[Request interrupted by user");
     !line.interrupted_message_id.is_falsy() || !typed && marked()
@@ -397,22 +401,25 @@ fn is_interruption(line: &Whole<'_>) -> bool {
 
 /// What a message says.
 #[derive(Default)]
-struct Said {
-    text: String,
-    calls: Vec<String>,
-    results: Vec<String>,
+pub(super) struct Said {
+    pub(super) text: String,
+    pub(super) calls: Vec<String>,
+    pub(super) results: Vec<String>,
     /// Written by the host in the model's name.
-    synthetic: bool,
+    pub(super) synthetic: bool,
     /// The model stopped, and not to call a tool.
-    over: bool,
+    pub(super) over: bool,
+    /// The model would not.
+    pub(super) refused: bool,
 }
 
-fn said(line: &Whole<'_>) -> Said {
+pub(super) fn said(line: &Whole<'_>) -> Said {
     let message: Message<'_> = inner(line.message);
     let stop = message.stop_reason.plain();
     Said {
         synthetic: message.model.plain() == Some("<synthetic>"),
         over: stop.is_some_and(|reason| reason != "tool_use"),
+        refused: stop == Some("refusal"),
         ..content(message.content)
     }
 }

@@ -7,7 +7,7 @@ use ride_core::event::{Act, Effect, Event, Outcome, Reply};
 use ride_core::thread::Phase;
 use ride_core::wire::RelayKind;
 
-use super::world::{World, fine, item};
+use super::world::{World, fine, id, item};
 
 /// A small generator: the same seed gives the same walk.
 struct Dice(u64);
@@ -28,6 +28,8 @@ struct Seen {
     relayed: Vec<String>,
     held: BTreeSet<String>,
     handed: HashMap<String, usize>,
+    /// Rode along with a prompt.
+    took: BTreeSet<String>,
     parked: bool,
 }
 
@@ -40,7 +42,7 @@ fn walk(seed: u64) {
     let mut n = 0;
     for _ in 0..400 {
         n += 1;
-        match dice.roll(12) {
+        match dice.roll(13) {
             0 => {
                 w.claim(if dice.roll(2) == 0 { "ada" } else { "bob" }, u128::from(seed) << 32 | n);
             }
@@ -75,6 +77,20 @@ fn walk(seed: u64) {
                     seen.unknown += usize::from(matches!(e.act, Act::Send { .. } | Act::Hand { .. }));
                 }
                 w.crash();
+            }
+            12 => {
+                let ridden = matches!(w.t.phase, Phase::Ridden { .. });
+                if let Some(held) = w.t.inbox.get(dice.roll(3) as usize).cloned().filter(|_| ridden) {
+                    // A fence of before takes nothing.
+                    let stale = dice.roll(4) == 0;
+                    let mut fence = w.fence();
+                    fence.epoch -= u64::from(stale);
+                    let reply = w.does(Event::TakeAlong { fence, prompt: id(n.into()), seqs: vec![held.seq] });
+                    assert_eq!(matches!(reply, Reply::Taken { .. }), !stale, "seed {seed}: {reply:?}");
+                    if !stale {
+                        seen.took.insert(held.id);
+                    }
+                }
             }
             8..=11 if !flying.is_empty() => {
                 let e = flying.remove(dice.roll(flying.len() as u64) as usize);
@@ -122,7 +138,7 @@ fn walk(seed: u64) {
         let handed = seen.handed.get(m).copied().unwrap_or(0);
         // Nobody may hand over three times; none at all only where it was given up, and said.
         assert!(handed <= 2, "seed {seed}: {m} was handed over {handed} times");
-        assert!(handed > 0 || seen.unknown > 0, "seed {seed}: {m} was not handed over");
+        assert!(handed > 0 || seen.unknown > 0 || seen.took.contains(m), "seed {seed}: {m} was not handed over");
     }
     // Each relayed item once, in order; a repeat only where an outcome was unknown, and marked.
     let mut once = seen.sent.clone();
@@ -144,7 +160,10 @@ fn happens(act: &Act, seen: &mut Seen) {
             }
             seen.sent.push(item.id.clone());
         }
-        Act::Hand { held, .. } => *seen.handed.entry(held.id.clone()).or_default() += 1,
+        Act::Hand { held, .. } => {
+            assert!(!seen.took.contains(&held.id), "{} rode along, and was handed over", held.id);
+            *seen.handed.entry(held.id.clone()).or_default() += 1;
+        }
         Act::Park { .. } => seen.parked = true,
         Act::Restore { .. } => seen.parked = false,
         _ => {}
@@ -161,7 +180,9 @@ fn promises(w: &World, seen: &Seen, seed: u64) {
     let waiting: BTreeSet<_> = w.t.inbox.iter().map(|h| &h.id).collect();
     for m in &seen.held {
         let said = w.t.journal.iter().any(|j| j.what.starts_with("gave up handing"));
-        assert!(waiting.contains(m) || seen.handed.contains_key(m) || said, "seed {seed}: {m} vanished");
+        let along = seen.took.contains(m);
+        assert!(!along || !waiting.contains(m), "seed {seed}: {m} rode along and waits");
+        assert!(waiting.contains(m) || seen.handed.contains_key(m) || along || said, "seed {seed}: {m} vanished");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where Claude Code keeps things: `<config>/projects/<slug>/<id>.jsonl` and
 //! `<config>/sessions/<pid>.json`.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -52,6 +53,15 @@ impl ClaudeDir {
         self.0
             .join("projects")
             .join(project_slug(&real.to_string_lossy()))
+    }
+
+    /// The Claude sessions that have a transcript file, by its name. What cannot be
+    /// read has none: this is for a listing, a claim looks at the file itself.
+    pub fn sessions_with_transcript(&self) -> HashSet<Uuid> {
+        let folders = fs::read_dir(self.0.join("projects")).into_iter().flatten().flatten().take(MAX_PROJECTS);
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        let regular = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file()));
+        regular.filter_map(|file| file.file_name().to_str()?.strip_suffix(".jsonl")?.parse().ok()).collect()
     }
 
     /// Finds the transcript of a Claude session: in the project of `cwd` first,

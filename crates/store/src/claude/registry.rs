@@ -154,6 +154,18 @@ impl Registry {
         Ok(registry)
     }
 
+    /// Reads the entry of one process alone; `None` where it has none.
+    ///
+    /// # Errors
+    /// When it or the process table cannot be read.
+    pub fn entry(dir: &ClaudeDir, pid: u32) -> Result<Option<Entry>, ClaudeError> {
+        let path = dir.sessions().join(format!("{pid}.json"));
+        match read_entry(&path, own_domain().as_deref()) {
+            Err(ClaudeError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            entry => entry,
+        }
+    }
+
     /// The running processes on a Claude session.
     pub fn live(&self, session: Uuid) -> impl Iterator<Item = (&Entry, &Seen)> {
         self.entries

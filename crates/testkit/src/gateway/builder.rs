@@ -37,6 +37,7 @@ pub struct GatewayBuilder<'a> {
     allowed: Vec<i64>,
     home: Option<PathBuf>,
     port: Option<u16>,
+    tls: bool,
 }
 
 impl<'a> GatewayBuilder<'a> {
@@ -52,6 +53,7 @@ impl<'a> GatewayBuilder<'a> {
             allowed: vec![1001, 1002],
             home: None,
             port: None,
+            tls: false,
         }
     }
 
@@ -101,6 +103,12 @@ impl<'a> GatewayBuilder<'a> {
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
+    }
+
+    /// Lets other machines in, over TLS with a certificate it makes for itself.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self.config(&json!({ "gateway": { "bind": "lan", "tls": { "enabled": true, "autoGenerate": true } } }))
     }
 
     /// Prepares the home, installs the plugins, starts the gateway and waits until it is ready.
@@ -160,6 +168,7 @@ impl<'a> GatewayBuilder<'a> {
             openclaw: self.openclaw,
             home,
             port,
+            tls: self.tls,
             token,
             env,
             child: None,

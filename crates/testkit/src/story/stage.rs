@@ -92,9 +92,9 @@ impl<'p> Stage<'p> {
         })
     }
 
-    /// 2026.6.1 wants operator.admin for plugin methods after a channel turn.
-    fn scope(&self) -> Option<&'static str> {
-        (self.gateway.version() == "2026.6.1").then_some("--admin")
+    /// 2026.6.1 and before want operator.admin for plugin methods after a channel turn.
+    pub(super) fn scope(&self) -> Option<&'static str> {
+        ["2026.6.1", "2026.5.31-beta.4"].contains(&self.gateway.version()).then_some("--admin")
     }
 }
 

@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 use super::LocateError;
 use crate::env::Env;
 
+/// What it is called in an error.
+pub const WHAT: &str = "the configuration";
 /// OpenClaw's own limit on an included file.
 const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024;
 /// OpenClaw's own limit on nesting.
@@ -26,7 +28,7 @@ pub fn load(path: &Path, env: &Env) -> Result<Value, LocateError> {
 }
 
 fn read(path: &Path) -> Result<Value, LocateError> {
-    let fail = |cause: String| LocateError::Read { what: "the configuration", path: path.to_owned(), cause };
+    let fail = |cause: String| LocateError::Read { what: WHAT, path: path.to_owned(), cause };
     let length = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.len();
     if length > MAX_FILE_BYTES {
         return Err(fail(format!("{length} bytes are over OpenClaw's limit of {MAX_FILE_BYTES}")));
@@ -44,7 +46,7 @@ fn include(path: &Path, root: &Path, depth: usize) -> Result<Value, LocateError>
 /// Replaces `{"$include": …}` objects; keys beside it win over what is included.
 fn resolve(value: Value, from: &Path, root: &Path, depth: usize) -> Result<Value, LocateError> {
     let Value::Object(mut object) = value else { return Ok(value) };
-    let fail = |cause: String| LocateError::Read { what: "the configuration", path: from.to_owned(), cause };
+    let fail = |cause: String| LocateError::Read { what: WHAT, path: from.to_owned(), cause };
     let included = object.remove("$include");
     let mut own = Map::new();
     for (key, value) in object {

@@ -6,22 +6,35 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{LocateError, at, text};
+use super::{LocateError, at, exec, text};
 use crate::env::Env;
 
 /// A secret that does not print itself.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    source: String,
+}
 
 impl Secret {
     /// Takes a secret in.
     pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
+        Secret { text: text.into(), source: String::new() }
+    }
+
+    /// Notes where it came from.
+    pub fn from(self, source: impl Into<String>) -> Secret {
+        Secret { source: source.into(), ..self }
     }
 
     /// The secret itself, to be sent.
     pub fn reveal(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Where it came from, for people: a variable, an option, a key of the configuration.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 }
 
@@ -64,6 +77,15 @@ pub fn resolve(env: &Env, config: &Value, config_path: &Path, key: &str) -> Resu
                     let provider = field("provider").or_else(|| text(config, "secrets.defaults.file")).unwrap_or("default");
                     from_file(env, config, provider, id).map(Some).map_err(dangling)
                 }
+                "exec" => {
+                    let provider = field("provider").or_else(|| text(config, "secrets.defaults.exec")).unwrap_or("default");
+                    let settings = settings_of(config, provider).map_err(dangling)?;
+                    if settings.get("pluginIntegration").is_some() {
+                        let kind = "exec of an OpenClaw plugin".to_owned();
+                        return Err(LocateError::Reference { key: key.to_owned(), kind });
+                    }
+                    exec::ask(env, settings, provider, id).map(Some).map_err(dangling)
+                }
                 kind => Err(LocateError::Reference { key: key.to_owned(), kind: kind.to_owned() }),
             }
         }
@@ -80,12 +102,13 @@ fn is_variable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
+fn settings_of<'a>(config: &'a Value, provider: &str) -> Result<&'a Value, String> {
+    let providers = config.get("secrets").and_then(|s| s.get("providers"));
+    providers.and_then(|p| p.get(provider)).ok_or_else(|| format!("there is no secrets.providers.{provider}"))
+}
+
 fn from_file(env: &Env, config: &Value, provider: &str, id: &str) -> Result<Secret, String> {
-    let settings = config
-        .get("secrets")
-        .and_then(|s| s.get("providers"))
-        .and_then(|p| p.get(provider))
-        .ok_or_else(|| format!("there is no secrets.providers.{provider}"))?;
+    let settings = settings_of(config, provider)?;
     let path = settings.get("path").and_then(Value::as_str).ok_or("the secret provider has no path")?;
     let path = match (path.strip_prefix("~/"), super::openclaw_home(env)) {
         (Some(rest), Some(home)) => home.join(rest),

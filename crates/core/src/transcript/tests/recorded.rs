@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use super::*;
 
-const VERSIONS: [&str; 2] = ["2.1.197", "2.1.330"];
+pub(super) const VERSIONS: [&str; 2] = ["2.1.197", "2.1.330"];
 
-fn recording(version: &str, name: &str) -> Vec<u8> {
+pub(super) fn recording(version: &str, name: &str) -> Vec<u8> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/claude-code");
     let path = root.join(version).join(name);
     std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
@@ -61,7 +61,7 @@ fn check_turns(name: &str, expected: &str) {
     }
 }
 
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     let line = text.replace('\n', "\\n");
     match line.char_indices().nth(40) {
         Some((at, _)) => format!("{}…", &line[..at]),

@@ -1,0 +1,60 @@
+//! What Claude Code's command hooks send, exactly as it writes it, and what they may
+//! answer. `ride hook <event>` carries both unread to `POST /hook/<event>`.
+//!
+//! | event              | ride                                             |
+//! | ------------------ | ------------------------------------------------ |
+//! | `SessionStart`     | takes it for a greeting; learns of another Claude session |
+//! | `UserPromptSubmit` | lets the prompt begin, or blocks it              |
+//! | `Stop`             | looks at the transcript now; shows what is new   |
+//!
+//! Lenient in what it reads: unknown fields and events are fine. Measured on 2.1.197
+//! and 2.1.330; a release before 2.1.197 was not tried.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A hook's standard input.
+#[derive(Debug, Deserialize)]
+pub struct Fired {
+    pub session_id: Uuid,
+    /// The session's folder now; tools may have changed it.
+    #[serde(default)]
+    pub cwd: PathBuf,
+    /// What began: `startup`, `resume`, `clear`, `compact`, `fork`.
+    #[serde(default)]
+    pub source: Option<String>,
+    #[serde(default)]
+    pub prompt: String,
+    /// The turn's id, as the prompt's line will have it; that of the running turn
+    /// where a newer host asks for a prompt that will wait.
+    #[serde(default)]
+    pub prompt_id: Option<String>,
+}
+
+/// A hook's standard output.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Shown to the person, not to the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_message: Option<String>,
+}
+
+impl Answer {
+    /// Keeps a prompt out; the person sees why and has it back in the input box.
+    pub fn block(reason: String) -> Answer {
+        Answer { decision: Some("block"), reason: Some(reason), ..Answer::default() }
+    }
+}
+
+/// Whether a prompt is one of Claude Code's own (a finished task, another session).
+/// Its hooks name no origin; these words stand first in what no person types.
+pub fn by_machine(prompt: &str) -> bool {
+    ["<task-notification", "<cross-session-message"].iter().any(|mark| prompt.starts_with(mark))
+}

@@ -1,0 +1,260 @@
+//! Threads made ready to be searched, and the search: words to the threads they fit,
+//! best first.
+//!
+//! Every word must fit one field of the thread. Titles, channels and agents fit
+//! fuzzily. The ids do too where the word has a digit in it (`topic42`), else only as a
+//! piece: the letters of nearly any word stand in order in some session key. Among
+//! equals the more recent thread comes first. No threads, no clock.
+
+use nucleo_matcher::pattern::{Atom, AtomKind, CaseMatching, Normalization};
+use nucleo_matcher::{Config, Matcher, Utf32Str};
+use ride_core::wire::{Rideable, Row};
+use unicode_segmentation::UnicodeSegmentation as _;
+
+use crate::render::clean;
+
+/// What a fitting title is worth beyond the score: that of a whole word's beginning.
+const TITLE_BONUS: u32 = 24;
+/// A longer search tells nothing more; the matcher's cost grows with it.
+pub const MAX_QUERY_CHARS: usize = 200;
+
+/// The threads of one answer, most recent first.
+#[derive(Debug, Default)]
+pub struct Threads {
+    rows: Vec<Row>,
+    titles: Vec<Title>,
+    several_agents: bool,
+}
+
+/// A title as it is shown and searched.
+#[derive(Debug)]
+struct Title {
+    text: String,
+    /// The first character of each grapheme; absent where bytes are the same.
+    graphemes: Option<Vec<char>>,
+}
+
+impl Title {
+    fn of(row: &Row) -> Title {
+        let text = clean(&row.title);
+        let graphemes = (!text.is_ascii()).then(|| text.graphemes(true).filter_map(|g| g.chars().next()).collect());
+        Title { text, graphemes }
+    }
+
+    fn haystack(&self) -> Utf32Str<'_> {
+        match &self.graphemes {
+            Some(chars) => Utf32Str::Unicode(chars),
+            None => Utf32Str::Ascii(self.text.as_bytes()),
+        }
+    }
+}
+
+impl Threads {
+    /// Reads the answer of `sessions_rideable`.
+    pub fn read(answer: &str) -> Result<Threads, serde_json::Error> {
+        serde_json::from_str::<Rideable>(answer).map(|answer| Threads::new(answer.rows))
+    }
+
+    /// Prepares rows; of 10,000 this is the work of a millisecond or two.
+    pub fn new(rows: Vec<Row>) -> Threads {
+        let titles = rows.iter().map(Title::of).collect();
+        let several_agents = rows.windows(2).any(|pair| pair[0].agent_id != pair[1].agent_id);
+        Threads { rows, titles, several_agents }
+    }
+
+    /// The rows, in the gateway's order.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// A title without what a terminal must not get.
+    pub fn title(&self, at: usize) -> &str {
+        &self.titles[at].text
+    }
+
+    /// Whether agents have to be told apart.
+    pub fn several_agents(&self) -> bool {
+        self.several_agents
+    }
+}
+
+/// The words looked for, and the memory the matcher works in.
+pub struct Search {
+    matcher: Matcher,
+    words: Vec<Word>,
+    text: String,
+    buffer: Vec<char>,
+}
+
+struct Word {
+    fuzzy: Atom,
+    /// How it is looked for in ids.
+    id: Atom,
+}
+
+/// Where letters of a row were found, in graphemes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// In the title.
+    pub title: Vec<u32>,
+    /// In the channel.
+    pub channel: Vec<u32>,
+}
+
+impl Default for Search {
+    fn default() -> Search {
+        Search { matcher: Matcher::new(Config::DEFAULT), words: Vec::new(), text: String::new(), buffer: Vec::new() }
+    }
+}
+
+impl Search {
+    /// The threads that fit `text`, best first, as positions in [`Threads::rows`].
+    /// `within` is what it found last: used where the text only grew, since a longer
+    /// word fits nothing that its beginning does not.
+    pub fn find(&mut self, threads: &Threads, text: &str, within: Option<&[u32]>) -> Vec<u32> {
+        // A new digit changes how ids are looked at, so that more may fit.
+        let grew = text.strip_prefix(self.text.as_str()).is_some_and(|more| !more.contains(|c: char| c.is_ascii_digit()));
+        let narrows = grew && !self.words.is_empty();
+        self.words = text.split_whitespace().map(Word::of).collect();
+        text.clone_into(&mut self.text);
+        let all = 0..u32::try_from(threads.rows.len()).unwrap_or(u32::MAX);
+        if self.words.is_empty() {
+            return all.collect();
+        }
+        let mut scored: Vec<(u32, u32)> = match within {
+            Some(within) if narrows => within.iter().filter_map(|at| self.scored(threads, *at)).collect(),
+            _ => all.filter_map(|at| self.scored(threads, at)).collect(),
+        };
+        scored.sort_unstable_by_key(|(score, at)| (std::cmp::Reverse(*score), *at));
+        scored.into_iter().map(|(_, at)| at).collect()
+    }
+
+    fn scored(&mut self, threads: &Threads, at: u32) -> Option<(u32, u32)> {
+        let (row, title) = (&threads.rows[at as usize], &threads.titles[at as usize]);
+        let mut sum = 0;
+        for word in &self.words {
+            sum += word.score(row, title, &mut self.matcher, &mut self.buffer)?;
+        }
+        Some((sum, at))
+    }
+
+    /// Where the words stand in one row.
+    pub fn found(&mut self, threads: &Threads, at: usize) -> Found {
+        let mut found = Found::default();
+        let channel = threads.rows[at].channel.as_deref().unwrap_or_default();
+        for word in &self.words {
+            let title = threads.titles[at].haystack();
+            if word.fuzzy.indices(title, &mut self.matcher, &mut found.title).is_none() {
+                let channel = haystack(channel, &mut self.buffer);
+                word.fuzzy.indices(channel, &mut self.matcher, &mut found.channel);
+            }
+        }
+        found.title.sort_unstable();
+        found.channel.sort_unstable();
+        found
+    }
+}
+
+impl Word {
+    fn of(text: &str) -> Word {
+        let atom = |kind| Atom::new(text, CaseMatching::Ignore, Normalization::Smart, kind, false);
+        let id = if text.chars().any(|c| c.is_ascii_digit()) { AtomKind::Fuzzy } else { AtomKind::Substring };
+        Word { fuzzy: atom(AtomKind::Fuzzy), id: atom(id) }
+    }
+
+    /// The best of what it scores in any field.
+    fn score(&self, row: &Row, title: &Title, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Option<u32> {
+        if let Some(score) = self.fuzzy.score(title.haystack(), matcher) {
+            return Some(u32::from(score) + TITLE_BONUS);
+        }
+        let mut field = |atom: &Atom, text: &str| atom.score(haystack(text, buffer), matcher);
+        let told = [row.channel.as_deref().unwrap_or_default(), &row.agent_id];
+        let ids = [row.conversation_id.as_deref().unwrap_or_default(), &row.key];
+        let told = told.into_iter().filter_map(|text| field(&self.fuzzy, text)).max();
+        let ids = ids.into_iter().filter_map(|text| field(&self.id, text)).max();
+        told.max(ids).map(u32::from)
+    }
+}
+
+/// Text as the matcher takes it; not by its own constructor, which takes some texts
+/// with combining characters for ASCII and then counts bytes.
+fn haystack<'a>(text: &'a str, buffer: &'a mut Vec<char>) -> Utf32Str<'a> {
+    if text.is_ascii() {
+        return Utf32Str::Ascii(text.as_bytes());
+    }
+    buffer.clear();
+    buffer.extend(text.graphemes(true).filter_map(|grapheme| grapheme.chars().next()));
+    Utf32Str::Unicode(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn threads() -> Threads {
+        let row = |title: &str, channel: &str, agent: &str, conversation: &str| {
+            json!({
+                "channel": channel, "displayName": null, "title": title, "conversationId": conversation,
+                "cliSessionId": null, "echoTarget": null, "relayReady": true, "lastActivity": null, "agentId": agent,
+                "key": format!("agent:{agent}:{channel}:group:{conversation}"), "rideable": true,
+            })
+        };
+        let rows = json!([
+            row("Forum / Plans", "telegram", "main", "-1001:topic:42"),
+            row("Holiday plans 2027", "telegram", "main", "-1001:topic:7"),
+            row("日本の話 👩‍👩‍👧 home", "discord", "main", "555"),
+            row("Größe und Gewicht", "telegram", "shop", "-1002"),
+            row("e\u{301}cole", "slack", "main", "C0042"),
+            row("Crêpes à Croîx", "slack", "main", "C0043"),
+        ]);
+        Threads::new(serde_json::from_value(rows).unwrap())
+    }
+
+    #[test]
+    fn words_to_threads_best_first() {
+        let threads = threads();
+        let check = |text: &str, expected: &[u32]| {
+            assert_eq!(Search::default().find(&threads, text, None), expected, "{text:?}");
+            // Typed letter by letter, within what was found before.
+            let (mut search, mut found) = (Search::default(), None);
+            for end in text.char_indices().map(|(at, c)| at + c.len_utf8()) {
+                found = Some(search.find(&threads, &text[..end], found.as_deref()));
+            }
+            assert_eq!(found.as_deref(), Some(expected).filter(|_| !text.is_empty()), "{text:?} typed");
+        };
+        check("", &[0, 1, 2, 3, 4, 5]);
+        check("plans", &[0, 1]);
+        check("PLANS 2027", &[1]);
+        check("fpl", &[0]);
+        check("topic:42", &[0]);
+        check("topic42", &[0]);
+        check("groesse", &[]);
+        check("größe", &[3]);
+        check("gewicht UND", &[3]);
+        // Without its marks a letter fits too.
+        check("croi", &[5]);
+        check("shop", &[3]);
+        check("disc", &[2]);
+        check("本話", &[2]);
+        check("ecole", &[4]);
+        // Its letters stand in order in every telegram key, and in no title.
+        check("lamp", &[]);
+        check("telegram main", &[0, 1]);
+    }
+
+    #[test]
+    fn letters_are_found_by_grapheme() {
+        let threads = threads();
+        let check = |text: &str, at: usize, title: &[u32], channel: &[u32]| {
+            let mut search = Search::default();
+            search.find(&threads, text, None);
+            assert_eq!(search.found(&threads, at), Found { title: title.to_vec(), channel: channel.to_vec() }, "{text:?}");
+        };
+        check("plans", 0, &[8, 9, 10, 11, 12], &[]);
+        check("話 home", 2, &[3, 7, 8, 9, 10], &[]);
+        check("cole", 4, &[1, 2, 3, 4], &[]);
+        check("tele for", 0, &[0, 1, 2], &[0, 1, 2, 3]);
+        check("topic:42", 0, &[], &[]);
+    }
+}

@@ -1,0 +1,30 @@
+//! What the plugin tells of itself to `ride doctor`: part of the answer of
+//! `ride_config`. Nothing is judged here; the doctor does that.
+
+use serde::{Deserialize, Serialize};
+
+/// How the plugin is, on its gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Whether the host let it register the hooks that see conversations
+    /// (`hooks.allowConversationAccess`): they keep heartbeats and cron runs out of a ride.
+    #[serde(default)]
+    pub conversation_hooks: bool,
+    /// Whether its service runs and carries out what the threads need.
+    #[serde(default)]
+    pub performing: bool,
+    /// The gateway's machine and boot.
+    pub machine: String,
+    /// The user the gateway runs as.
+    pub uid: u32,
+    /// The Claude configuration folder that is ridden from.
+    pub claude_dir: String,
+    /// Whether that folder is there.
+    pub claude_dir_found: bool,
+    /// The gateway's clock, milliseconds since 1970.
+    pub now_ms: u64,
+    /// Why the index of threads cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}

@@ -1,0 +1,121 @@
+//! Who asks, and what that person may ride.
+//!
+//! Invariant: nothing here widens what the host allows. The host's scopes come
+//! first; then its own rule of who may look into a session and write there, where
+//! it has profiles (2026.8 and later); then `rideAllow`. What cannot be told of a
+//! person is refused, never assumed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Entry, Sharing};
+
+/// Who asks, as the host has found out.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Person {
+    /// Holds `operator.admin`.
+    pub admin: bool,
+    /// The paired device.
+    pub device: Option<String>,
+    /// The signed-in user, where the gateway knows people.
+    pub user: Option<String>,
+    /// That person's profile; absent for the gateway's owner.
+    pub profile: Option<String>,
+    /// The gateway gives people roles.
+    pub roles: bool,
+}
+
+impl Person {
+    /// Whether the host shows this person a session at all.
+    pub fn sees(&self, e: &Entry) -> bool {
+        self.unlimited() || e.sharing != Sharing::Hidden || self.made(e)
+    }
+
+    /// Whether this person may ride a thread; the refusal names the rule.
+    pub fn may_ride(&self, e: &Entry, allow: &Allow) -> Result<(), String> {
+        if !self.unlimited() && !self.made(e) {
+            if e.sharing != Sharing::Shared {
+                return Err("the host lets only its creator and members write there (session visibility)".into());
+            }
+            if self.roles {
+                return Err("the host gives people roles (gateway.roles), and what yours lets you do there cannot be told: ask with operator.admin".into());
+            }
+        }
+        allow.check(self, e)
+    }
+
+    /// An admin, or nobody in particular: the gateway's owner, by its own token.
+    fn unlimited(&self) -> bool {
+        self.admin || (self.profile.is_none() && self.user.is_none())
+    }
+
+    fn made(&self, e: &Entry) -> bool {
+        self.profile.is_some() && self.profile == e.creator
+    }
+
+    /// The names `rideAllow` knows this person by.
+    fn names(&self) -> Vec<String> {
+        let named = |kind: &str, id: &Option<String>| id.as_ref().map(|id| format!("{kind}:{id}"));
+        [named("user", &self.user), named("profile", &self.profile), named("device", &self.device)].into_iter().flatten().collect()
+    }
+}
+
+/// `rideAllow`: absent allows everything the scope allows, an empty list nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Allow(pub Option<Vec<Rule>>);
+
+/// One rule: these threads by these people.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rule {
+    /// Patterns of session keys; all when absent. `*` is any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<Vec<String>>,
+    /// Channels; all, and threads without one, when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Vec<String>>,
+    /// Patterns of `user:…`, `profile:…`, `device:…`; anybody when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people: Option<Vec<String>>,
+}
+
+impl Allow {
+    fn check(&self, person: &Person, e: &Entry) -> Result<(), String> {
+        let Some(rules) = &self.0 else { return Ok(()) };
+        let names = person.names();
+        if rules.iter().any(|rule| rule.threads_match(e) && rule.people_match(&names)) {
+            return Ok(());
+        }
+        let who = if names.is_empty() { "a connection without device or user".to_owned() } else { names.join(", ") };
+        Err(match rules.iter().position(|rule| rule.threads_match(e)) {
+            Some(at) => format!("rule {} of rideAllow has the thread, but not {who}", at + 1),
+            None => "no rule of rideAllow has the thread".into(),
+        })
+    }
+}
+
+impl Rule {
+    fn threads_match(&self, e: &Entry) -> bool {
+        let key = self.threads.as_ref().is_none_or(|patterns| patterns.iter().any(|p| like(p, &e.key)));
+        let channel = e.channel.as_deref();
+        key && self.channels.as_ref().is_none_or(|channels| channels.iter().any(|c| Some(c.as_str()) == channel))
+    }
+
+    fn people_match(&self, names: &[String]) -> bool {
+        self.people.as_ref().is_none_or(|patterns| patterns.iter().any(|p| names.iter().any(|name| like(p, name))))
+    }
+}
+
+/// Whether a text is like a pattern in which `*` stands for any text.
+pub fn like(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}

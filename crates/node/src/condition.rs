@@ -1,0 +1,40 @@
+//! The answer of `ride_config`: the configuration in force, the plugin's version and
+//! what it tells of itself.
+
+use ride_core::condition::Condition;
+use ride_core::config::Config;
+use ride_store::clock;
+use serde::{Deserialize, Serialize};
+
+use crate::sync::Sync;
+
+/// What only the shell knows.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Seen {
+    conversation_hooks: bool,
+    performing: bool,
+}
+
+/// The configuration's keys stand beside these.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    #[serde(flatten)]
+    config: Config,
+    version: &'static str,
+    condition: Condition,
+}
+
+pub(crate) fn report(sync: &Sync, seen: &Seen) -> Report {
+    let condition = Condition {
+        conversation_hooks: seen.conversation_hooks,
+        performing: seen.performing,
+        machine: clock::machine(),
+        uid: clock::user(),
+        claude_dir: sync.claude_dir.to_string_lossy().into_owned(),
+        claude_dir_found: sync.claude_dir.is_dir(),
+        now_ms: clock::now().wall_ms,
+        trouble: sync.store.busy().err().map(|e| e.to_string()),
+    };
+    Report { config: (*sync.config()).clone(), version: env!("CARGO_PKG_VERSION"), condition }
+}

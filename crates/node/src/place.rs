@@ -1,0 +1,168 @@
+//! Where the thread states are, when the configuration says another place than before.
+//!
+//! Invariant: nothing that is ridden, or waits, is left behind. While the place that was
+//! in force has such a thread, it stays in force; the new one is taken up at the first
+//! load after that. Where it was is remembered beside the gateway's own state, which
+//! the configuration of this plugin does not move.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ride_core::config::{Config, LockBackend};
+use ride_store::Store;
+use serde::{Deserialize, Serialize};
+
+/// The file that remembers the place, in the gateway's state folder.
+const PLACE: &str = "claude-code-sync.json";
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Place {
+    lock_dir: PathBuf,
+}
+
+/// What of the configuration waits.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Waits {
+    /// The folder in force.
+    #[serde(skip)]
+    pub(crate) in_force: PathBuf,
+    lock_backend: LockBackend,
+    /// The folder that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lock_dir: Option<PathBuf>,
+    /// Threads it waits for.
+    threads: usize,
+    why: String,
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wanted = self.lock_dir.as_ref().map_or_else(|| "the gateway's memory".into(), |dir| dir.display().to_string());
+        write!(f, "thread states stay in {}, and are not yet kept in {wanted}: {}", self.in_force.display(), self.why)
+    }
+}
+
+/// Opens the store of that configuration, or the one before while something is ridden there.
+pub(crate) fn open(config: &Config, home: &Path, state_dir: &Path, gateway: &str) -> Result<(Store, Option<Waits>), String> {
+    let wanted = match config.lock_backend {
+        LockBackend::File => Some(config.lock_dir.strip_prefix("~/").map_or_else(|| PathBuf::from(&config.lock_dir), |rest| home.join(rest))),
+        LockBackend::None => None,
+    };
+    let remembered = state_dir.join(PLACE);
+    let before = read(&remembered)?;
+    if let Some(dir) = before.clone().filter(|dir| Some(dir) != wanted.as_ref() && dir.exists()) {
+        let old = files(&dir, gateway)?;
+        let threads = old.busy().map_err(|e| e.to_string())?.len();
+        if threads > 0 {
+            let why = format!("{threads} of them ridden or with messages waiting; it changes at the next load of the plugin after that");
+            let waits = Waits { in_force: dir, lock_backend: config.lock_backend, lock_dir: wanted, threads, why };
+            return Ok((old, Some(waits)));
+        }
+    }
+    let store = match &wanted {
+        Some(dir) => files(dir, gateway)?,
+        None => Store::memory(gateway),
+    };
+    if before != wanted {
+        write(&remembered, wanted).map_err(|e| format!("could not write {}: {e}", remembered.display()))?;
+    }
+    Ok((store, None))
+}
+
+fn files(dir: &Path, gateway: &str) -> Result<Store, String> {
+    Store::files(dir, gateway).map_err(|e| format!("lockDir is {}: {e}", dir.display()))
+}
+
+fn read(file: &Path) -> Result<Option<PathBuf>, String> {
+    let could_not = |e: &dyn fmt::Display| format!("could not read {}: {e}", file.display());
+    match fs::read(file) {
+        Ok(text) => serde_json::from_slice::<Place>(&text).map(|p| Some(p.lock_dir)).map_err(|e| could_not(&e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(could_not(&e)),
+    }
+}
+
+/// Writes it whole, or not at all.
+fn write(file: &Path, place: Option<PathBuf>) -> io::Result<()> {
+    let Some(lock_dir) = place else {
+        return match fs::remove_file(file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        };
+    };
+    // Several copies of the plugin may do this at once.
+    let fresh = file.with_extension(format!("{}.new", uuid::Uuid::new_v4().simple()));
+    let mut out = fs::File::create(&fresh)?;
+    out.write_all(&serde_json::to_vec(&Place { lock_dir })?)?;
+    out.sync_all()?;
+    fs::rename(&fresh, file)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    use ride_core::event::{ClaimAsked, Event};
+    use ride_core::id::Process;
+    use ride_core::thread::ClaudeSession;
+    use ride_core::wire::Driver;
+    use ride_store::clock;
+    use uuid::Uuid;
+
+    fn config(backend: LockBackend, dir: &Path) -> Config {
+        Config { lock_backend: backend, lock_dir: dir.to_string_lossy().into_owned(), ..Config::default() }
+    }
+
+    fn claim(store: &Store) {
+        let asked = ClaimAsked {
+            driver: Driver { name: "ada".into(), host: "h".into(), process: Process { machine: "m".into(), pid: 1, start: 1 } },
+            secret_sha256: String::new(),
+            grant: Uuid::new_v4(),
+            title: "t".into(),
+            claude: Some(ClaudeSession { id: Uuid::new_v4(), config_dir: "/c".into(), cwd: "/w".into() }),
+            route: None,
+            twins: Vec::new(),
+            wait_ms: 1,
+            session_held: None,
+        };
+        store.apply("agent:main:main", Event::Claim(Box::new(asked)), clock::now(), &Config::default().rules()).unwrap();
+    }
+
+    #[test]
+    fn what_is_ridden_is_not_left_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, one, two) = (folder.path(), folder.path().join("one"), folder.path().join("two"));
+        let open = |backend, dir: &Path| open(&config(backend, dir), Path::new("/home/nobody"), state, "g").unwrap();
+        let (store, waits) = open(LockBackend::File, &one);
+        assert!(waits.is_none());
+        // Idle, it moves at once, to files or to memory and back.
+        assert!(open(LockBackend::File, &two).1.is_none());
+        assert!(open(LockBackend::None, &two).1.is_none());
+        assert!(open(LockBackend::File, &one).1.is_none());
+        claim(&store);
+        for (backend, wanted) in [(LockBackend::File, two.display().to_string()), (LockBackend::None, "the gateway's memory".into())] {
+            let (kept, waits) = open(backend, &two);
+            assert_eq!(kept.busy().unwrap(), ["agent:main:main"]);
+            let said = waits.unwrap().to_string();
+            assert!(said.starts_with(&format!("thread states stay in {}, and are not yet kept in {wanted}: 1 of them", one.display())), "{said}");
+        }
+        // As it was, nothing waits; and once the old folder is gone there is nothing to wait for.
+        assert!(open(LockBackend::File, &one).1.is_none());
+        fs::remove_dir_all(&one).unwrap();
+        assert!(open(LockBackend::File, &two).1.is_none());
+    }
+
+    #[test]
+    fn a_folder_that_does_not_work_is_named_with_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let said = open(&config(LockBackend::File, &file.join("below")), Path::new("/home/nobody"), folder.path(), "g").unwrap_err();
+        assert!(said.starts_with(&format!("lockDir is {}: could not open the state folder", file.join("below").display())), "{said}");
+    }
+}

@@ -1,0 +1,150 @@
+// The host's side of the index: what is read when, so that the event loop is never
+// held for long. A list of all entries is made by lister.js in a process of its own;
+// what the host says has changed is read again in short slices. Hosts before 2026.8
+// do not say: there the list is made again, at most every few seconds, when a store's
+// file has changed.
+import { createRequire } from "node:module";
+import { statSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { agentOf, agents, claudeOf, entryOf, project } from "./host.js";
+
+/** How long reading may hold the event loop at a stretch. */
+const SLICE_MS = 3;
+/** Fewer entries than this are listed on the event loop, unless that was seen to take longer than a slice. */
+const FEW = 150;
+/** More changes than this are cheaper to read in one list. */
+const MANY = 400;
+/** Where the host tells no changes: how old a list may be. */
+const FRESH_MS = 2_000;
+/** What changed is read again this long after, while something is ridden. */
+const SETTLE_MS = 1_000;
+
+/**
+ * @typedef {object} Entries
+ * @property {() => Promise<void>} ready resolves when the index is as the host is
+ * @property {(session: string, claude: string | undefined) => Promise<string[]>} twins other threads bound to a Claude session
+ * @property {(events: any) => () => void} follow takes the host's change notices until the returned function is called
+ */
+
+/** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync @returns {Entries} */
+export function openEntries(api, sync) {
+  /** The host tells what changes. */
+  let told = false;
+  /** @type {Promise<void> | undefined} */
+  let listing;
+  let [listedAt, mark, slow] = [0, "", false];
+  /** @type {NodeJS.Timeout | undefined} */
+  let timer;
+
+  async function ready() {
+    const [filled, stale] = sync().known();
+    const old = !told && Date.now() - listedAt > FRESH_MS && mark !== marked();
+    if (!filled || old || stale > MANY) await (listing ??= list().finally(() => (listing = undefined)));
+    await refresh();
+  }
+
+  async function list() {
+    const [filled, , count] = sync().known();
+    const before = marked();
+    const round = sync().beginList();
+    if (!(filled && count < FEW && !slow)) {
+      try {
+        await sync().call("list", JSON.stringify({ round, ...lister() }));
+        [listedAt, mark] = [Date.now(), before];
+        return;
+      } catch (error) {
+        api.logger.error(`claude-code-sync: ${String(error)}; they are listed on the event loop, which holds it`);
+      }
+    }
+    const begin = performance.now();
+    const entries = agents(api).flatMap(({ agentId, storePath }) =>
+      api.runtime.agent.session.listSessionEntries({ agentId, storePath })
+        .map(({ sessionKey, entry }) => ({ key: sessionKey, agentId, entry: project(entry) })));
+    slow = performance.now() - begin > SLICE_MS;
+    await sync().call("listed", JSON.stringify({ round, entries }));
+    [listedAt, mark] = [Date.now(), before];
+  }
+
+  /** How the list is made elsewhere. */
+  function lister() {
+    const argument = JSON.stringify({ sdk: sdk(), stateDir: api.runtime.state.resolveStateDir(), agents: agents(api) });
+    return { node: process.execPath, script: fileURLToPath(new URL("./lister.js", import.meta.url)), argument };
+  }
+
+  /** Reads again what has changed, a slice at a time. */
+  async function refresh() {
+    for (;;) {
+      const stale = sync().stale(64);
+      if (stale.length === 0) return;
+      const begin = performance.now();
+      for (const key of stale) {
+        const entry = entryOf(api, key);
+        sync().learn(key, JSON.stringify(entry ? project(entry) : null));
+        if (performance.now() - begin > SLICE_MS) break;
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  /** What tells that a store may have changed, where the host does not. */
+  function marked() {
+    if (told) return "";
+    return agents(api).map(({ agentId, storePath }) => {
+      try {
+        const path = storePath ?? api.runtime.agent.session.resolveStorePath(undefined, { agentId });
+        const { ino, size, mtimeMs } = statSync(path);
+        return `${ino} ${size} ${mtimeMs}`;
+      } catch {
+        return "";
+      }
+    }).join();
+  }
+
+  async function twins(/** @type {string} */ session, /** @type {string | undefined} */ claude) {
+    if (!claude) return [];
+    await ready();
+    const found = [];
+    let begin = performance.now();
+    for (const key of sync().bound(claude)) {
+      if (key !== session && claudeOf(entryOf(api, key)) === claude) found.push(key);
+      if (performance.now() - begin < SLICE_MS) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      begin = performance.now();
+    }
+    return found;
+  }
+
+  /** @param {any} events */
+  function follow(events) {
+    if (!events?.onSessionsChanged) return () => {};
+    told = true;
+    const off = events.onSessionsChanged((/** @type {any} */ event) => {
+      if (!event?.sessionKey) return;
+      sync().changed(event.sessionKey);
+      timer ??= setTimeout(() => {
+        timer = undefined;
+        // Unridden, the next listing reads it.
+        if (sync().riding()) refresh().catch((error) => api.logger.error(`claude-code-sync: ${String(error)}`));
+      }, SETTLE_MS).unref();
+    });
+    return () => {
+      told = false;
+      clearTimeout(timer);
+      timer = undefined;
+      if (typeof off === "function") off();
+    };
+  }
+
+  return { ready, twins, follow };
+}
+
+/** Where the host's public SDK is, for another process. */
+function sdk() {
+  const name = "openclaw/plugin-sdk/session-store-runtime";
+  try {
+    return import.meta.resolve(name);
+  } catch {
+    // A package may always ask for its own exports.
+    return String(new URL(`file://${createRequire(process.argv[1] ?? "").resolve(name)}`));
+  }
+}
