@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::gateway::config::plain_chats;
 use crate::pty::Key;
 use crate::telegram::{Person, Place, Telegram};
+use crate::wait::poll_until;
 
 const PLAIN: i64 = -1_003_333_333_333;
 const FRESH: i64 = -1_004_444_444_444;
@@ -18,7 +19,7 @@ const FRESH: i64 = -1_004_444_444_444;
 const OMAR: i64 = 7_707;
 
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
-    let stage = Stage::build_with(product, json!({}), |builder, anthropic| {
+    let mut stage = Stage::build_with(product, json!({}), |builder, anthropic| {
         builder.allow(&[1001, OMAR]).config(&plain_chats(anthropic, &[PLAIN]))
     })
     .await?;
@@ -113,7 +114,39 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     );
     telegram.wait_for_bot(&topic, TURN, "]: a word from a script").await?;
 
-    fresh(&stage, facts, &tess).await
+    fresh(&stage, facts, &tess).await?;
+    crash(&mut stage, facts, &topic).await
+}
+
+/// The gateway dies in the middle of a turn of the ride, and comes back.
+async fn crash(stage: &mut Stage<'_>, facts: &mut Facts, topic: &Place) -> Result<()> {
+    let mut ride = stage.ride(&["plain", "topic:42"])?;
+    ride.wait_for(TURN, |screen| screen.contains("⇄ riding")).await?;
+    ride.submit("::gate crash the DURIAN turn").await?;
+    stage.anthropic.wait_for_prompt(TURN, "the DURIAN turn").await?;
+    stage.telegram.wait_for_bot(topic, TURN, "the DURIAN turn").await?;
+    stage.gateway.crash()?;
+    ride.wait_for_text(TURN, "connection lost").await?;
+    stage.anthropic.open_gate("crash");
+    stage.gateway.start().await?;
+    // What the host makes of the turn is its own affair: it may take it up again.
+    let ends = |text: &&str| text.contains("]: ::gate crash") || text.contains("the gateway was restarted during the turn");
+    let told = || {
+        let chat = stage.telegram.chat(topic);
+        let ended: Vec<String> = chat.by_bot().into_iter().filter(ends).map(str::to_owned).collect();
+        (!ended.is_empty()).then_some(ended)
+    };
+    let ended = poll_until("the end of the turn in the thread", TURN, told).await?;
+    facts.tell(ended.len() == 1, "after a crash of the gateway the thread is told how the turn ended", ended.join(" | "));
+    ride.submit("and on it goes").await?;
+    let answered = stage.telegram.wait_for_bot(topic, TURN, "]: and on it goes").await;
+    facts.tell(answered.is_ok(), "the same ride goes on", last(&stage.telegram, topic));
+    let prompts = stage.telegram.chat(topic).by_bot().iter().filter(|text| text.contains("🖥") && text.contains("the DURIAN turn")).count();
+    facts.tell(prompts <= 2, "its prompt stands there once, or once more marked", format!("{prompts} times"));
+    ride.submit("/exit").await?;
+    let code = ride.wait_exit(TURN).await?;
+    facts.tell(code == 0, "and is handed back", format!("exit {code}"));
+    Ok(())
 }
 
 /// A thread on Claude Code that has no Claude session yet: its first turn makes one.
