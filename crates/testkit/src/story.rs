@@ -6,6 +6,7 @@
 
 mod claude_turns;
 mod config;
+mod chat_ride;
 mod first_ride;
 mod install;
 mod previews;
@@ -50,6 +51,8 @@ impl Product {
 pub enum Story {
     /// A topic is ridden from the terminal and handed back.
     FirstRide,
+    /// Threads without a Claude session are driven by chat.
+    ChatRide,
     /// The plugin is installed in every way a host has.
     Install,
     /// An unridden thread's answers stream as they do without the plugin.
@@ -70,12 +73,13 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 9] = [Story::FirstRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::Config, Story::Loads, Story::Tool, Story::ClaudeTurns];
+    pub const ALL: [Story; 10] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::Config, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
+            Story::ChatRide => "chat-ride",
             Story::Install => "install",
             Story::Previews => "previews",
             Story::Reach => "reach",
@@ -91,6 +95,7 @@ impl Story {
     pub fn about(self) -> &'static str {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
+            Story::ChatRide => "threads without a Claude session are driven by chat, written to meanwhile, and handed back",
             Story::Install => "ride doctor tells each missing thing, and its own lines mend it; every way to install",
             Story::Previews => "a long answer streams into an unridden thread as it does without the plugin",
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
@@ -117,6 +122,7 @@ impl Story {
     pub async fn play(self, product: &Product, facts: &mut Facts) -> Result<()> {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
+            Story::ChatRide => chat_ride::play(product, facts).await,
             Story::Install => install::play(product, facts).await,
             Story::Previews => previews::play(product, facts).await,
             Story::Reach => reach::play(product, facts).await,

@@ -47,6 +47,10 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let title = clean(&row.title);
     let earlier = Record::load(&state_dir, target.origin(), &row.key)?;
     check_row(&row, earlier.as_ref())?;
+    if row.shared && !args.yes && !env.terminal.interactive {
+        return Err(Error::new(Kind::Usage, format!("{title} is shared by several conversations; what is said goes to its last route"))
+            .hint("--yes rides it all the same"));
+    }
     if row.shared && !args.yes && !confirm(&title, &mut interrupts).await? {
         return Err(Error::new(Kind::Left, format!("{title} is not ridden")));
     }
