@@ -150,9 +150,12 @@ impl Index {
         Counted { entries: known.len() }
     }
 
-    /// Remembers a listing of which more than one page is read.
-    pub(crate) fn remember(&self, keys: Vec<String>, transcripts: HashSet<Uuid>) -> Listing {
+    /// A listing; it is remembered if it has more pages than one.
+    pub(crate) fn begin_listing(&self, keys: Vec<String>, transcripts: HashSet<Uuid>, limit: usize) -> Listing {
         let listing = Listing { id: Uuid::new_v4(), keys: keys.into(), transcripts: Arc::new(transcripts), at: Instant::now() };
+        if listing.keys.len() <= limit {
+            return listing;
+        }
         let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
         listings.retain(|l| l.at.elapsed() < Duration::from_millis(limits::LISTING_MS));
         if listings.len() == limits::LISTINGS {

@@ -5,6 +5,7 @@
 //! our word is the fact (what a command printed).
 
 mod claude_turns;
+mod config;
 mod first_ride;
 mod install;
 mod previews;
@@ -12,6 +13,7 @@ mod reach;
 mod loads;
 mod stage;
 mod tool;
+mod threads;
 mod transcript;
 
 use std::fmt::Display;
@@ -54,6 +56,10 @@ pub enum Story {
     Previews,
     /// A gateway with TLS is ridden as a machine that is not its own.
     Reach,
+    /// Threads of every kind are listed, with why some cannot be ridden.
+    Threads,
+    /// The configuration is changed while a thread is ridden.
+    Config,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
     /// `ride` as a tool to live in.
@@ -64,7 +70,7 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 7] = [Story::FirstRide, Story::Install, Story::Previews, Story::Reach, Story::Loads, Story::Tool, Story::ClaudeTurns];
+    pub const ALL: [Story; 9] = [Story::FirstRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::Config, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -73,6 +79,8 @@ impl Story {
             Story::Install => "install",
             Story::Previews => "previews",
             Story::Reach => "reach",
+            Story::Threads => "threads",
+            Story::Config => "config",
             Story::Loads => "loads",
             Story::Tool => "tool",
             Story::ClaudeTurns => "claude-turns",
@@ -86,6 +94,8 @@ impl Story {
             Story::Install => "ride doctor tells each missing thing, and its own lines mend it; every way to install",
             Story::Previews => "a long answer streams into an unridden thread as it does without the plugin",
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
+            Story::Threads => "threads of every kind and agent are listed under names people know, with why some cannot be ridden",
+            Story::Config => "the configuration is changed while a thread is ridden, and has wrong values",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
             Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
@@ -110,6 +120,8 @@ impl Story {
             Story::Install => install::play(product, facts).await,
             Story::Previews => previews::play(product, facts).await,
             Story::Reach => reach::play(product, facts).await,
+            Story::Threads => threads::play(product, facts).await,
+            Story::Config => config::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
             Story::ClaudeTurns => claude_turns::play(product, facts).await,
