@@ -83,7 +83,14 @@ fn ask(event: &str, socket: &std::path::Path, token: &str) -> Result<Vec<u8>, St
     // One limit for every call is enough: ride answers whole, or not at all.
     let left = by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let limits = stream.set_write_timeout(Some(left)).and_then(|()| stream.set_read_timeout(Some(left)));
-    limits.and_then(|()| stream.write_all(head.as_bytes())).and_then(|()| stream.write_all(&said)).map_err(silent)?;
+    limits.map_err(silent)?;
+    let mut request = head.into_bytes();
+    request.append(&mut said);
+    // A refusal may come before all is read: then the answer says why.
+    match stream.write_all(&request) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(silent(e)),
+        _ => {}
+    }
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).map_err(silent)?;
     body(&answer).map(<[u8]>::to_vec)

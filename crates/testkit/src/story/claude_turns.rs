@@ -2,6 +2,8 @@
 //! that are interrupted or fail, a shell command, another conversation, a message that
 //! goes along with a prompt, and a Claude Code that is killed.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,7 +12,8 @@ use super::stage::{Stage, TURN, line_with};
 use super::transcript::chain;
 use super::{Facts, Product};
 use crate::claude;
-use crate::error::Result;
+use crate::error::{Doing as _, Result};
+use crate::peers::Peer;
 use crate::process::descendants;
 use crate::pty::Key;
 use crate::telegram::{Person, Place};
@@ -123,6 +126,28 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let whole = poll_until("the last turn in the transcript", TURN, || chain(&transcript).filter(|c| c.texts.iter().any(|t| t.contains("KIWI")))).await?;
     let kept = ["MANGO", "hello from the terminal", "back in the thread"].iter().all(|t| whole.texts.iter().any(|x| x.contains(t)));
     facts.tell(kept, "one chain leads from before the ride to after it", format!("{} lines on it, {} beside it", whole.ids.len(), whole.beside));
+    if product.claude_code != "2.1.197" {
+        without_its_mod(&stage, &plans, facts).await?;
+    }
+    Ok(())
+}
+
+/// A Claude Code that could run the mod and does not.
+async fn without_its_mod(stage: &Stage<'_>, plans: &Place, facts: &mut Facts) -> Result<()> {
+    let real = Peer::claude_code(&stage.product.claude_code).entry()?;
+    let wrapper = stage.gateway.workspace().join("claude-without-mods");
+    let text = format!("#!/bin/sh\nfor a in \"$@\"; do rm -f \"$a/hooks/register.js\"; done 2>/dev/null\nexec {} \"$@\"\n", real.display());
+    fs::write(&wrapper, text).and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))).doing(|| "write a wrapper".into())?;
+    let program = wrapper.display().to_string();
+    let mut ride = stage.ride(&["--claude", &program, "forum", "topic:42"])?;
+    let greeted = ride.wait_for_text(TURN, "says: ⇄ riding").await;
+    facts.tell(greeted.is_ok(), "a Claude Code that does not run the mod is started again with hooks", line_with(&ride.screen(), "says:"));
+    ride.submit("by hooks this time").await?;
+    let told = stage.telegram.wait_for_bot(plans, TURN, "]: by hooks this time").await;
+    facts.tell(told.is_ok(), "and its turns reach the thread", bot_line(stage, plans, "by hooks this time"));
+    ride.submit("/exit").await?;
+    let code = ride.wait_exit(TURN).await?;
+    facts.tell(code == 0, "and it is handed back", format!("exit {code}"));
     Ok(())
 }
 
