@@ -205,7 +205,9 @@ impl Host<'_> {
             let said = tried.err().map(|e| e.to_string()).unwrap_or_default();
             let line = said.lines().find(|line| line.contains(says)).unwrap_or("it was applied");
             facts.tell(said.contains(says), "a package that has no addon for this platform is refused by the running host", line);
-            return Ok(());
+            self.gateway.stop().await;
+            self.gateway.cli(&["plugins", "enable", PLUGIN, "--accept-capabilities"]).await?;
+            self.gateway.start().await?;
         }
         self.tells(facts, "a package that has no addon for this platform", "plugin", says).await.map(|_| ())
     }

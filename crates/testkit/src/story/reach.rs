@@ -253,7 +253,14 @@ async fn narrowed(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_
     let devices: Value = serde_json::from_str(json).map_err(|e| broke("openclaw devices list", &format!("{e}: {listed}")))?;
     let device = devices["paired"][0]["deviceId"].as_str().unwrap_or_default().to_owned();
     let rotate = ["devices", "rotate", "--device", &device, "--role", "operator", "--scope", "operator.read"];
-    stage.gateway.cli(&rotate).await?;
+    match stage.gateway.cli(&rotate).await {
+        // 2026.6.1: its command line is a device of its own there, without the right.
+        Err(e) if stage.gateway.family() == Family::Mid2026 && e.to_string().contains("device token rotation denied") => {
+            facts.tell(true, "this host refuses its own command line to take a token back", "device token rotation denied");
+            return Ok(());
+        }
+        other => other.map(|_| ())?,
+    }
     let old = elsewhere.run(stage, &[("RIDE_PIN", pin)], &["ls"]).await?;
     facts.tell(
         old.status.code() == Some(7) && said(&old).contains("takes this machine's own token no more"),
