@@ -10,6 +10,7 @@ pub mod event;
 pub mod host;
 pub mod id;
 pub mod limits;
+pub mod lost;
 pub mod split;
 pub mod step;
 pub mod thread;

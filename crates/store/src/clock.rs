@@ -27,7 +27,8 @@ pub fn machine() -> String {
     digest[..8].iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn boot() -> u64 {
+/// Which boot of this machine it is.
+pub(crate) fn boot() -> u64 {
     static BOOT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     *BOOT.get_or_init(|| {
         let digest = Sha256::digest(boot_id());

@@ -7,6 +7,9 @@ pub mod claude;
 pub mod clock;
 mod error;
 mod file;
+mod files;
+mod index;
+pub mod sealed;
 mod store;
 
 pub use error::StoreError;
