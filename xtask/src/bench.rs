@@ -15,6 +15,7 @@ mod report;
 mod sample;
 mod size;
 mod stage;
+mod store;
 
 use std::fs;
 
@@ -41,6 +42,8 @@ enum Subject {
     Gate,
     /// A relayed send against the host's own; claim and release.
     Relay,
+    /// A claim and release by the store alone, against other locks.
+    Store,
     /// What is shipped.
     Size,
 }
@@ -50,7 +53,7 @@ impl Bench {
         let packed = build::pack()?;
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
-        if self.only.iter().any(|s| *s != Subject::Size) || self.only.is_empty() {
+        if self.only.iter().any(|s| !matches!(s, Subject::Size | Subject::Store)) || self.only.is_empty() {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(async {
                 let stage = Stage::set(&packed).await?;
@@ -82,6 +85,10 @@ impl Bench {
                 }
                 anyhow::Ok(())
             })?;
+        }
+        if wants(Subject::Store) {
+            report.quiet_look();
+            report.add(store::measure()?);
         }
         if wants(Subject::Size) {
             report.add(size::measure(&packed)?);

@@ -1,23 +1,25 @@
 //! Folders and files: private, never through a link, replaced whole, locked by the kernel.
 //!
-//! A file is written beside its place, synced, renamed into it, and the folder synced:
-//! a crash leaves the old one or the new one. Lock files are others than those they
-//! guard, and are never deleted. What the files mean is not known here.
+//! A file is written beside its place, synced, renamed into it, and the folder synced;
+//! one that is there is changed as [`sealed`](crate::sealed) says. Either way a crash
+//! leaves the old value or the new one. Lock files are others than those they guard,
+//! and are never deleted. What the files mean is not known here.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use sha2::{Digest, Sha256};
 
 use crate::error::StoreError;
-use crate::sealed::{self, Unsealed};
+use crate::sealed::{self, Place, Unsealed};
 
 /// Largest state file read: an inbox of 1 MiB, an outbox of 500 messages, and room.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
@@ -37,9 +39,20 @@ pub(crate) struct Locked {
     _file: OwnedFd,
 }
 
+/// Reads of a file that is changed meanwhile; each change takes two syncs, a read none.
+const READS: usize = 8;
+
+/// A value's file, open to be changed.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    file: File,
+    place: Place,
+    header: Vec<u8>,
+}
+
 /// What a replaced file must survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Survives {
+enum Survives {
     /// The end of the process.
     Crash,
     /// The end of the machine's power too: synced, with its folder.
@@ -156,39 +169,51 @@ impl Folder {
         }
     }
 
-    /// Reads a sealed value; `None` when there is none.
+    /// Reads a sealed value; `None` when there is none. Nobody need hold a lock.
     pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
-        self.open_file(name)?.map(|(file, _)| self.parse(name, &file)).transpose()
+        for read in 1.. {
+            let Some((file, version)) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
+            match self.parse(name, &file, version.size) {
+                Err(StoreError::Damaged { .. }) if read < READS => {}
+                parsed => return parsed.map(|(value, ..)| Some(value)),
+            }
+        }
+        unreachable!("the last read is answered")
+    }
+
+    /// Reads a sealed value to change it, under its lock.
+    pub(crate) fn open_value<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(T, Opened)>, StoreError> {
+        let Some((file, version)) = self.open_file(name, OFlags::RDWR)? else { return Ok(None) };
+        let (value, place, header) = self.parse(name, &file, version.size)?;
+        Ok(Some((value, Opened { file, place, header })))
     }
 
     /// Reads a sealed value and keeps its file open, to be asked by [`Folder::is_current`].
-    pub(crate) fn watch<T: DeserializeOwned>(&self, name: &str) -> Result<(Watched, Option<T>), StoreError> {
-        let Some((file, version)) = self.open_file(name)? else { return Ok((Watched(None), None)) };
-        // Its version is taken before the content: what happens to the file later shows next time.
-        let value = self.parse(name, &file)?;
-        Ok((Watched(Some((file, version))), Some(value)))
+    /// Nobody need hold a lock.
+    pub(crate) fn watch<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(Watched, T)>, StoreError> {
+        for read in 1.. {
+            // Its version is taken before the content: what happens to the file later shows next time.
+            let Some((file, version)) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
+            match self.parse(name, &file, version.size) {
+                Err(StoreError::Damaged { .. }) if read < READS => {}
+                parsed => return parsed.map(|(value, ..)| Some((Watched(file, version), value))),
+            }
+        }
+        unreachable!("the last read is answered")
     }
 
     /// Tells, by one system call, whether `name` is still what was read: the open file
     /// is asked, which costs half of asking by name.
     pub(crate) fn is_current(&self, name: &str, watched: &Watched) -> Result<bool, StoreError> {
-        match &watched.0 {
-            // It may have lost its name between being opened and being looked at first.
-            Some((file, seen)) => rustix::fs::fstat(file)
-                .map(|stat| Version::of(&stat))
-                .map(|now| now == *seen && now.links > 0 && now.modified != RETIRED)
-                .map_err(|e| self.err("look at", name, e)),
-            None => match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(_) => Ok(false),
-                Err(Errno::NOENT) => Ok(true),
-                Err(e) => Err(self.err("look at", name, e)),
-            },
-        }
+        let Watched(file, seen) = watched;
+        let now = rustix::fs::fstat(file).map(|stat| Version::of(&stat)).map_err(|e| self.err("look at", name, e))?;
+        // It may have lost its name between being opened and being looked at first.
+        Ok(now == *seen && now.links > 0 && now.modified != RETIRED)
     }
 
-    fn open_file(&self, name: &str) -> Result<Option<(File, Version)>, StoreError> {
+    fn open_file(&self, name: &str, how: OFlags) -> Result<Option<(File, Version)>, StoreError> {
         // NONBLOCK: a fifo in its place must not hang the gateway.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
             Ok(fd) => fd,
             Err(Errno::NOENT) => return Ok(None),
@@ -202,26 +227,45 @@ impl Folder {
         Ok(Some((File::from(fd), Version::of(&stat))))
     }
 
-    fn parse<T: DeserializeOwned>(&self, name: &str, file: &File) -> Result<T, StoreError> {
+    fn parse<T: DeserializeOwned>(&self, name: &str, file: &File, size: u64) -> Result<(T, Place, Vec<u8>), StoreError> {
         let path = || self.path.join(name);
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|source| StoreError::Io { doing: "read", path: path(), source })?;
-        if bytes.len() as u64 > MAX_FILE {
+        if size > MAX_FILE {
             return Err(StoreError::TooLarge { path: path(), limit: MAX_FILE });
         }
-        sealed::unseal(&bytes).map_err(|unsealed| match unsealed {
+        let mut bytes = vec![0; size as usize];
+        // One that became shorter meanwhile is not whole.
+        let read = file.read_at(&mut bytes, 0).map_err(|source| StoreError::Io { doing: "read", path: path(), source })?;
+        bytes.truncate(read);
+        let (value, place) = sealed::placed(&bytes).map_err(|unsealed| match unsealed {
             Unsealed::Format(found) => StoreError::Format { path: path(), found, known: ride_core::thread::FORMAT },
             source => StoreError::Damaged { path: path(), source },
+        })?;
+        bytes.truncate(sealed::HEADER_BYTES);
+        Ok((value, place, bytes))
+    }
+
+    /// Writes a value in the place of the one that was read, durably.
+    pub(crate) fn change<T: Serialize>(&self, name: &str, opened: Option<&Opened>, value: &T) -> Result<(), StoreError> {
+        let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
+        let bytes = serde_json::to_vec(value).map_err(|e| io(e.into()))?;
+        let Some((opened, place)) = opened.and_then(|o| Some((o, o.place.beside(&bytes)?))) else {
+            return self.replace(name, &sealed::whole(&bytes), Survives::PowerLoss);
+        };
+        let file = &opened.file;
+        file.write_all_at(&bytes, place.at).and_then(|()| file.sync_data()).map_err(io)?;
+        file.write_all_at(&place.header(&bytes), 0).and_then(|()| file.sync_data()).map_err(|error| {
+            // Whoever is told that it failed must not find it done.
+            file.write_all_at(&opened.header, 0).ok();
+            io(error)
         })
     }
 
-    /// Replaces a value's file whole.
-    pub(crate) fn write<T: Serialize>(&self, name: &str, value: &T, survives: Survives) -> Result<(), StoreError> {
+    /// Replaces a file whole.
+    fn replace(&self, name: &str, bytes: &[u8], survives: Survives) -> Result<(), StoreError> {
         let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
-        let bytes = sealed::seal(value).map_err(|e| io(e.into()))?;
         let temporary = format!("{name}.new");
         let written = self.create(&temporary).and_then(|mut file| {
-            file.write_all(&bytes).map_err(io)?;
+            file.write_all(bytes).map_err(io)?;
             if survives == Survives::PowerLoss {
                 file.sync_all().map_err(io)?;
             }
@@ -238,15 +282,26 @@ impl Folder {
         Ok(())
     }
 
-    /// Replaces a file that others [`watch`](Folder::watch). They see that theirs lost
-    /// its name; it is marked besides, for where somebody linked it meanwhile.
-    pub(crate) fn write_watched<T: Serialize>(&self, name: &str, value: &T, survives: Survives) -> Result<(), StoreError> {
-        // Whatever is in its place is replaced, odd things too.
-        let old = self.open_file(name).ok().flatten();
-        self.write(name, value, survives)?;
-        let Some((old, _)) = old else { return Ok(()) };
-        old.set_modified(SystemTime::UNIX_EPOCH)
-            .map_err(|source| StoreError::Io { doing: "retire", path: self.path.join(name), source })
+    /// Writes a value that others [`watch`](Folder::watch) in the place of the one that
+    /// was read; it survives the process. They see it by the file's time, which is `nth`
+    /// and not a clock's: two changes within a tick of that one would look the same.
+    pub(crate) fn change_watched<T: Serialize>(&self, name: &str, value: &T, nth: u64) -> Result<(), StoreError> {
+        let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
+        let bytes = serde_json::to_vec(value).map_err(|e| io(e.into()))?;
+        // Whatever else is in its place is replaced, odd things too.
+        let old = self.open_value::<IgnoredAny>(name).ok().flatten().map(|(_, opened)| opened);
+        let stamp = |file: &File, nth| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(nth);
+            file.set_modified(time).map_err(|source| StoreError::Io { doing: "stamp", path: self.path.join(name), source })
+        };
+        if let Some((old, place)) = old.as_ref().and_then(|o| Some((o, o.place.beside(&bytes)?))) {
+            old.file.write_all_at(&bytes, place.at).map_err(io)?;
+            old.file.write_all_at(&place.header(&bytes), 0).map_err(io)?;
+            return stamp(&old.file, nth);
+        }
+        self.replace(name, &sealed::whole(&bytes), Survives::Crash)?;
+        // It lost its name, which shows, unless somebody linked it meanwhile.
+        old.map_or(Ok(()), |old| stamp(&old.file, 0))
     }
 
     /// Makes a file that was not there; what a crash left under that name goes first.
@@ -276,14 +331,14 @@ impl Folder {
     }
 }
 
-/// The modification time of a file that another has taken the name of.
+/// The modification time of a watched file that another has taken the name of.
 const RETIRED: (i64, u64) = (0, 0);
 
-/// A file as it was read, still open; `None` when there was none.
-#[derive(Debug, Default)]
-pub(crate) struct Watched(Option<(File, Version)>);
+/// A file as it was read, still open.
+#[derive(Debug)]
+pub(crate) struct Watched(File, Version);
 
-/// What of an open file changes when another takes its name: its links, and the mark.
+/// What of an open file changes with its value, or when another takes its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     links: u64,
@@ -308,33 +363,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_watched_file_is_current_until_it_is_replaced() {
+    fn a_watched_file_is_current_until_it_is_changed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         let other = folder.path().join("linked");
         let folder = Folder::open(folder.path()).unwrap();
-        let write = |value: u32| folder.write_watched("f", &value, Survives::Crash).unwrap();
+        let write = |value: &str, nth| folder.change_watched("f", &value, nth).unwrap();
+        write("0", 1);
         // What happens to the file, and whether it is still what was read.
         let check = |happens: &dyn Fn(), expected: bool| {
-            let (watched, _) = folder.watch::<u32>("f").unwrap();
+            let (watched, _) = folder.watch::<String>("f").unwrap().unwrap();
             assert!(folder.is_current("f", &watched).unwrap());
             happens();
             assert_eq!(folder.is_current("f", &watched).unwrap(), expected);
         };
         check(&|| {}, true);
-        check(&|| write(1), false);
+        check(&|| write("1", 2), false);
         check(&|| {}, true);
-        // The same content, and the same length: another file all the same.
-        check(&|| write(1), false);
+        // The same content, and the same length.
+        check(&|| write("1", 3), false);
+        // Out of its room, so that another file takes its name.
+        check(&|| write(&"x".repeat(10_000), 4), false);
         // A backup by hard links keeps the number of names as it was.
         let linked_and_replaced = || {
             fs::hard_link(&path, &other).unwrap();
-            write(2);
+            write(&"x".repeat(100_000), 5);
         };
         check(&linked_and_replaced, false);
-        check(&|| folder.write("f", &3, Survives::PowerLoss).unwrap(), false);
+        check(&|| folder.change("f", None, &"3").unwrap(), false);
         check(&|| fs::remove_file(&path).unwrap(), false);
-        check(&|| {}, true);
+        assert!(folder.watch::<String>("f").unwrap().is_none());
     }
 
     #[test]

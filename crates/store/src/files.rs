@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::error::StoreError;
-use crate::file::{Folder, Locked, Survives, Watched, file_name};
+use crate::file::{Folder, Locked, Opened, Watched, file_name};
 use crate::index::{Behind, Index, Lost, Owner};
 use crate::store::{Around, fold};
 
@@ -52,6 +52,8 @@ struct Loaded {
     thread: Thread,
     /// Epoch of its file; 0 where there is none.
     epoch: u64,
+    /// Its file.
+    file: Option<Opened>,
     /// It is to be written, whatever the event changes.
     anew: bool,
 }
@@ -138,11 +140,11 @@ impl Files {
         let known = part.and_then(|p| p.closed.get(&key.session)).copied();
         let file = thread_file(&key.session);
         let aside = || self.gateway.child(DAMAGED).and_then(|damaged| self.threads.set_aside(&file, &damaged));
-        let mut what = match self.threads.read::<Thread>(&file) {
-            Ok(Some(thread)) => {
+        let mut what = match self.threads.open_value::<Thread>(&file) {
+            Ok(Some((thread, opened))) => {
                 let older = known.map_or_else(|| thread.closed(), |epoch| thread.epoch < epoch);
                 if !older {
-                    return Ok(Loaded { epoch: thread.epoch, thread, anew: false });
+                    return Ok(Loaded { epoch: thread.epoch, thread, file: Some(opened), anew: false });
                 }
                 aside()?;
                 "an older state file was put in the place of the last one".to_owned()
@@ -151,7 +153,7 @@ impl Files {
                 format!("its state file was set aside as {DAMAGED}/{file}")
             }
             Ok(None) if known.is_some_and(|epoch| epoch > 0) => "its state file is gone".to_owned(),
-            Ok(None) => return Ok(Loaded { thread: Thread::new(key.clone(), Uuid::new_v4()), epoch: 0, anew: false }),
+            Ok(None) => return Ok(Loaded { thread: Thread::new(key.clone(), Uuid::new_v4()), epoch: 0, file: None, anew: false }),
             Err(StoreError::Damaged { source, .. }) => {
                 aside()?;
                 format!("its state file was damaged ({source}) and is set aside as {DAMAGED}/{file}")
@@ -173,7 +175,7 @@ impl Files {
                 return Err(StoreError::Lost { what, left_ms });
             }
         }
-        Ok(Loaded { thread: begun_anew(key.clone(), Uuid::new_v4(), now, &what), epoch: 0, anew: true })
+        Ok(Loaded { thread: begun_anew(key.clone(), Uuid::new_v4(), now, &what), epoch: 0, file: None, anew: true })
     }
 
     fn commit(&self, me: &Owner, new: &Thread, old: &Loaded, whole: Option<&Locked>, behind: &Behind) -> Result<(), StoreError> {
@@ -182,7 +184,7 @@ impl Files {
             after.note(me, new, old.epoch, behind);
             index.widen(&after);
         })?;
-        self.threads.write(&thread_file(&me.session), new, Survives::PowerLoss)?;
+        self.threads.change(&thread_file(&me.session), old.file.as_ref(), new)?;
         // Committed: an index that still names too much is put right by the next change.
         self.amend(whole, |index| index.note(me, new, old.epoch, behind)).ok();
         Ok(())
@@ -197,7 +199,8 @@ impl Files {
         if new == *old {
             return Ok(());
         }
-        self.root.write_watched(INDEX, &new, Survives::Crash)
+        new.nth += 1;
+        self.root.change_watched(INDEX, &new, new.nth)
     }
 
     /// The index in its file; `None` where it says nothing.
@@ -209,7 +212,7 @@ impl Files {
             return Ok(Some(index.clone()));
         }
         *seen = match self.root.watch::<Index>(INDEX) {
-            Ok((watched, Some(index))) if index.boot == clock::boot() => Some((watched, Arc::new(index))),
+            Ok(Some((watched, index))) if index.boot == clock::boot() => Some((watched, Arc::new(index))),
             Ok(_) | Err(StoreError::Damaged { .. }) => None,
             Err(error) => return Err(error),
         };
@@ -232,7 +235,7 @@ impl Files {
         if self.kept_index()?.is_some() {
             return Ok(());
         }
-        let mut index = Index { boot: clock::boot(), ..Index::default() };
+        let mut index = Index { boot: clock::boot(), nth: 1, ..Index::default() };
         for (name, folder) in &gateways {
             let Some(threads) = folder.existing(THREADS)? else { continue };
             for file in threads.names()?.iter().filter(|file| file.ends_with(".json")) {
@@ -248,7 +251,7 @@ impl Files {
                 }
             }
         }
-        self.root.write_watched(INDEX, &index, Survives::Crash)
+        self.root.change_watched(INDEX, &index, index.nth)
     }
 
     fn no_index(&self) -> StoreError {
@@ -258,4 +261,21 @@ impl Files {
 
 fn thread_file(session: &str) -> String {
     format!("{}.json", file_name(session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_of_another_boot_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(dir.path(), "/state").unwrap();
+        let ridden = Owner { gateway: files.name.clone(), session: "s".into() };
+        let index = |boot| Index { boot, claude: [(Uuid::nil(), ridden.clone())].into(), ..Index::default() };
+        files.root.change_watched(INDEX, &index(clock::boot()), 7).unwrap();
+        assert_eq!(files.index().unwrap().claude.len(), 1);
+        files.root.change_watched(INDEX, &index(1), 8).unwrap();
+        assert_eq!(*files.index().unwrap(), Index { boot: clock::boot(), nth: 1, ..Index::default() });
+    }
 }

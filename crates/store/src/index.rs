@@ -20,6 +20,8 @@ use uuid::Uuid;
 pub(crate) struct Index {
     /// Of which boot.
     pub boot: u64,
+    /// Grows with every change, from 1.
+    pub nth: u64,
     /// By the folder of the gateway.
     pub gateways: BTreeMap<String, Part>,
     /// Claude sessions in a driver's hands or changing hands, and the thread they belong to.

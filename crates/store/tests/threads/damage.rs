@@ -1,6 +1,7 @@
 //! Files that are not what was written: never a panic, never a fence of before, always said.
 
 use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use ride_core::event::{Event, Reply};
@@ -94,7 +95,7 @@ impl Ridden {
 #[test]
 fn a_damaged_file_is_set_aside_as_it_was() {
     let ridden = ridden();
-    let half = fs::read(&ridden.file).unwrap().split_at(200).0.to_vec();
+    let half = fs::read(&ridden.file).unwrap().split_at(5_000).0.to_vec();
     fs::write(&ridden.file, &half).unwrap();
     ridden.is_lost("its state file was damaged");
     let aside = gateway_folder(ridden.dir.path()).join("damaged").join(ridden.file.file_name().unwrap());
@@ -128,34 +129,50 @@ fn an_older_file_put_back_makes_no_fence_good_again() {
 fn a_file_cut_or_changed_anywhere_is_never_taken_for_a_value() {
     let whole = ridden();
     let good = fs::read(&whole.file).unwrap();
-    assert!(unseal::<Thread>(&good).is_ok());
+    let truth = unseal::<Thread>(&good).unwrap();
+    // Blanks, and the value before, say nothing: what is read is the truth, or nothing is.
     let check = |bytes: &[u8], what: &dyn std::fmt::Debug| {
-        let read = unseal::<Thread>(bytes);
-        assert!(read.is_err(), "{what:?}: {read:?}");
+        if let Ok(read) = unseal::<Thread>(bytes) {
+            assert_eq!(read, truth, "{what:?}");
+        }
     };
-    for length in 0..good.len() {
+    let (header, value) = places(&good);
+    for length in 0..value.end {
+        assert!(unseal::<Thread>(&good[..length]).is_err(), "{length}");
+    }
+    for length in value.end..good.len() {
         check(&good[..length], &length);
     }
-    for at in 0..good.len() {
+    for at in (0..good.len()).filter(|at| good[*at] != b' ' || at % 64 == 0) {
         for mask in [1 << (at % 8), good[at] ^ b' ', good[at] ^ b'"'].into_iter().filter(|mask| *mask != 0) {
             let mut bytes = good.clone();
             bytes[at] ^= mask;
             check(&bytes, &(at, mask));
+            assert!(unseal::<Thread>(&bytes).is_err() || !header.contains(&at) && !value.contains(&at), "{at} {mask}");
         }
     }
     // Some of them through the whole store, to the end.
-    for length in (0..good.len()).step_by(good.len() / 12) {
+    for part in 0..4 {
         let cut = ridden();
         let bytes = fs::read(&cut.file).unwrap();
-        fs::write(&cut.file, &bytes[..length.min(bytes.len() - 1)]).unwrap();
+        let (header, value) = places(&bytes);
+        fs::write(&cut.file, &bytes[..value.end * part / 4]).unwrap();
         cut.is_lost("its state file was damaged");
         let changed = ridden();
         let mut bytes = fs::read(&changed.file).unwrap();
-        let at = bytes.len() - 1 - length.min(bytes.len() - 40);
-        bytes[at] ^= 1;
+        let range = if part == 0 { header } else { places(&bytes).1 };
+        bytes[range.start + range.len() * part / 4] ^= 1;
         fs::write(&changed.file, &bytes).unwrap();
         changed.is_lost("its state file was damaged");
     }
+}
+
+/// Where the header's text stands, and the value it names.
+fn places(file: &[u8]) -> (Range<usize>, Range<usize>) {
+    let end = file.iter().position(|b| *b == b'}').unwrap() + 1;
+    let header: serde_json::Value = serde_json::from_slice(&file[..end]).unwrap();
+    let number = |name: &str| header[name].as_u64().unwrap() as usize;
+    (0..end, number("at")..number("at") + number("length"))
 }
 
 #[test]
@@ -171,17 +188,15 @@ fn another_format_is_refused_and_left_alone() {
 }
 
 #[test]
-fn an_index_that_is_gone_or_damaged_or_of_another_boot_is_made_again() {
+fn an_index_that_is_gone_or_damaged_is_made_again() {
     let ridden = ridden();
     says(&ridden.store, OTHER, "m1", Some(ridden.claude));
     let index = ridden.dir.path().join("index.json");
     let kept = fs::read_to_string(&index).unwrap();
-    let before = serde_json::from_str::<serde_json::Value>(&kept).unwrap()["value"]["boot"].to_string();
-    let others: [&dyn Fn(); 3] = [
+    let others: [&dyn Fn(); 2] = [
         &|| fs::remove_file(&index).unwrap(),
         // In place, under the eyes of whoever has it open.
-        &|| fs::write(&index, &kept[..kept.len() / 2]).unwrap(),
-        &|| fs::write(&index, kept.replace(&before, "1")).unwrap(),
+        &|| fs::write(&index, &kept[..kept.len() - 9]).unwrap(),
     ];
     for happens in others {
         happens();

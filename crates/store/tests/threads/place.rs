@@ -10,7 +10,10 @@ use ride_core::step::Rules;
 use ride_store::{Store, StoreError, clock};
 use uuid::Uuid;
 
-use crate::{TOPIC, claim, gateway_folder, take, thread_file};
+use crate::{TOPIC, claim, gateway_folder, thread_file};
+
+/// What the thread's file is written as first.
+const LEFT: &str = "ce855faf49546562537f2f0ca90405e4.json.new";
 
 fn all(dir: &Path) -> Vec<PathBuf> {
     let inside = |path: PathBuf| if path.is_dir() { all(&path) } else { vec![path] };
@@ -28,10 +31,11 @@ fn folders_and_files_are_private_whatever_they_were() {
     let store = Store::files(&root, "/state").unwrap();
     claim(&store, TOPIC, "ada", Uuid::new_v4());
     // What a crash left is not written into: it may be open elsewhere, or everybody's.
-    let left = thread_file(&root).with_extension("json.new");
+    fs::remove_file(thread_file(&root)).unwrap();
+    let left = gateway_folder(&root).join("threads").join(LEFT);
     fs::write(&left, "left").unwrap();
     fs::set_permissions(&left, fs::Permissions::from_mode(0o666)).unwrap();
-    take(&store, TOPIC);
+    claim(&store, TOPIC, "ada", Uuid::new_v4());
     let found = all(&root);
     assert!(found.len() >= 7, "{found:?}");
     for path in found {
