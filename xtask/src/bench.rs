@@ -50,9 +50,16 @@ enum Subject {
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
-        let packed = build::pack()?;
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
+        if self.only == [Subject::Store] {
+            report.quiet_look();
+            report.add(store::measure()?);
+            report.end();
+            print!("{}", report.terminal());
+            return Ok(());
+        }
+        let packed = build::pack()?;
         if self.only.iter().any(|s| !matches!(s, Subject::Size | Subject::Store)) || self.only.is_empty() {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(async {
