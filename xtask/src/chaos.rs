@@ -122,7 +122,11 @@ impl Chaos {
         for round in 0..self.rounds {
             let mut child = ours(dir.path(), &["--write"])?;
             let mut lines = BufReader::new(child.stdout.take().context("a piped child has an output")?).lines();
-            let mut said = vec![lines.next().context("the writer said nothing")??];
+            let Some(Ok(first)) = lines.next() else {
+                violations.add(format!("round {round}: the writer could not begin: {}", child.wait()?));
+                break;
+            };
+            let mut said = vec![first];
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             // Not to wait for something: the moment is the experiment.
             std::thread::sleep(Duration::from_micros((random >> 33) % 6_000));

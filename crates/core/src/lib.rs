@@ -4,6 +4,8 @@
 //! file, network, thread or random (held by `clippy.toml`). Reading order:
 //! [`thread`] (the value), [`event`] (what happens), [`step`] (what follows).
 
+#![forbid(unsafe_code)]
+
 pub mod command;
 pub mod config;
 pub mod event;

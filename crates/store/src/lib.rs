@@ -3,6 +3,8 @@
 //!
 //! This crate reads no environment; folders come in as arguments.
 
+#![forbid(unsafe_code)]
+
 pub mod claude;
 pub mod clock;
 mod error;
