@@ -115,6 +115,9 @@ impl Files {
         let (new, replies, behind) = fold(old.thread.clone(), events, &around, now, rules)?;
         if old.anew || new != old.thread {
             self.commit(&me, &new, &old, whole, &behind)?;
+        } else if matches!(behind, Behind::Nobody) {
+            // The index held it back for an owner that does not ride any more.
+            self.amend(whole, |index| index.note(&me, &new, old.epoch, &behind)).ok();
         }
         Ok((new, replies))
     }

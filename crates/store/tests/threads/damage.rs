@@ -75,7 +75,7 @@ impl Ridden {
         };
         let said = lost(self.renew(self.fence, "bob", clock::now()));
         assert!(said.contains(how) && said.contains("begun anew in "), "{said}");
-        lost(self.renew(self.first.0, "ada", later(59_000)));
+        lost(self.renew(self.first.0, "ada", later(40_000)));
         assert_eq!(self.store.gate(TOPIC).unwrap(), Gate::Closed, "{how}");
         assert!(self.store.ridden(self.claude).unwrap(), "{how}: its Claude session is still somebody's");
 
