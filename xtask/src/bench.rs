@@ -8,7 +8,10 @@
 //! In reading order: [`sample`] (what a figure is), [`report`] (the page), [`stage`]
 //! (the real hosts), then one file per subject.
 
+mod entries;
 mod gate;
+mod hooks;
+mod load;
 mod listing;
 mod picker;
 mod relay;
@@ -38,12 +41,18 @@ pub(crate) struct Bench {
 enum Subject {
     /// `ride ls` against `openclaw sessions --json`.
     Ls,
+    /// `sessions_rideable` over 10,000 entries.
+    Entries,
+    /// The gateway's memory and start time with the plugin against without.
+    Load,
     /// The gate on a thread nobody rides.
     Gate,
     /// A relayed send against the host's own; claim and release.
     Relay,
     /// The picker over 10,000 threads.
     Picker,
+    /// A prompt where Claude Code has no mods.
+    Hooks,
     /// What is shipped.
     Size,
 }
@@ -53,10 +62,20 @@ impl Bench {
         let packed = build::pack()?;
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
+        let staged = [Subject::Ls, Subject::Gate, Subject::Relay];
         if wants(Subject::Picker) {
             report.add(picker::measure()?);
         }
-        if self.only.iter().any(|s| ![Subject::Size, Subject::Picker].contains(s)) || self.only.is_empty() {
+        if wants(Subject::Hooks) {
+            report.add(tokio::runtime::Runtime::new()?.block_on(hooks::measure(&packed))?);
+        }
+        if wants(Subject::Entries) {
+            report.add(tokio::runtime::Runtime::new()?.block_on(entries::measure(&packed))?);
+        }
+        if wants(Subject::Load) {
+            report.add(tokio::runtime::Runtime::new()?.block_on(load::measure(&packed))?);
+        }
+        if staged.into_iter().any(wants) {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(async {
                 let stage = Stage::set(&packed).await?;
@@ -73,6 +92,7 @@ impl Bench {
                 let mut relay = relay::Riding::begin(&stage).await?;
                 if wants(Subject::Gate) {
                     gate.during(&stage).await?;
+                    gate.crowded(&stage).await?;
                 }
                 if wants(Subject::Relay) {
                     relay.sends(&stage).await?;

@@ -45,7 +45,7 @@ impl Person {
     }
 
     /// An admin, or nobody in particular: the gateway's owner, by its own token.
-    fn unlimited(&self) -> bool {
+    pub fn unlimited(&self) -> bool {
         self.admin || (self.profile.is_none() && self.user.is_none())
     }
 

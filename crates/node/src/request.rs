@@ -83,8 +83,8 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::INBOX => inbox(sync, &params),
         method::TAKE => take(sync, &params),
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
-        method::CHECK => check(sync, &params),
-        method::STATUS => status(sync, &params),
+        method::CHECK => check(sync, &params, &asked.host.person),
+        method::STATUS => status(sync, &params, &asked.host.person),
         method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| config(sync, &asked.host.plugin)),
         _ => Err(error(Reason::BadRequest, format!("no such method: {name}"))),
     };
@@ -136,7 +136,10 @@ fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
     }
     let busy = sync.store.busy().map_err(|e| store_error(e.to_string()))?;
     let (listing, from) = match &asked.after {
-        None => (sync.index.remember(order(sync, &host.person, &busy), ClaudeDir::at(&sync.claude_dir).sessions_with_transcript()), 0),
+        None => {
+            let transcripts = ClaudeDir::at(&sync.claude_dir).sessions_with_transcript();
+            (sync.index.begin_listing(order(sync, &host.person, &busy), transcripts, limit as usize), 0)
+        }
         Some(cursor) => sync.index.resume(cursor).ok_or_else(|| MethodError {
             details: Refusal { reason: Reason::BadRequest, holder: None, hint: Some("list again without after".into()) },
             ..error(Reason::BadRequest, "after is of a listing that is over".into())
@@ -383,32 +386,37 @@ fn released(thread: &Thread, fence: Fence) -> Option<Value> {
     })
 }
 
-fn check(sync: &Sync, params: &str) -> Outcome<Value> {
+fn check(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
     let c: wire::Check = wire::parse(method::CHECK, params)?;
     let found = match (&c.key, c.cli_session_id) {
         (Some(key), None) => sync.store.read(key),
         (None, Some(id)) => sync.store.riding(id),
         _ => return Err(error(Reason::BadRequest, "give either key or cliSessionId".into())),
     };
-    let thread = found.map_err(|e| store_error(e.to_string()))?;
+    let thread = found.map_err(|e| store_error(e.to_string()))?.filter(|t| shown(sync, &t.key.session, person));
     let holder: Option<Holder> = thread.as_ref().and_then(|t| view::holder(t, clock::now(), &sync.rules()));
     let valid = c.fence.map(|fence| matches!(thread.as_ref().map(|t| &t.phase), Some(Phase::Ridden { lease }) if lease.fence == fence));
     value(&wire::Checked { ridden: holder.is_some(), valid, holder })
 }
 
-fn status(sync: &Sync, params: &str) -> Outcome<Value> {
+fn status(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
     let s: wire::Status = wire::parse(method::STATUS, params)?;
     let keys = match s.key {
         Some(key) => vec![key],
         None => sync.store.busy().map_err(|e| store_error(e.to_string()))?,
     };
     let mut threads = Vec::new();
-    for key in keys {
+    for key in keys.into_iter().filter(|key| shown(sync, key, person)) {
         if let Some(thread) = sync.store.read(&key).map_err(|e| store_error(e.to_string()))? {
             threads.push(view::status(&thread, clock::now(), &sync.rules()));
         }
     }
     value(&wire::Statuses { threads })
+}
+
+/// Whether the host shows a person this thread.
+fn shown(sync: &Sync, key: &str, person: &Person) -> bool {
+    sync.index.read().get(key).map_or_else(|| person.unlimited(), |entry| person.sees(entry))
 }
 
 /// The configuration in force, and what of the one that was written waits.

@@ -4,6 +4,8 @@
 //! the process table, the model API's requests. Never from our own word, unless
 //! our word is the fact (what a command printed).
 
+mod claude_turns;
+mod config;
 mod chat_ride;
 mod first_ride;
 mod install;
@@ -12,6 +14,7 @@ mod reach;
 mod loads;
 mod stage;
 mod tool;
+mod threads;
 mod transcript;
 
 use std::fmt::Display;
@@ -56,15 +59,21 @@ pub enum Story {
     Previews,
     /// A gateway with TLS is ridden as a machine that is not its own.
     Reach,
+    /// Threads of every kind are listed, with why some cannot be ridden.
+    Threads,
+    /// The configuration is changed while a thread is ridden.
+    Config,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
     /// `ride` as a tool to live in.
     Tool,
+    /// What happens in Claude Code during a ride.
+    ClaudeTurns,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 7] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Loads, Story::Tool];
+    pub const ALL: [Story; 10] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::Config, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -74,8 +83,11 @@ impl Story {
             Story::Install => "install",
             Story::Previews => "previews",
             Story::Reach => "reach",
+            Story::Threads => "threads",
+            Story::Config => "config",
             Story::Loads => "loads",
             Story::Tool => "tool",
+            Story::ClaudeTurns => "claude-turns",
         }
     }
 
@@ -87,8 +99,11 @@ impl Story {
             Story::Install => "ride doctor tells each missing thing, and its own lines mend it; every way to install",
             Story::Previews => "a long answer streams into an unridden thread as it does without the plugin",
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
+            Story::Threads => "threads of every kind and agent are listed under names people know, with why some cannot be ridden",
+            Story::Config => "the configuration is changed while a thread is ridden, and has wrong values",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
+            Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
         }
     }
 
@@ -111,8 +126,11 @@ impl Story {
             Story::Install => install::play(product, facts).await,
             Story::Previews => previews::play(product, facts).await,
             Story::Reach => reach::play(product, facts).await,
+            Story::Threads => threads::play(product, facts).await,
+            Story::Config => config::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
+            Story::ClaudeTurns => claude_turns::play(product, facts).await,
         }
     }
 }

@@ -4,7 +4,7 @@
 import { began } from "./answers.js";
 import { claudeOf, confirms, entryOf, project } from "./host.js";
 import { shared, wake } from "./shared.js";
-import { passed, pending } from "./turns.js";
+import { admitted, passed, pending } from "./turns.js";
 
 /** Messages remembered between the two hooks. */
 const REMEMBERED = 256;
@@ -73,7 +73,7 @@ export function registerGate(api, sync) {
       // Bound to a ridden Claude session and not let in by the gate, or let in by an index
       // that did not know of it yet: it must not run there.
       const claude = claudeOf(entryOf(api, session));
-      if (!claude || !sync().ridden(claude) || gate === 1 && pending(session)) return undefined;
+      if (!claude || !sync().ridden(claude) || gate === 1 && (pending(session) || admitted(session, ctx.runId))) return undefined;
       return { handled: true, ...(routine ? {} : { reply: { text: RIDDEN } }) };
     } catch (error) {
       notOpened(api, error);

@@ -66,6 +66,7 @@ export function registerMethods(api, sync, entries) {
  * @param {string} method @param {any} params
  */
 async function facts(api, entries, client, method, params) {
+  if (method === "ride_status" || method === "ride_check") return { person: person(api, client) };
   if (method !== "sessions_rideable" && method !== "ride_claim") return {};
   const around = { channels: channels(api), person: person(api, client) };
   if (method === "sessions_rideable") {

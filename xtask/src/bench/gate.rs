@@ -11,10 +11,17 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use ride_core::event::{ClaimAsked, Event};
+use ride_core::id::Process;
+use ride_core::step::Rules;
+use ride_core::thread::ClaudeSession;
+use ride_core::wire::Driver;
+use ride_store::{Store, clock};
 use ride_testkit::peers::Peer;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::report::{Row, Section};
 use super::sample::{Samples, Unit, digits};
@@ -25,6 +32,8 @@ use crate::build::{self, Packed};
 const COUNTED: u64 = 20_000;
 /// Threads the messages belong to, in the runs of their own.
 const KEYS: usize = 64;
+/// Threads that are ridden while others are written in.
+const CROWD: usize = 1_000;
 /// The compiler's and the collector's threads differ this much between two runs.
 const NOISE: f64 = 0.02;
 const NEVER: &str = "never ridden";
@@ -39,6 +48,7 @@ pub(super) struct Measuring {
     fresh: TempDir,
     before: Timed,
     during: Timed,
+    crowded: Timed,
 }
 
 /// Samples by handler.
@@ -54,25 +64,38 @@ impl Measuring {
             fresh: tempfile::tempdir_in(build::root().join("target")).context("could not make a folder")?,
             before: Timed::new(),
             during: Timed::new(),
+            crowded: Timed::new(),
         })
     }
 
     /// In the gateway, before anything was ridden.
     pub(super) async fn before(&mut self, stage: &Stage) -> Result<()> {
-        self.before = self.in_gateway(stage, json!({})).await?;
+        self.before = self.in_gateway(stage, json!({}), Value::Null).await?;
         Ok(())
     }
 
     /// In the gateway, while other threads are ridden.
     pub(super) async fn during(&mut self, stage: &Stage) -> Result<()> {
-        // The host's own look is a hundred times slower, and the gateway waits meanwhile.
-        self.during = self.in_gateway(stage, json!({ "calls": 5, "warm": 500 })).await?;
+        self.during = self.in_gateway(stage, json!({}), Value::Null).await?;
         Ok(())
     }
 
-    async fn in_gateway(&self, stage: &Stage, rounds: Value) -> Result<Timed> {
+    /// In the gateway, with as many ridden threads as there will ever be, in a store of its own.
+    pub(super) async fn crowded(&mut self, stage: &Stage) -> Result<()> {
+        eprintln!("claiming {CROWD} threads in a store");
+        let (state, locks) = (self.fresh.path().join("crowd-state"), self.fresh.path().join("crowd"));
+        fs::create_dir_all(&state)?;
+        let store = Store::files(&locks, &fs::canonicalize(&state)?.to_string_lossy())?;
+        for i in 0..CROWD {
+            store.apply(&format!("agent:main:telegram:group:-100{i}"), Event::Claim(Box::new(somebody())), clock::now(), &Rules::default())?;
+        }
+        self.crowded = self.in_gateway(stage, json!({}), json!({ "stateDir": state, "lockDir": locks })).await?;
+        Ok(())
+    }
+
+    async fn in_gateway(&self, stage: &Stage, rounds: Value, store: Value) -> Result<Timed> {
         eprintln!("measuring the gate in the gateway");
-        let params = json!({ "step": "gate", "plugin": self.plugin, "keys": [stage.quiet().key], "rounds": rounds });
+        let params = json!({ "step": "gate", "plugin": self.plugin, "keys": [stage.quiet().key], "rounds": rounds, "store": store });
         timed(&stage.connection.call::<_, Value>("probe_step", &params).await?)
     }
 
@@ -102,7 +125,9 @@ impl Measuring {
         let (in_gateway, nothing) = (of(&self.before, "gate")?, of(&self.before, "noop")?);
         rows.push(fast(row("inside the gateway, nothing was ever ridden", &in_gateway, &nothing), &in_gateway));
         let (in_gateway, nothing) = (of(&self.during, "gate")?, of(&self.during, "noop")?);
-        rows.push(row("inside the gateway, other threads are ridden: the host is asked for the thread's Claude session", &in_gateway, &nothing));
+        rows.push(row("inside the gateway, other threads are ridden", &in_gateway, &nothing));
+        let (crowded, nothing) = (of(&self.crowded, "gate")?, of(&self.crowded, "noop")?);
+        rows.push(row("inside the gateway, 1,000 others are ridden", &crowded, &nothing).target("≤ 5 µs", crowded.median() <= 5_000.0));
         let (present, absent, least) = self.kernel()?;
         rows.push(Row::plain("for comparison, from Rust: the cheapest system call (`getppid`)", least.shown(Unit::MicrosOfNanos)));
         rows.push(Row::plain("`fstat` of an open file", present.shown(Unit::MicrosOfNanos)));
@@ -188,6 +213,21 @@ impl Measuring {
         }
         let [open, named, least] = took;
         Ok((open, named, least))
+    }
+}
+
+/// A claim as a driver makes it, each on a Claude session of its own.
+fn somebody() -> ClaimAsked {
+    ClaimAsked {
+        driver: Driver { name: "ada".into(), host: "laptop".into(), process: Process { machine: "m".into(), pid: 1, start: 1 } },
+        secret_sha256: String::new(),
+        grant: Uuid::new_v4(),
+        title: "a thread".into(),
+        claude: Some(ClaudeSession { id: Uuid::new_v4(), config_dir: "/c".into(), cwd: "/w".into() }),
+        route: None,
+        twins: Vec::new(),
+        wait_ms: 1,
+        session_held: None,
     }
 }
 

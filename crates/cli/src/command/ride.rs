@@ -18,7 +18,7 @@ use crate::gateway::client::{Access, Connection};
 use crate::gateway::device::hex;
 use crate::gateway::locate::Target;
 use crate::interrupt::Interrupts;
-use crate::launch::{ClaudeBinary, Ended, check_options};
+use crate::launch::{ClaudeBinary, Ended, check_options, check_settings};
 use crate::picker::view::Look;
 use crate::picker::{self, Pair};
 use crate::render::{self, clean, count};
@@ -250,6 +250,7 @@ fn check_grant(grant: &Grant) -> Result<(), Error> {
         return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", claude.cwd))
             .hint("Claude Code can resume a conversation only in its folder: make it again"));
     }
+    check_settings(Path::new(&claude.config_dir), Path::new(&claude.cwd))?;
     Ok(())
 }
 

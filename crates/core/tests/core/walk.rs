@@ -85,7 +85,7 @@ fn walk(seed: u64) {
                     let stale = dice.roll(4) == 0;
                     let mut fence = w.fence();
                     fence.epoch -= u64::from(stale);
-                    let reply = w.does(Event::TakeAlong { fence, prompt: id(n.into()), seqs: vec![held.seq] });
+                    let reply = w.does(Event::TakeAlong { fence, prompt: id(n), seqs: vec![held.seq] });
                     assert_eq!(matches!(reply, Reply::Taken { .. }), !stale, "seed {seed}: {reply:?}");
                     if !stale {
                         seen.took.insert(held.id);
