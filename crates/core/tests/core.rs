@@ -11,6 +11,7 @@ mod core {
     mod methods;
     mod person;
     mod ride;
+    mod small_chat;
     mod split;
     mod walk;
     mod walk_chat;
