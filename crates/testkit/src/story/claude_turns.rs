@@ -106,8 +106,10 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     ride.wait_for_text(TURN, "tell him about papayas").await?;
     ride.submit("back in the thread").await?;
     telegram.wait_for_bot(&plans, TURN, "]: back in the thread").await?;
-    let leaked = telegram.calls_of("sendMessage")[sent..].iter().any(|call| call.params["text"].to_string().contains("secret"));
-    facts.tell(!leaked && !anthropic.turns().iter().any(|r| r.prompt().contains("a secret of")), "nothing of it goes to the thread or to the model", format!("{leaked}"));
+    let since: Vec<String> = telegram.calls_of("sendMessage")[sent..].iter().map(|call| call.params["text"].to_string()).collect();
+    let asked = anthropic.turns().iter().filter(|r| r.prompt().contains("a secret of")).count();
+    let leaked = since.iter().any(|text| text.contains("secret")) || asked > 0;
+    facts.tell(!leaked, "nothing of it goes to the thread or to the model", format!("{asked} requests of it, and in the thread {}", since.join(" | ")));
 
     // Claude Code is killed in the middle of a turn.
     ride.submit("::gate for-ever ::say never").await?;
