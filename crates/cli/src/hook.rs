@@ -8,11 +8,12 @@
 //! ride's variables it does nothing. It runs once per prompt, so no runtime, no
 //! command-line parser, no allocation to speak of.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::error::Kind;
 use crate::link::{HOOK_WITHIN, MAX_BODY_BYTES, SOCKET_VAR, START_WITHIN, TOKEN_VAR};
 
 /// The event that can keep a prompt out.
@@ -31,6 +32,10 @@ pub fn main(event: &str) -> ExitCode {
         eprintln!("not sent: ride hook broke: {broken}");
         std::process::exit(BLOCK.into());
     }));
+    if io::stdin().is_terminal() {
+        eprintln!("error: `ride hook` is Claude Code's to run\nhint: to ride a thread of that name, give another word of its title, its channel or its key");
+        return ExitCode::from(Kind::Usage.code());
+    }
     let (Some(socket), Some(token)) = (std::env::var_os(SOCKET_VAR), std::env::var(TOKEN_VAR).ok()) else {
         return ExitCode::SUCCESS;
     };

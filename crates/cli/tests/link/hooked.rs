@@ -162,18 +162,15 @@ async fn prompts_and_answers_come_from_the_transcript() {
 }
 
 #[tokio::test]
-async fn a_refused_prompt_returns_to_the_box_and_reaches_nobody() {
+async fn a_refused_prompt_is_shown_again_and_reaches_nobody() {
     let mut rig = Rig::start(OLD).await;
     rig.terminal.submit("for the wrong driver").await.unwrap();
     assert_eq!(rig.answer(refusal()).await, typed("for the wrong driver"));
     rig.shows("not sent: bob rides this thread now").await;
-    rig.shows("❯ for the wrong driver").await;
+    // This version shows it again, and leaves the input box empty.
+    rig.shows("Original prompt: for the wrong driver").await;
     assert_eq!(rig.anthropic.turns().len(), 0);
-    rig.terminal.press(Key::Enter).unwrap();
-    assert_eq!(rig.answer(Verdict::Allow).await, typed("for the wrong driver"));
-    let prompt = rig.prompt().await;
-    rig.heard().await;
-    assert_eq!(rig.turn().await.prompt_id, Some(prompt.id));
+    rig.says("for the right one").await;
 }
 
 #[tokio::test]
@@ -231,7 +228,11 @@ async fn interrupted_and_failed_turns_end() {
     for version in [OLD, NEW] {
         let mut rig = Rig::start(version).await;
         let prompt = rig.submit("::slow 60 ::say one two three four five six").await;
-        rig.terminal.wait_for(DEADLINE, |screen| screen.lines().any(|line| line.trim_start().starts_with('●') && (version == NEW || line.contains("one")))).await.unwrap();
+        rig.anthropic.wait_for_prompt(DEADLINE, "::slow 60").await.unwrap();
+        // The older one draws nothing of a line before it is whole: it may still be silent.
+        if version == NEW {
+            rig.terminal.wait_for(DEADLINE, |screen| screen.lines().any(|line| line.trim_start().starts_with('●'))).await.unwrap();
+        }
         rig.terminal.press(Key::Escape).unwrap();
         let mut event = rig.next().await;
         if matches!(event, LinkEvent::Heard(_)) {
@@ -240,7 +241,8 @@ async fn interrupted_and_failed_turns_end() {
         let LinkEvent::Turn { turn, kept } = event else { panic!("{version}: no turn but {event:?}") };
         kept.send(()).unwrap();
         assert_eq!((&turn.ending, turn.prompt_id), (&Ending::Aborted, Some(prompt.id)), "{version}");
-        assert!(turn.answer.starts_with("one"), "{version}: {turn:?}");
+        assert!(turn.answer.starts_with("one") || version == OLD && turn.answer.is_empty(), "{version}: {turn:?}");
+        rig.terminal.press(Key::Ctrl('u')).unwrap();
 
         // Before a word was said no line tells: Claude Code's own registry does.
         let prompt = rig.submit("::gate never").await;
@@ -285,7 +287,9 @@ async fn a_finished_task_begins_a_turn_of_the_machine() {
 #[tokio::test]
 async fn clear_resume_and_compact_are_told() {
     let mut rig = Rig::start(OLD).await;
-    rig.says("before").await;
+    for text in ["before", "and more", "and enough"] {
+        rig.says(text).await;
+    }
     rig.terminal.submit("/compact").await.unwrap();
     assert_eq!(rig.slipped().await, Slip::Unasked);
     rig.shows("Compacted").await;
@@ -298,7 +302,6 @@ async fn clear_resume_and_compact_are_told() {
     assert_eq!(claude_session, to);
     reply.send(refusal()).unwrap();
     rig.shows("not sent: bob rides this thread now").await;
-    rig.terminal.press(Key::Ctrl('u')).unwrap();
     let back = format!("/resume {}", rig.session);
     rig.terminal.submit(&back).await.unwrap();
     let event = rig.next().await;
@@ -337,7 +340,7 @@ async fn without_ride_no_prompt_is_sent() {
     rig.terminal.submit("to nobody").await.unwrap();
     rig.shows("not sent: ride does not run any more").await;
     rig.shows("hint: leave Claude Code with /exit").await;
-    rig.shows("❯ to nobody").await;
+    rig.shows("Original prompt: to nobody").await;
     assert_eq!(rig.anthropic.turns().len(), 0);
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Doing as _, Result};
 use crate::peers::Peer;
 use crate::process::descendants;
 use crate::pty::Key;
-use crate::telegram::{Person, Place};
+use crate::telegram::{ChatView, Person, Place};
 use crate::wait::poll_until;
 
 const FORUM: i64 = -1_002_222_222_222;
@@ -40,18 +40,27 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
 
     // A turn that is interrupted half way, one before its first word, one that fails.
     ride.submit("::slow 60 ::say one two three four five six").await?;
-    ride.wait_for(TURN, |screen| screen.lines().any(|line| line.trim_start().starts_with("● one") || line.trim() == "●")).await?;
+    anthropic.wait_for_prompt(TURN, "::slow 60").await?;
+    // 2.1.197 draws nothing of a line before it is whole: there it may still be silent.
+    let old = product.claude_code == "2.1.197";
+    if !old {
+        ride.wait_for(TURN, |screen| screen.lines().any(|line| line.trim_start().starts_with("● one") || line.trim() == "●")).await?;
+    }
     ride.press(Key::Escape)?;
     telegram.wait_for_bot(&plans, TURN, "interrupted at the terminal").await?;
     let lines = telegram.chat(&plans).by_bot().into_iter().map(str::to_owned).collect::<Vec<_>>();
     let at = |text: &str| lines.iter().position(|line| line.starts_with(text));
-    let told = at("🖥 ada: ::slow 60") < at("one") && at("one") < at("interrupted at the terminal") && at("one").is_some();
+    let (asked, said, over) = (at("🖥 ada: ::slow 60"), at("one"), at("interrupted at the terminal"));
+    let told = asked.is_some() && asked < over && (said.is_some() || old) && said.is_none_or(|at| asked < Some(at) && Some(at) < over);
+    ride.press(Key::Ctrl('u'))?;
     facts.tell(told, "of an interrupted turn the thread has the prompt, what was said and that it was interrupted", lines.join(" | "));
 
     ride.submit("::gate never ::say too late").await?;
     anthropic.wait_for_prompt(TURN, "::gate never").await?;
     ride.press(Key::Escape)?;
-    let silent = telegram.wait_for_bot(&plans, TURN, "interrupted at the terminal, no answer").await;
+    let no_answer = |chat: &ChatView| chat.by_bot().iter().rposition(|t| t.starts_with("interrupted at the terminal, no answer"));
+    let asked = |chat: &ChatView| chat.by_bot().iter().position(|t| t.starts_with("🖥 ada: ::gate never"));
+    let silent = poll_until("a word on the silent turn", TURN, || Some(telegram.chat(&plans)).filter(|chat| asked(chat).is_some() && asked(chat) < no_answer(chat))).await;
     facts.tell(silent.is_ok(), "of one that was interrupted before a word it says that there is no answer", bot_line(&stage, &plans, "no answer"));
     ride.wait_for_text(TURN, "❯ ::gate never").await?;
     ride.press(Key::Ctrl('u'))?;
@@ -68,7 +77,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // A message that waits is shown whole, and goes along when the driver says so.
     telegram.says(&omar, &plans, "what about the PAPAYA? and the second line");
     telegram.wait_for_bot(&plans, TURN, "Your message is kept").await?;
-    if product.claude_code == "2.1.197" {
+    if old {
         // One without mods shows what is new around a prompt.
         ride.submit("anything new?").await?;
     }
@@ -97,8 +106,10 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     ride.wait_for_text(TURN, "tell him about papayas").await?;
     ride.submit("back in the thread").await?;
     telegram.wait_for_bot(&plans, TURN, "]: back in the thread").await?;
-    let leaked = telegram.calls_of("sendMessage")[sent..].iter().any(|call| call.params["text"].to_string().contains("secret"));
-    facts.tell(!leaked && !anthropic.turns().iter().any(|r| r.prompt().contains("a secret of")), "nothing of it goes to the thread or to the model", format!("{leaked}"));
+    let since: Vec<String> = telegram.calls_of("sendMessage")[sent..].iter().map(|call| call.params["text"].to_string()).collect();
+    let asked = anthropic.turns().iter().filter(|r| r.prompt().contains("a secret of")).count();
+    let leaked = since.iter().any(|text| text.contains("secret")) || asked > 0;
+    facts.tell(!leaked, "nothing of it goes to the thread or to the model", format!("{asked} requests of it, and in the thread {}", since.join(" | ")));
 
     // Claude Code is killed in the middle of a turn.
     ride.submit("::gate for-ever ::say never").await?;

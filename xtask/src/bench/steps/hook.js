@@ -1,7 +1,6 @@
 // The hook as one would write it for Node: standard input to the socket, the answer to
 // standard output, and a prompt blocked whatever goes wrong.
-"use strict";
-const http = require("node:http");
+import http from "node:http";
 
 const block = (why) => process.stdout.write(JSON.stringify({ decision: "block", reason: `not sent: ${why}` }));
 let input = "";
