@@ -43,6 +43,8 @@ export function openEntries(api, sync) {
     const old = !told && Date.now() - listedAt > FRESH_MS && mark !== marked();
     if (!filled || old || stale > MANY) {
       listing ??= list().finally(() => (listing = undefined));
+      // Nobody may wait for its end.
+      listing.catch((error) => api.logger.error(`claude-code-sync: ${String(error)}`));
       await (filled ? Promise.race([listing, pause(PATIENCE_MS)]) : listing);
     }
     await refresh();
