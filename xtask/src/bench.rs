@@ -10,6 +10,7 @@
 
 mod entries;
 mod gate;
+mod hooks;
 mod load;
 mod listing;
 mod picker;
@@ -50,6 +51,8 @@ enum Subject {
     Relay,
     /// The picker over 10,000 threads.
     Picker,
+    /// A prompt where Claude Code has no mods.
+    Hooks,
     /// What is shipped.
     Size,
 }
@@ -60,14 +63,17 @@ impl Bench {
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
         let staged = [Subject::Ls, Subject::Gate, Subject::Relay];
+        if wants(Subject::Picker) {
+            report.add(picker::measure()?);
+        }
+        if wants(Subject::Hooks) {
+            report.add(tokio::runtime::Runtime::new()?.block_on(hooks::measure(&packed))?);
+        }
         if wants(Subject::Entries) {
             report.add(tokio::runtime::Runtime::new()?.block_on(entries::measure(&packed))?);
         }
         if wants(Subject::Load) {
             report.add(tokio::runtime::Runtime::new()?.block_on(load::measure(&packed))?);
-        }
-        if wants(Subject::Picker) {
-            report.add(picker::measure()?);
         }
         if staged.into_iter().any(wants) {
             let runtime = tokio::runtime::Runtime::new()?;

@@ -117,7 +117,7 @@ fn answer() -> Value {
         let mut row = json!({
             "channel": channel, "displayName": title, "title": title, "conversationId": conversation,
             "cliSessionId": Uuid::from_u128(i as u128), "relayReady": true, "lastActivity": NOW - i as u64 * 45_000,
-            "echoTarget": {"channel": channel, "to": format!("{channel}:{conversation}"), "accountId": "default", "threadId": i % 25},
+            "echoTarget": {"channel": channel, "to": format!("{channel}:{conversation}"), "accountId": "default", "threadId": (i % 25).to_string()},
             "key": format!("agent:{agent}:{channel}:group:{conversation}"), "agentId": agent, "rideable": true, "shared": i % 50 == 0,
         });
         if i % 90 == 0 {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::gateway::client::{CallError, ConnectError};
 use crate::gateway::locate::LocateError;
-use crate::launch::{LaunchError, Unfit};
+use crate::launch::{LaunchError, Unfit, Unguarded};
 use crate::link::LinkError;
 use crate::matching::NoMatch;
 use crate::outbox::OutboxError;
@@ -264,6 +264,12 @@ impl From<CallError> for Error {
 impl From<LaunchError> for Error {
     fn from(e: LaunchError) -> Error {
         Error { kind: Kind::Claude, message: e.to_string(), hint: e.hint().map(str::to_owned) }
+    }
+}
+
+impl From<Unguarded> for Error {
+    fn from(e: Unguarded) -> Error {
+        Error::new(Kind::Claude, e.to_string()).hint("a ride needs hooks or mods: take the setting out, or ride from where it does not hold")
     }
 }
 

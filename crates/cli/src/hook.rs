@@ -13,10 +13,12 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::link::{HOOK_WITHIN, MAX_BODY_BYTES, SOCKET_VAR, TOKEN_VAR};
+use crate::link::{HOOK_WITHIN, MAX_BODY_BYTES, SOCKET_VAR, START_WITHIN, TOKEN_VAR};
 
 /// The event that can keep a prompt out.
 const PROMPT: &str = "UserPromptSubmit";
+/// The event that a Claude session begins with.
+const START: &str = "SessionStart";
 /// Largest answer: what rides along with a prompt, and its frame.
 const MAX_ANSWER_BYTES: u64 = 256 * 1024;
 /// What Claude Code takes for a refusal even of a hook that broke.
@@ -48,7 +50,7 @@ fn fail(event: &str, why: &str) -> ExitCode {
             let reason = format!("not sent: {why}\nhint: leave Claude Code with /exit, then ride the thread again");
             serde_json::json!({ "decision": "block", "reason": reason })
         }
-        "SessionStart" => serde_json::json!({ "systemMessage": format!("{why}: prompts are refused") }),
+        START => serde_json::json!({ "systemMessage": format!("{why}: prompts are refused") }),
         _ => return ExitCode::SUCCESS,
     };
     match writeln!(io::stdout(), "{said}") {
@@ -58,7 +60,8 @@ fn fail(event: &str, why: &str) -> ExitCode {
 }
 
 fn ask(event: &str, socket: &std::path::Path, token: &str) -> Result<Vec<u8>, String> {
-    let by = Instant::now() + HOOK_WITHIN;
+    let within = if event == START { START_WITHIN } else { HOOK_WITHIN };
+    let by = Instant::now() + within;
     let mut said = Vec::new();
     let most = MAX_BODY_BYTES as u64;
     io::stdin().take(most + 1).read_to_end(&mut said).map_err(|e| format!("the hook's input could not be read: {e}"))?;
@@ -73,14 +76,21 @@ fn ask(event: &str, socket: &std::path::Path, token: &str) -> Result<Vec<u8>, St
     );
     let silent = |e: io::Error| match e.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            format!("ride does not answer within {} s; is it stopped?", HOOK_WITHIN.as_secs())
+            format!("ride does not answer within {} s; is it stopped?", within.as_secs())
         }
         _ => format!("ride does not answer ({e})"),
     };
     // One limit for every call is enough: ride answers whole, or not at all.
     let left = by.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let limits = stream.set_write_timeout(Some(left)).and_then(|()| stream.set_read_timeout(Some(left)));
-    limits.and_then(|()| stream.write_all(head.as_bytes())).and_then(|()| stream.write_all(&said)).map_err(silent)?;
+    limits.map_err(silent)?;
+    let mut request = head.into_bytes();
+    request.append(&mut said);
+    // A refusal may come before all is read: then the answer says why.
+    match stream.write_all(&request) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(silent(e)),
+        _ => {}
+    }
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).map_err(silent)?;
     body(&answer).map(<[u8]>::to_vec)

@@ -7,7 +7,8 @@
 //! prompts refused since the socket is gone, and its thread stays closed.
 //!
 //! Absent on purpose: what to do when it ends. The pieces: `claude` (which
-//! binary, which version), `options` (what it may be told), `plugin` (the embedded plugin), `private_dir`
+//! binary, which version), `options` (what it may be told), `settings` (what keeps our
+//! plugin out), `plugin` (the embedded plugin), `private_dir`
 //! (where it and the socket live), `process` (start, stop, end).
 
 mod claude;
@@ -15,6 +16,7 @@ mod options;
 mod plugin;
 mod private_dir;
 mod process;
+mod settings;
 
 use std::ffi::OsString;
 use std::io;
@@ -30,6 +32,7 @@ pub use options::{Unfit, check as check_options};
 pub use plugin::{PLUGIN_NAME, Plugin, unpack};
 pub use private_dir::PrivateDir;
 pub use process::{Claude, Ended, TerminalSignals, start_of};
+pub use settings::{Unguarded, check as check_settings};
 
 /// Everything a Claude Code is started with.
 #[derive(Clone, Debug)]

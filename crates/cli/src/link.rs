@@ -47,6 +47,9 @@ pub const VERDICT_WITHIN: Duration = Duration::from_secs(4);
 /// How long a hook waits for an answer before it blocks the prompt itself: longer than
 /// the verdict may take, shorter than what `hooks.json` gives it.
 pub const HOOK_WITHIN: Duration = Duration::from_secs(6);
+/// The same for the hook that a Claude session begins with: ride may wait for the mod, and
+/// then end this Claude Code.
+pub const START_WITHIN: Duration = Duration::from_secs(12);
 /// How long after a Claude session began the mod may still greet. Both come up
 /// together; the rest is for a busy machine.
 pub const MOD_WITHIN: Duration = Duration::from_secs(5);
@@ -60,6 +63,9 @@ pub const MAX_BODY_BYTES: usize = 1 << 20;
 pub const MAX_CONNECTIONS: usize = 32;
 /// Events the rest of `ride` has not taken yet.
 pub const MAX_EVENTS: usize = 64;
+/// Lines for the conversation that nothing has shown yet; older ones are dropped, their
+/// messages wait all the same. An inbox holds 200.
+pub const MAX_SAID: usize = 256;
 /// Longest socket path: `sun_path` of macOS (104) less its NUL.
 pub const MAX_SOCKET_PATH: usize = 103;
 
@@ -139,6 +145,9 @@ pub enum LinkEvent {
     Slipped(Slip),
     /// A turn runs, as the transcript tells.
     Runs,
+    /// The model has begun to answer these prompts: they are on disk, with what went
+    /// along with them.
+    Heard(Vec<Uuid>),
     /// Claude Code went on under another session id, in the same process.
     SessionChanged {
         /// The id so far.
@@ -217,6 +226,8 @@ pub enum Ask {
 pub enum Verdict {
     /// Let it begin.
     Allow,
+    /// Let a prompt begin, with this told to the model beside it.
+    Along(String),
     /// Stop it. The text is shown to the person; a typed prompt returns to the
     /// input box.
     Refuse(String),
@@ -307,10 +318,10 @@ pub enum LinkError {
 }
 
 /// A listening link. Dropping it closes the socket, and mod and hooks refuse prompts.
-#[derive(Debug)]
 pub struct Link {
     socket: PathBuf,
     tasks: Vec<JoinHandle<()>>,
+    shared: Arc<server::Shared>,
 }
 
 impl Link {
@@ -338,8 +349,19 @@ impl Link {
         let (events, taken) = mpsc::channel(MAX_EVENTS);
         let shared = Arc::new(server::Shared::new(token, expect, status, events));
         let mut tasks = vec![tokio::spawn(server::serve(listener, Arc::clone(&shared)))];
-        tasks.extend(tailed.map(|tailed| tokio::spawn(tail::follow(tailed, shared))));
-        Ok((Link { socket, tasks }, taken))
+        tasks.extend(tailed.map(|tailed| tokio::spawn(tail::follow(tailed, Arc::clone(&shared)))));
+        Ok((Link { socket, tasks, shared }, taken))
+    }
+
+    /// Shows a line in the conversation, to the person alone: now where there is a mod,
+    /// else when the next hook runs.
+    pub fn say(&self, line: String) {
+        self.shared.say(line);
+    }
+
+    /// What was said and not shown.
+    pub fn unshown(&self) -> Vec<String> {
+        self.shared.unshown()
     }
 
     /// Where mod and hooks find it.

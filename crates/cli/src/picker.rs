@@ -1,7 +1,7 @@
 //! The picker: all threads on the terminal, one to be chosen. The thin loop around
 //! [`state`]: it waits for keys, answers, events and signals, and performs what comes
-//! out. Nothing it waits for stands in the way of a keystroke; even the answer of
-//! 10,000 threads is read beside it.
+//! out. Nothing it waits for stands in the way of a keystroke: what it asks is asked in
+//! tasks beside it, and the answer of 10,000 threads is read on another thread.
 //!
 //! In reading order: [`search`] (threads and words), [`preview`], [`keys`], [`query`],
 //! [`state`], [`view`], [`screen`].

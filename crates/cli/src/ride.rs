@@ -4,6 +4,7 @@
 //! time) into the state and performs what comes out, in order. It decides nothing
 //! about lease, relay or hand-over.
 
+pub mod along;
 pub mod record;
 pub mod state;
 
@@ -117,7 +118,7 @@ struct Place {
     plugin: Plugin,
     link_events: mpsc::Receiver<LinkEvent>,
     status: watch::Sender<Status>,
-    _link: Link,
+    link: Link,
     _dir: PrivateDir,
 }
 
@@ -144,7 +145,7 @@ impl Place {
             token,
             extra: seat.extra.clone(),
         };
-        Ok(Place { launch, source, plugin, link_events, status, _link: link, _dir: dir })
+        Ok(Place { launch, source, plugin, link_events, status, link, _dir: dir })
     }
 
     fn start(&self) -> Result<Claude, LaunchError> {
@@ -338,6 +339,7 @@ impl Drive {
         match started {
             Ok((claude, place)) => {
                 place.status.send_replace(self.started.place.status.borrow().clone());
+                self.started.place.link.unshown().into_iter().for_each(|line| place.link.say(line));
                 (self.started.claude, self.started.place) = (claude, place);
                 (self.ended, self.holder, self.kill_at) = (None, None, None);
                 self.hello_by = Instant::now() + HELLO_WITHIN;
@@ -471,6 +473,7 @@ impl Drive {
             }
             LinkEvent::Slipped(slip) => self.take(Event::Slipped(slip)),
             LinkEvent::Runs => self.take(Event::Runs),
+            LinkEvent::Heard(prompts) => self.take(Event::Heard(prompts)),
             LinkEvent::SessionChanged { to, .. } => {
                 self.take(Event::Session(to));
             }
@@ -501,6 +504,11 @@ impl Drive {
                 let request = self.ride.relay_request(items);
                 self.call(method::RELAY, request, RENEW_WITHIN, |_, answer| Event::Relayed(answer));
             }
+            Effect::Inbox(request) => {
+                self.call(method::INBOX, request, RENEW_WITHIN, |_, answer| Event::Inboxed(answer));
+            }
+            Effect::Take(request) => self.call(method::TAKE, request, RENEW_WITHIN, |_, answer| Event::Took(answer)),
+            Effect::Say(line) => self.started.place.link.say(line),
             Effect::Release(request) => {
                 let limit = Duration::from_millis(request.wait_ms) + RELEASE_MORE;
                 self.call(method::RELEASE, request, limit, |_, answer| Event::Released(answer));

@@ -6,6 +6,8 @@
 mod claude;
 #[path = "link/hook.rs"]
 mod hook;
+#[path = "link/hooked.rs"]
+mod hooked;
 #[path = "link/http.rs"]
 mod http;
 #[path = "link/outbox.rs"]

@@ -13,5 +13,6 @@ mod core {
     mod ride;
     mod split;
     mod walk;
+    mod walk_chat;
     mod world;
 }

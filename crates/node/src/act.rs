@@ -123,7 +123,9 @@ fn show(mark: &ChainMark) -> Result<Outcome, ClaudeError> {
 fn items(turns: Turns) -> Vec<RelayItem> {
     let mut items = Vec::new();
     for turn in turns.turns {
-        for prompt in turn.prompts.into_iter().filter(|p| p.from == Origin::Person) {
+        // `!command` asks the model something where an answer follows, and not otherwise.
+        let asked = |from: Origin| from == Origin::Person || from == Origin::Local && turn.answer.is_some();
+        for prompt in turn.prompts.into_iter().filter(|p| asked(p.from)) {
             items.push(RelayItem { id: prompt.uuid.to_string(), kind: RelayKind::Prompt, text: prompt.text });
         }
         if let Some(answer) = turn.answer.filter(|_| turn.end == End::Complete) {

@@ -4,15 +4,17 @@
 //! the process table, the model API's requests. Never from our own word, unless
 //! our word is the fact (what a command printed).
 
+mod claude_turns;
 mod config;
+mod chat_ride;
 mod first_ride;
 mod install;
 mod previews;
 mod reach;
 mod loads;
 mod stage;
-mod threads;
 mod tool;
+mod threads;
 mod transcript;
 
 use std::fmt::Display;
@@ -49,6 +51,8 @@ impl Product {
 pub enum Story {
     /// A topic is ridden from the terminal and handed back.
     FirstRide,
+    /// Threads without a Claude session are driven by chat.
+    ChatRide,
     /// The plugin is installed in every way a host has.
     Install,
     /// An unridden thread's answers stream as they do without the plugin.
@@ -63,18 +67,19 @@ pub enum Story {
     Loads,
     /// `ride` as a tool to live in.
     Tool,
+    /// What happens in Claude Code during a ride.
+    ClaudeTurns,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 8] = [
-        Story::FirstRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::Config, Story::Loads, Story::Tool,
-    ];
+    pub const ALL: [Story; 10] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::Config, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
+            Story::ChatRide => "chat-ride",
             Story::Install => "install",
             Story::Previews => "previews",
             Story::Reach => "reach",
@@ -82,6 +87,7 @@ impl Story {
             Story::Config => "config",
             Story::Loads => "loads",
             Story::Tool => "tool",
+            Story::ClaudeTurns => "claude-turns",
         }
     }
 
@@ -89,6 +95,7 @@ impl Story {
     pub fn about(self) -> &'static str {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
+            Story::ChatRide => "threads without a Claude session are driven by chat, written to meanwhile, and handed back",
             Story::Install => "ride doctor tells each missing thing, and its own lines mend it; every way to install",
             Story::Previews => "a long answer streams into an unridden thread as it does without the plugin",
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
@@ -96,6 +103,7 @@ impl Story {
             Story::Config => "the configuration is changed while a thread is ridden, and has wrong values",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
+            Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
         }
     }
 
@@ -114,6 +122,7 @@ impl Story {
     pub async fn play(self, product: &Product, facts: &mut Facts) -> Result<()> {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
+            Story::ChatRide => chat_ride::play(product, facts).await,
             Story::Install => install::play(product, facts).await,
             Story::Previews => previews::play(product, facts).await,
             Story::Reach => reach::play(product, facts).await,
@@ -121,6 +130,7 @@ impl Story {
             Story::Config => config::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
+            Story::ClaudeTurns => claude_turns::play(product, facts).await,
         }
     }
 }

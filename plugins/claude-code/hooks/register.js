@@ -17,7 +17,7 @@ const RETRY_MS = 1_000
 let link // { socketPath, token }; null where ride did not start this Claude
 let isInteractive = false
 let greeted = false
-let band = { line: '', warn: false } // above the prompt
+let band = { line: '', warn: false, said: 0 } // above the prompt; the number of lines put into the conversation
 let reports = Promise.resolve()
 
 // `$.env.get` wants its names as literals, so that `validate` can list them.
@@ -95,9 +95,11 @@ async function report($, path, body, ms = ANSWER_MS) {
 async function watch($) {
   for (;;) {
     try {
-      band = await post($, '/status', band)
+      const { lines, ...now } = await post($, '/status', band)
+      band = now
+      for (const line of lines) $.ui.log(line)
     } catch {
-      band = { line: 'ride does not answer: prompts are refused', warn: true }
+      band = { ...band, line: 'ride does not answer: prompts are refused', warn: true }
       await $.clock.sleep(RETRY_MS)
     }
     $.ui.invalidate('ui.render')
@@ -121,6 +123,7 @@ export const register = on => {
       const { text, origin, turnId, command } = e
       const verdict = await ask($, '/prompt', { text, origin, turnId, command: command?.name })
       if (!verdict.allow) return { drop: verdict.reason }
+      if (verdict.context) return next({ ...e, context: [...(e.context ?? []), verdict.context] })
     }
     return next(e)
   }).catch(($, e, next) => (next.called ? next(e) : { drop: 'not sent: ride could not be asked' }))

@@ -18,7 +18,7 @@ use crate::gateway::client::{Access, Connection};
 use crate::gateway::device::hex;
 use crate::gateway::locate::Target;
 use crate::interrupt::Interrupts;
-use crate::launch::{ClaudeBinary, Ended, check_options};
+use crate::launch::{ClaudeBinary, Ended, check_options, check_settings};
 use crate::picker::view::Look;
 use crate::picker::{self, Pair};
 use crate::render::{self, clean, count};
@@ -47,6 +47,10 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let title = clean(&row.title);
     let earlier = Record::load(&state_dir, target.origin(), &row.key)?;
     check_row(&row, earlier.as_ref())?;
+    if row.shared && !args.yes && !env.terminal.interactive {
+        return Err(Error::new(Kind::Usage, format!("{title} is shared by several conversations; what is said goes to its last route"))
+            .hint("--yes rides it all the same"));
+    }
     if row.shared && !args.yes && !confirm(&title, &mut interrupts).await? {
         return Err(Error::new(Kind::Left, format!("{title} is not ridden")));
     }
@@ -246,6 +250,7 @@ fn check_grant(grant: &Grant) -> Result<(), Error> {
         return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", claude.cwd))
             .hint("Claude Code can resume a conversation only in its folder: make it again"));
     }
+    check_settings(Path::new(&claude.config_dir), Path::new(&claude.cwd))?;
     Ok(())
 }
 

@@ -11,14 +11,17 @@ use crate::link::Source;
 pub const PLUGIN_NAME: &str = "openclaw-session-sync";
 
 const MANIFEST: &str = include_str!("../../../../plugins/claude-code/.claude-plugin/plugin.json");
-const WITH_MOD: [(&str, &str); 3] = [
+const INBOX: &str = include_str!("../../../../plugins/claude-code/commands/inbox.md");
+const WITH_MOD: [(&str, &str); 4] = [
     (".claude-plugin/plugin.json", MANIFEST),
     ("hooks/hooks.json", include_str!("../../../../plugins/claude-code/hooks/hooks.json")),
     ("hooks/register.js", include_str!("../../../../plugins/claude-code/hooks/register.js")),
+    ("commands/inbox.md", INBOX),
 ];
-const WITHOUT: [(&str, &str); 2] = [
+const WITHOUT: [(&str, &str); 3] = [
     (".claude-plugin/plugin.json", MANIFEST),
     ("hooks/hooks.json", include_str!("../../../../plugins/claude-code/hooks/without-mods.json")),
+    ("commands/inbox.md", INBOX),
 ];
 
 /// The plugin as it lies on disk.

@@ -44,6 +44,22 @@ pub struct Answer {
     /// Shown to the person, not to the model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system_message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hook_specific_output: Option<Beside>,
+}
+
+/// What the model is told beside a prompt.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Beside {
+    pub hook_event_name: &'static str,
+    pub additional_context: String,
+}
+
+impl Beside {
+    pub fn prompt(additional_context: String) -> Beside {
+        Beside { hook_event_name: "UserPromptSubmit", additional_context }
+    }
 }
 
 impl Answer {

@@ -10,6 +10,8 @@
 //!   inside a reminder;
 //! - a slash command that asks the model is a row of door `command`, the typed
 //!   line spread over tags; `/clear` and its like have other origins;
+//! - `!command` is a row of door `command` of no origin, and no submission; a turn
+//!   follows all the same;
 //! - the answer of a turn is the text of its last `response` row with text.
 //!
 //! Ids come from rows alone. A submission only lends its text to a row that
@@ -32,6 +34,8 @@ pub struct Pairing {
     submitted: VecDeque<(String, bool)>,
     answer_row: Option<Uuid>,
     prompt_row: Option<Uuid>,
+    /// A `!command` that no turn began for yet.
+    shell: Option<Prompt>,
 }
 
 /// The ids of a turn that ended.
@@ -61,6 +65,10 @@ impl Pairing {
             return None;
         }
         let origin = origin(&row.origin.kind);
+        if let Some(typed) = shell(&row) {
+            self.shell = Some(Prompt { id: row.uuid, text: typed, origin: Origin::Person, claude_session: row.session });
+            return None;
+        }
         let wrapped = match row.door {
             Door::Prompt => false,
             Door::Delivery => true,
@@ -102,10 +110,21 @@ impl Pairing {
         }
     }
 
-    /// A turn begins: text of an earlier one is not its answer.
-    pub fn begin_turn(&mut self) {
+    /// A turn begins: text of an earlier one is not its answer. Answers what was typed
+    /// for it and was no prompt by itself.
+    pub fn begin_turn(&mut self) -> Option<Prompt> {
         self.answer_row = None;
+        let shell = self.shell.take().filter(|_| self.prompt_row.is_none())?;
+        self.prompt_row = Some(shell.id);
+        Some(shell)
     }
+}
+
+/// What was typed, where the row is a `!command`'s.
+fn shell(row: &Row) -> Option<String> {
+    let of_nobody = row.door == Door::Command && origin(&row.origin.kind) != Origin::Person;
+    let command = row.text.strip_prefix("<bash-input>")?.strip_suffix("</bash-input>")?;
+    of_nobody.then(|| format!("!{command}"))
 }
 
 /// Reads Claude Code's origin kind.
@@ -204,6 +223,21 @@ mod tests {
             ],
             &[(1, "/thing xyz", Origin::Person)],
         );
+    }
+
+    #[test]
+    fn a_shell_command_is_a_prompt_once_a_turn_begins_for_it() {
+        let mut pairing = Pairing::default();
+        let typed = row(1, Door::Command, "unclassified", "<bash-input>ls</bash-input>");
+        assert_eq!(pairing.row(typed.clone()), None);
+        let prompt = pairing.begin_turn().unwrap();
+        assert_eq!((prompt.id, prompt.text.as_str()), (Uuid::from_u128(1), "!ls"));
+        assert_eq!(pairing.end_turn().prompt, Some(prompt.id));
+        assert_eq!(pairing.begin_turn(), None);
+        // It waits beside a prompt: the turn is the prompt's.
+        pairing.row(typed);
+        pairing.row(row(2, Door::Prompt, "composer", "hello"));
+        assert_eq!(pairing.begin_turn(), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! HTTP/1.1 over the Unix socket: who may call, what each path does.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,12 +25,15 @@ use super::pairing::{Pairing, origin};
 use super::tail::Asked;
 use super::wire::{self, Code};
 use super::{
-    Ask, Ending, Hello, LinkEvent, MAX_BODY_BYTES, MAX_CONNECTIONS, MOD_WITHIN, Origin, POLL_FOR, Source, Status,
-    Token, Turn, VERDICT_WITHIN, Verdict,
+    Ask, Ending, Hello, LinkEvent, MAX_BODY_BYTES, MAX_CONNECTIONS, MAX_SAID, MOD_WITHIN, Origin, POLL_FOR,
+    START_WITHIN, Source, Status, Token, Turn, VERDICT_WITHIN, Verdict,
 };
 
 /// A client that sends half a request is dropped after this long.
 const READ_WITHIN: Duration = Duration::from_secs(5);
+/// Characters a hook may show at once: Claude Code cuts its answer at 10,000 (vendor
+/// documentation).
+const NEWS_CHARS: usize = 8_000;
 /// Pause after the system had no descriptor for a new connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -44,6 +48,8 @@ pub(super) struct Shared {
     pub(super) look: Notify,
     /// The mod has greeted.
     greeted: Notify,
+    /// How many lines were said; the lines are with the peer.
+    said: watch::Sender<u64>,
 }
 
 /// The Claude Code at the other end.
@@ -59,6 +65,8 @@ pub(super) struct Peer {
     pub(super) turn_runs: bool,
     /// The line the person was shown last, where there is no line above the prompt.
     shown: String,
+    /// Lines for the conversation that were not shown yet, by number.
+    said: VecDeque<(u64, String)>,
 }
 
 impl Shared {
@@ -68,7 +76,23 @@ impl Shared {
         status: watch::Receiver<Status>,
         events: mpsc::Sender<LinkEvent>,
     ) -> Shared {
-        Shared { token, expect, events, status, peer: Mutex::default(), look: Notify::new(), greeted: Notify::new() }
+        let said = watch::Sender::new(0);
+        Shared { token, expect, events, status, peer: Mutex::default(), look: Notify::new(), greeted: Notify::new(), said }
+    }
+
+    pub(super) fn say(&self, line: String) {
+        let number = *self.said.borrow() + 1;
+        let mut peer = self.peer();
+        if peer.said.len() == MAX_SAID {
+            peer.said.pop_front();
+        }
+        peer.said.push_back((number, line));
+        drop(peer);
+        self.said.send_replace(number);
+    }
+
+    pub(super) fn unshown(&self) -> Vec<String> {
+        self.peer().said.iter().map(|(_, line)| line.clone()).collect()
     }
 
     pub(super) fn peer(&self) -> MutexGuard<'_, Peer> {
@@ -218,14 +242,19 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
                 origin: origin(&said.origin.kind),
             };
             let verdict = ask(what, session, shared).await;
-            if verdict == Verdict::Allow {
+            if !matches!(verdict, Verdict::Refuse(_)) {
                 shared.peer().pairing.submit(&said);
             }
             Ok(as_json(verdict))
         }
         "/turn/start" => {
-            shared.peer().pairing.begin_turn();
-            Ok(as_json(ask(Ask::Turn, session, shared).await))
+            let shell = shared.peer().pairing.begin_turn();
+            let verdict = ask(Ask::Turn, session, shared).await;
+            if let Some(prompt) = shell.filter(|_| verdict == Verdict::Allow) {
+                // Not kept, it is taken from the transcript when the ride ends.
+                let _ = keep(|kept| LinkEvent::Prompt { prompt, kept }, shared).await;
+            }
+            Ok(as_json(verdict))
         }
         "/compact" => {
             let wire::Compaction { trigger } = parse(&path, &body)?;
@@ -322,16 +351,16 @@ async fn fired(event: &str, said: hooks::Fired, pid: u32, shared: &Shared) -> Re
             note_session(session, None, shared).await;
             let by_machine = hooks::by_machine(&said.prompt);
             let origin = if by_machine { Origin::Machine("unknown".to_owned()) } else { Origin::Person };
-            match ask(Ask::Prompt { text: said.prompt, origin }, session, shared).await {
-                Verdict::Allow => {
-                    let mut peer = shared.peer();
-                    let runs = peer.turn_runs;
-                    peer.asked.admit(said.prompt_id, runs);
-                    drop(peer);
-                    Ok(news(shared))
-                }
-                Verdict::Refuse(why) => Ok(hooks::Answer::block(format!("not sent: {why}"))),
-            }
+            let context = match ask(Ask::Prompt { text: said.prompt, origin }, session, shared).await {
+                Verdict::Allow => None,
+                Verdict::Along(context) => Some(context),
+                Verdict::Refuse(why) => return Ok(hooks::Answer::block(format!("not sent: {why}"))),
+            };
+            let mut peer = shared.peer();
+            let runs = peer.turn_runs;
+            peer.asked.admit(said.prompt_id, runs);
+            drop(peer);
+            Ok(hooks::Answer { hook_specific_output: context.map(hooks::Beside::prompt), ..news(shared) })
         }
         "Stop" if shared.peer().source == Some(Source::Hooks) => {
             shared.look.notify_one();
@@ -342,22 +371,36 @@ async fn fired(event: &str, said: hooks::Fired, pid: u32, shared: &Shared) -> Re
 }
 
 /// Waits for the mod, and says when it does not come: an organisation may forbid mods.
+/// No prompt begins before this is answered; where there is no mod it is not, until
+/// this Claude Code has been ended.
 async fn mod_or_not(shared: &Shared) {
     let greeted = shared.greeted.notified();
     if shared.peer().source.is_none() && tokio::time::timeout(MOD_WITHIN, greeted).await.is_err() {
         tell(LinkEvent::NoMod, shared).await;
+        tokio::time::sleep(START_WITHIN).await;
     }
 }
 
-/// What the person has not been shown yet.
+/// What the person has not been shown yet, as much as one answer may hold.
 fn news(shared: &Shared) -> hooks::Answer {
     let now = shared.status.borrow().line.clone();
     let mut peer = shared.peer();
-    if now.is_empty() || peer.shown == now {
-        return hooks::Answer::default();
+    let mut lines = Vec::new();
+    let mut left = NEWS_CHARS;
+    while let Some((_, line)) = peer.said.front() {
+        let takes = line.chars().count() + 1;
+        if takes > left {
+            break;
+        }
+        left -= takes;
+        lines.extend(peer.said.pop_front().map(|(_, line)| line));
     }
-    peer.shown.clone_from(&now);
-    hooks::Answer { system_message: Some(now), ..hooks::Answer::default() }
+    if !now.is_empty() && peer.shown != now {
+        peer.shown.clone_from(&now);
+        lines.push(now);
+    }
+    let system_message = (!lines.is_empty()).then(|| lines.join("\n"));
+    hooks::Answer { system_message, ..hooks::Answer::default() }
 }
 
 /// Who started the process at the other end.
@@ -445,18 +488,27 @@ pub(super) async fn tell(event: LinkEvent, shared: &Shared) {
     let _ = shared.events.send(event).await;
 }
 
-async fn poll(seen: wire::StatusLine, shared: &Shared) -> Vec<u8> {
+async fn poll(seen: wire::Seen, shared: &Shared) -> Vec<u8> {
+    // What it has shown it need not be told again, also after it was reloaded.
+    shared.peer().said.retain(|(number, _)| *number > seen.said);
     let mut status = shared.status.clone();
     let differs = status.wait_for(|now| now.line != seen.line || now.warn != seen.warn);
+    let mut said = shared.said.subscribe();
+    let speaks = said.wait_for(|_| !shared.peer().said.is_empty());
     // Late or closed: the same line again, and the mod asks anew.
-    let now = match tokio::time::timeout(POLL_FOR, differs).await {
-        Ok(Ok(now)) => now.clone(),
-        Ok(Err(_)) | Err(_) => shared.status.borrow().clone(),
-    };
-    json(&wire::StatusLine {
-        line: now.line,
-        warn: now.warn,
+    let _ = tokio::time::timeout(POLL_FOR, async {
+        tokio::select! {
+            // The guards are let go of here: their borrows must not outlive the wait.
+            changed = differs => drop(changed),
+            spoke = speaks => drop(spoke),
+        }
     })
+    .await;
+    let now = shared.status.borrow().clone();
+    let peer = shared.peer();
+    let said: Vec<String> = peer.said.iter().map(|(_, line)| line.clone()).collect();
+    let number = peer.said.back().map_or(seen.said, |(number, _)| *number);
+    json(&wire::StatusLine { line: now.line, warn: now.warn, lines: said, said: number })
 }
 
 async fn read(request: Request<Incoming>) -> Result<Bytes, Refused> {
@@ -493,14 +545,9 @@ fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, Refused> {
 
 fn as_json(verdict: Verdict) -> Vec<u8> {
     json(&match verdict {
-        Verdict::Allow => wire::Verdict {
-            allow: true,
-            reason: None,
-        },
-        Verdict::Refuse(reason) => wire::Verdict {
-            allow: false,
-            reason: Some(reason),
-        },
+        Verdict::Allow => wire::Verdict { allow: true, reason: None, context: None },
+        Verdict::Along(context) => wire::Verdict { allow: true, reason: None, context: Some(context) },
+        Verdict::Refuse(reason) => wire::Verdict { allow: false, reason: Some(reason), context: None },
     })
 }
 

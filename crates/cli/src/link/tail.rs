@@ -13,8 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ride_core::transcript::{End, Ended, Entry, Follow, MAX_LINE_BYTES, News, Origin as From};
+use ride_core::transcript::{End, Ended, Entry, Follow, MAX_LINE_BYTES, News, Origin as From, Prompt as Line};
 use ride_store::claude::{ClaudeDir, Registry, Status as Doing};
+use ride_store::clock;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -26,6 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Looks in a row at a resting Claude Code and an unchanged file after which an open
 /// turn is over: lines are written up to 0.1 s late.
 const RESTED: u32 = 4;
+/// How late a line may be written, and more.
+const WRITTEN_WITHIN_MS: u64 = 300;
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Prompts let in and not seen in the transcript yet. They are typed by one person.
@@ -63,15 +66,19 @@ impl Asked {
         self.ids.push_back(id);
     }
 
-    /// Whether the prompt of a line was let in. A turn's id stays good: prompts that
-    /// waited together begin one turn.
-    fn knows(&mut self, id: Option<&str>, queued: bool) -> bool {
-        if id.is_some_and(|id| self.ids.iter().any(|known| known == id)) {
-            return true;
+    /// What is to be said of a prompt of a person that is in the transcript. A turn's id
+    /// stays good: prompts that waited together begin one turn.
+    fn slip(&mut self, prompt: &Line, how: Entry) -> Option<Slip> {
+        // 2.1.197 gives `!command` the id of the prompt before it.
+        let shell = how == Entry::Local && prompt.text.starts_with('!');
+        if !shell && prompt.prompt_id.as_ref().is_some_and(|id| self.ids.contains(id)) {
+            return None;
         }
+        let queued = how == Entry::Joined || prompt.source.as_deref() == Some("queued");
         let waited = queued && self.waiting > 0;
         self.waiting -= usize::from(waited);
-        waited
+        // One that was asked about when it was typed may begin much later.
+        Some(if waited || how != Entry::Began { Slip::Unasked } else { Slip::Prompt })
     }
 }
 
@@ -80,9 +87,12 @@ pub(super) async fn follow(what: Tailed, shared: Arc<Shared>) {
     let mut lines = Lines { at: what.from, carry: Vec::new() };
     let mut follow = Follow::default();
     let mut rested = 0;
+    let (mut looked_ms, mut open_since_ms) = (0, 0);
     loop {
         // Late or told: a look either way.
         let _ = timeout(LOOK_EVERY, shared.look.notified()).await;
+        let before_ms = std::mem::replace(&mut looked_ms, clock::now().wall_ms);
+        let was_open = follow.is_open();
         let mut new = false;
         while let Some(batch) = lines.next(&what.path) {
             new = true;
@@ -92,8 +102,11 @@ pub(super) async fn follow(what: Tailed, shared: Arc<Shared>) {
                 }
             }
         }
+        if follow.is_open() && !was_open {
+            open_since_ms = before_ms.saturating_sub(WRITTEN_WITHIN_MS);
+        }
         shared.peer().turn_runs = follow.is_open();
-        rested = if !new && follow.is_open() && rests(&what, &shared) { rested + 1 } else { 0 };
+        rested = if !new && follow.is_open() && rests(&what, &shared, open_since_ms) { rested + 1 } else { 0 };
         if rested >= RESTED {
             for news in follow.rest() {
                 report(news, &what, &shared).await;
@@ -102,12 +115,16 @@ pub(super) async fn follow(what: Tailed, shared: Arc<Shared>) {
     }
 }
 
-/// Whether Claude Code says that it does nothing in this Claude session.
-fn rests(what: &Tailed, shared: &Shared) -> bool {
+/// Whether Claude Code says that it does nothing in this Claude session, and has said so
+/// since the turn began: a slow hook of somebody else's keeps it at what it said before.
+fn rests(what: &Tailed, shared: &Shared, since_ms: u64) -> bool {
     let Some(pid) = shared.peer().pid else { return false };
     // One that cannot be read now is read at the next look.
     match Registry::entry(&ClaudeDir::at(&what.config_dir), pid) {
-        Ok(Some(entry)) => entry.session != what.claude_session || matches!(entry.status, Doing::Idle | Doing::Shell),
+        Ok(Some(entry)) => {
+            let idle = matches!(entry.status, Doing::Idle | Doing::Shell) && entry.status_at_ms.is_none_or(|at| at >= since_ms);
+            entry.session != what.claude_session || idle
+        }
         _ => false,
     }
 }
@@ -116,13 +133,8 @@ async fn report(news: News, what: &Tailed, shared: &Shared) {
     let source = shared.peer().source;
     match news {
         News::Prompt { prompt, how } => {
-            let queued = how == Entry::Joined || prompt.source.as_deref() == Some("queued");
-            let known = source == Some(Source::Mod) || shared.peer().asked.knows(prompt.prompt_id.as_deref(), queued);
-            if !known && prompt.from != From::Machine {
-                let slip = match how {
-                    Entry::Began => Slip::Prompt,
-                    Entry::Joined | Entry::Local => Slip::Unasked,
-                };
+            let by_hooks = source != Some(Source::Mod) && prompt.from != From::Machine;
+            if let Some(slip) = by_hooks.then(|| shared.peer().asked.slip(&prompt, how)).flatten() {
                 tell(LinkEvent::Slipped(slip), shared).await;
             }
             if source == Some(Source::Mod) {
@@ -137,12 +149,13 @@ async fn report(news: News, what: &Tailed, shared: &Shared) {
             // What is not kept now is taken from the transcript when the ride ends.
             let _ = keep(|kept| LinkEvent::Prompt { prompt, kept }, shared).await;
         }
+        News::Heard(prompts) => tell(LinkEvent::Heard(prompts), shared).await,
         News::Compacted if source != Some(Source::Mod) => tell(LinkEvent::Slipped(Slip::Unasked), shared).await,
         News::Ended(ended) if source != Some(Source::Mod) => {
             let turn = turn(ended, what.claude_session);
             let _ = keep(|kept| LinkEvent::Turn { turn, kept }, shared).await;
         }
-        News::Heard(_) | News::Compacted | News::Ended(_) => {}
+        News::Compacted | News::Ended(_) => {}
     }
 }
 

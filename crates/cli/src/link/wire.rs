@@ -12,7 +12,7 @@
 //! | `/row`        | [`Row`]        | `{}` once it would survive a crash |
 //! | `/turn/end`   | [`TurnEnd`]    | `{}` once it would survive a crash |
 //! | `/session`    | [`Session`]    | `{}` |
-//! | `/status`     | [`StatusLine`] | [`StatusLine`], held until it differs |
+//! | `/status`     | [`Seen`]       | [`StatusLine`], held until there is something new |
 //! | `/bye`        | [`Bye`]        | `{}` |
 //!
 //! Failures carry a 4xx or 5xx status and [`Failure`].
@@ -122,15 +122,32 @@ pub struct Verdict {
     pub allow: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Told to the model beside the prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
 }
 
-/// The line that is shown: as the mod has it, and as it should be.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct StatusLine {
+/// What the mod shows.
+#[derive(Debug, Deserialize)]
+pub struct Seen {
     #[serde(default)]
     pub line: String,
     #[serde(default)]
     pub warn: bool,
+    /// Number of the last line it put into the conversation.
+    #[serde(default)]
+    pub said: u64,
+}
+
+/// What it should show.
+#[derive(Debug, Serialize)]
+pub struct StatusLine {
+    pub line: String,
+    pub warn: bool,
+    /// For the conversation, each once.
+    pub lines: Vec<String>,
+    /// Number of the last of them.
+    pub said: u64,
 }
 
 #[derive(Debug, Serialize)]

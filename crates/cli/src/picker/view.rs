@@ -7,7 +7,7 @@ use ratatui::layout::{Position, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Clear;
-use ride_core::wire::Row;
+use ride_core::wire::{Mode, Row};
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthStr as _;
 
@@ -264,9 +264,11 @@ fn preview(frame: &mut Frame<'_>, area: Rect, picker: &Picker, look: Look) {
     let Some(row) = picker.selected_row() else { return };
     let width = usize::from(area.width);
     let route = [row.channel.as_deref(), row.conversation_id.as_deref()].into_iter().flatten().map(clean).collect::<Vec<_>>().join(" ");
+    // With Claude Code is the rule, and not worth a word.
+    let by = if row.mode == Some(Mode::Chat) { " · by chat" } else { "" };
     let head = [
         Line::styled(fit(&clean(&row.title), width), Modifier::BOLD),
-        Line::styled(fit(&format!("{route} · agent {}", clean(&row.agent_id)), width), look.dim()),
+        Line::styled(fit(&format!("{route} · agent {}{by}", clean(&row.agent_id)), width), look.dim()),
         Line::styled(fit(&clean(&row.key), width), look.dim()),
     ];
     let below = area.height.saturating_sub(head.len() as u16 + 1);

@@ -13,13 +13,15 @@ use std::collections::VecDeque;
 use ride_core::id::{Fence, Process};
 use ride_core::limits;
 use ride_core::wire::{
-    Grant, Holder, Reason, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, Waiting,
+    Grant, Holder, Inbox, Inboxed, Reason, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, Take,
+    Taken, Waiting,
 };
 use uuid::Uuid;
 
 use crate::outbox;
 use crate::link::{Ask, Ending, Origin, Prompt, Slip, Status, Turn, Verdict};
 use crate::render::{self, clean, cut, duration};
+use super::along;
 
 /// No prompt is let begin this close to the lease's end: more than the time from a
 /// verdict to the prompt's line in the transcript (the mod gives a verdict 4 s).
@@ -44,6 +46,8 @@ pub(crate) const SILENCE_WARN_MS: u64 = 120_000;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Outbox places a turn may need: prompts that join it, its answer in parts, a notice.
 const OUTBOX_ROOM: usize = 8;
+/// Prompts with messages along that nothing was said to yet. One person types them.
+const MAX_ALONG: usize = 16;
 /// Columns of the title and of the newest waiting message in the status line.
 pub(crate) const STATUS_COLUMNS: usize = 48;
 
@@ -67,6 +71,10 @@ pub enum Event {
     },
     /// A hand-over of items ended.
     Relayed(Result<Relayed, Trouble>),
+    /// A look at the messages that wait ended.
+    Inboxed(Result<Inboxed, Trouble>),
+    /// The gateway was told that messages rode along.
+    Took(Result<Taken, Trouble>),
     /// A release ended.
     Released(Result<Released, Trouble>),
     /// Claude Code greeted: the process that holds the Claude session.
@@ -88,6 +96,8 @@ pub enum Event {
     Slipped(Slip),
     /// A turn runs that did not ask.
     Runs,
+    /// The model has begun to answer these prompts.
+    Heard(Vec<Uuid>),
     /// Claude Code went to another Claude session.
     Session(Uuid),
     /// Claude Code is gone.
@@ -119,6 +129,12 @@ pub enum Effect {
     Renew(Renew),
     /// Hand these items over, in order.
     Relay(Vec<RelayItem>),
+    /// Read the messages that wait.
+    Inbox(Inbox),
+    /// Tell the gateway that messages rode along.
+    Take(Take),
+    /// Show this in the conversation.
+    Say(String),
     /// Release the thread.
     Release(Release),
     /// Write these to the outbox, before what caused it is acknowledged.
@@ -195,11 +211,31 @@ pub struct Ride {
 
     waiting: Vec<Waiting>,
     waiting_total: u32,
+    /// The messages that wait, whole, as far as they were read.
+    inbox: Vec<Waiting>,
+    /// Read up to this one.
+    read: u64,
+    reading: bool,
+    read_at_ms: u64,
+    /// What goes along with the prompt that was let in last, if it asked for that.
+    along: Option<Vec<u64>>,
+    taken: Vec<Along>,
+    taking: bool,
+    take_at_ms: u64,
     gateway_outbox: u32,
     relay_stopped: Option<String>,
 
     phase: Phase,
     shown: Status,
+}
+
+/// Messages that went along with a prompt.
+#[derive(Debug)]
+struct Along {
+    prompt: Uuid,
+    seqs: Vec<u64>,
+    /// The model has begun to answer: they are the agent's no more.
+    heard: bool,
 }
 
 #[derive(Debug)]
@@ -261,6 +297,14 @@ impl Ride {
             relay_pause_ms: PAUSE_MS,
             waiting: grant.waiting.clone(),
             waiting_total: u32::try_from(grant.waiting.len()).unwrap_or(u32::MAX),
+            inbox: Vec::new(),
+            read: 0,
+            reading: false,
+            read_at_ms: now_ms,
+            along: None,
+            taken: Vec::new(),
+            taking: false,
+            take_at_ms: now_ms,
             gateway_outbox: 0,
             relay_stopped: None,
             phase: Phase::Riding,
@@ -302,6 +346,9 @@ impl Ride {
         if self.up && self.relaying == 0 && !self.queue.is_empty() {
             wake = wake.min(self.relay_at_ms);
         }
+        if self.up && !self.taking && self.taken.iter().any(|along| along.heard) {
+            wake = wake.min(self.take_at_ms);
+        }
         if let Phase::Releasing { at_ms, asked: false, .. } = self.phase {
             wake = wake.min(at_ms);
         }
@@ -322,6 +369,8 @@ impl Ride {
                 // Answers of the connection before come as failures, or not at all.
                 self.renewing = false;
                 self.relaying = 0;
+                (self.reading, self.taking) = (false, false);
+                (self.read_at_ms, self.take_at_ms) = (now_ms, now_ms);
                 if let Phase::Releasing { at_ms, asked, .. } = &mut self.phase {
                     (*at_ms, *asked) = (now_ms, false);
                 }
@@ -330,6 +379,7 @@ impl Ride {
                 self.up = false;
                 self.renewing = false;
                 self.relaying = 0;
+                (self.reading, self.taking) = (false, false);
                 self.trouble = Some(why);
             }
             Event::Changed(key) => {
@@ -339,6 +389,8 @@ impl Ride {
             }
             Event::Renewed { sent_ms, answer } => self.renewed(sent_ms, answer, now_ms, out),
             Event::Relayed(answer) => self.relayed(answer, now_ms, out),
+            Event::Inboxed(answer) => self.inboxed(answer, now_ms, out),
+            Event::Took(answer) => self.took(answer, now_ms, out),
             Event::Released(answer) => self.released(answer, now_ms, out),
             Event::Claude(process) => {
                 self.claude = Some(process);
@@ -346,7 +398,11 @@ impl Ride {
             }
             Event::Ask { ask, what, session } => {
                 let verdict = self.verdict(&what, session, now_ms);
-                if verdict == Verdict::Allow {
+                let verdict = match &what {
+                    Ask::Prompt { text, .. } if verdict == Verdict::Allow && along::asked_for(text).is_some() => self.take_along(),
+                    _ => verdict,
+                };
+                if !matches!(verdict, Verdict::Refuse(_)) {
                     match what {
                         Ask::Prompt { .. } => self.typed = true,
                         Ask::Turn => self.turn_running = true,
@@ -359,6 +415,9 @@ impl Ride {
             Event::Turn(turn) => self.turn(turn, out),
             Event::Slipped(slip) => self.slipped(slip, now_ms, out),
             Event::Runs => self.turn_running = true,
+            Event::Heard(prompts) => {
+                self.taken.iter_mut().filter(|along| prompts.contains(&along.prompt)).for_each(|along| along.heard = true);
+            }
             Event::Session(session) => {
                 self.elsewhere = (session != self.session).then_some(session);
                 if self.elsewhere.is_some() {
@@ -443,8 +502,90 @@ impl Ride {
         // What a machine caused (a finished task, another session) is not the person's.
         if prompt.claude_session == self.session && prompt.origin == Origin::Person {
             self.typed = true;
-            self.keep(&prompt.id.to_string(), RelayKind::Prompt, &prompt.text, out);
+            if along::asked_for(&prompt.text).is_some()
+                && let Some(seqs) = self.along.take()
+            {
+                if self.taken.len() == MAX_ALONG {
+                    // The oldest that nothing was ever said to.
+                    self.taken.remove(self.taken.iter().position(|along| !along.heard).unwrap_or(0));
+                }
+                self.taken.push(Along { prompt: prompt.id, seqs, heard: false });
+            }
+            self.keep(&prompt.id.to_string(), RelayKind::Prompt, along::as_said(&prompt.text), out);
         }
+    }
+
+    /// The driver's own act: what waits goes to Claude with this prompt. Until the model
+    /// has begun to answer it all stays where it is.
+    fn take_along(&mut self) -> Verdict {
+        let gone = |seq: u64| self.taken.iter().any(|along| along.heard && along.seqs.contains(&seq));
+        let left = || self.inbox.iter().filter(|message| !gone(message.seq));
+        let messages = along::fitting(left());
+        if messages.is_empty() {
+            return Verdict::Refuse(match left().next() {
+                None => "no message waits in the thread".to_owned(),
+                Some(_) => "what waits is too long to go along; the agent answers it after the ride".to_owned(),
+            });
+        }
+        let context = along::context(&self.title, &messages);
+        let seqs = messages.iter().map(|message| message.seq).collect();
+        self.along = Some(seqs);
+        Verdict::Along(context)
+    }
+
+    fn inboxed(&mut self, answer: Result<Inboxed, Trouble>, now_ms: u64, out: &mut Vec<Effect>) {
+        self.reading = false;
+        match answer {
+            Ok(inboxed) => {
+                let before = self.read;
+                for message in inboxed.messages {
+                    self.read = self.read.max(message.seq);
+                    along::shown(&message).into_iter().for_each(|line| out.push(Effect::Say(line)));
+                    self.inbox.push(message);
+                }
+                if self.read > before {
+                    let command = along::command();
+                    out.push(Effect::Say(format!("⇄ {command} takes what waits along with your prompt; otherwise the agent answers it after the ride")));
+                }
+                self.read_at_ms = if self.read > before { now_ms } else { now_ms + PAUSE_MAX_MS };
+            }
+            Err(trouble) => {
+                // A gateway that does not know the method shows the beginnings all the same.
+                self.read_at_ms = now_ms + PAUSE_MAX_MS;
+                self.failed(trouble, out);
+            }
+        }
+    }
+
+    fn took(&mut self, answer: Result<Taken, Trouble>, now_ms: u64, out: &mut Vec<Effect>) {
+        self.taking = false;
+        match answer {
+            Ok(taken) => {
+                let Some(at) = self.taken.iter().position(|along| along.heard) else { return };
+                let along = self.taken.remove(at);
+                self.inbox.retain(|message| !along.seqs.contains(&message.seq));
+                self.waiting.retain(|message| !along.seqs.contains(&message.seq));
+                self.waiting_total = taken.waiting;
+                self.renew_at_ms = now_ms;
+            }
+            Err(trouble) => {
+                self.take_at_ms = now_ms + PAUSE_MS;
+                if let Trouble::Refused { message, reason, .. } = &trouble
+                    && !matches!(reason, Reason::Stale | Reason::Held | Reason::UnknownThread | Reason::Store)
+                    && let Some(at) = self.taken.iter().position(|along| along.heard)
+                {
+                    // It would not be taken at another time either: the agent answers it again.
+                    self.taken.remove(at);
+                    out.push(Effect::Tell(format!("messages that went along stay with the agent: {message}")));
+                }
+                self.failed(trouble, out);
+            }
+        }
+    }
+
+    /// Whether messages wait that were not read whole.
+    fn unread(&self) -> bool {
+        self.waiting.iter().any(|message| message.seq > self.read) || self.waiting_total as usize > self.waiting.len().max(self.inbox.len())
     }
 
     fn turn(&mut self, turn: Turn, out: &mut Vec<Effect>) {
@@ -625,8 +766,22 @@ impl Ride {
                 out.push(Effect::Relay(items));
             }
         }
+        if self.up && !self.reading && matches!(self.phase, Phase::Riding) && now_ms >= self.read_at_ms && self.unread() {
+            self.reading = true;
+            out.push(Effect::Inbox(Inbox { key: self.key.clone(), fence: self.fence, after: self.read }));
+        }
+        if self.up
+            && !self.taking
+            && self.may_relay()
+            && now_ms >= self.take_at_ms
+            && let Some(along) = self.taken.iter().find(|along| along.heard)
+        {
+            self.taking = true;
+            let (prompt, seqs) = (along.prompt, along.seqs.clone());
+            out.push(Effect::Take(Take { key: self.key.clone(), fence: self.fence, prompt, seqs }));
+        }
         if let Phase::Flushing { until_ms } = self.phase
-            && (self.queue.is_empty() || now_ms >= until_ms)
+            && (self.queue.is_empty() && self.taken.iter().all(|along| !along.heard) || now_ms >= until_ms)
         {
             self.phase = Phase::Releasing { until_ms: now_ms + RELEASE_MS, at_ms: now_ms, asked: false };
         }

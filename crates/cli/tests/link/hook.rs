@@ -131,6 +131,10 @@ async fn a_prompt_is_let_in_or_blocked() {
     let (said, _) = tokio::join!(rig.fire("UserPromptSubmit", prompt("hello", "p2")), rig.answer(no));
     assert_eq!(said, json!({ "decision": "block", "reason": "not sent: bob rides this thread now" }));
 
+    let with = Verdict::Along("> quoted".to_owned());
+    let (said, _) = tokio::join!(rig.fire("UserPromptSubmit", prompt("hello", "p4")), rig.answer(with));
+    assert_eq!(said, json!({ "hookSpecificOutput": { "hookEventName": "UserPromptSubmit", "additionalContext": "> quoted" } }));
+
     // A turn of Claude Code's own asks like any other.
     let by_machine = prompt("<task-notification>\n…", "p3");
     let (_, (asked, _)) = tokio::join!(rig.fire("UserPromptSubmit", by_machine), rig.answer(Verdict::Allow));
@@ -145,6 +149,15 @@ async fn what_is_new_is_shown_once() {
     assert_eq!(rig.fire("Stop", json!({})).await, json!({ "systemMessage": "⇄ riding Plans · 1 waiting: Omar: hi" }));
     let (said, _) = tokio::join!(rig.fire("UserPromptSubmit", prompt("hello", "p1")), rig.answer(Verdict::Allow));
     assert_eq!(said, json!({}));
+
+    rig.link.say("⇄ Omar wrote in the thread: hi".to_owned());
+    rig.link.say("x".repeat(7_950));
+    rig.link.say("⇄ Omar wrote in the thread: bye".to_owned());
+    // As much as one answer may hold, and the rest with the next.
+    let first = rig.fire("Stop", json!({})).await["systemMessage"].as_str().unwrap().to_owned();
+    assert!(first.starts_with("⇄ Omar wrote in the thread: hi\nxxx") && !first.contains("bye"), "{first}");
+    assert_eq!(rig.fire("Stop", json!({})).await["systemMessage"], "⇄ Omar wrote in the thread: bye");
+    assert_eq!(rig.link.unshown(), [""; 0]);
 }
 
 #[tokio::test]
@@ -180,6 +193,7 @@ async fn prompts_and_answers_are_those_of_the_transcript() {
     let LinkEvent::Prompt { prompt: entered, kept } = rig.next().await else { panic!("no prompt") };
     assert_eq!((entered.id, entered.text.as_str(), entered.origin), (Uuid::from_u128(1), "hello", Origin::Person));
     kept.send(()).unwrap();
+    assert!(matches!(rig.next().await, LinkEvent::Heard(ids) if ids == [entered.id]));
     let LinkEvent::Turn { turn, kept } = rig.next().await else { panic!("no turn") };
     assert_eq!((turn.ending, turn.answer.as_str()), (Ending::Answered, "hi there"));
     assert_eq!((turn.answer_id, turn.prompt_id), (Some(Uuid::from_u128(2)), Some(entered.id)));
@@ -227,8 +241,10 @@ async fn where_the_mod_greeted_hooks_say_nothing() {
 #[tokio::test]
 async fn a_mod_that_does_not_come_is_told() {
     let mut rig = Rig::new(Source::Mod);
-    assert_eq!(rig.fire("SessionStart", json!({ "source": "resume" })).await, json!({}));
+    // Not answered while this Claude Code lives: no prompt begins before.
+    let asking = tokio::spawn(rig.fire("SessionStart", json!({ "source": "resume" })));
     assert!(matches!(rig.next().await, LinkEvent::NoMod));
+    assert!(!asking.is_finished());
 }
 
 #[test]

@@ -322,7 +322,7 @@ async fn another_claude_session_is_announced_first() {
 #[tokio::test(start_paused = true)]
 async fn the_status_line_is_pushed() {
     let rig = Rig::greeted().await;
-    let line = |text: &str, warn| json!({ "line": text, "warn": warn });
+    let line = |text: &str, warn| json!({ "line": text, "warn": warn, "lines": [], "said": 0 });
     // Nothing new: the poll ends by itself and says the same.
     assert_eq!(
         rig.call("/status", line("", false)).await,
@@ -340,6 +340,20 @@ async fn the_status_line_is_pushed() {
         rig.call("/status", line("older", true)).await,
         (200, line("⇄ riding alice", false))
     );
+
+    // A line for the conversation ends the poll too, and comes until it was shown.
+    let now = line("⇄ riding alice", false);
+    let poll = tokio::spawn(rig.call("/status", now.clone()));
+    tokio::task::yield_now().await;
+    rig.link.say("⇄ Omar wrote".to_owned());
+    let told = json!({ "line": "⇄ riding alice", "warn": false, "lines": ["⇄ Omar wrote"], "said": 1 });
+    assert_eq!(poll.await.unwrap(), (200, told.clone()));
+    assert_eq!(rig.call("/status", now.clone()).await, (200, told.clone()));
+    let shown = json!({ "line": "⇄ riding alice", "warn": false, "said": 1 });
+    assert_eq!(rig.call("/status", shown.clone()).await.1["lines"], json!([]));
+    // The mod was reloaded and remembers nothing: what it showed it is not told again.
+    assert_eq!(rig.call("/status", now).await.1["lines"], json!([]));
+    assert_eq!(rig.link.unshown(), [""; 0]);
 }
 
 #[tokio::test]

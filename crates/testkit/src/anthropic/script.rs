@@ -25,8 +25,8 @@ pub const LONGEST_HOLD: Duration = Duration::from_secs(600);
 /// What OpenClaw's own runner puts around context.
 const RUNNER_CONTEXT: (&str, &str) = ("<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>", "<<<END_OPENCLAW_INTERNAL_CONTEXT>>>");
 
-/// How it begins the message with context that 2026.6 and 2026.7 append.
-const OLDER_CONTEXT: &str = "OpenClaw runtime context for the immediately preceding user message.";
+/// How it begins the message with context that 2026.6 to 2026.8 append.
+const OLDER_CONTEXT: &str = "OpenClaw runtime context for the ";
 
 /// The longest echo, so that a huge prompt does not come back whole.
 const MAX_ECHO: usize = 2000;

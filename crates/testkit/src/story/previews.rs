@@ -23,7 +23,9 @@ const LAST: &str = "w119";
 
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
-    let builder = Gateway::builder(&telegram, &anthropic).version(&product.openclaw).claude_code(&product.claude_code);
+    // The default until 2026.7; 2026.8 shows a status line instead of the text.
+    let streaming = json!({ "channels": { "telegram": { "streaming": { "mode": "partial" } } } });
+    let builder = Gateway::builder(&telegram, &anthropic).version(&product.openclaw).claude_code(&product.claude_code).config(&streaming);
     let mut gateway = builder.start().await?;
     let without = stream(&telegram, 42).await?;
     facts.tell(without.edits >= 3, "without any plugin the answer grows before the reader's eyes", &without);

@@ -38,13 +38,22 @@ impl<'p> Stage<'p> {
         config: Value,
         more: impl FnOnce(GatewayBuilder<'_>) -> GatewayBuilder<'_>,
     ) -> Result<Self> {
+        Self::build_with(product, config, |builder, _| more(builder)).await
+    }
+
+    /// The same, for what names the stand-in model.
+    pub(super) async fn build_with(
+        product: &'p Product,
+        config: Value,
+        more: impl for<'b> FnOnce(GatewayBuilder<'b>, &Anthropic) -> GatewayBuilder<'b>,
+    ) -> Result<Self> {
         let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
         let plugin = Plugin { id: "claude-code-sync".into(), source: product.plugin.clone(), config };
         let builder = Gateway::builder(&telegram, &anthropic)
             .version(&product.openclaw)
             .claude_code(&product.claude_code)
             .plugin(plugin);
-        let gateway = more(builder).start().await?;
+        let gateway = more(builder, &anthropic).start().await?;
         telegram.wait_until_polled(TURN).await?;
         Ok(Stage { product, telegram, anthropic, gateway })
     }

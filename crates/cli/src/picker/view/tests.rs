@@ -24,7 +24,7 @@ fn rows() -> Value {
     };
     let driver = json!({"name": "Ada", "host": "box", "sinceMs": NOW, "expiresInMs": 1, "phase": "ridden"});
     json!([
-        row("Forum / Plans", "telegram", 5_000, json!({})),
+        row("Forum / Plans", "telegram", 5_000, json!({"mode": "chat"})),
         row("Deploys", "telegram", 180_000, json!({"rideable": false, "driver": driver, "waiting": 2})),
         row("日本の話 👩‍👩‍👧 \u{1b}[31mred", "discord", 10_000_000, json!({"shared": true})),
         row("A rather long title of a thread that goes on", "slack", 400_000_000, json!({"rideable": false, "whyNot": "it has no stored route"})),
@@ -94,7 +94,7 @@ fn a_wide_screen_shows_what_was_said_last() {
             " ›                                                                                                           4",
             "──────────────────────────────────────────────────────────────────────────────────────────────────────────────",
             " ▸  now  telegram  Forum / Plans                             │ Forum / Plans",
-            "     3m  telegram  Deploys  2 waiting · ridden by Ada at box │ telegram -1001:topic:42 · agent main",
+            "     3m  telegram  Deploys  2 waiting · ridden by Ada at box │ telegram -1001:topic:42 · agent main · by chat",
             "     2h  discord   日本の話 👩‍👩‍👧 [31mred                shared │ agent:main:telegram:group:Forum / Plans",
             "     4d  slack     A rather long ti…  it has no stored route │",
             "                                                             │   the beginning of this one is cut:",

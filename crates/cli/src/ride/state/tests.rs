@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod along;
+
 const SESSION: Uuid = Uuid::from_u128(7);
 
 fn grant() -> Grant {

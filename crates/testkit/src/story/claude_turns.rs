@@ -1,0 +1,158 @@
+//! What happens in Claude Code during a ride, as the thread and the driver see it: turns
+//! that are interrupted or fail, a shell command, another conversation, a message that
+//! goes along with a prompt, and a Claude Code that is killed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::stage::{Stage, TURN, line_with};
+use super::transcript::chain;
+use super::{Facts, Product};
+use crate::claude;
+use crate::error::{Doing as _, Result};
+use crate::peers::Peer;
+use crate::process::descendants;
+use crate::pty::Key;
+use crate::telegram::{Person, Place};
+use crate::wait::poll_until;
+
+const FORUM: i64 = -1_002_222_222_222;
+const OMAR: i64 = 7_707;
+
+pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
+    let stage = Stage::open(product, &[1001, OMAR], json!({})).await?;
+    let (telegram, anthropic, gateway) = (&stage.telegram, &stage.anthropic, &stage.gateway);
+    let plans = Place::topic(FORUM, "Forum", 42, "Plans");
+    let (tess, omar) = (Person::tess(), Person::new(OMAR, "Omar", "omar"));
+    telegram.says(&tess, &plans, "the code word is MANGO");
+    telegram.wait_for_bot(&plans, TURN, "code word is MANGO").await?;
+    let before = anthropic.wait_for_prompt(TURN, "the code word is MANGO").await?;
+    let session = before.session().unwrap_or_default().to_owned();
+    let transcript = poll_until("the transcript", TURN, || claude::transcript(&gateway.claude_dir(), &session)).await?;
+
+    let mut ride = stage.ride(&["forum", "topic:42"])?;
+    ride.wait_for(TURN, claude::shows_prompt).await?;
+    ride.submit("hello from the terminal").await?;
+    telegram.wait_for_bot(&plans, TURN, "]: hello from the terminal").await?;
+
+    // A turn that is interrupted half way, one before its first word, one that fails.
+    ride.submit("::slow 60 ::say one two three four five six").await?;
+    ride.wait_for(TURN, |screen| screen.lines().any(|line| line.trim_start().starts_with("● one") || line.trim() == "●")).await?;
+    ride.press(Key::Escape)?;
+    telegram.wait_for_bot(&plans, TURN, "interrupted at the terminal").await?;
+    let lines = telegram.chat(&plans).by_bot().into_iter().map(str::to_owned).collect::<Vec<_>>();
+    let at = |text: &str| lines.iter().position(|line| line.starts_with(text));
+    let told = at("🖥 ada: ::slow 60") < at("one") && at("one") < at("interrupted at the terminal") && at("one").is_some();
+    facts.tell(told, "of an interrupted turn the thread has the prompt, what was said and that it was interrupted", lines.join(" | "));
+
+    ride.submit("::gate never ::say too late").await?;
+    anthropic.wait_for_prompt(TURN, "::gate never").await?;
+    ride.press(Key::Escape)?;
+    let silent = telegram.wait_for_bot(&plans, TURN, "interrupted at the terminal, no answer").await;
+    facts.tell(silent.is_ok(), "of one that was interrupted before a word it says that there is no answer", bot_line(&stage, &plans, "no answer"));
+    ride.wait_for_text(TURN, "❯ ::gate never").await?;
+    ride.press(Key::Ctrl('u'))?;
+
+    ride.submit("::err 400 please").await?;
+    let failed = telegram.wait_for_bot(&plans, TURN, "no answer: the model could not be reached").await;
+    facts.tell(failed.is_ok(), "a turn that the model's service fails is told as such", bot_line(&stage, &plans, "could not be reached"));
+
+    ride.submit("!echo from-the-shell").await?;
+    let shell = telegram.wait_for_bot(&plans, TURN, "🖥 ada: !echo from-the-shell").await;
+    let answered = telegram.wait_for_bot(&plans, TURN, "<bash-stdout>from-the-shell").await;
+    facts.tell(shell.is_ok() && answered.is_ok(), "a shell command is in the thread as typed, with the answer it got", bot_line(&stage, &plans, "from-the-shell"));
+
+    // A message that waits is shown whole, and goes along when the driver says so.
+    telegram.says(&omar, &plans, "what about the PAPAYA? and the second line");
+    telegram.wait_for_bot(&plans, TURN, "Your message is kept").await?;
+    if product.claude_code == "2.1.197" {
+        // One without mods shows what is new around a prompt.
+        ride.submit("anything new?").await?;
+    }
+    let seen = ride.wait_for_text(TURN, "Omar wrote in the thread: what about the PAPAYA? and the second line").await;
+    facts.tell(seen.is_ok(), "the driver sees who wrote what", line_with(&ride.screen(), "Omar wrote"));
+    ride.submit("/openclaw-session-sync:inbox tell him about papayas").await?;
+    let request = anthropic.wait_for_prompt(TURN, "tell him about papayas").await?;
+    let user: Vec<&str> = request.texts().filter(|(_, text)| text.contains("PAPAYA")).map(|(_, text)| text).collect();
+    let quoted = user.iter().any(|text| text.contains("Omar wrote:") && text.contains("> what about the PAPAYA?") && text.contains("carry none of that person's authority"));
+    facts.tell(quoted, "on the driver's word it goes to Claude, quoted, named and without authority", user.concat().chars().take(160).collect::<String>());
+    let told = telegram.wait_for_bot(&plans, TURN, "ada took the message of Omar along").await;
+    telegram.wait_for_bot(&plans, TURN, "🖥 ada: tell him about papayas").await?;
+    let chat = telegram.chat(&plans);
+    let once = chat.by_bot().iter().filter(|t| t.contains("took the message of Omar")).count();
+    facts.tell(told.is_ok() && once == 1, "the thread is told once that it was taken along", format!("{once} times: {}", bot_line(&stage, &plans, "took the message")));
+
+    // Another conversation in the same Claude Code.
+    let sent = telegram.calls_of("sendMessage").len();
+    ride.submit("/clear").await?;
+    ride.wait_for(TURN, |screen| !screen.contains("papayas") && claude::shows_prompt(screen)).await?;
+    ride.submit("a secret of another conversation").await?;
+    let refused = ride.wait_for_text(TURN, "this is not the conversation of").await;
+    facts.tell(refused.is_ok(), "in another conversation a prompt is refused, and the ride says why", line_with(&ride.screen(), "not the conversation"));
+    ride.press(Key::Ctrl('u'))?;
+    ride.submit(&format!("/resume {session}")).await?;
+    ride.wait_for_text(TURN, "tell him about papayas").await?;
+    ride.submit("back in the thread").await?;
+    telegram.wait_for_bot(&plans, TURN, "]: back in the thread").await?;
+    let leaked = telegram.calls_of("sendMessage")[sent..].iter().any(|call| call.params["text"].to_string().contains("secret"));
+    facts.tell(!leaked && !anthropic.turns().iter().any(|r| r.prompt().contains("a secret of")), "nothing of it goes to the thread or to the model", format!("{leaked}"));
+
+    // Claude Code is killed in the middle of a turn.
+    ride.submit("::gate for-ever ::say never").await?;
+    anthropic.wait_for_prompt(TURN, "::gate for-ever").await?;
+    let holder = ride.pid().into_iter().flat_map(descendants).find(|p| p.command_line().contains(&session));
+    if let Some(claude) = &holder {
+        claude.signal(9)?;
+    }
+    let code = ride.wait_exit(TURN).await?;
+    let _ = ride.wait_for(Duration::from_secs(5), |screen| screen.contains("signal 9")).await;
+    facts.tell(holder.is_some() && code == 11, "a killed Claude Code ends the ride, with a word on it", format!("exit {code}: {}", line_with(&ride.history(), "signal")));
+    telegram.says(&tess, &plans, "and now the KIWI");
+    telegram.wait_for_bot(&plans, TURN, "]: and now the KIWI").await?;
+    let after = anthropic.wait_for_prompt(TURN, "and now the KIWI").await?;
+    facts.tell(after.session() == Some(&session) && after.saw("back in the thread"), "the agent has the thread again, on the same Claude session", after.session().unwrap_or("none"));
+    let handed = anthropic.turns().iter().filter(|r| r.prompt().contains("what about the PAPAYA?") && !r.prompt().contains("tell him")).count();
+    facts.tell(handed == 0, "what went along is not handed to the agent again", format!("{handed} turns of it"));
+
+    let mine = telegram.chat(&plans);
+    let prompts: Vec<_> = mine.by_bot().into_iter().filter(|t| t.starts_with("🖥")).collect();
+    let mut once: Vec<_> = prompts.clone();
+    once.sort_unstable();
+    once.dedup();
+    facts.tell(once.len() == prompts.len(), "every prompt is in the thread once", prompts.join(" | "));
+    let whole = poll_until("the last turn in the transcript", TURN, || chain(&transcript).filter(|c| c.texts.iter().any(|t| t.contains("KIWI")))).await?;
+    let kept = ["MANGO", "hello from the terminal", "back in the thread"].iter().all(|t| whole.texts.iter().any(|x| x.contains(t)));
+    facts.tell(kept, "one chain leads from before the ride to after it", format!("{} lines on it, {} beside it", whole.ids.len(), whole.beside));
+    if product.claude_code != "2.1.197" {
+        without_its_mod(&stage, &plans, facts).await?;
+    }
+    Ok(())
+}
+
+/// A Claude Code that could run the mod and does not.
+async fn without_its_mod(stage: &Stage<'_>, plans: &Place, facts: &mut Facts) -> Result<()> {
+    let real = Peer::claude_code(&stage.product.claude_code).entry()?;
+    let wrapper = stage.gateway.workspace().join("claude-without-mods");
+    let text = format!("#!/bin/sh\nfor a in \"$@\"; do rm -f \"$a/hooks/register.js\"; done 2>/dev/null\nexec {} \"$@\"\n", real.display());
+    fs::write(&wrapper, text).and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))).doing(|| "write a wrapper".into())?;
+    let program = wrapper.display().to_string();
+    let mut ride = stage.ride(&["--claude", &program, "forum", "topic:42"])?;
+    let greeted = ride.wait_for_text(TURN, "says: ⇄ riding").await;
+    facts.tell(greeted.is_ok(), "a Claude Code that does not run the mod is started again with hooks", line_with(&ride.screen(), "says:"));
+    ride.submit("by hooks this time").await?;
+    let told = stage.telegram.wait_for_bot(plans, TURN, "]: by hooks this time").await;
+    facts.tell(told.is_ok(), "and its turns reach the thread", bot_line(stage, plans, "by hooks this time"));
+    ride.submit("/exit").await?;
+    let code = ride.wait_exit(TURN).await?;
+    facts.tell(code == 0, "and it is handed back", format!("exit {code}"));
+    Ok(())
+}
+
+/// The bot's last line with a word, for the record of a fact.
+fn bot_line(stage: &Stage<'_>, place: &Place, word: &str) -> String {
+    let chat = stage.telegram.chat(place);
+    chat.by_bot().into_iter().rfind(|text| text.contains(word)).unwrap_or("nothing of it").to_owned()
+}
