@@ -16,6 +16,8 @@ const FEW = 150;
 const MANY = 400;
 /** Where the host tells no changes: how old a list may be. */
 const FRESH_MS = 2_000;
+/** And where it does: not everything is told. What another plugin patches is seen so long after. */
+const AGED_MS = 300_000;
 /** How long a newer list is waited for where an older one is there. */
 const PATIENCE_MS = 1_500;
 /** What changed is read again this long after, while something is ridden. */
@@ -40,7 +42,8 @@ export function openEntries(api, sync) {
 
   async function ready() {
     const [filled, stale] = sync().known();
-    const old = !told && Date.now() - listedAt > FRESH_MS && mark !== marked();
+    const age = Date.now() - listedAt;
+    const old = told ? age > AGED_MS : age > FRESH_MS && mark !== marked();
     if (!filled || old || stale > MANY) {
       listing ??= list().finally(() => (listing = undefined));
       // Nobody may wait for its end.
