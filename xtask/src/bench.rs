@@ -19,6 +19,7 @@ mod report;
 mod sample;
 mod size;
 mod stage;
+mod store;
 
 use std::fs;
 
@@ -53,15 +54,24 @@ enum Subject {
     Picker,
     /// A prompt where Claude Code has no mods.
     Hooks,
+    /// A claim and release by the store alone, against other locks.
+    Store,
     /// What is shipped.
     Size,
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
-        let packed = build::pack()?;
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
+        if self.only == [Subject::Store] {
+            report.quiet_look();
+            report.add(store::measure()?);
+            report.end();
+            print!("{}", report.terminal());
+            return Ok(());
+        }
+        let packed = build::pack()?;
         let staged = [Subject::Ls, Subject::Gate, Subject::Relay];
         if wants(Subject::Picker) {
             report.add(picker::measure()?);
@@ -108,6 +118,10 @@ impl Bench {
                 }
                 anyhow::Ok(())
             })?;
+        }
+        if wants(Subject::Store) {
+            report.quiet_look();
+            report.add(store::measure()?);
         }
         if wants(Subject::Size) {
             report.add(size::measure(&packed)?);

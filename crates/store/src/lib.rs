@@ -3,10 +3,15 @@
 //!
 //! This crate reads no environment; folders come in as arguments.
 
+#![forbid(unsafe_code)]
+
 pub mod claude;
 pub mod clock;
 mod error;
 mod file;
+mod files;
+mod index;
+pub mod sealed;
 mod store;
 
 pub use error::StoreError;
