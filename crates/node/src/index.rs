@@ -4,7 +4,7 @@
 //! A list of all entries holds the event loop for a quarter of a second where there
 //! are 10,000, so it is made by a process of its own (`lib/lister.js`, on the host's
 //! public SDK), whose lines are read here. Not by a worker thread: that would add the
-//! SDK's 250 MB to the gateway, and not all of it comes back.
+//! SDK's 250 MB and more to the gateway, and most of it stays.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{BufRead, BufReader, Read};

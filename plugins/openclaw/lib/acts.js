@@ -39,8 +39,8 @@ async function perform(api, sync, what) {
     switch (what.act) {
       case "settle": return settle(api, what);
       case "copy": return copy(api, what);
-      case "park": return await park(api, what);
-      case "restore": return await restore(api, what);
+      case "park": return await park(api, sync, what);
+      case "restore": return await restore(api, sync, what);
       case "send": return await send(api, sync, what);
       case "follow": return await follow(api, what.session, what.id);
       case "hand": return await hand(api, what.session, what.held);
@@ -78,11 +78,11 @@ function copy(api, { sessions, claude }) {
 
 /**
  * Takes the binding out of the entries. A patch replaces each field it names.
- * @param {import("./types.js").Api} api @param {any} what @returns {Promise<import("./types.js").Outcome>}
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>}
  */
-async function park(api, { sessions, claude }) {
+async function park(api, sync, { sessions, claude }) {
   for (const session of sessions) {
-    await patch(api, session, (entry) => claudeOf(entry) !== claude ? null : {
+    await patch(api, sync, session, (entry) => claudeOf(entry) !== claude ? null : {
       cliSessionBindings: without(entry.cliSessionBindings),
       cliSessionIds: without(entry.cliSessionIds),
       ...("claudeCliSessionId" in entry ? { claudeCliSessionId: undefined } : {}),
@@ -91,13 +91,13 @@ async function park(api, { sessions, claude }) {
   return { outcome: "ok" };
 }
 
-/** @param {import("./types.js").Api} api @param {any} what @returns {Promise<import("./types.js").Outcome>} */
-async function restore(api, { parked, claude }) {
+/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>} */
+async function restore(api, sync, { parked, claude }) {
   /** @type {string[]} */
   const slipped = [];
   let [reset, deleted] = [false, false];
   for (const { session, binding, resetMark: before } of parked) {
-    const restored = await patch(api, session, (entry) => {
+    const restored = await patch(api, sync, session, (entry) => {
       const now = claudeOf(entry);
       if (now && now !== claude) slipped.push(now);
       reset ||= resetMark(entry) !== before;
@@ -117,9 +117,14 @@ function resetMark(entry) {
   return `${entry.sessionId ?? ""} ${entry.lifecycleRevision ?? ""}`;
 }
 
-/** @param {import("./types.js").Api} api @param {string} sessionKey @param {(entry: any) => any} update */
-function patch(api, sessionKey, update) {
-  return api.runtime.agent.session.patchSessionEntry({ agentId: agentOf(sessionKey), sessionKey, preserveActivity: true, update });
+/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} sessionKey @param {(entry: any) => any} update */
+async function patch(api, sync, sessionKey, update) {
+  try {
+    return await api.runtime.agent.session.patchSessionEntry({ agentId: agentOf(sessionKey), sessionKey, preserveActivity: true, update });
+  } finally {
+    // No host announces what a plugin patches.
+    sync.changed(sessionKey);
+  }
 }
 
 /**

@@ -69,14 +69,10 @@ async function facts(api, entries, client, method, params) {
   if (method === "ride_status" || method === "ride_check") return { person: person(api, client) };
   if (method !== "sessions_rideable" && method !== "ride_claim") return {};
   const around = { channels: channels(api), person: person(api, client) };
-  if (method === "sessions_rideable") {
-    await entries.ready();
-    return around;
-  }
-  if (typeof params.key !== "string") return around;
-  const twins = await entries.twins(params.key, claudeOf(entryOf(api, params.key)));
-  // Read last: what was waited for above may have changed it.
+  await entries.ready();
+  if (method === "sessions_rideable" || typeof params.key !== "string") return around;
   const entry = entryOf(api, params.key);
+  const twins = await entries.twins(params.key, claudeOf(entry));
   return entry ? { ...around, twins, entry: { key: params.key, agentId: agentOf(params.key), entry: project(entry) } } : around;
 }
 
