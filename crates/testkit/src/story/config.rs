@@ -19,11 +19,13 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
 
     let given = in_force(&stage).await?;
     let defaults = json!({
-        "lockBackend": "file", "lockDir": "~/.openclaw/claude-code-locks", "rideTtlMinutes": 30, "relayToChannel": true,
+        "lockBackend": "file", "rideTtlMinutes": 30, "relayToChannel": true,
         "enableRemoteControl": false, "remoteControlSpawn": "same-dir",
     });
     let right = defaults.as_object().into_iter().flatten().all(|(key, value)| given[key] == *value);
-    facts.tell(right && given["syncMirrorDir"].is_null() && given["rideAllow"].is_null(), "every key has its default", brief(&given));
+    // 2026.9.6 writes the home folder out.
+    let folder = given["lockDir"].as_str().is_some_and(|dir| dir.ends_with("/.openclaw/claude-code-locks"));
+    facts.tell(right && folder && given["syncMirrorDir"].is_null() && given["rideAllow"].is_null(), "every key has its default", brief(&given));
 
     // Changed while the thread is ridden.
     let mut ride = stage.ride(&["forum", "topic:42"])?;
