@@ -34,7 +34,7 @@ pub mod method {
     /// Shows the configuration in force. Needs `operator.read`.
     pub const CONFIG: &str = "ride_config";
     /// All of them.
-    pub const ALL: [&str; 8] = [RIDEABLE, CLAIM, RENEW, RELAY, RELEASE, CHECK, STATUS, CONFIG];
+    pub const ALL: [&str; 11] = [RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, CHECK, STATUS, CONFIG];
 }
 
 /// One thread as `sessions_rideable` lists it. The first eight are the seed's fields.
@@ -646,6 +646,9 @@ pub fn fits(method: &str, params: &str) -> Result<(), MethodError> {
         method::CLAIM => parse::<Claim>(method, params).map(drop),
         method::RENEW => parse::<Renew>(method, params).map(drop),
         method::RELAY => parse::<Relay>(method, params).map(drop),
+        method::SAY => parse::<Say>(method, params).map(drop),
+        method::INBOX => parse::<Inbox>(method, params).map(drop),
+        method::TAKE => parse::<Take>(method, params).map(drop),
         method::RELEASE => parse::<Release>(method, params).map(drop),
         method::CHECK => parse::<Check>(method, params).map(drop),
         method::STATUS => parse::<Status>(method, params).map(drop),
