@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::stage::{Stage, TURN, line_with, on_disk, said};
 use super::{Facts, Product};
 use crate::error::{Error, Result};
+use crate::gateway::Family;
 use crate::gateway::config::plain_chats;
 use crate::pty::Key;
 use crate::telegram::{Person, Place, Telegram};
@@ -20,7 +21,7 @@ const OMAR: i64 = 7_707;
 
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let mut stage = Stage::build_with(product, json!({}), |builder, anthropic| {
-        builder.allow(&[1001, OMAR]).config(&plain_chats(anthropic, &[PLAIN]))
+        builder.allow(&[1001, OMAR]).config(&plain_chats(Family::of(&product.openclaw), anthropic, &[PLAIN]))
     })
     .await?;
     let (telegram, anthropic) = (&stage.telegram, &stage.anthropic);
@@ -63,7 +64,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let kept = on_disk(&stage.gateway.state_dir().join("claude-code-locks"), "what about the PAPAYA?");
     facts.tell(kept.is_some(), "the message waits on disk", kept.unwrap_or_else(|| "in no state file".into()));
     let other = json!({ "sessionKey": row["key"], "message": "from another client", "deliver": false, "idempotencyKey": "story-other-client" });
-    let sent = stage.gateway.cli(&["gateway", "call", "chat.send", "--params", &other.to_string(), "--json", "--token", stage.gateway.token(), "--url", &stage.gateway.url()]).await;
+    let sent = client(&stage, "chat.send", other).await;
     ride.submit("third by chat").await?;
     telegram.wait_for_bot(&topic, TURN, "]: third by chat").await?;
     let ran = anthropic.turns().iter().any(|turn| turn.prompt().contains("from another client"));
@@ -149,20 +150,22 @@ async fn crash(stage: &mut Stage<'_>, facts: &mut Facts, topic: &Place) -> Resul
     Ok(())
 }
 
-/// A thread on Claude Code that has no Claude session yet: its first turn makes one.
+/// A thread on Claude Code that was reset and has no Claude session: its next turn makes one.
 async fn fresh(stage: &Stage<'_>, facts: &mut Facts, tess: &Person) -> Result<()> {
     let (telegram, anthropic) = (&stage.telegram, &stage.anthropic);
     let topic = Place::topic(FRESH, "Fresh", 7, "New");
-    // A command makes the thread known to the host without a turn of the agent.
-    telegram.says(tess, &topic, "/status");
+    telegram.says(tess, &topic, "hello, before the reset");
+    telegram.wait_for_bot(&topic, TURN, "]: hello, before the reset").await?;
+    let key = poll_row(stage, FRESH).await?["key"].clone();
+    client(stage, "sessions.reset", json!({ "key": key })).await?;
     let row = poll_row(stage, FRESH).await?;
-    facts.tell(row["mode"] == "chat", "a thread on Claude Code without a session is rideable by chat", format!("{}: mode {}", row["title"], row["mode"]));
+    facts.tell(row["mode"] == "chat", "a thread on Claude Code without a Claude session is rideable by chat", format!("{}: mode {}", row["title"], row["mode"]));
     let output = stage.run(&["fresh", "topic:7", "--say", "hello from the terminal", "--json"]).await?;
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let asked = anthropic.wait_for_prompt(TURN, "hello from the terminal").await?;
     facts.tell(
         answer["answer"].as_str().is_some_and(|a| a.ends_with("]: hello from the terminal")) && asked.session().is_some(),
-        "its first turn by chat makes the Claude session",
+        "its next turn by chat makes one",
         format!("{answer}, Claude session {}", asked.session().unwrap_or("none")),
     );
     telegram.wait_for_bot(&topic, TURN, "]: hello from the terminal").await?;
@@ -174,6 +177,12 @@ async fn fresh(stage: &Stage<'_>, facts: &mut Facts, tess: &Person) -> Result<()
         format!("mode {}, Claude session {}", row["mode"], row["cliSessionId"]),
     );
     Ok(())
+}
+
+/// Calls a method as another client: the host's own command line.
+async fn client(stage: &Stage<'_>, method: &str, params: Value) -> Result<String> {
+    let (url, token, params) = (stage.gateway.url(), stage.gateway.token(), params.to_string());
+    stage.gateway.cli(&["gateway", "call", method, "--params", &params, "--json", "--token", token, "--url", &url]).await
 }
 
 async fn row(stage: &Stage<'_>, chat: i64) -> Result<Value> {
