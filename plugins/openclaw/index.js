@@ -2,6 +2,7 @@
 // Every decision is the addon's. Registering has no effect by itself: hosts do
 // it several times per process, and in other commands too.
 import { openOnce } from "./lib/addon.js";
+import { registerCommand } from "./lib/command.js";
 import { registerGate } from "./lib/gate.js";
 import { registerMethods } from "./lib/methods.js";
 import { registerPerformer } from "./lib/performer.js";
@@ -15,6 +16,7 @@ export default {
     const sync = openOnce(api);
     registerMethods(api, sync);
     registerGate(api, sync);
+    registerCommand(api, sync);
     registerPerformer(api, sync);
   },
 };

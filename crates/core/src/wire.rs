@@ -238,6 +238,21 @@ pub struct Renewed {
     /// Why nothing is relayed at the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_stopped: Option<String>,
+    /// What the host told of during this ride, oldest first, at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub news: Vec<News>,
+}
+
+/// What happened to the thread beside its ride.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct News {
+    /// Position; grows.
+    pub seq: u64,
+    /// In words.
+    pub text: String,
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// What a relay item is.

@@ -5,6 +5,7 @@ mod core {
     mod gate;
     mod host;
     mod ride;
+    mod seen;
     mod split;
     mod walk;
     mod world;

@@ -4,10 +4,12 @@ use std::env;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use ride_core::command::{self, Command};
 use ride_core::config::{Config, LockBackend};
-use ride_core::event::{Act, Event, Inbound, Outcome, Reply};
+use ride_core::event::{Act, Event, Inbound, Outcome, Reply, Seen};
 use ride_core::host::EntryFields;
 use ride_core::step::Rules;
+use ride_core::view;
 use ride_store::{Gate, Performer, Store, clock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,12 @@ struct Done {
 #[derive(Deserialize)]
 struct Fenced {
     fence: ride_core::id::Fence,
+}
+
+#[derive(Deserialize)]
+struct Bound {
+    /// The Claude session the thread is bound to, as the host's entry says.
+    claude: Option<Uuid>,
 }
 
 #[derive(Deserialize)]
@@ -145,13 +153,23 @@ impl Sync {
             "pending" => write(&request::pending(self, read(payload)?)),
             "message" => {
                 let m: Keyed<Inbound> = read(payload)?;
+                let turn = command::of(&m.rest.text) != Command::ReadOnly;
                 let (thread, reply) = self.apply(&m.key, Event::Message(Box::new(m.rest)))?;
-                write(&json!({ "reply": reply, "phase": thread.phase_name() }))
+                write(&json!({ "reply": reply, "phase": thread.phase_name(), "turn": turn }))
             }
             "drop" => {
                 let d: Keyed<Fenced> = read(payload)?;
                 self.apply(&d.key, Event::Dropped { fence: d.rest.fence })?;
                 write(&Reply::Ok)
+            }
+            "seen" => {
+                let s: Keyed<Seen> = read(payload)?;
+                self.apply(&s.key, Event::Seen(s.rest))?;
+                write(&Reply::Ok)
+            }
+            "chat" => {
+                let c: Keyed<Bound> = read(payload)?;
+                write(&self.in_chat(&c.key, c.rest.claude)?)
             }
             "take" => {
                 let t: Keyed<Taking> = read(payload)?;
@@ -181,6 +199,15 @@ impl Sync {
             .collect();
         let nothing = Reply::Work { effects: Vec::new(), wake_in_ms: None };
         Ok(Taken { work: replies.next_back().filter(|_| taking.take).unwrap_or(nothing), answers })
+    }
+
+    /// What `/ride` answers in a thread's chat.
+    fn in_chat(&self, key: &str, claude: Option<Uuid>) -> Result<String, String> {
+        let thread = self.store.read(key).map_err(|e| e.to_string())?;
+        let other = claude.map(|id| self.store.riding(id)).transpose().map_err(|e| e.to_string())?.flatten();
+        let now = clock::now();
+        let behind = other.filter(|t| t.key.session != key).and_then(|t| view::holder(&t, now, &self.rules));
+        Ok(view::in_chat(thread.as_ref(), behind.as_ref(), now, &self.rules))
     }
 
     pub(crate) fn apply(&self, key: &str, event: Event) -> Result<(ride_core::thread::Thread, Reply), String> {

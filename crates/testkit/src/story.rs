@@ -4,6 +4,7 @@
 //! the process table, the model API's requests. Never from our own word, unless
 //! our word is the fact (what a command printed).
 
+mod commands;
 mod first_ride;
 mod loads;
 mod stage;
@@ -43,18 +44,21 @@ impl Product {
 pub enum Story {
     /// A topic is ridden from the terminal and handed back.
     FirstRide,
+    /// Commands are written in ridden threads.
+    Commands,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 2] = [Story::FirstRide, Story::Loads];
+    pub const ALL: [Story; 3] = [Story::FirstRide, Story::Commands, Story::Loads];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
+            Story::Commands => "commands",
             Story::Loads => "loads",
         }
     }
@@ -63,6 +67,7 @@ impl Story {
     pub fn about(self) -> &'static str {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
+            Story::Commands => "commands in ridden threads: what passes, what is refused, who may, and who is told",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
         }
     }
@@ -82,6 +87,7 @@ impl Story {
     pub async fn play(self, product: &Product, facts: &mut Facts) -> Result<()> {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
+            Story::Commands => commands::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
         }
     }

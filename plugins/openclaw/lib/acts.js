@@ -103,6 +103,8 @@ async function restore(api, { parked, claude }) {
         cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { ...binding, sessionId: claude, forceReuse: true } },
         cliSessionIds: { ...entry.cliSessionIds, "claude-cli": claude },
         ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude } : {}),
+        // A `/stop` during the ride stopped nothing: the next turn must not be told to go on with unfinished work.
+        ...(entry.abortedLastRun ? { abortedLastRun: false } : {}),
       };
     });
     deleted ||= !restored;
@@ -111,7 +113,7 @@ async function restore(api, { parked, claude }) {
 }
 
 /** Changes when the host's conversation is reset: a new id before 2026.8, a revision since. @param {any} entry */
-function resetMark(entry) {
+export function resetMark(entry) {
   return `${entry.sessionId ?? ""} ${entry.lifecycleRevision ?? ""}`;
 }
 

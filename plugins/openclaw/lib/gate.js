@@ -4,6 +4,7 @@
 import { claudeOf, entryOf, project } from "./host.js";
 import { shared, wake } from "./shared.js";
 import { passed, pending } from "./turns.js";
+import { perhapsStop } from "./watch.js";
 
 /** Messages remembered between the two hooks. */
 const REMEMBERED = 256;
@@ -16,7 +17,11 @@ export function registerGate(api, sync) {
 
   api.on("message_received", (event, ctx) => {
     if (received.length === REMEMBERED) received.shift();
-    received.push({ event, ctx });
+    const seen = { event, ctx };
+    received.push(seen);
+    const session = event.sessionKey ?? ctx.sessionKey;
+    const taken = () => !received.includes(seen);
+    if (session) perhapsStop(api, sync, session, event, taken, routeOf(event, ctx, seen, ctx.channelId));
   });
 
   api.on("before_dispatch", (event, ctx) => {
@@ -59,13 +64,10 @@ export function registerGate(api, sync) {
     if (!session || shared.handing.getStore()?.session === session) return undefined;
     const routine = trigger === "heartbeat" || trigger === "cron";
     try {
-      const gate = sync().gate(session);
-      if (gate === 0) return undefined;
-      if (gate === 1 && routine) return { handled: true };
-      // Bound to a ridden Claude session and not let in by the gate: it must not run there.
-      const claude = claudeOf(entryOf(api, session));
-      if (!claude || !sync().ridden(claude) || pending(session)) return undefined;
-      return { handled: true, ...(routine ? {} : { reply: { text: "⇄ The Claude session of this conversation is ridden from a terminal." } }) };
+      if (!isClosed(api, sync(), session)) return undefined;
+      // The turn that a claim waits for was let in before the gate closed.
+      if (!routine && pending(session)) return undefined;
+      return { handled: true, ...(routine ? {} : { reply: { text: "⇄ This conversation is ridden from a terminal. Nothing was kept; send it again afterwards." } }) };
     } catch (error) {
       notOpened(api, error);
       // A parked binding keeps any turn off the ridden transcript; a message must not be lost here.
@@ -117,10 +119,11 @@ async function ask(api, sync, session, event, ctx, seen) {
     claude: claudeOf(entry) ?? null,
     behind: null,
   };
-  const { reply } = JSON.parse(await sync.call("message", JSON.stringify(message)));
+  const { reply, turn } = JSON.parse(await sync.call("message", JSON.stringify(message)));
   if (reply.reply === "admit") {
     api.logger.info(`claude-code-sync: ALLOW (${reply.because}) ${session} ${messageId}`);
-    passed(session);
+    // A command that shows something is no turn to be waited for.
+    if (turn) passed(session);
     return undefined;
   }
   api.logger.info(`claude-code-sync: CANCEL (ridden) ${session} ${messageId}`);

@@ -6,6 +6,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { act } from "./acts.js";
 import { changed, shared } from "./shared.js";
 import { follow } from "./turns.js";
+import { watch } from "./watch.js";
 
 /** How often the list of busy threads is looked at: one system call. */
 const LOOK_MS = 1_000;
@@ -123,6 +124,7 @@ function perform(api, sync, gatewayEvents) {
     }
   };
   const unfollow = follow(api);
+  const unwatch = watch(api, sync, gatewayEvents);
   shared.wake.add(wake);
   const timer = setInterval(look, LOOK_MS);
   look();
@@ -139,6 +141,7 @@ function perform(api, sync, gatewayEvents) {
     stopped = true;
     for (const round of rounds.values()) clearTimeout(round.timer);
     unfollow();
+    unwatch();
     sync.resign();
   };
 

@@ -5,6 +5,8 @@
 //! is left, record the transcript. The proof comes after parking: whatever
 //! started between the two shows up in it.
 
+use std::collections::VecDeque;
+
 use crate::event::{Act, ClaimAsked, Outcome, Reply};
 use crate::id::Fence;
 use crate::limits;
@@ -51,6 +53,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         process: None,
         relay_stopped: None,
         told: Vec::new(),
+        news: VecDeque::new(),
     };
     let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
     t.phase = Phase::Claiming { lease: Box::new(lease), at: At::new(ClaimStage::Settle), give_up };

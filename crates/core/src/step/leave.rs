@@ -4,7 +4,7 @@
 use crate::event::{Act, Outcome};
 use crate::id::Route;
 use crate::limits;
-use crate::thread::{At, Ended, LeaveStage, Lease, Phase, Thread, Why};
+use crate::thread::{At, Ended, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
 use crate::wire::{RelayItem, RelayKind};
 
@@ -123,6 +123,10 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
             t.phase = Phase::Open;
             t.note(now, format!("open again after {}", lease.fence));
             if let Outcome::RestoredOver { slipped, reset, deleted } = outcome {
+                // What was announced when it happened is not said again.
+                let fresh = |happened, kind| happened && !lease.news.iter().any(|n| n.kind == kind);
+                let slipped = if fresh(true, NewsKind::Turn) { slipped } else { Vec::new() };
+                let (reset, deleted) = (fresh(reset, NewsKind::Reset), fresh(deleted, NewsKind::Deleted));
                 announce(t, lease.route.as_ref(), &slipped, reset, deleted, now);
             }
             t.last = Some(Ended { fence: lease.fence, why });
