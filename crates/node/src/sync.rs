@@ -10,7 +10,7 @@ use ride_core::event::{Act, Event, Inbound, Outcome, Reply, Seen};
 use ride_core::host::EntryFields;
 use ride_core::step::Rules;
 use ride_core::view;
-use ride_store::{Gate, Performer, Store, clock};
+use ride_store::{Gate, Kept, KeptThread, Performer, Store, clock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -21,6 +21,8 @@ use crate::{act, request};
 /// Everything one copy of the plugin needs.
 pub(crate) struct Sync {
     pub(crate) store: Store,
+    /// Threads ridden once; none is remembered with `lockBackend: "none"`.
+    kept: Option<Kept>,
     pub(crate) config: Config,
     pub(crate) rules: Rules,
     pub(crate) claude_dir: PathBuf,
@@ -91,19 +93,21 @@ impl Sync {
         let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
         let state_dir = std::fs::canonicalize(&options.state_dir).unwrap_or_else(|_| options.state_dir.clone().into());
         let gateway = state_dir.to_string_lossy().into_owned();
-        let store = match config.lock_backend {
-            LockBackend::None => Store::memory(&gateway),
+        let (store, kept) = match config.lock_backend {
+            LockBackend::None => (Store::memory(&gateway), None),
             LockBackend::File => {
                 let dir = match config.lock_dir.strip_prefix("~/") {
                     Some(rest) => home.join(rest),
                     None => PathBuf::from(&config.lock_dir),
                 };
-                Store::files(&dir, &gateway).map_err(|e| e.to_string())?
+                let kept = Kept::open(&dir, &gateway).map_err(|e| e.to_string())?;
+                (Store::files(&dir, &gateway).map_err(|e| e.to_string())?, Some(kept))
             }
         };
         let claude_dir = env::var_os("CLAUDE_CONFIG_DIR").filter(|d| !d.is_empty()).map_or_else(|| home.join(".claude"), PathBuf::from);
         Ok(Sync {
             store,
+            kept,
             rules: config.rules(),
             config,
             claude_dir,
@@ -170,6 +174,17 @@ impl Sync {
             "chat" => {
                 let c: Keyed<Bound> = read(payload)?;
                 write(&self.in_chat(&c.key, c.rest.claude)?)
+            }
+            "kept" => write(&self.kept.as_ref().map_or_else(|| Ok(Vec::new()), Kept::all).map_err(|e| e.to_string())?),
+            "keep" => {
+                let thread: KeptThread = read(payload)?;
+                self.kept.as_ref().map_or(Ok(()), |kept| kept.keep(thread)).map_err(|e| e.to_string())?;
+                write(&Reply::Ok)
+            }
+            "forget" => {
+                let session: String = read(payload)?;
+                self.kept.as_ref().map_or(Ok(()), |kept| kept.forget(&session)).map_err(|e| e.to_string())?;
+                write(&Reply::Ok)
             }
             "take" => {
                 let t: Keyed<Taking> = read(payload)?;

@@ -7,7 +7,9 @@ pub mod claude;
 pub mod clock;
 mod error;
 mod file;
+mod kept;
 mod store;
 
 pub use error::StoreError;
+pub use kept::{KEPT, Kept, KeptThread};
 pub use store::{Gate, Performer, Store};

@@ -11,7 +11,7 @@ use ride_core::id::{Process, Route};
 use ride_core::step::Rules;
 use ride_core::thread::ClaudeSession;
 use ride_core::wire::{Driver, Reason};
-use ride_store::{Gate, Store, StoreError, clock};
+use ride_store::{Gate, KEPT, Kept, KeptThread, Store, StoreError, clock};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -181,4 +181,28 @@ fn what_cannot_be_read_is_named_and_left_alone() {
     assert!(error.starts_with("could not understand state file") && error.contains(file.to_str().unwrap()), "{error}");
     assert_eq!(store.gate(TOPIC).unwrap(), Gate::Closed, "the gate still holds");
     assert_eq!(fs::read_to_string(&file).unwrap(), good[..good.len() / 2]);
+}
+
+#[test]
+fn threads_once_ridden_are_remembered_and_the_oldest_give_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = Kept::open(&dir.path().join("locks"), "/state").unwrap();
+    assert_eq!(kept.all().unwrap(), []);
+    let thread = |session: &str, n: u128| KeptThread { session: session.into(), claude: Uuid::from_u128(n), reset_mark: "a ".into() };
+    kept.keep(thread(TOPIC, 1)).unwrap();
+    kept.keep(thread(OTHER, 2)).unwrap();
+    kept.keep(thread(TOPIC, 3)).unwrap();
+    let other_copy = Kept::open(&dir.path().join("locks"), "/state").unwrap();
+    assert_eq!(other_copy.all().unwrap(), [thread(OTHER, 2), thread(TOPIC, 3)]);
+    other_copy.forget(OTHER).unwrap();
+    assert_eq!(kept.all().unwrap(), [thread(TOPIC, 3)]);
+    let elsewhere = Kept::open(&dir.path().join("locks"), "/another").unwrap();
+    assert_eq!(elsewhere.all().unwrap(), []);
+
+    let file = fs::read_dir(dir.path().join("locks")).unwrap().flatten().map(|e| e.path().join("kept.json")).find(|f| f.exists()).unwrap();
+    let full: Vec<KeptThread> = (0..KEPT).map(|n| thread(&format!("s{n}"), n as u128)).collect();
+    fs::write(&file, serde_json::to_vec(&full).unwrap()).unwrap();
+    kept.keep(thread(TOPIC, 4)).unwrap();
+    let all = kept.all().unwrap();
+    assert_eq!((all.len(), &all[0], all.last()), (KEPT, &full[1], Some(&thread(TOPIC, 4))));
 }

@@ -4,11 +4,13 @@
 //! the process table, the model API's requests. Never from our own word, unless
 //! our word is the fact (what a command printed).
 
+mod beside;
 mod commands;
 mod first_ride;
 mod loads;
 mod stage;
 mod transcript;
+mod whole;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -46,19 +48,25 @@ pub enum Story {
     FirstRide,
     /// Commands are written in ridden threads.
     Commands,
+    /// Others start turns of a ridden thread, reset it, delete it.
+    Beside,
+    /// A thread once ridden goes on from many surfaces.
+    Whole,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 3] = [Story::FirstRide, Story::Commands, Story::Loads];
+    pub const ALL: [Story; 5] = [Story::FirstRide, Story::Commands, Story::Beside, Story::Whole, Story::Loads];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
             Story::Commands => "commands",
+            Story::Beside => "beside",
+            Story::Whole => "whole",
             Story::Loads => "loads",
         }
     }
@@ -68,6 +76,8 @@ impl Story {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
             Story::Commands => "commands in ridden threads: what passes, what is refused, who may, and who is told",
+            Story::Beside => "other clients start turns of a ridden thread, and reset and delete it",
+            Story::Whole => "after a ride, turns from alternating surfaces stay in one Claude session",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
         }
     }
@@ -88,6 +98,8 @@ impl Story {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
             Story::Commands => commands::play(product, facts).await,
+            Story::Beside => beside::play(product, facts).await,
+            Story::Whole => whole::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
         }
     }

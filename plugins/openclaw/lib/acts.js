@@ -2,6 +2,7 @@
 // what cannot be told is said to be unknown. The rest is the addon's.
 import { hand } from "./hand.js";
 import { agentOf, claudeOf, entryOf, project } from "./host.js";
+import { resetMark, ridden } from "./keep.js";
 import { busy } from "./turns.js";
 
 /** How long an effect may take; a handed message is a whole turn of the agent. */
@@ -39,7 +40,7 @@ async function perform(api, sync, what) {
       case "settle": return settle(api, what);
       case "copy": return copy(api, what);
       case "park": return await park(api, what);
-      case "restore": return await restore(api, what);
+      case "restore": return await restore(api, sync, what);
       case "send": return await send(api, sync, what);
       case "hand": return await hand(api, what.session, what.held);
       default: return JSON.parse(await sync.call("act", JSON.stringify(what)));
@@ -89,16 +90,18 @@ async function park(api, { sessions, claude }) {
   return { outcome: "ok" };
 }
 
-/** @param {import("./types.js").Api} api @param {any} what @returns {Promise<import("./types.js").Outcome>} */
-async function restore(api, { parked, claude }) {
+/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>} */
+async function restore(api, sync, { parked, claude }) {
   /** @type {string[]} */
   const slipped = [];
   let [reset, deleted] = [false, false];
   for (const { session, binding, resetMark: before } of parked) {
+    let mark = before;
     const restored = await patch(api, session, (entry) => {
       const now = claudeOf(entry);
       if (now && now !== claude) slipped.push(now);
-      reset ||= resetMark(entry) !== before;
+      mark = resetMark(entry);
+      reset ||= mark !== before;
       return {
         cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { ...binding, sessionId: claude, forceReuse: true } },
         cliSessionIds: { ...entry.cliSessionIds, "claude-cli": claude },
@@ -108,13 +111,9 @@ async function restore(api, { parked, claude }) {
       };
     });
     deleted ||= !restored;
+    if (restored) await ridden(api, sync, session, claude, mark);
   }
   return slipped.length > 0 || reset || deleted ? { outcome: "restoredOver", slipped, reset, deleted } : { outcome: "ok" };
-}
-
-/** Changes when the host's conversation is reset: a new id before 2026.8, a revision since. @param {any} entry */
-export function resetMark(entry) {
-  return `${entry.sessionId ?? ""} ${entry.lifecycleRevision ?? ""}`;
 }
 
 /** @param {import("./types.js").Api} api @param {string} sessionKey @param {(entry: any) => any} update */

@@ -2,6 +2,7 @@
 // is an observer that runs just before it and knows what it lacks: topic, sender's
 // name, media. Any exception ends in the safe answer, never in a turn.
 import { claudeOf, entryOf, project } from "./host.js";
+import { isKept, keepWhole } from "./keep.js";
 import { shared, wake } from "./shared.js";
 import { passed, pending } from "./turns.js";
 import { perhapsStop } from "./watch.js";
@@ -43,11 +44,11 @@ export function registerGate(api, sync) {
         const claude = claudeOf(entryOf(api, session));
         if (claude !== undefined && addon.ridden(claude)) return { handled: true };
         enter(session);
-        return undefined;
+        return isKept(session) ? keepWhole(api, addon, session) : undefined;
       }
       if (!isClosed(api, addon, session)) {
         passed(session);
-        return undefined;
+        return isKept(session) ? keepWhole(api, addon, session) : undefined;
       }
     } catch (error) {
       return unsafe(api, session, error);

@@ -4,6 +4,7 @@
 // addon gives out at most one of each kind.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { act } from "./acts.js";
+import { keepThreads } from "./keep.js";
 import { changed, shared } from "./shared.js";
 import { follow } from "./turns.js";
 import { watch } from "./watch.js";
@@ -125,6 +126,7 @@ function perform(api, sync, gatewayEvents) {
   };
   const unfollow = follow(api);
   const unwatch = watch(api, sync, gatewayEvents);
+  const unkeep = keepThreads(api, sync);
   shared.wake.add(wake);
   const timer = setInterval(look, LOOK_MS);
   look();
@@ -142,6 +144,7 @@ function perform(api, sync, gatewayEvents) {
     for (const round of rounds.values()) clearTimeout(round.timer);
     unfollow();
     unwatch();
+    unkeep();
     sync.resign();
   };
 

@@ -1,8 +1,8 @@
 // What happens to a ridden thread beside its messages: a stop, which the host acts on
 // before any plugin, and changes of its entry (a reset, a deletion, a turn of the
 // agent that passed no gate). Projected here; what it means is the addon's.
-import { resetMark } from "./acts.js";
 import { claudeOf, entryOf } from "./host.js";
+import { resetMark } from "./keep.js";
 import { shared, wake } from "./shared.js";
 
 /** before_dispatch follows message_received within 16 ms (docs/hosts.md, C and K); what it has not asked for after this long, the host kept for itself. */
@@ -41,7 +41,7 @@ export function look(api, sync, session) {
   try {
     if (!session || sync.gate(session) !== 1) return;
     const entry = entryOf(api, session);
-    const seen = { seen: "entry", there: entry !== undefined && entry !== null, resetMark: resetMark(entry ?? {}), claude: claudeOf(entry) ?? null };
+    const seen = { seen: "entry", there: entry !== undefined && entry !== null, resetMark: resetMark(entry), claude: claudeOf(entry) ?? null };
     const text = JSON.stringify(seen);
     if (told.get(session) === text) return;
     if (told.size === THREADS) told.clear();

@@ -1,0 +1,69 @@
+//! Threads that were ridden once and must stay whole: which Claude session each had
+//! when it came back. Read once when the gateway starts; a thread nobody ever rode
+//! costs nothing.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::file::{Folder, file_name};
+
+const FILE: &str = "kept.json";
+const LOCK: &str = "kept.lock";
+/// Threads remembered; the one that came back longest ago gives way. A thread is about
+/// 120 bytes, and the file is rewritten for each hand-back.
+pub const KEPT: usize = 4_096;
+
+/// A thread that was ridden.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptThread {
+    /// Its session key.
+    pub session: String,
+    /// The Claude session that was ridden.
+    pub claude: Uuid,
+    /// What tells whether the host's conversation was reset since.
+    pub reset_mark: String,
+}
+
+/// All of one gateway.
+#[derive(Debug)]
+pub struct Kept {
+    folder: Folder,
+}
+
+impl Kept {
+    /// Opens the list under `lock_dir` for the gateway of that name.
+    pub fn open(lock_dir: &Path, gateway: &str) -> Result<Self, StoreError> {
+        Folder::open(lock_dir)?;
+        Ok(Kept { folder: Folder::open(&lock_dir.join(file_name(gateway)))? })
+    }
+
+    /// The list, the latest last.
+    pub fn all(&self) -> Result<Vec<KeptThread>, StoreError> {
+        Ok(self.folder.read(FILE)?.unwrap_or_default())
+    }
+
+    /// Adds a thread, or takes what is new of it.
+    pub fn keep(&self, thread: KeptThread) -> Result<(), StoreError> {
+        let session = thread.session.clone();
+        self.change(&session, Some(thread))
+    }
+
+    /// Forgets a thread: it was reset, or went on to another Claude session.
+    pub fn forget(&self, session: &str) -> Result<(), StoreError> {
+        self.change(session, None)
+    }
+
+    fn change(&self, session: &str, now: Option<KeptThread>) -> Result<(), StoreError> {
+        let _locked = self.folder.lock(LOCK)?;
+        let before = self.all()?;
+        let mut after: Vec<KeptThread> = before.iter().filter(|t| t.session != session).cloned().collect();
+        after.extend(now);
+        let over = after.len().saturating_sub(KEPT);
+        after.drain(..over);
+        if after == before { Ok(()) } else { self.folder.write_watched(FILE, &after) }
+    }
+}
