@@ -10,6 +10,7 @@ mod first_ride;
 mod loads;
 mod stage;
 mod transcript;
+mod trouble;
 mod whole;
 
 use std::fmt::Display;
@@ -52,13 +53,15 @@ pub enum Story {
     Beside,
     /// A thread once ridden goes on from many surfaces.
     Whole,
+    /// Things go wrong at the terminal.
+    Trouble,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 5] = [Story::FirstRide, Story::Commands, Story::Beside, Story::Whole, Story::Loads];
+    pub const ALL: [Story; 6] = [Story::FirstRide, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Loads];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -67,6 +70,7 @@ impl Story {
             Story::Commands => "commands",
             Story::Beside => "beside",
             Story::Whole => "whole",
+            Story::Trouble => "trouble",
             Story::Loads => "loads",
         }
     }
@@ -78,6 +82,7 @@ impl Story {
             Story::Commands => "commands in ridden threads: what passes, what is refused, who may, and who is told",
             Story::Beside => "other clients start turns of a ridden thread, and reset and delete it",
             Story::Whole => "after a ride, turns from alternating surfaces stay in one Claude session",
+            Story::Trouble => "what is missing, changed, killed or interrupted ends in a clear error and a whole thread",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
         }
     }
@@ -100,6 +105,7 @@ impl Story {
             Story::Commands => commands::play(product, facts).await,
             Story::Beside => beside::play(product, facts).await,
             Story::Whole => whole::play(product, facts).await,
+            Story::Trouble => trouble::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
         }
     }

@@ -115,7 +115,7 @@ async function ask(api, sync, session, event, ctx, seen) {
     sender,
     name: meta.senderName ?? meta.senderUsername ?? sender,
     text: event.content ?? event.body ?? "",
-    route: routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, entry),
+    route: routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, seen, entry),
     host: seen ? { event: kept(seen.event), ctx: { channelId: channel, accountId: ctx.accountId } } : null,
     claude: claudeOf(entry) ?? null,
     behind: null,
@@ -135,8 +135,9 @@ async function ask(api, sync, session, event, ctx, seen) {
 /** Where a message came from; `null` for the Control UI and other clients. @param {any} event @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen @param {string} channel */
 function routeOf(event, ctx, seen, channel) {
   const meta = seen?.event.metadata ?? {};
-  if (!channel || channel === "webchat" || meta.provider === "webchat" || isSlash(ctx)) return null;
-  const to = meta.originatingTo ?? meta.to ?? (ctx.conversationId ? `${channel}:${ctx.conversationId}` : undefined);
+  if (!channel || channel === "webchat" || meta.provider === "webchat") return null;
+  const conversation = ctx.conversationId ? `${channel}:${ctx.conversationId}` : undefined;
+  const to = [meta.originatingTo, meta.to, conversation].find((place) => place && !isSlash(place));
   if (!to) return null;
   const threadId = seen?.event.threadId;
   return {
@@ -147,14 +148,19 @@ function routeOf(event, ctx, seen, channel) {
   };
 }
 
-/** Commands of 2026.7 and before arrive from `slash:<sender>`, which is no place to answer to. @param {any} ctx */
-function isSlash(ctx) {
-  return String(ctx.conversationId ?? "").startsWith("slash:");
+/**
+ * Native commands arrive from `slash:<sender>`, which is no place to answer to: as the
+ * conversation on 2026.7 and before, as the address from 2026.8 on.
+ * @param {unknown} place
+ */
+function isSlash(place) {
+  return /(^|:)slash:/.test(String(place));
 }
 
-/** The thread's own route for such a command. @param {import("./types.js").Addon} sync @param {any} ctx @param {any} entry */
-function slashRoute(sync, ctx, entry) {
-  return isSlash(ctx) && entry ? JSON.parse(sync.route(JSON.stringify(project(entry)))) : null;
+/** The thread's own route for such a command. @param {import("./types.js").Addon} sync @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen @param {any} entry */
+function slashRoute(sync, ctx, seen, entry) {
+  const meta = seen?.event.metadata ?? {};
+  return [ctx.conversationId, meta.originatingTo, meta.to].some(isSlash) && entry ? JSON.parse(sync.route(JSON.stringify(project(entry)))) : null;
 }
 
 /** What handling the message later needs. @param {any} event */
