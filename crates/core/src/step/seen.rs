@@ -20,6 +20,7 @@ pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
         Seen::Stop { name, route } => {
             let text = format!("{name} asked in the chat to stop");
             let notice = format!("⇄ {driver} rides this thread from a terminal, so there was nothing to stop here. The driver is told.");
+            let route = route.or_else(|| lease.route.clone());
             let first = !lease.news.iter().any(|n| n.kind == NewsKind::Stop && n.text == text);
             tell(t, NewsKind::Stop, text, now);
             if first {
