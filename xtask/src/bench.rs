@@ -9,6 +9,7 @@
 //! (the real hosts), then one file per subject.
 
 mod gate;
+mod kept;
 mod listing;
 mod relay;
 mod report;
@@ -39,6 +40,8 @@ enum Subject {
     Ls,
     /// The gate on a thread nobody rides.
     Gate,
+    /// The gate on a thread that needs its binding kept.
+    Kept,
     /// A relayed send against the host's own; claim and release.
     Relay,
     /// What is shipped.
@@ -50,7 +53,7 @@ impl Bench {
         let packed = build::pack()?;
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
-        if self.only.iter().any(|s| *s != Subject::Size) || self.only.is_empty() {
+        if self.only.iter().any(|s| ![Subject::Size, Subject::Kept].contains(s)) || self.only.is_empty() {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(async {
                 let stage = Stage::set(&packed).await?;
@@ -82,6 +85,9 @@ impl Bench {
                 }
                 anyhow::Ok(())
             })?;
+        }
+        if wants(Subject::Kept) {
+            report.add(tokio::runtime::Runtime::new()?.block_on(kept::measure(&packed))?);
         }
         if wants(Subject::Size) {
             report.add(size::measure(&packed)?);

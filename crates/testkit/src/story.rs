@@ -11,6 +11,7 @@ mod loads;
 mod stage;
 mod transcript;
 mod trouble;
+mod upset;
 mod whole;
 
 use std::fmt::Display;
@@ -55,13 +56,15 @@ pub enum Story {
     Whole,
     /// Things go wrong at the terminal.
     Trouble,
+    /// The gateway is killed and its plugin switched off.
+    Upset,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 6] = [Story::FirstRide, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Loads];
+    pub const ALL: [Story; 7] = [Story::FirstRide, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Loads];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -71,6 +74,7 @@ impl Story {
             Story::Beside => "beside",
             Story::Whole => "whole",
             Story::Trouble => "trouble",
+            Story::Upset => "upset",
             Story::Loads => "loads",
         }
     }
@@ -83,6 +87,7 @@ impl Story {
             Story::Beside => "other clients start turns of a ridden thread, and reset and delete it",
             Story::Whole => "after a ride, turns from alternating surfaces stay in one Claude session",
             Story::Trouble => "what is missing, changed, killed or interrupted ends in a clear error and a whole thread",
+            Story::Upset => "the gateway is killed in a claim, a ride and a release, and its plugin reloaded and switched off",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
         }
     }
@@ -106,6 +111,7 @@ impl Story {
             Story::Beside => beside::play(product, facts).await,
             Story::Whole => whole::play(product, facts).await,
             Story::Trouble => trouble::play(product, facts).await,
+            Story::Upset => upset::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
         }
     }
