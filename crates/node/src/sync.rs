@@ -168,8 +168,8 @@ impl Sync {
             }
             "seen" => {
                 let s: Keyed<Seen> = read(payload)?;
-                self.apply(&s.key, Event::Seen(s.rest))?;
-                write(&Reply::Ok)
+                let (thread, _) = self.apply(&s.key, Event::Seen(s.rest))?;
+                write(&json!({ "phase": thread.phase_name() }))
             }
             "chat" => {
                 let c: Keyed<Bound> = read(payload)?;

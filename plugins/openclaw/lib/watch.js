@@ -74,7 +74,11 @@ export function perhapsStop(api, sync, session, event, taken, route) {
 /** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session @param {object} seen */
 function tell(api, sync, session, seen) {
   sync.call("seen", JSON.stringify({ key: session, ...seen })).then(
-    () => wake(session),
+    (answer) => {
+      // Nothing is made of it before the grant: it is told again then.
+      if (JSON.parse(answer).phase !== "ridden") told.delete(session);
+      wake(session);
+    },
     (error) => {
       told.delete(session);
       api.logger.error(`claude-code-sync: ${session}: ${String(error)}`);
