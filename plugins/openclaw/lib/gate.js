@@ -154,7 +154,7 @@ function routeOf(event, ctx, seen, channel) {
  * @param {unknown} place
  */
 function isSlash(place) {
-  return /(^|:)slash:/.test(String(place));
+  return /(^|:)slash(:|$)/.test(String(place));
 }
 
 /** The thread's own route for such a command. @param {import("./types.js").Addon} sync @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen @param {any} entry */
@@ -175,11 +175,14 @@ function kept(event) {
 
 /**
  * Whether both hooks speak of one message: by its id, or where the second hook has
- * none (2026.6 and 2026.7) by thread, sender and time, oldest first.
+ * none (2026.6 and 2026.7) by thread, sender and time, oldest first. A native command
+ * is received under its sender's key and comes to the gate under the thread's.
  * @param {{ event: any, ctx: any }} seen @param {any} event @param {any} ctx
  */
 function same(seen, event, ctx) {
-  if ((seen.event.sessionKey ?? seen.ctx.sessionKey) !== (event.sessionKey ?? ctx.sessionKey)) return false;
+  const key = seen.event.sessionKey ?? seen.ctx.sessionKey;
+  const native = isSlash(key) && seen.event.senderId === event.senderId;
+  if (key !== (event.sessionKey ?? ctx.sessionKey) && !native) return false;
   const id = event.messageId ?? ctx.messageId;
   if (id !== undefined) return seen.event.messageId === id;
   return seen.event.senderId === event.senderId && seen.event.timestamp === event.timestamp;

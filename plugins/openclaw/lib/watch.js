@@ -1,7 +1,7 @@
 // What happens to a ridden thread beside its messages: a stop, which the host acts on
 // before any plugin, and changes of its entry (a reset, a deletion, a turn of the
 // agent that passed no gate). Projected here; what it means is the addon's.
-import { claudeOf, entryOf } from "./host.js";
+import { claudeOf, entryOf, project } from "./host.js";
 import { resetMark } from "./keep.js";
 import { shared, wake } from "./shared.js";
 
@@ -62,13 +62,29 @@ export function perhapsStop(api, sync, session, event, taken, route) {
   if (!shared.stops?.(event.content ?? "")) return;
   setTimeout(() => {
     try {
-      if (taken() || sync().gate(session) !== 1) return;
+      if (taken()) return;
       const name = event.metadata?.senderName ?? event.metadata?.senderUsername ?? String(event.senderId ?? "somebody");
-      tell(api, sync(), session, { seen: "stop", name, route });
+      for (const key of about(api, sync(), session, route)) tell(api, sync(), key, { seen: "stop", name, route });
     } catch (error) {
       api.logger.error(`claude-code-sync: could not tell of a stop in ${session}: ${String(error)}`);
     }
   }, KEPT_MS).unref();
+}
+
+/**
+ * The held threads a message is about: its own, or where a native command was received
+ * under its sender's key, those of the place it was written in.
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync
+ * @param {string} session @param {import("./types.js").Route | null} route
+ */
+function about(api, sync, session, route) {
+  if (sync.gate(session) === 1) return [session];
+  if (!session.includes(":slash:") || !route) return [];
+  return sync.busy().filter((key) => {
+    const entry = entryOf(api, key);
+    const stored = entry ? JSON.parse(sync.route(JSON.stringify(project(entry)))) : null;
+    return sync.gate(key) === 1 && stored?.channel === route.channel && stored.to === route.to && stored.threadId === route.threadId;
+  });
 }
 
 /** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session @param {object} seen */

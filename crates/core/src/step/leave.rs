@@ -55,12 +55,17 @@ pub(crate) fn silent_ms(lease: &Lease, now: Now, rules: &Rules) -> u64 {
 }
 
 /// The effect a stage asks for; draining asks for none, the outbox sends by itself.
-pub(super) fn act(stage: LeaveStage, lease: &Lease) -> Option<Act> {
+pub(super) fn act(stage: LeaveStage, lease: &Lease, session: &str) -> Option<Act> {
     match stage {
         LeaveStage::Prove => Some(Act::Prove { claude: lease.claude.clone(), process: lease.process.clone() }),
         LeaveStage::Show => lease.mark.clone().map(|mark| Act::Show { mark }),
         LeaveStage::Drain => None,
-        LeaveStage::Restore => Some(Act::Restore { parked: lease.parked.clone(), claude: lease.claude.id }),
+        LeaveStage::Restore => {
+            // As was announced: a deleted thread begins anew, also where somebody has written there since.
+            let gone = lease.news.iter().any(|n| n.kind == NewsKind::Deleted);
+            let parked = lease.parked.iter().filter(|p| !gone || p.session != session).cloned();
+            Some(Act::Restore { parked: parked.collect(), claude: lease.claude.id })
+        }
     }
 }
 

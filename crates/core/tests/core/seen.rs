@@ -76,6 +76,20 @@ fn what_was_announced_is_not_announced_again_at_release() {
 }
 
 #[test]
+fn a_deleted_thread_is_not_bound_again_as_was_announced() {
+    for (event, restored) in [(entry(true, "other", None), 1), (entry(false, "", None), 0)] {
+        let mut w = World::ridden_by("ada");
+        w.does(event);
+        let fence = w.fence();
+        w.does(Event::Release { fence, accept_broken: false });
+        let acts = w.settle();
+        let bound = acts.iter().find_map(|a| if let Act::Restore { parked, .. } = a { Some(parked.len()) } else { None });
+        assert_eq!(bound, Some(restored));
+        assert!(!w.t.closed());
+    }
+}
+
+#[test]
 fn somebody_who_keeps_asking_displaces_nothing() {
     let mut w = World::ridden_by("ada");
     w.does(entry(true, "other", None));
