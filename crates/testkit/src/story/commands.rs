@@ -1,6 +1,8 @@
 //! Commands in the chat while a thread is ridden: in a topic, a group and a direct chat,
 //! by people the host authorises and by others. The table of `docs/protocol.md`, shown.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::stage::{Stage, TURN, line_with, said};
@@ -14,6 +16,9 @@ const FORUM: i64 = -1_002_222_222_222;
 const GROUP: i64 = -1_003_333_333_333;
 /// Admitted to the group like anybody, authorised by nothing.
 const STRANGER: i64 = 4_711;
+
+/// How long an answer without a turn may take, behind what the channel throttles.
+const SOON: Duration = Duration::from_secs(40);
 
 /// Show something and change nothing; the last is as a group's members must write it.
 const READ_ONLY: [&str; 10] =
@@ -60,7 +65,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     for command in READ_ONLY {
         telegram.says(&tess, &group, &named(command));
     }
-    let _ = telegram.wait_for(&group, TURN, |chat| chat.by_bot()[from..].iter().filter(|t| !ours(t)).count() >= READ_ONLY.len()).await;
+    let _ = telegram.wait_for(&group, SOON, |chat| chat.by_bot()[from..].iter().filter(|t| !ours(t)).count() >= READ_ONLY.len()).await;
     let said = telegram.chat(&group);
     let said: Vec<String> = said.by_bot()[from..].iter().map(|t| first(t)).collect();
     facts.tell(host(&group, from) == READ_ONLY.len(), "what shows something is answered by the host while ridden", format!("{} of {}: {}", host(&group, from), READ_ONLY.len(), said.join(" | ")));
@@ -75,10 +80,10 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     }
     let refusal = |command: &str| format!("{} is not possible now", command.split(' ').next().unwrap_or(command));
     let missing = |chat: &ChatView| REFUSED.iter().filter(|command| !chat.bot_wrote(&refusal(command))).count();
-    let _ = telegram.wait_for(&direct, TURN, |chat| missing(chat) == 0).await;
+    let _ = telegram.wait_for(&direct, SOON, |chat| missing(chat) == 0).await;
     let chat = telegram.chat(&direct);
     let let_by: Vec<&&str> = REFUSED.iter().filter(|command| !chat.bot_wrote(&refusal(command))).collect();
-    facts.tell(let_by.is_empty(), "what changes something is refused by name", format!("{} of {}; not refused {let_by:?}", REFUSED.len() - let_by.len(), REFUSED.len()));
+    facts.tell(let_by.is_empty(), "what changes something is refused by name", format!("{} of {}; not refused {let_by:?} {}", REFUSED.len() - let_by.len(), REFUSED.len(), undelivered(&stage).await?));
     for (place, command, what) in [(&topic, "/new", "a topic"), (&group, "/new@", "a group, by the bot's name")] {
         let text = answer(&stage, &tess, place, &named(command)).await.unwrap_or_default();
         facts.tell(text.contains("/new is not possible now"), &format!("so too in {what}"), first(&text));
@@ -118,7 +123,7 @@ async fn stops(stage: &Stage<'_>, facts: &mut Facts, tess: &Person, topic: &Plac
     for command in ["/stop", "stop"] {
         let before = telegram.chat(topic).by_bot().len();
         telegram.says(tess, topic, command);
-        let told = telegram.wait_for(topic, TURN, |chat| chat.by_bot().len() > before && chat.bot_wrote("nothing to stop here")).await;
+        let told = telegram.wait_for(topic, SOON, |chat| chat.by_bot().len() > before && chat.bot_wrote("nothing to stop here")).await;
         let said: Vec<String> = telegram.chat(topic).by_bot()[before..].iter().map(|t| first(t)).collect();
         facts.tell(told.is_ok(), &format!("{command:?} is the host's own, and the thread is told that a terminal rides"), said.join(" | "));
     }
@@ -156,11 +161,18 @@ async fn strangers(stage: &Stage<'_>, facts: &mut Facts, group: &Place, calls: u
     Ok(())
 }
 
+/// What the gateway could not tell the chats, for the record of a fact that is not so.
+async fn undelivered(stage: &Stage<'_>) -> Result<String> {
+    let status = stage.json(&["status", "--json"]).await?;
+    let lines = status["threads"].as_array().into_iter().flatten().flat_map(|t| t["journal"].as_array().into_iter().flatten());
+    Ok(lines.filter_map(|l| l["what"].as_str()).filter(|what| what.contains("not delivered")).collect::<Vec<_>>().join(" | "))
+}
+
 /// Writes a command and gives what the bot says to it.
 async fn answer(stage: &Stage<'_>, who: &Person, place: &Place, command: &str) -> Result<String> {
     let before = stage.telegram.chat(place).by_bot().len();
     stage.telegram.says(who, place, command);
-    let chat = stage.telegram.wait_for(place, TURN, |chat| chat.by_bot().len() > before).await?;
+    let chat = stage.telegram.wait_for(place, SOON, |chat| chat.by_bot().len() > before).await?;
     Ok(chat.by_bot()[before..].join("\n"))
 }
 

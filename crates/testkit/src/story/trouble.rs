@@ -94,7 +94,7 @@ impl Trouble<'_> {
             let freed = self.freed().await;
             self.stage.anthropic.open_gate(&gate);
             self.stage.telegram.wait_for_bot(&self.plans, TURN, &format!("]: ::gate {gate}")).await?;
-            facts.tell(ended != 0 && freed.is_some(), &format!("{how} while a claim waits withdraws it, and the running turn ends as ever"), format!("exit {ended}, free after {freed:?}"));
+            facts.tell(ended != 0 && freed.is_some(), &format!("{how} while a claim waits withdraws it, and the running turn ends as ever"), format!("exit {ended}, free after {freed:?} {}", self.standing().await?));
         }
         Ok(())
     }
@@ -136,6 +136,7 @@ impl Trouble<'_> {
             let claude = self.claude_of(&ride);
             self.signal(&ride, signal)?;
             let freed = self.freed().await;
+            let standing = if freed.is_none() { self.standing().await? } else { String::new() };
             let gone = claude.as_ref().is_some_and(|p| !p.is_alive());
             self.stage.anthropic.open_gate(&word);
             self.says(&format!("after {word}"));
@@ -146,7 +147,7 @@ impl Trouble<'_> {
             facts.tell(
                 freed.is_some() && gone && answered && on && after.saw(&prompt) && prompts == 1,
                 &format!("{how}: Claude Code goes too, the thread comes back whole, the prompt stands in it once"),
-                format!("free after {freed:?}, Claude Code gone {gone}, same session {on}, prompt {prompts} times"),
+                format!("free after {freed:?} {standing}, Claude Code gone {gone}, same session {on}, prompt {prompts} times"),
             );
         }
         Ok(())
@@ -210,6 +211,13 @@ impl Trouble<'_> {
         let status = self.stage.json(&["status", "--json"]).await?;
         let of = status["threads"].as_array().and_then(|all| all.iter().find(|t| t["key"] == self.key.as_str()).cloned());
         Ok(of.unwrap_or_default())
+    }
+
+    /// What the gateway says of the thread, where it is not free: for the record of a fact that is not so.
+    async fn standing(&self) -> Result<String> {
+        let status = self.status().await?;
+        let last = status["journal"].as_array().map_or_else(Vec::new, |lines| lines.iter().rev().take(6).map(|l| l["what"].to_string()).collect());
+        Ok(if status.is_null() { String::new() } else { format!("{}: {} {last:?}", status["phase"], status["waitingFor"]) })
     }
 
     async fn phase(&self, facts: &mut Facts, wanted: &str) -> Result<()> {
