@@ -132,7 +132,9 @@ async function send(api, sync, { session, item }) {
   if (session) {
     const entry = entryOf(api, session);
     const now = entry ? sync.route(JSON.stringify(project(entry))) : "null";
-    if (!sameRoute(JSON.parse(now), route)) return { outcome: "routeChanged", to: now };
+    // A host that forgot it, as 2026.6 does in a reset, has not moved the thread.
+    const stored = JSON.parse(now);
+    if (stored && !sameRoute(stored, route)) return { outcome: "routeChanged", to: now };
   }
   const adapter = /** @type {any} */ (await api.runtime.channel.outbound.loadAdapter(route.channel));
   if (!adapter?.sendText) return { outcome: "notSent", what: `channel ${route.channel} is not configured`, retry: false };
@@ -150,9 +152,9 @@ async function send(api, sync, { session, item }) {
   }
 }
 
-/** @param {import("./types.js").Route | null} a @param {import("./types.js").Route} b */
+/** @param {import("./types.js").Route} a @param {import("./types.js").Route} b */
 function sameRoute(a, b) {
-  return a !== null && a.channel === b.channel && a.to === b.to && a.accountId === b.accountId && a.threadId === b.threadId;
+  return a.channel === b.channel && a.to === b.to && a.accountId === b.accountId && a.threadId === b.threadId;
 }
 
 /** No connection was made, so nothing was sent. */
