@@ -5,8 +5,10 @@
 import { agentOf, claudeOf, entryOf } from "./host.js";
 import { shared } from "./shared.js";
 
-/** The binding stands in the entry at the latest this long after the run's end (docs/hosts.md, D). */
-const WRITTEN_MS = 1_000;
+/** The run writes its binding up to 0.1 s after its end (docs/hosts.md, D), later on a busy machine. */
+const WRITTEN_MS = 1_500;
+/** How often it is looked for: a turn that comes sooner may begin a new session. */
+const LOOK_MS = 100;
 
 /** Whether this host begins new Claude sessions by itself. @param {import("./types.js").Api} api */
 function forgets(api) {
@@ -29,9 +31,15 @@ export function keepThreads(api, sync) {
   const off = api.runtime.events.onAgentEvent((event) => {
     const { stream, sessionKey, data } = /** @type {any} */ (event);
     if (stream !== "lifecycle" || data?.phase === "start" || !kept.has(sessionKey)) return;
-    setTimeout(() => { keepWhole(api, sync, sessionKey); }, WRITTEN_MS).unref();
+    void afterRun(api, sync, sessionKey, Date.now() + WRITTEN_MS);
   });
   return () => { if (typeof off === "function") off(); };
+}
+
+/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session @param {number} until */
+async function afterRun(api, sync, session, until) {
+  await keepWhole(api, sync, session);
+  if (Date.now() < until && isKept(session)) setTimeout(() => void afterRun(api, sync, session, until), LOOK_MS).unref();
 }
 
 /**
@@ -72,6 +80,7 @@ export async function keepWhole(api, sync, session) {
       }
       return;
     }
+    if (entry.cliSessionBindings?.["claude-cli"]?.forceReuse === true) return;
     await api.runtime.agent.session.patchSessionEntry({
       agentId: agentOf(session), sessionKey: session, preserveActivity: true,
       update: (/** @type {any} */ fresh) => claudeOf(fresh) !== kept.claude || !fresh.cliSessionBindings?.["claude-cli"] ? null : {

@@ -32,12 +32,13 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         telegram.says(&tess, place, "the code word is MANGO");
         telegram.wait_for_bot(place, TURN, "]: the code word is MANGO").await?;
     }
+    let topic_key = format!("agent:main:telegram:group:{FORUM}:topic:42");
+    stage.rideable(&[MAIN, &topic_key]).await?;
     let rows = stage.json(&["ls", "--json"]).await?;
     let session_of = |key: &str| {
         let row = rows["rows"].as_array().and_then(|rows| rows.iter().find(|r| r["key"] == key));
         row.and_then(|row| row["cliSessionId"].as_str()).unwrap_or_default().to_owned()
     };
-    let topic_key = format!("agent:main:telegram:group:{FORUM}:topic:42");
     let (session, other) = (session_of(MAIN), session_of(&topic_key));
     let transcript = poll_until("the transcript", TURN, || claude::transcript(&stage.gateway.claude_dir(), &session)).await?;
 

@@ -48,6 +48,8 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let before = answer(&stage, &tess, &topic, "/ride").await?;
     facts.tell(before.contains("Nobody rides this thread"), "/ride says that nobody rides", &before);
 
+    let keys = [format!("agent:main:telegram:group:{FORUM}:topic:42"), format!("agent:main:telegram:group:{GROUP}")];
+    stage.rideable(&[&keys[0], &keys[1], "agent:main:main"]).await?;
     let mut rides = Vec::new();
     for words in [&["forum", "topic:42"][..], &["kitchen"][..], &["--yes", "agent:main:main"][..]] {
         let ride = stage.ride(words)?;
