@@ -11,6 +11,7 @@
 mod entries;
 mod gate;
 mod hooks;
+mod kept;
 mod load;
 mod listing;
 mod picker;
@@ -48,6 +49,8 @@ enum Subject {
     Load,
     /// The gate on a thread nobody rides.
     Gate,
+    /// The gate on a thread that needs its binding kept.
+    Kept,
     /// A relayed send against the host's own; claim and release.
     Relay,
     /// The picker over 10,000 threads.
@@ -122,6 +125,9 @@ impl Bench {
         if wants(Subject::Store) {
             report.quiet_look();
             report.add(store::measure()?);
+        }
+        if wants(Subject::Kept) {
+            report.add(tokio::runtime::Runtime::new()?.block_on(kept::measure(&packed))?);
         }
         if wants(Subject::Size) {
             report.add(size::measure(&packed)?);

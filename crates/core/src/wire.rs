@@ -291,6 +291,9 @@ pub struct Renewed {
     /// Of a chat ride: the prompt that waits for the agent or is being answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<Turn>,
+    /// What the host told of during this ride, oldest first, at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub news: Vec<News>,
 }
 
 /// A chat ride's prompt.
@@ -335,6 +338,18 @@ pub struct Say {
 pub struct Saying {
     /// Where it is; what has begun or is over must not be sent.
     pub state: SayState,
+}
+
+/// What happened to the thread beside its ride.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct News {
+    /// Position; grows.
+    pub seq: u64,
+    /// In words.
+    pub text: String,
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// What a relay item is.

@@ -12,6 +12,7 @@ mod core {
     mod person;
     mod ride;
     mod small_chat;
+    mod seen;
     mod split;
     mod walk;
     mod walk_chat;

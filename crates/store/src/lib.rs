@@ -11,8 +11,10 @@ mod error;
 mod file;
 mod files;
 mod index;
+mod kept;
 pub mod sealed;
 mod store;
 
 pub use error::StoreError;
+pub use kept::{Kept, KeptThread};
 pub use store::{Gate, Performer, Store};

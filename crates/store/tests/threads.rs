@@ -17,7 +17,7 @@ use ride_core::id::{Process, Route};
 use ride_core::step::Rules;
 use ride_core::thread::{ClaudeSession, Parked};
 use ride_core::wire::{ChainMark, Driver, Reason};
-use ride_store::{Gate, Store, clock};
+use ride_store::{Gate, Kept, KeptThread, Store, clock};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -219,4 +219,21 @@ fn only_one_copy_performs() {
     assert!(second.perform().unwrap().is_none());
     drop(performing);
     assert!(second.perform().unwrap().is_some());
+}
+
+#[test]
+fn threads_once_ridden_are_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = Kept::open(&dir.path().join("locks"), "/state").unwrap();
+    assert_eq!(kept.all().unwrap(), []);
+    let thread = |session: &str, n: u128| KeptThread { session: session.into(), claude: Uuid::from_u128(n), reset_mark: "a ".into() };
+    kept.keep(thread(TOPIC, 1)).unwrap();
+    kept.keep(thread(OTHER, 2)).unwrap();
+    kept.keep(thread(TOPIC, 3)).unwrap();
+    let other_copy = Kept::open(&dir.path().join("locks"), "/state").unwrap();
+    assert_eq!(other_copy.all().unwrap(), [thread(OTHER, 2), thread(TOPIC, 3)]);
+    other_copy.forget(OTHER).unwrap();
+    assert_eq!(kept.all().unwrap(), [thread(TOPIC, 3)]);
+    let elsewhere = Kept::open(&dir.path().join("locks"), "/another").unwrap();
+    assert_eq!(elsewhere.all().unwrap(), []);
 }

@@ -3,6 +3,7 @@
 import { conditionOf } from "./condition.js";
 import { agentOf, channels, claudeOf, entryOf, person, project } from "./host.js";
 import { changed, shared, wake } from "./shared.js";
+import { look } from "./watch.js";
 
 /** @type {Record<string, "operator.read" | "operator.write">} */
 const METHODS = {
@@ -48,6 +49,8 @@ export function registerMethods(api, sync, entries) {
         // From the first moment on: a driver that goes while it waits withdraws its claim.
         const fence = method === "ride_claim" ? answer.wait?.fence : method === "ride_renew" && answer.ok ? params.fence : undefined;
         if (fence) onDisconnect(client, sync(), params.key, fence);
+        // Where the host tells of no changes (2026.7 and before), they are seen here.
+        if (method === "ride_renew" && answer.ok) look(api, sync(), params.key);
         if (answer.wait) answer = await carriedOut(sync(), answer.wait);
         if (answer.ok) respond(true, answer.ok);
         else respond(false, undefined, answer.error);

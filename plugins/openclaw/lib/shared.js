@@ -11,6 +11,8 @@ import { AsyncLocalStorage } from "node:async_hooks";
  * @property {Set<(key: string) => void>} wake performers to tell that a thread has work
  * @property {(key: string, params: unknown) => Promise<any>} [relay] the performer's way to take a relay over
  * @property {Set<(key: string) => void>} changed who wants to know that a thread changed
+ * @property {Map<string, { claude: string, mark: string }>} [kept] threads once ridden, on hosts that would not keep their Claude session
+ * @property {(text: string) => boolean} [stops] the host's own reading of what stops a turn
  * @property {import("./types.js").Addon} [memory] the addon of `lockBackend: "none"`
  */
 

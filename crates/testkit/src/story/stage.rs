@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -90,6 +90,24 @@ impl<'p> Stage<'p> {
             what: format!("ride {}", args.join(" ")),
             said: format!("{cause}: {}", said(&output)),
         })
+    }
+
+    /// Waits until every one of these threads can be ridden: the host stores a binding after the reply.
+    pub(super) async fn rideable(&self, keys: &[&str]) -> Result<()> {
+        let end = Instant::now() + TURN;
+        loop {
+            let listed = self.json(&["ls", "--json"]).await?;
+            let none = Vec::new();
+            let rows = listed["rows"].as_array().unwrap_or(&none);
+            let is = |key: &&&str| rows.iter().any(|row| row["key"] == **key && row["rideable"] == true);
+            match keys.iter().find(|key| !is(key)) {
+                None => return Ok(()),
+                Some(key) if Instant::now() >= end => {
+                    return Err(Error::Peer { what: format!("{key} to be rideable"), said: listed.to_string() });
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     /// 2026.6.1 and before want operator.admin for plugin methods after a channel turn.

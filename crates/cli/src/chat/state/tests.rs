@@ -23,6 +23,7 @@ fn renewed(turn: Option<(&str, SayState)>) -> Renewed {
         outbox: 0,
         relay_stopped: None,
         turn: turn.map(|(id, state)| Asked { id: id.into(), state }),
+        news: Vec::new(),
     }
 }
 
