@@ -127,6 +127,8 @@ function onDisconnect(client, sync, key, fence) {
     heardOn.delete(key);
     sync.call("drop", JSON.stringify({ key, fence: heard.fence })).then(() => wake(key), () => wake(key));
   };
-  if (client.connectionSignal) client.connectionSignal.addEventListener("abort", gone, { once: true });
+  // It may have gone while the request was being answered.
+  if (client.connectionSignal?.aborted || client.socket?.readyState > 1) gone();
+  else if (client.connectionSignal) client.connectionSignal.addEventListener("abort", gone, { once: true });
   else client.socket?.once?.("close", gone);
 }

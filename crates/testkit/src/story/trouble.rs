@@ -114,8 +114,8 @@ impl Trouble<'_> {
         let large = client.call("ride_relay", json!({ "key": self.key, "fence": stale, "items": [item] })).await?;
         let unknown = client.call("ride_status", json!({ "kee": self.key })).await?;
         let wrong = client.call("ride_claim", json!({ "key": 7 })).await?;
-        let named = refusal(&unknown).contains("kee") && refusal(&wrong).contains("key");
-        facts.tell(large.is_err() && named, "unknown fields and wrong types are refused by name", format!("{} | {}", refusal(&unknown), refusal(&wrong)));
+        let named = refusal(&unknown).contains("`kee`") && wrong.as_ref().is_err_and(|e| e["details"]["reason"] == "BAD_REQUEST");
+        facts.tell(large.is_err() && named, "an unknown field is refused by its name, a wrong type as well", format!("{} | {}", refusal(&unknown), refusal(&wrong)));
         let spoken = self.stage.telegram.chat(&self.plans).count("a driver that is none");
         facts.tell(spoken == 0, "and nothing of it reaches the thread", format!("{spoken} messages"));
         ride.submit("/exit").await?;

@@ -86,7 +86,7 @@ impl Upset<'_> {
         ride.submit("/exit").await?;
         let code = ride.wait_exit(TURN).await?;
         let held = self.stage.anthropic.wait_for_prompt(TURN, "while it is down").await?;
-        self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: while it is down").await?;
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "while it is down").await?;
         facts.tell(code == 0 && held.session() == Some(&self.session), "and is answered after the ride, on the same Claude session", format!("exit {code}, {}", held.session().unwrap_or("none")));
         Ok(())
     }
@@ -120,7 +120,7 @@ impl Upset<'_> {
         self.stage.gateway.cli(&["plugins", "disable", PLUGIN]).await?;
         self.stage.gateway.restart().await?;
         self.says("while it is off");
-        self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: while it is off").await?;
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "while it is off").await?;
         let beside = self.stage.anthropic.wait_for_prompt(TURN, "while it is off").await?;
         let untouched = lines(&self.transcript)[before..].iter().all(|l| !l.to_string().contains("while it is off"));
         facts.tell(beside.session() != Some(&self.session) && untouched, "with the plugin switched off the agent answers in a Claude session of its own", beside.session().unwrap_or("none"));
@@ -136,7 +136,7 @@ impl Upset<'_> {
         }
         ride.wait_exit(TURN).await?;
         let held = self.stage.anthropic.wait_for_prompt(TURN, "held before it is off").await?;
-        self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: held before it is off").await?;
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "held before it is off").await?;
         facts.tell(held.session() == Some(&self.session), "switched on again, the thread comes back: what waited is answered in the ridden session", held.session().unwrap_or("none"));
         let said = self.stage.telegram.chat(&self.plans).count("ran a turn beside it");
         facts.tell(said == 1, "and the turn beside the ride is announced", format!("{said} times"));
@@ -162,7 +162,7 @@ impl Upset<'_> {
     /// A message is answered on the thread's own Claude session.
     async fn answers(&self, facts: &mut Facts, text: &str, fact: &str) -> Result<()> {
         self.says(text);
-        self.stage.telegram.wait_for_bot(&self.plans, TURN, &format!("]: {text}")).await?;
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, text).await?;
         let turn = self.stage.anthropic.wait_for_prompt(TURN, text).await?;
         facts.tell(turn.session() == Some(&self.session) && turn.saw("MANGO"), fact, format!("session {}", turn.session().unwrap_or("none")));
         Ok(())
