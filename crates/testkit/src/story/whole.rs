@@ -54,7 +54,12 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     telegram.wait_for_bot(&group, TURN, "and now the KIWI").await?;
 
     let after = anthropic.wait_for_prompt(TURN, "and now the KIWI").await?;
-    facts.tell(after.session() == Some(&session), "the thread has the Claude session it was ridden in", format!("{}, before {session}", after.session().unwrap_or("none")));
+    // What the host itself says of each turn's Claude session, for the record of a fact that is not so.
+    let same = after.session() == Some(&session);
+    let log = stage.gateway.log();
+    let said: Vec<&str> = log.lines().filter(|l| l.contains("reuse=") || l.contains("session reset") || l.contains("went on in Claude")).collect();
+    let said = if same { String::new() } else { format!("; the host: {}", said.join(" / ")) };
+    facts.tell(same, "the thread has the Claude session it was ridden in", format!("{}, before {session}{said}", after.session().unwrap_or("none")));
     for by in ["channel", "control", "agent"] {
         let turns: Vec<_> = anthropic.turns().into_iter().filter(|r| r.prompt().contains(&format!("{by} turn"))).collect();
         let on = turns.iter().filter(|r| r.session() == Some(&session)).count();
