@@ -2,6 +2,7 @@
 //! UI, the `agent` method. The thread keeps its Claude session, and its chain stays one.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -17,6 +18,8 @@ use crate::wait::poll_until;
 /// A plain group: there 2026.6 drops the session from one message to the next, too.
 const GROUP: i64 = -1_003_333_333_333;
 const ROUNDS: usize = 3;
+/// A binding that stands kept this long is the last turn's.
+const STANDS: Duration = Duration::from_secs(2);
 
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let stage = Stage::open(product, &[1001], json!({})).await?;
@@ -51,7 +54,12 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     telegram.wait_for_bot(&group, TURN, "and now the KIWI").await?;
 
     let after = anthropic.wait_for_prompt(TURN, "and now the KIWI").await?;
-    facts.tell(after.session() == Some(&session), "the thread has the Claude session it was ridden in", format!("{}, before {session}", after.session().unwrap_or("none")));
+    // What the host itself says of each turn's Claude session, for the record of a fact that is not so.
+    let same = after.session() == Some(&session);
+    let log = stage.gateway.log();
+    let said: Vec<&str> = log.lines().filter(|l| l.contains("reuse=") || l.contains("session reset") || l.contains("went on in Claude")).collect();
+    let said = if same { String::new() } else { format!("; the host: {}", said.join(" / ")) };
+    facts.tell(same, "the thread has the Claude session it was ridden in", format!("{}, before {session}{said}", after.session().unwrap_or("none")));
     for by in ["channel", "control", "agent"] {
         let turns: Vec<_> = anthropic.turns().into_iter().filter(|r| r.prompt().contains(&format!("{by} turn"))).collect();
         let on = turns.iter().filter(|r| r.session() == Some(&session)).count();
@@ -69,13 +77,19 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     Ok(())
 }
 
-/// 2026.6 and before: until the plugin has had time to keep the binding. An `agent` request
-/// passes no gate there, so one within a tenth of a second of a turn's end comes too soon.
+/// 2026.6 and before: until the last turn's own binding stands kept. An `agent` request
+/// passes no gate there, so one right behind a turn comes before the plugin could see to it.
 async fn reused(stage: &Stage<'_>) {
-    let store = stage.gateway.state_dir().join("agents/main/sessions/sessions.json");
-    if stage.gateway.version() < "2026.7" {
-        let kept = || fs::read_to_string(&store).is_ok_and(|text| text.contains("\"forceReuse\": true") || text.contains("\"forceReuse\":true")).then_some(());
-        // Without it the next fact tells.
-        let _ = poll_until("the binding to be kept", TURN / 9, kept).await;
+    if stage.gateway.version() >= "2026.7" {
+        return;
     }
+    let store = stage.gateway.state_dir().join("agents/main/sessions/sessions.json");
+    let mut since: Option<Instant> = None;
+    let kept = || {
+        let stands = fs::read_to_string(&store).is_ok_and(|text| text.replace(' ', "").contains("\"forceReuse\":true"));
+        since = stands.then(|| since.unwrap_or_else(Instant::now));
+        since.filter(|at| at.elapsed() >= STANDS).map(drop)
+    };
+    // Without it the next fact tells.
+    let _ = poll_until("the binding to be kept", TURN / 3, kept).await;
 }
