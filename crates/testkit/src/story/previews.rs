@@ -16,7 +16,7 @@ use super::{Facts, Product};
 use crate::anthropic::Anthropic;
 use crate::error::Result;
 use crate::gateway::config::plain_chats;
-use crate::gateway::{Gateway, Plugin};
+use crate::gateway::{Family, Gateway, Plugin};
 use crate::telegram::{Call, Person, Place, Telegram};
 
 const FORUM: i64 = -1_002_222_222_222;
@@ -30,7 +30,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // The default until 2026.7; 2026.8 shows a status line instead of the text.
     let streaming = json!({ "channels": { "telegram": { "streaming": { "mode": "partial" } } } });
     let builder = Gateway::builder(&telegram, &anthropic).version(&product.openclaw).claude_code(&product.claude_code);
-    let builder = builder.config(&streaming).config(&plain_chats(&anthropic, &[FORUM]));
+    let builder = builder.config(&streaming).config(&plain_chats(Family::of(&product.openclaw), &anthropic, &[FORUM]));
     let mut gateway = builder.start().await?;
     let without = stream(&telegram, 42).await?;
     facts.tell(without.early && without.edits >= 1, "without any plugin the answer is shown before it is whole", &without);
