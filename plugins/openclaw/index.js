@@ -2,6 +2,7 @@
 // Every decision is the addon's. Registering has no effect by itself: hosts do
 // it several times per process, and in other commands too.
 import { openOnce } from "./lib/addon.js";
+import { registerCommand } from "./lib/command.js";
 import { openEntries } from "./lib/entries.js";
 import { registerGate } from "./lib/gate.js";
 import { registerMethods } from "./lib/methods.js";
@@ -20,6 +21,7 @@ export default {
     const { sync, entries } = opened.get(config) ?? open(api, config);
     registerMethods(api, sync, entries);
     registerGate(api, sync);
+    registerCommand(api, sync);
     registerPerformer(api, sync, entries);
   },
 };

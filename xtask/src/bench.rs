@@ -11,6 +11,7 @@
 mod entries;
 mod gate;
 mod hooks;
+mod kept;
 mod load;
 mod listing;
 mod picker;
@@ -19,6 +20,7 @@ mod report;
 mod sample;
 mod size;
 mod stage;
+mod store;
 
 use std::fs;
 
@@ -47,21 +49,32 @@ enum Subject {
     Load,
     /// The gate on a thread nobody rides.
     Gate,
+    /// The gate on a thread that needs its binding kept.
+    Kept,
     /// A relayed send against the host's own; claim and release.
     Relay,
     /// The picker over 10,000 threads.
     Picker,
     /// A prompt where Claude Code has no mods.
     Hooks,
+    /// A claim and release by the store alone, against other locks.
+    Store,
     /// What is shipped.
     Size,
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
-        let packed = build::pack()?;
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
+        if self.only == [Subject::Store] {
+            report.quiet_look();
+            report.add(store::measure()?);
+            report.end();
+            print!("{}", report.terminal());
+            return Ok(());
+        }
+        let packed = build::pack()?;
         let staged = [Subject::Ls, Subject::Gate, Subject::Relay];
         if wants(Subject::Picker) {
             report.add(picker::measure()?);
@@ -108,6 +121,13 @@ impl Bench {
                 }
                 anyhow::Ok(())
             })?;
+        }
+        if wants(Subject::Store) {
+            report.quiet_look();
+            report.add(store::measure()?);
+        }
+        if wants(Subject::Kept) {
+            report.add(tokio::runtime::Runtime::new()?.block_on(kept::measure(&packed))?);
         }
         if wants(Subject::Size) {
             report.add(size::measure(&packed)?);

@@ -2,8 +2,10 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod check;
 mod demo;
+mod fuzz;
 mod matrix;
 mod model;
 mod probe;
@@ -37,6 +39,10 @@ enum What {
     Bench(bench::Bench),
     /// Look at every state a small world of drivers, gateway and channel can reach.
     Model(model::Model),
+    /// Break the store with real processes: contention, and kills at any moment.
+    Chaos(chaos::Chaos),
+    /// Feed every parser of foreign input with nearly that.
+    Fuzz(fuzz::Fuzz),
     /// Measure what stock OpenClaw hosts let a plugin do, one line per answer.
     Probe(probe::Probe),
     /// Check the plugin's JavaScript against the host's published types.
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         What::Test { matrix: false, .. } => return exit(check::test()),
         What::Bench(bench) => bench.run(),
         What::Model(model) => return exit(Ok(model.run())),
+        What::Chaos(chaos) => return exit(chaos.run()),
+        What::Fuzz(fuzz) => return exit(fuzz.run()),
         What::Probe(probe) => return exit(probe.run()),
         What::Types => check::types(),
     };

@@ -1,6 +1,7 @@
 //! The commands: from the command line to an exit code. One file each; what they
 //! share is here.
 
+mod chat;
 pub mod completions;
 mod config;
 mod doctor;
@@ -8,7 +9,6 @@ mod ls;
 mod man;
 mod release;
 mod ride;
-mod say;
 mod status;
 
 use std::ffi::OsString;

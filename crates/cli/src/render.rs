@@ -180,6 +180,9 @@ pub fn duration(ms: u64) -> String {
 
 /// Text on one line, without control, bidirectional or invisible characters.
 pub fn clean(text: &str) -> String {
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -6,6 +6,7 @@
 
 mod gateway {
     mod bad;
+    mod chat;
     mod client;
     mod command;
     mod leave;

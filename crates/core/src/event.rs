@@ -66,6 +66,8 @@ pub enum Event {
     },
     /// A message reached the gate.
     Message(Box<Inbound>),
+    /// The host told of something beside the thread's messages.
+    Seen(Seen),
     /// The performer asks what is to be done.
     Take {
         /// Who asks.
@@ -133,6 +135,28 @@ pub struct Inbound {
     pub claude: Option<Uuid>,
     /// Another thread's ride holds this thread's Claude session, by whom.
     pub behind: Option<Holder>,
+}
+
+/// What the host tells of a thread beside its messages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "seen")]
+pub enum Seen {
+    /// Somebody wrote what stops the agent: the host acts on it before any plugin.
+    Stop {
+        /// Sender's name.
+        name: String,
+        /// Where.
+        route: Option<Route>,
+    },
+    /// The thread's entry, as it is now.
+    Entry {
+        /// Whether there is one.
+        there: bool,
+        /// What tells whether the conversation was reset.
+        reset_mark: String,
+        /// The Claude session it is bound to.
+        claude: Option<Uuid>,
+    },
 }
 
 /// An effect and the number to acknowledge it by.

@@ -4,6 +4,8 @@
 //! file, network, thread or random (held by `clippy.toml`). Reading order:
 //! [`thread`] (the value), [`event`] (what happens), [`step`] (what follows).
 
+#![forbid(unsafe_code)]
+
 pub mod command;
 pub mod condition;
 pub mod config;
@@ -12,6 +14,7 @@ pub mod host;
 pub mod id;
 pub mod known;
 pub mod limits;
+pub mod lost;
 pub mod person;
 pub mod row;
 pub mod split;

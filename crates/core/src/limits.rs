@@ -20,6 +20,8 @@ pub const TAKEN_IDS: usize = 1024;
 pub const MET_IDS: usize = 512;
 /// Senders told that a thread is ridden; the rest of a crowd has read it by then.
 pub const TOLD: usize = 256;
+/// Things the host told of during a ride, kept for the driver: each kind comes about once.
+pub const NEWS: usize = 16;
 /// Journal entries kept in the thread's file.
 pub const JOURNAL: usize = 64;
 /// Refused relay items kept for the driver to see.

@@ -13,6 +13,7 @@ mod leave;
 mod outbox;
 mod perform;
 mod say;
+mod seen;
 
 pub(crate) use leave::{left_ms, silent_ms};
 pub(crate) use say::state as say_state;
@@ -52,6 +53,7 @@ pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Threa
         Event::Release { fence, accept_broken } => driver::release(t, fence, accept_broken, now, rules),
         Event::Dropped { fence } => driver::dropped(t, fence, now),
         Event::Message(message) => gate::message(t, *message, now, rules),
+        Event::Seen(what) => seen::seen(t, what, now),
         Event::Take { performer, behind, flying } => perform::take(t, performer, behind, &flying, now, rules),
         Event::Done { op, performer, outcome } => perform::done(t, op, performer, outcome, now, rules),
     };

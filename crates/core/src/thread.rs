@@ -16,7 +16,7 @@ use crate::time::{Now, Stamp};
 use crate::wire::{ChainMark, Driver, JournalLine, Opaque, Reason, RelayKind};
 
 /// Format of the state file; another one is refused, never guessed at.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One thread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -237,6 +237,37 @@ pub struct Lease {
     pub relay_stopped: Option<String>,
     /// Sender ids that were told that the thread is ridden.
     pub told: Vec<String>,
+    /// What the host told of during the ride, oldest first.
+    #[serde(default)]
+    pub news: VecDeque<News>,
+}
+
+/// What the host told of during a ride, for the driver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct News {
+    /// Position.
+    pub seq: u64,
+    /// What kind of thing.
+    pub kind: NewsKind,
+    /// In words.
+    pub text: String,
+    /// Wall clock.
+    pub at_ms: u64,
+}
+
+/// What can happen to a thread beside its ride.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum NewsKind {
+    /// Somebody in the chat told the agent to stop.
+    Stop,
+    /// The agent ran a turn.
+    Turn,
+    /// The host's conversation was reset.
+    Reset,
+    /// The host's entry was deleted.
+    Deleted,
 }
 
 /// A prompt of a chat ride, until its turn is over.

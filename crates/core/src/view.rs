@@ -6,7 +6,7 @@ use crate::limits;
 use crate::step::{Rules, left_ms, say_state, silent_ms};
 use crate::thread::{Lease, Phase, Thread};
 use crate::time::Now;
-use crate::wire::{Holder, Inboxed, Mode, Reason, Refusal, Renewed, ThreadStatus, Turn, Waiting};
+use crate::wire::{Holder, Inboxed, Mode, News, Reason, Refusal, Renewed, ThreadStatus, Turn, Waiting};
 
 /// Who holds a thread, if anybody.
 pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
@@ -121,6 +121,7 @@ pub fn renewed(t: &Thread, now: Now, rules: &Rules) -> Option<Renewed> {
         outbox: t.outbox.len() as u32,
         relay_stopped: lease.relay_stopped.clone(),
         turn: turn(lease),
+        news: lease.news.iter().map(|n| News { seq: n.seq, text: n.text.clone(), at_ms: n.at_ms }).collect(),
     })
 }
 
@@ -152,5 +153,42 @@ pub fn status(t: &Thread, now: Now, rules: &Rules) -> ThreadStatus {
         undelivered: t.undelivered.len() as u32,
         waiting_for: waiting_for(t),
         journal: t.journal.iter().cloned().collect(),
+    }
+}
+
+/// The answer to `/ride` in the chat: who rides, for how long, what waits. `behind` is
+/// who rides the thread's Claude session through another thread.
+pub fn in_chat(t: Option<&Thread>, behind: Option<&Holder>, now: Now, rules: &Rules) -> String {
+    let waiting = match t.map_or(0, |t| t.inbox.len()) {
+        0 => String::new(),
+        1 => " 1 message waits.".into(),
+        n => format!(" {n} messages wait."),
+    };
+    let holder = t.and_then(|t| holder(t, now, rules));
+    let state = match (holder, behind) {
+        (Some(h), _) => {
+            let since = so_long(now.wall_ms.saturating_sub(h.since_ms));
+            let by = who(&h);
+            let state = match h.phase.as_str() {
+                "claiming" => format!("{by} is taking this thread over"),
+                "leaving" => format!("This thread is coming back from {by}"),
+                _ => format!("{by} has been riding this thread from a terminal for {since}"),
+            };
+            h.waiting_for.map_or_else(|| state.clone(), |what| format!("{state}: {what}"))
+        }
+        (None, Some(h)) => format!("{} rides the Claude session of this thread through another thread", who(h)),
+        (None, None) if waiting.is_empty() => "Nobody rides this thread".into(),
+        (None, None) => "The messages that waited during a ride are being answered".into(),
+    };
+    format!("⇄ {state}.{waiting}")
+}
+
+/// A time in words, to the minute.
+fn so_long(ms: u64) -> String {
+    match ms / 60_000 {
+        0 => "less than a minute".into(),
+        1 => "1 minute".into(),
+        minutes @ 2..60 => format!("{minutes} minutes"),
+        minutes => format!("{} h {} min", minutes / 60, minutes % 60),
     }
 }

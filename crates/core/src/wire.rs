@@ -34,7 +34,7 @@ pub mod method {
     /// Shows the configuration in force. Needs `operator.read`.
     pub const CONFIG: &str = "ride_config";
     /// All of them.
-    pub const ALL: [&str; 8] = [RIDEABLE, CLAIM, RENEW, RELAY, RELEASE, CHECK, STATUS, CONFIG];
+    pub const ALL: [&str; 11] = [RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, CHECK, STATUS, CONFIG];
 }
 
 /// One thread as `sessions_rideable` lists it. The first eight are the seed's fields.
@@ -291,6 +291,9 @@ pub struct Renewed {
     /// Of a chat ride: the prompt that waits for the agent or is being answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<Turn>,
+    /// What the host told of during this ride, oldest first, at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub news: Vec<News>,
 }
 
 /// A chat ride's prompt.
@@ -335,6 +338,18 @@ pub struct Say {
 pub struct Saying {
     /// Where it is; what has begun or is over must not be sent.
     pub state: SayState,
+}
+
+/// What happened to the thread beside its ride.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct News {
+    /// Position; grows.
+    pub seq: u64,
+    /// In words.
+    pub text: String,
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// What a relay item is.
@@ -646,6 +661,9 @@ pub fn fits(method: &str, params: &str) -> Result<(), MethodError> {
         method::CLAIM => parse::<Claim>(method, params).map(drop),
         method::RENEW => parse::<Renew>(method, params).map(drop),
         method::RELAY => parse::<Relay>(method, params).map(drop),
+        method::SAY => parse::<Say>(method, params).map(drop),
+        method::INBOX => parse::<Inbox>(method, params).map(drop),
+        method::TAKE => parse::<Take>(method, params).map(drop),
         method::RELEASE => parse::<Release>(method, params).map(drop),
         method::CHECK => parse::<Check>(method, params).map(drop),
         method::STATUS => parse::<Status>(method, params).map(drop),

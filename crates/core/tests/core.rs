@@ -11,7 +11,10 @@ mod core {
     mod methods;
     mod person;
     mod ride;
+    mod small_chat;
+    mod seen;
     mod split;
     mod walk;
+    mod walk_chat;
     mod world;
 }

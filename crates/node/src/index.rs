@@ -4,7 +4,7 @@
 //! A list of all entries holds the event loop for a quarter of a second where there
 //! are 10,000, so it is made by a process of its own (`lib/lister.js`, on the host's
 //! public SDK), whose lines are read here. Not by a worker thread: that would add the
-//! SDK's 250 MB to the gateway, and not all of it comes back.
+//! SDK's 250 MB and more to the gateway, and most of it stays.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{BufRead, BufReader, Read};
@@ -226,5 +226,60 @@ fn collect(mut out: impl BufRead) -> Result<Vec<Entry>, String> {
         if entries.len() > MAX_ENTRIES {
             return Err(format!("there are more than {MAX_ENTRIES} entries"));
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// A lister that prints this.
+    fn lister(folder: &std::path::Path, body: &str) -> Lister {
+        let script = folder.join("lister.sh");
+        std::fs::write(&script, body).unwrap();
+        Lister { node: "/bin/sh".into(), script: script.to_string_lossy().into_owned(), argument: "{}".into(), round: 1 }
+    }
+
+    #[test]
+    fn a_list_is_taken_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |body: &str, expected: Result<usize, &str>| {
+            let index = Index::default();
+            index.begin();
+            let listed = index.list(&lister(folder.path(), body)).map(|counted| counted.entries);
+            let counts = index.counts();
+            assert_eq!((counts[0], counts[2] as usize), (u32::from(expected.is_ok()), expected.unwrap_or(0)), "{body}");
+            assert_eq!(listed, expected.map_err(|what| format!("could not list the host's sessions: {what}")), "{body}");
+        };
+        let one = r#"echo '{"key":"agent:main:main","agentId":"main","entry":{"updatedAt":1}}'"#;
+        check(&format!("{one}\necho '{{\"done\":1}}'"), Ok(1));
+        check("echo '{\"done\":0}'", Ok(0));
+        // The host's own words on that stream are not ours.
+        check(&format!("echo 'a warning'\n{one}\necho '[]'\necho '{{\"done\":1}}'"), Ok(1));
+        check(one, Err("it ended before it was through"));
+        check("echo 'no such module' >&2; exit 1", Err("it ended before it was through: no such module"));
+        check(&format!("{one}\necho '{{\"done\":2}}'"), Err("1 of 2 entries could be read"));
+        check("echo '{\"done\":0}'; exit 3", Err("the lister ended with exit status: 3"));
+        check("head -c 300000 /dev/zero", Err("a line is over 262144 bytes"));
+    }
+
+    #[test]
+    fn a_listing_is_read_on_from_where_it_was() {
+        let index = Index::default();
+        let keys = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
+        // One page is not remembered.
+        let short = index.begin_listing(keys(3), HashSet::new(), 3);
+        assert!(index.resume(&format!("{}.1", short.id)).is_none());
+        let long = index.begin_listing(keys(5), HashSet::new(), 3);
+        let (same, at) = index.resume(&format!("{}.3", long.id)).unwrap();
+        assert_eq!((same.id, at, same.keys.len()), (long.id, 3, 5));
+        for wrong in [format!("{}.5", long.id), format!("{}.x", long.id), long.id.to_string(), "x.1".into(), String::new()] {
+            assert!(index.resume(&wrong).is_none(), "{wrong}");
+        }
+        for _ in 0..limits::LISTINGS {
+            index.begin_listing(keys(5), HashSet::new(), 3);
+        }
+        assert!(index.resume(&format!("{}.3", long.id)).is_none(), "the oldest makes room");
     }
 }

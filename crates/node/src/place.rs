@@ -48,10 +48,7 @@ impl fmt::Display for Waits {
 
 /// Opens the store of that configuration, or the one before while something is ridden there.
 pub(crate) fn open(config: &Config, home: &Path, state_dir: &Path, gateway: &str) -> Result<(Store, Option<Waits>), String> {
-    let wanted = match config.lock_backend {
-        LockBackend::File => Some(config.lock_dir.strip_prefix("~/").map_or_else(|| PathBuf::from(&config.lock_dir), |rest| home.join(rest))),
-        LockBackend::None => None,
-    };
+    let wanted = wanted(config, home);
     let remembered = state_dir.join(PLACE);
     let before = read(&remembered)?;
     if let Some(dir) = before.clone().filter(|dir| Some(dir) != wanted.as_ref() && dir.exists()) {
@@ -71,6 +68,19 @@ pub(crate) fn open(config: &Config, home: &Path, state_dir: &Path, gateway: &str
         write(&remembered, wanted).map_err(|e| format!("could not write {}: {e}", remembered.display()))?;
     }
     Ok((store, None))
+}
+
+/// The folder in force; `None` where states are kept in memory.
+pub(crate) fn in_force(config: &Config, home: &Path, waits: Option<&Waits>) -> Option<PathBuf> {
+    waits.map_or_else(|| wanted(config, home), |waits| Some(waits.in_force.clone()))
+}
+
+/// The folder the configuration names.
+fn wanted(config: &Config, home: &Path) -> Option<PathBuf> {
+    match config.lock_backend {
+        LockBackend::File => Some(config.lock_dir.strip_prefix("~/").map_or_else(|| PathBuf::from(&config.lock_dir), |rest| home.join(rest))),
+        LockBackend::None => None,
+    }
 }
 
 fn files(dir: &Path, gateway: &str) -> Result<Store, String> {

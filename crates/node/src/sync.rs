@@ -4,13 +4,15 @@ use std::env;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use ride_core::command::{self, Command};
 use ride_core::config::Config;
-use ride_core::event::{Act, Event, Inbound, Outcome, Reply};
+use ride_core::event::{Act, Event, Inbound, Outcome, Reply, Seen};
 use ride_core::host::{EntryFields, HostEntry};
 use ride_core::known::Binding;
 use ride_core::row::agent_of;
 use ride_core::step::Rules;
-use ride_store::{Gate, Performer, Store, clock};
+use ride_core::view;
+use ride_store::{Gate, Kept, KeptThread, Performer, Store, clock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -23,6 +25,8 @@ use crate::{act, request};
 /// Everything one copy of the plugin needs.
 pub(crate) struct Sync {
     pub(crate) store: Store,
+    /// Threads ridden once; none is remembered with `lockBackend: "none"`.
+    kept: Option<Kept>,
     /// The configuration in force; in the memory's one copy it can change.
     config: RwLock<Arc<Config>>,
     /// What of the configuration waits until nothing is ridden.
@@ -63,6 +67,12 @@ struct Fenced {
 }
 
 #[derive(Deserialize)]
+struct Bound {
+    /// The Claude session the thread is bound to, as the host's entry says.
+    claude: Option<Uuid>,
+}
+
+#[derive(Deserialize)]
 struct Taking {
     /// Whether new work is wanted, or only what ended is told.
     take: bool,
@@ -93,6 +103,7 @@ impl Sync {
         let (store, waits) = place::open(&config, &home, &state_dir, &gateway)?;
         let claude_dir = env::var_os("CLAUDE_CONFIG_DIR").filter(|d| !d.is_empty()).map_or_else(|| home.join(".claude"), PathBuf::from);
         Ok(Sync {
+            kept: place::in_force(&config, &home, waits.as_ref()).map(|dir| Kept::open(&dir, &gateway)).transpose().map_err(|e| e.to_string())?,
             store,
             config: RwLock::new(Arc::new(config)),
             waits,
@@ -170,12 +181,33 @@ impl Sync {
             "pending" => write(&request::pending(self, read(payload)?)),
             "message" => {
                 let m: Keyed<Inbound> = read(payload)?;
+                let turn = command::of(&m.rest.text) != Command::ReadOnly;
                 let (thread, reply) = self.apply(&m.key, Event::Message(Box::new(m.rest)))?;
-                write(&json!({ "reply": reply, "phase": thread.phase_name() }))
+                write(&json!({ "reply": reply, "phase": thread.phase_name(), "turn": turn }))
             }
             "drop" => {
                 let d: Keyed<Fenced> = read(payload)?;
                 self.apply(&d.key, Event::Dropped { fence: d.rest.fence })?;
+                write(&Reply::Ok)
+            }
+            "seen" => {
+                let s: Keyed<Seen> = read(payload)?;
+                let (thread, _) = self.apply(&s.key, Event::Seen(s.rest))?;
+                write(&json!({ "phase": thread.phase_name() }))
+            }
+            "chat" => {
+                let c: Keyed<Bound> = read(payload)?;
+                write(&self.in_chat(&c.key, c.rest.claude)?)
+            }
+            "kept" => write(&self.kept.as_ref().map_or_else(|| Ok(Vec::new()), Kept::all).map_err(|e| e.to_string())?),
+            "keep" => {
+                let thread: KeptThread = read(payload)?;
+                self.kept.as_ref().map_or(Ok(()), |kept| kept.keep(thread)).map_err(|e| e.to_string())?;
+                write(&Reply::Ok)
+            }
+            "forget" => {
+                let session: String = read(payload)?;
+                self.kept.as_ref().map_or(Ok(()), |kept| kept.forget(&session)).map_err(|e| e.to_string())?;
                 write(&Reply::Ok)
             }
             "take" => {
@@ -208,6 +240,15 @@ impl Sync {
             .collect();
         let nothing = Reply::Work { effects: Vec::new(), wake_in_ms: None };
         Ok(Taken { work: replies.next_back().filter(|_| taking.take).unwrap_or(nothing), answers })
+    }
+
+    /// What `/ride` answers in a thread's chat.
+    fn in_chat(&self, key: &str, claude: Option<Uuid>) -> Result<String, String> {
+        let thread = self.store.read(key).map_err(|e| e.to_string())?;
+        let other = claude.map(|id| self.store.riding(id)).transpose().map_err(|e| e.to_string())?.flatten();
+        let now = clock::now();
+        let behind = other.filter(|t| t.key.session != key).and_then(|t| view::holder(&t, now, &self.rules()));
+        Ok(view::in_chat(thread.as_ref(), behind.as_ref(), now, &self.rules()))
     }
 
     pub(crate) fn apply(&self, key: &str, event: Event) -> Result<(ride_core::thread::Thread, Reply), String> {

@@ -32,7 +32,8 @@ pub fn user() -> u32 {
     rustix::process::getuid().as_raw()
 }
 
-fn boot() -> u64 {
+/// Which boot of this machine it is.
+pub(crate) fn boot() -> u64 {
     static BOOT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     *BOOT.get_or_init(|| {
         let digest = Sha256::digest(boot_id());

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::sealed::Unsealed;
+
 /// An error of the store; the thread it concerns is left as it was.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -18,13 +20,22 @@ pub enum StoreError {
         /// The cause.
         source: io::Error,
     },
-    /// Not JSON, or not of our shape.
-    #[error("could not understand state file {}: {source}", path.display())]
+    /// Not what was written there.
+    #[error("state file {} is damaged: {source}", path.display())]
     Damaged {
         /// Which.
         path: PathBuf,
         /// Where and why.
-        source: serde_json::Error,
+        source: Unsealed,
+    },
+    /// The thread's file was damaged or is gone while somebody rode it. It is begun anew
+    /// when that driver must have stopped.
+    #[error("the state of this thread was lost: {what}; it is begun anew in {} s, when its driver has stopped", left_ms.div_ceil(1000))]
+    Lost {
+        /// How.
+        what: String,
+        /// Until then.
+        left_ms: u64,
     },
     /// Written by another version.
     #[error("state file {} has format {found}, this version reads {known}", path.display())]
@@ -50,10 +61,24 @@ pub enum StoreError {
         /// Which.
         path: PathBuf,
     },
+    /// A link, or no folder at all.
+    #[error("state folder {} is a link or no folder; links are not followed", path.display())]
+    NotAFolder {
+        /// Which.
+        path: PathBuf,
+    },
     /// Locks that do not exclude would allow two drivers.
-    #[error("the file system of {} has no working locks; set lockDir to a local one", path.display())]
+    #[error("the file system of {} has no working locks ({why}); set lockDir to a local one", path.display())]
     NoLocks {
         /// Which.
+        path: PathBuf,
+        /// What was seen.
+        why: String,
+    },
+    /// Somebody deletes it as often as it is made.
+    #[error("the index of {} does not stay", path.display())]
+    NoIndex {
+        /// Of which folder.
         path: PathBuf,
     },
 }

@@ -1,30 +1,30 @@
-//! Thread values on disk: lock, load, step, commit, unlock.
+//! Folders and files: private, never through a link, replaced whole, locked by the kernel.
 //!
-//! Layout under `lockDir`: `store.lock` (a kernel lock, never deleted),
-//! `claude/<session id>.json` (which thread last claimed that Claude session),
-//! and per gateway a folder with `closed.json` (the threads whose gate holds)
-//! and `threads/<hash>.json` (one value each).
-//!
-//! Invariant: `closed.json` names at least every thread that is closed. It is
-//! written before a thread closes and after it opens, so a crash in between
-//! costs one look at the thread's own file and never lets a message through.
+//! A file is written beside its place, synced, renamed into it, and the folder synced;
+//! one that is there is changed as [`sealed`](crate::sealed) says. Either way a crash
+//! leaves the old value or the new one. Lock files are others than those they guard,
+//! and are never deleted. What the files mean is not known here.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use sha2::{Digest, Sha256};
 
 use crate::error::StoreError;
+use crate::sealed::{self, Place, Unsealed};
 
 /// Largest state file read: an inbox of 1 MiB, an outbox of 500 messages, and room.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
+
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 
 /// A folder of state files, private to its user.
 #[derive(Debug)]
@@ -39,138 +39,292 @@ pub(crate) struct Locked {
     _file: OwnedFd,
 }
 
+/// Reads of a file that is changed meanwhile; each change takes two syncs, a read none.
+const READS: usize = 8;
+
+/// A value's file, open to be changed.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    file: File,
+    place: Place,
+    header: Vec<u8>,
+}
+
+/// What a replaced file must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Survives {
+    /// The end of the process.
+    Crash,
+    /// The end of the machine's power too: synced, with its folder.
+    PowerLoss,
+}
+
 impl Folder {
-    /// Opens a folder, making it (mode 0700) when it is not there.
+    /// Opens the folder of all, making it (mode 0700) when it is not there. What lies
+    /// above it is not ours and may be a link.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let err = |source: io::Error| StoreError::Io { doing: "open the state folder", path: path.into(), source };
         use std::os::unix::fs::DirBuilderExt;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(err)?;
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| err(e.into()))?;
-        let stat = rustix::fs::fstat(&dir).map_err(|e| err(e.into()))?;
+        // Without a trailing slash, which would follow a link in spite of NOFOLLOW.
+        let path: PathBuf = path.components().collect();
+        let io = |source: io::Error| StoreError::Io { doing: "open the state folder", path: path.clone(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io)?;
+        let dir = rustix::fs::open(&path, FOLDER, Mode::empty());
+        Self::checked(path.clone(), dir)
+    }
+
+    /// Opens a folder in this one, making it when it is not there.
+    pub(crate) fn child(&self, name: &str) -> Result<Self, StoreError> {
+        match rustix::fs::mkdirat(&self.dir, name, Mode::RWXU) {
+            Ok(()) => rustix::fs::fsync(&self.dir).map_err(|e| self.err("sync the folder of", name, e))?,
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(self.err("make the state folder", name, e)),
+        }
+        Self::checked(self.path.join(name), rustix::fs::openat(&self.dir, name, FOLDER, Mode::empty()))
+    }
+
+    /// Opens a folder in this one, if it is there.
+    pub(crate) fn existing(&self, name: &str) -> Result<Option<Self>, StoreError> {
+        match rustix::fs::openat(&self.dir, name, FOLDER, Mode::empty()) {
+            Err(Errno::NOENT) => Ok(None),
+            dir => Self::checked(self.path.join(name), dir).map(Some),
+        }
+    }
+
+    fn checked(path: PathBuf, dir: Result<OwnedFd, Errno>) -> Result<Self, StoreError> {
+        let io = |e: Errno| StoreError::Io { doing: "open the state folder", path: path.clone(), source: e.into() };
+        let dir = match dir {
+            Err(Errno::LOOP | Errno::NOTDIR) => return Err(StoreError::NotAFolder { path }),
+            dir => dir.map_err(io)?,
+        };
+        let stat = rustix::fs::fstat(&dir).map_err(io)?;
         if stat.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(StoreError::NotOurs { path: path.into() });
+            return Err(StoreError::NotOurs { path });
         }
         if stat.st_mode & 0o077 != 0 {
-            rustix::fs::fchmod(&dir, Mode::RWXU).map_err(|e| err(e.into()))?;
+            rustix::fs::fchmod(&dir, Mode::RWXU).map_err(io)?;
         }
-        Ok(Folder { path: path.into(), dir })
+        Ok(Folder { path, dir })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Names what is in it.
+    pub(crate) fn names(&self) -> Result<Vec<String>, StoreError> {
+        let io = |e: Errno| StoreError::Io { doing: "list the state folder", path: self.path.clone(), source: e.into() };
+        let entries = rustix::fs::Dir::read_from(&self.dir).map_err(io)?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(io)?;
+            names.extend(entry.file_name().to_str().ok().filter(|n| !n.starts_with('.')).map(str::to_owned));
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// Takes the lock file `name`, waiting for it.
     pub(crate) fn lock(&self, name: &str) -> Result<Locked, StoreError> {
-        let file = self.lock_file(name)?;
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Locked { _file: file }),
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(self.err("lock", name, e)),
-            }
-        }
+        Ok(self.take(name, FlockOperation::LockExclusive)?.expect("whoever waits gets it"))
     }
 
     /// Takes the lock file `name` unless somebody has it.
     pub(crate) fn try_lock(&self, name: &str) -> Result<Option<Locked>, StoreError> {
-        let file = self.lock_file(name)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Locked { _file: file })),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(e) => Err(self.err("lock", name, e)),
+        self.take(name, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn take(&self, name: &str, how: FlockOperation) -> Result<Option<Locked>, StoreError> {
+        let err = |e| self.err("lock", name, e);
+        loop {
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| self.err("open", name, e))?;
+            match rustix::fs::flock(&file, how) {
+                Ok(()) => {}
+                Err(Errno::INTR) => continue,
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(e @ (Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP)) => {
+                    return Err(StoreError::NoLocks { path: self.path.clone(), why: io::Error::from(e).to_string() });
+                }
+                Err(e) => return Err(err(e)),
+            }
+            // Somebody may have deleted it while it was waited for: that lock excludes nobody.
+            let (ours, named) = (rustix::fs::fstat(&file).map_err(err)?, rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW));
+            match named {
+                Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => return Ok(Some(Locked { _file: file })),
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(err(e)),
+            }
         }
     }
 
-    /// Refuses a file system whose locks do not exclude.
+    /// Refuses a file system whose locks do not exclude. The second descriptor is to the
+    /// kernel what another process would be.
     pub(crate) fn check_locks(&self) -> Result<(), StoreError> {
         let held = self.lock("probe.lock")?;
         let second = self.try_lock("probe.lock")?;
         drop(held);
         match second {
             None => Ok(()),
-            Some(_) => Err(StoreError::NoLocks { path: self.path.clone() }),
+            Some(_) => Err(StoreError::NoLocks { path: self.path.clone(), why: "a lock was given out twice".into() }),
         }
     }
 
-    /// Reads a JSON file; `None` when there is none.
+    /// Reads a sealed value; `None` when there is none. Nobody need hold a lock.
     pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
-        self.open_file(name)?.map(|file| self.parse(name, &file)).transpose()
+        for read in 1.. {
+            let Some((file, version)) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
+            match self.parse(name, &file, version.size) {
+                Err(StoreError::Damaged { .. }) if read < READS => {}
+                parsed => return parsed.map(|(value, ..)| Some(value)),
+            }
+        }
+        unreachable!("the last read is answered")
     }
 
-    /// Reads a JSON file and keeps it open, to be asked by [`Folder::is_current`].
-    pub(crate) fn watch<T: DeserializeOwned>(&self, name: &str) -> Result<(Watched, Option<T>), StoreError> {
-        let Some(file) = self.open_file(name)? else { return Ok((Watched(None), None)) };
-        // Taken before the content: what happens to the file later shows next time.
-        let version = version(&file).map_err(|e| self.err("look at", name, e))?;
-        let value = self.parse(name, &file)?;
-        Ok((Watched(Some((file, version))), Some(value)))
+    /// Reads a sealed value to change it, under its lock.
+    pub(crate) fn open_value<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(T, Opened)>, StoreError> {
+        let Some((file, version)) = self.open_file(name, OFlags::RDWR)? else { return Ok(None) };
+        let (value, place, header) = self.parse(name, &file, version.size)?;
+        Ok(Some((value, Opened { file, place, header })))
+    }
+
+    /// Reads a sealed value and keeps its file open, to be asked by [`Folder::is_current`].
+    /// Nobody need hold a lock.
+    pub(crate) fn watch<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(Watched, T)>, StoreError> {
+        for read in 1.. {
+            // Its version is taken before the content: what happens to the file later shows next time.
+            let Some((file, version)) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
+            match self.parse(name, &file, version.size) {
+                Err(StoreError::Damaged { .. }) if read < READS => {}
+                parsed => return parsed.map(|(value, ..)| Some((Watched(file, version), value))),
+            }
+        }
+        unreachable!("the last read is answered")
     }
 
     /// Tells, by one system call, whether `name` is still what was read: the open file
     /// is asked, which costs half of asking by name.
     pub(crate) fn is_current(&self, name: &str, watched: &Watched) -> Result<bool, StoreError> {
-        match &watched.0 {
-            // It may have lost its name between being opened and being looked at first.
-            Some((file, seen)) => version(file)
-                .map(|now| now == *seen && now.links > 0 && now.modified != RETIRED)
-                .map_err(|e| self.err("look at", name, e)),
-            None => match rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(_) => Ok(false),
-                Err(Errno::NOENT) => Ok(true),
-                Err(e) => Err(self.err("look at", name, e)),
-            },
-        }
+        let Watched(file, seen) = watched;
+        let now = rustix::fs::fstat(file).map(|stat| Version::of(&stat)).map_err(|e| self.err("look at", name, e))?;
+        // It may have lost its name between being opened and being looked at first.
+        Ok(now == *seen && now.links > 0 && now.modified != RETIRED)
     }
 
-    fn open_file(&self, name: &str) -> Result<Option<File>, StoreError> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
-            Ok(fd) => Ok(Some(File::from(fd))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(e) => Err(self.err("open", name, e)),
+    fn open_file(&self, name: &str, how: OFlags) -> Result<Option<(File, Version)>, StoreError> {
+        // NONBLOCK: a fifo in its place must not hang the gateway.
+        let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = match rustix::fs::openat(&self.dir, name, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(self.err("open", name, e)),
+        };
+        let stat = rustix::fs::fstat(&fd).map_err(|e| self.err("look at", name, e))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+            return Err(StoreError::Io { doing: "open", path: self.path.join(name), source });
         }
+        Ok(Some((File::from(fd), Version::of(&stat))))
     }
 
-    fn parse<T: DeserializeOwned>(&self, name: &str, file: &File) -> Result<T, StoreError> {
-        let mut bytes = Vec::new();
-        let io = |source| StoreError::Io { doing: "read", path: self.path.join(name), source };
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(io)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(StoreError::TooLarge { path: self.path.join(name), limit: MAX_FILE });
+    fn parse<T: DeserializeOwned>(&self, name: &str, file: &File, size: u64) -> Result<(T, Place, Vec<u8>), StoreError> {
+        let path = || self.path.join(name);
+        if size > MAX_FILE {
+            return Err(StoreError::TooLarge { path: path(), limit: MAX_FILE });
         }
-        serde_json::from_slice(&bytes).map_err(|source| StoreError::Damaged { path: self.path.join(name), source })
+        let mut bytes = vec![0; size as usize];
+        // One that became shorter meanwhile is not whole.
+        let read = file.read_at(&mut bytes, 0).map_err(|source| StoreError::Io { doing: "read", path: path(), source })?;
+        bytes.truncate(read);
+        let (value, place) = sealed::placed(&bytes).map_err(|unsealed| match unsealed {
+            Unsealed::Format(found) => StoreError::Format { path: path(), found, known: ride_core::thread::FORMAT },
+            source => StoreError::Damaged { path: path(), source },
+        })?;
+        bytes.truncate(sealed::HEADER_BYTES);
+        Ok((value, place, bytes))
     }
 
-    /// Replaces a JSON file whole: a crash leaves the old one or the new one.
-    pub(crate) fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
+    /// Writes a value in the place of the one that was read, durably.
+    pub(crate) fn change<T: Serialize>(&self, name: &str, opened: Option<&Opened>, value: &T) -> Result<(), StoreError> {
         let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
         let bytes = serde_json::to_vec(value).map_err(|e| io(e.into()))?;
+        let Some((opened, place)) = opened.and_then(|o| Some((o, o.place.beside(&bytes)?))) else {
+            return self.replace(name, &sealed::whole(&bytes), Survives::PowerLoss);
+        };
+        let file = &opened.file;
+        file.write_all_at(&bytes, place.at).and_then(|()| file.sync_data()).map_err(io)?;
+        file.write_all_at(&place.header(&bytes), 0).and_then(|()| file.sync_data()).map_err(|error| {
+            // Whoever is told that it failed must not find it done.
+            file.write_all_at(&opened.header, 0).ok();
+            io(error)
+        })
+    }
+
+    /// Replaces a file whole.
+    fn replace(&self, name: &str, bytes: &[u8], survives: Survives) -> Result<(), StoreError> {
+        let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
         let temporary = format!("{name}.new");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.dir, &temporary, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|e| self.err("create", &temporary, e))?;
-        let mut file = File::from(fd);
-        file.write_all(&bytes).map_err(io)?;
-        file.sync_all().map_err(io)?;
-        rustix::fs::renameat(&self.dir, &temporary, &self.dir, name).map_err(|e| self.err("replace", name, e))?;
-        rustix::fs::fsync(&self.dir).map_err(|e| self.err("sync the folder of", name, e))
+        let written = self.create(&temporary).and_then(|mut file| {
+            file.write_all(bytes).map_err(io)?;
+            if survives == Survives::PowerLoss {
+                file.sync_all().map_err(io)?;
+            }
+            rustix::fs::renameat(&self.dir, &temporary, &self.dir, name).map_err(|e| self.err("replace", name, e))
+        });
+        if let Err(error) = written {
+            // On a full disk it would stay in the way.
+            rustix::fs::unlinkat(&self.dir, &temporary, AtFlags::empty()).ok();
+            return Err(error);
+        }
+        if survives == Survives::PowerLoss {
+            rustix::fs::fsync(&self.dir).map_err(|e| self.err("sync the folder of", name, e))?;
+        }
+        Ok(())
     }
 
-    /// Replaces a file that others [`watch`](Folder::watch). They see that theirs lost
-    /// its name; it is marked besides, for where somebody linked it meanwhile.
-    pub(crate) fn write_watched<T: Serialize>(&self, name: &str, value: &T) -> Result<(), StoreError> {
-        let old = self.open_file(name)?;
-        self.write(name, value)?;
-        let Some(old) = old else { return Ok(()) };
-        old.set_modified(SystemTime::UNIX_EPOCH)
-            .map_err(|source| StoreError::Io { doing: "retire", path: self.path.join(name), source })
+    /// Writes a value that others [`watch`](Folder::watch) in the place of the one that
+    /// was read; it survives the process. They see it by the file's time, which is `nth`
+    /// and not a clock's: two changes within a tick of that one would look the same.
+    pub(crate) fn change_watched<T: Serialize>(&self, name: &str, value: &T, nth: u64) -> Result<(), StoreError> {
+        let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
+        let bytes = serde_json::to_vec(value).map_err(|e| io(e.into()))?;
+        // Whatever else is in its place is replaced, odd things too.
+        let old = self.open_value::<IgnoredAny>(name).ok().flatten().map(|(_, opened)| opened);
+        let stamp = |file: &File, nth| {
+            // Whole seconds: not every file system keeps parts of them.
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(nth);
+            file.set_modified(time).map_err(|source| StoreError::Io { doing: "stamp", path: self.path.join(name), source })
+        };
+        if let Some((old, place)) = old.as_ref().and_then(|o| Some((o, o.place.beside(&bytes)?))) {
+            old.file.write_all_at(&bytes, place.at).map_err(io)?;
+            old.file.write_all_at(&place.header(&bytes), 0).map_err(io)?;
+            return stamp(&old.file, nth);
+        }
+        self.replace(name, &sealed::whole(&bytes), Survives::Crash)?;
+        // It lost its name, which shows, unless somebody linked it meanwhile.
+        old.map_or(Ok(()), |old| stamp(&old.file, 0))
     }
 
-    fn lock_file(&self, name: &str) -> Result<OwnedFd, StoreError> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| self.err("open", name, e))
+    /// Makes a file that was not there; what a crash left under that name goes first.
+    fn create(&self, name: &str) -> Result<File, StoreError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR);
+        let fd = match open() {
+            Err(Errno::EXIST) => rustix::fs::unlinkat(&self.dir, name, AtFlags::empty()).and_then(|()| open()),
+            opened => opened,
+        };
+        fd.map(File::from).map_err(|e| self.err("create", name, e))
+    }
+
+    /// Moves a file into another folder, in place of one of that name.
+    pub(crate) fn set_aside(&self, name: &str, into: &Folder) -> Result<(), StoreError> {
+        let moved = rustix::fs::renameat(&self.dir, name, &into.dir, name).and_then(|()| rustix::fs::fsync(&into.dir));
+        moved.and_then(|()| rustix::fs::fsync(&self.dir)).map_err(|e| self.err("set aside", name, e))
+    }
+
+    /// Whether something has that name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     fn err(&self, doing: &'static str, name: &str, e: Errno) -> StoreError {
@@ -178,14 +332,14 @@ impl Folder {
     }
 }
 
-/// The modification time of a file that another has taken the name of.
+/// The modification time of a watched file that another has taken the name of.
 const RETIRED: (i64, u64) = (0, 0);
 
-/// A file as it was read, still open; `None` when there was none.
-#[derive(Debug, Default)]
-pub(crate) struct Watched(Option<(File, Version)>);
+/// A file as it was read, still open.
+#[derive(Debug)]
+pub(crate) struct Watched(File, Version);
 
-/// What of an open file changes when another takes its name: its links, and the mark.
+/// What of an open file changes with its value, or when another takes its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Version {
     links: u64,
@@ -193,10 +347,11 @@ struct Version {
     size: u64,
 }
 
-fn version(file: &File) -> Result<Version, Errno> {
-    let s = rustix::fs::fstat(file)?;
-    // Types differ between platforms.
-    Ok(Version { links: s.st_nlink as u64, modified: (s.st_mtime as i64, s.st_mtime_nsec as u64), size: s.st_size as u64 })
+impl Version {
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between platforms")]
+    fn of(s: &rustix::fs::Stat) -> Self {
+        Version { links: s.st_nlink as u64, modified: (s.st_mtime as i64, s.st_mtime_nsec as u64), size: s.st_size as u64 }
+    }
 }
 
 /// A file name for a name of any length and spelling.
@@ -209,31 +364,59 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_watched_file_is_current_until_it_is_replaced() {
+    fn a_watched_file_is_current_until_it_is_changed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");
         let other = folder.path().join("linked");
         let folder = Folder::open(folder.path()).unwrap();
+        let write = |value: &str, nth| folder.change_watched("f", &value, nth).unwrap();
+        write("0", 1);
         // What happens to the file, and whether it is still what was read.
         let check = |happens: &dyn Fn(), expected: bool| {
-            let (watched, _) = folder.watch::<u32>("f").unwrap();
+            let (watched, _) = folder.watch::<String>("f").unwrap().unwrap();
             assert!(folder.is_current("f", &watched).unwrap());
             happens();
             assert_eq!(folder.is_current("f", &watched).unwrap(), expected);
         };
         check(&|| {}, true);
-        check(&|| folder.write_watched("f", &1).unwrap(), false);
+        check(&|| write("1", 2), false);
         check(&|| {}, true);
-        // The same content, and the same length: another file all the same.
-        check(&|| folder.write_watched("f", &1).unwrap(), false);
+        // The same content, and the same length.
+        check(&|| write("1", 3), false);
+        // Out of its room, so that another file takes its name.
+        check(&|| write(&"x".repeat(10_000), 4), false);
         // A backup by hard links keeps the number of names as it was.
         let linked_and_replaced = || {
             fs::hard_link(&path, &other).unwrap();
-            folder.write_watched("f", &2).unwrap();
+            write(&"x".repeat(100_000), 5);
         };
         check(&linked_and_replaced, false);
-        check(&|| folder.write("f", &3).unwrap(), false);
+        check(&|| folder.change("f", None, &"3").unwrap(), false);
         check(&|| fs::remove_file(&path).unwrap(), false);
-        check(&|| {}, true);
+        assert!(folder.watch::<String>("f").unwrap().is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_lock_whose_file_was_deleted_while_it_was_waited_for_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let first = folder.lock("l").unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| folder.lock("l").unwrap());
+            // It waits once the kernel lists a second holder-to-be of that file.
+            let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir.path().join("l")).unwrap());
+            let waits = || fs::read_to_string("/proc/locks").unwrap().lines().any(|l| l.contains("->") && l.contains(&format!(":{inode} ")));
+            let end = std::time::Instant::now() + Duration::from_secs(60);
+            while !waits() {
+                assert!(std::time::Instant::now() < end, "nobody waits for the lock");
+                std::thread::yield_now();
+            }
+            fs::remove_file(dir.path().join("l")).unwrap();
+            drop(first);
+            let second = waiting.join().unwrap();
+            assert!(folder.try_lock("l").unwrap().is_none(), "the lock that was taken is the one that has the name");
+            drop(second);
+        });
     }
 }

@@ -3,11 +3,18 @@
 //!
 //! This crate reads no environment; folders come in as arguments.
 
+#![forbid(unsafe_code)]
+
 pub mod claude;
 pub mod clock;
 mod error;
 mod file;
+mod files;
+mod index;
+mod kept;
+pub mod sealed;
 mod store;
 
 pub use error::StoreError;
+pub use kept::{Kept, KeptThread};
 pub use store::{Gate, Performer, Store};

@@ -2,16 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+#[path = "threads/damage.rs"]
+mod damage;
+#[path = "threads/disk.rs"]
+mod disk;
+#[path = "threads/place.rs"]
+mod place;
+
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use ride_core::event::{ClaimAsked, Event, Inbound, Reply};
+use ride_core::event::{Act, ClaimAsked, Effect, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Process, Route};
 use ride_core::step::Rules;
-use ride_core::thread::ClaudeSession;
-use ride_core::wire::{Driver, Reason};
-use ride_store::{Gate, Store, StoreError, clock};
+use ride_core::thread::{ClaudeSession, Parked};
+use ride_core::wire::{ChainMark, Driver, Reason};
+use ride_store::{Gate, Kept, KeptThread, Store, clock};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -54,8 +60,11 @@ fn says(store: &Store, session: &str, id: &str, claude: Option<Uuid>) -> Reply {
 }
 
 fn thread_file(dir: &Path) -> PathBuf {
-    let gateway = fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).find(|p| p.join("threads").is_dir()).unwrap();
-    fs::read_dir(gateway.join("threads")).unwrap().next().unwrap().unwrap().path()
+    fs::read_dir(gateway_folder(dir).join("threads")).unwrap().next().unwrap().unwrap().path()
+}
+
+fn gateway_folder(dir: &Path) -> PathBuf {
+    fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).find(|p| p.join("threads").is_dir()).unwrap()
 }
 
 #[test]
@@ -92,26 +101,89 @@ fn one_claude_session_has_one_driver_whatever_the_thread_or_gateway() {
     }
 }
 
+const PERFORMER: Uuid = Uuid::from_u128(9);
+
+/// What there is to do for a thread.
+fn take(store: &Store, session: &str) -> Vec<Effect> {
+    let event = Event::Take { performer: PERFORMER, behind: false, flying: Vec::new() };
+    match store.apply(session, event, clock::now(), &Rules::default()).unwrap().1 {
+        Reply::Work { effects, .. } => effects,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Does what there is to do until a claim is granted or a release is complete.
+fn perform(store: &Store, session: &str) {
+    loop {
+        let effects = take(store, session);
+        if effects.is_empty() {
+            return;
+        }
+        for effect in effects {
+            let outcome = match effect.act {
+                Act::Copy { .. } => Outcome::Copied { bindings: vec![binding(session)] },
+                Act::Mark { .. } => Outcome::Marked { mark: mark() },
+                Act::Show { .. } => Outcome::Shown { turns: Vec::new(), beside: Vec::new() },
+                _ => Outcome::Ok,
+            };
+            let done = Event::Done { op: effect.op, performer: PERFORMER, outcome };
+            store.apply(session, done, clock::now(), &Rules::default()).unwrap();
+        }
+    }
+}
+
+fn binding(session: &str) -> Parked {
+    Parked { session: session.into(), binding: json!({}), reset_mark: String::new() }
+}
+
+fn mark() -> ChainMark {
+    ChainMark { path: "/c/t.jsonl".into(), dev: 1, ino: 2, size: 3, tail_sha256: "0".into(), leaf: None }
+}
+
+fn release(store: &Store, session: &str) {
+    let fence = store.read(session).unwrap().unwrap().lease().unwrap().fence;
+    store.apply(session, Event::Release { fence, accept_broken: false }, clock::now(), &Rules::default()).unwrap();
+}
+
+/// The rider's store and the twin's, and the twin's session key.
+fn twins() -> Vec<(Store, Store, &'static str)> {
+    let files = |dir: &Path, gateway: &str| Store::files(dir, gateway).unwrap();
+    let (one, two) = (tempfile::tempdir().unwrap().keep(), tempfile::tempdir().unwrap().keep());
+    vec![
+        (files(&one, "/state"), files(&one, "/state"), OTHER),
+        // Two gateways under one home; their threads may even have the same key.
+        (files(&two, "/state"), files(&two, "/elsewhere"), TOPIC),
+    ]
+}
+
 #[test]
 fn a_thread_bound_to_a_ridden_session_later_is_held_and_let_go_with_it() {
-    for store in [Store::memory("/state"), Store::files(&tempfile::tempdir().unwrap().keep(), "/state").unwrap()] {
+    for (rider, twin, other) in twins() {
         let claude = Uuid::new_v4();
-        claim(&store, TOPIC, "ada", claude);
-        assert_eq!(says(&store, OTHER, "m1", Some(claude)), Reply::Hold);
-        assert_eq!(store.gate(OTHER).unwrap(), Gate::Closed);
-        let performer = Uuid::new_v4();
-        let take = |session: &str| {
-            let event = Event::Take { performer, behind: false, flying: Vec::new() };
-            match store.apply(session, event, clock::now(), &Rules::default()).unwrap().1 {
-                Reply::Work { effects, .. } => effects.iter().map(|e| format!("{:?}", e.act)).collect::<Vec<_>>(),
-                other => panic!("{other:?}"),
-            }
-        };
-        assert!(take(OTHER).iter().all(|act| act.starts_with("Send")), "nothing is handed over beside the ride");
-        let fence = store.read(TOPIC).unwrap().unwrap().lease().unwrap().fence;
-        store.apply(TOPIC, Event::Release { fence, accept_broken: false }, clock::now(), &Rules::default()).unwrap();
-        assert!(take(OTHER).iter().any(|act| act.starts_with("Hand")));
+        claim(&rider, TOPIC, "ada", claude);
+        assert!(twin.ridden(claude).unwrap());
+        assert_eq!(twin.riding(claude).unwrap().unwrap().key.session, TOPIC);
+        assert_eq!(says(&twin, other, "m1", Some(claude)), Reply::Hold);
+        assert_eq!(twin.gate(other).unwrap(), Gate::Closed);
+        assert!(take(&twin, other).iter().all(|e| matches!(e.act, Act::Send { .. })), "nothing is handed over beside the ride");
+        release(&rider, TOPIC);
+        assert!(take(&twin, other).iter().any(|e| matches!(e.act, Act::Hand { .. })));
+        assert!(!twin.ridden(claude).unwrap());
     }
+}
+
+#[test]
+fn in_memory_the_same_holds_within_the_process() {
+    let store = Store::memory("/state");
+    let claude = Uuid::new_v4();
+    claim(&store, TOPIC, "ada", claude);
+    assert!(matches!(claim(&store, OTHER, "bob", claude), Reply::Refused { .. }));
+    assert_eq!(says(&store, OTHER, "m1", Some(claude)), Reply::Hold);
+    assert_eq!(store.gate(OTHER).unwrap(), Gate::Closed);
+    release(&store, TOPIC);
+    assert!(take(&store, OTHER).iter().any(|e| matches!(e.act, Act::Hand { .. })));
+    // What a restart loses is all of it.
+    assert_eq!(Store::memory("/state").read(OTHER).unwrap(), None);
 }
 
 #[test]
@@ -150,36 +222,18 @@ fn only_one_copy_performs() {
 }
 
 #[test]
-fn files_are_private_and_links_are_not_followed() {
+fn threads_once_ridden_are_remembered() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::files(dir.path(), "/state").unwrap();
-    claim(&store, TOPIC, "ada", Uuid::new_v4());
-    let file = thread_file(dir.path());
-    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::metadata(file.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
-
-    let moved = dir.path().join("moved");
-    fs::rename(&file, &moved).unwrap();
-    symlink(&moved, &file).unwrap();
-    assert!(matches!(store.read(TOPIC), Err(StoreError::Io { .. })));
-}
-
-#[test]
-fn what_cannot_be_read_is_named_and_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::files(dir.path(), "/state").unwrap();
-    claim(&store, TOPIC, "ada", Uuid::new_v4());
-    let file = thread_file(dir.path());
-    let good = fs::read_to_string(&file).unwrap();
-
-    fs::write(&file, good.replace("\"format\":1", "\"format\":2")).unwrap();
-    let error = store.read(TOPIC).unwrap_err().to_string();
-    assert!(error.ends_with("has format 2, this version reads 1"), "{error}");
-
-    fs::write(&file, &good[..good.len() / 2]).unwrap();
-    let event = Event::Take { performer: Uuid::new_v4(), behind: false, flying: Vec::new() };
-    let error = store.apply(TOPIC, event, clock::now(), &Rules::default()).unwrap_err().to_string();
-    assert!(error.starts_with("could not understand state file") && error.contains(file.to_str().unwrap()), "{error}");
-    assert_eq!(store.gate(TOPIC).unwrap(), Gate::Closed, "the gate still holds");
-    assert_eq!(fs::read_to_string(&file).unwrap(), good[..good.len() / 2]);
+    let kept = Kept::open(&dir.path().join("locks"), "/state").unwrap();
+    assert_eq!(kept.all().unwrap(), []);
+    let thread = |session: &str, n: u128| KeptThread { session: session.into(), claude: Uuid::from_u128(n), reset_mark: "a ".into() };
+    kept.keep(thread(TOPIC, 1)).unwrap();
+    kept.keep(thread(OTHER, 2)).unwrap();
+    kept.keep(thread(TOPIC, 3)).unwrap();
+    let other_copy = Kept::open(&dir.path().join("locks"), "/state").unwrap();
+    assert_eq!(other_copy.all().unwrap(), [thread(OTHER, 2), thread(TOPIC, 3)]);
+    other_copy.forget(OTHER).unwrap();
+    assert_eq!(kept.all().unwrap(), [thread(TOPIC, 3)]);
+    let elsewhere = Kept::open(&dir.path().join("locks"), "/another").unwrap();
+    assert_eq!(elsewhere.all().unwrap(), []);
 }

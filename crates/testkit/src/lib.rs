@@ -7,6 +7,7 @@
 
 pub mod anthropic;
 pub mod claude;
+mod client;
 mod error;
 pub mod gateway;
 mod http;

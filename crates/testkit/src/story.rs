@@ -6,6 +6,9 @@
 
 mod claude_turns;
 mod config;
+mod chat_ride;
+mod beside;
+mod commands;
 mod first_ride;
 mod install;
 mod previews;
@@ -15,6 +18,9 @@ mod stage;
 mod tool;
 mod threads;
 mod transcript;
+mod trouble;
+mod upset;
+mod whole;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -50,6 +56,8 @@ impl Product {
 pub enum Story {
     /// A topic is ridden from the terminal and handed back.
     FirstRide,
+    /// Threads without a Claude session are driven by chat.
+    ChatRide,
     /// The plugin is installed in every way a host has.
     Install,
     /// An unridden thread's answers stream as they do without the plugin.
@@ -60,6 +68,16 @@ pub enum Story {
     Threads,
     /// The configuration is changed while a thread is ridden.
     Config,
+    /// Commands are written in ridden threads.
+    Commands,
+    /// Others start turns of a ridden thread, reset it, delete it.
+    Beside,
+    /// A thread once ridden goes on from many surfaces.
+    Whole,
+    /// Things go wrong at the terminal.
+    Trouble,
+    /// The gateway is killed and its plugin switched off.
+    Upset,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
     /// `ride` as a tool to live in.
@@ -70,17 +88,23 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 9] = [Story::FirstRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::Config, Story::Loads, Story::Tool, Story::ClaudeTurns];
+    pub const ALL: [Story; 15] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Story::FirstRide => "first-ride",
+            Story::ChatRide => "chat-ride",
             Story::Install => "install",
             Story::Previews => "previews",
             Story::Reach => "reach",
             Story::Threads => "threads",
             Story::Config => "config",
+            Story::Commands => "commands",
+            Story::Beside => "beside",
+            Story::Whole => "whole",
+            Story::Trouble => "trouble",
+            Story::Upset => "upset",
             Story::Loads => "loads",
             Story::Tool => "tool",
             Story::ClaudeTurns => "claude-turns",
@@ -91,11 +115,17 @@ impl Story {
     pub fn about(self) -> &'static str {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
+            Story::ChatRide => "threads without a Claude session are driven by chat, written to meanwhile, and handed back",
             Story::Install => "ride doctor tells each missing thing, and its own lines mend it; every way to install",
             Story::Previews => "a long answer streams into an unridden thread as it does without the plugin",
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
             Story::Threads => "threads of every kind and agent are listed under names people know, with why some cannot be ridden",
             Story::Config => "the configuration is changed while a thread is ridden, and has wrong values",
+            Story::Commands => "commands in ridden threads: what passes, what is refused, who may, and who is told",
+            Story::Beside => "other clients start turns of a ridden thread, and reset and delete it",
+            Story::Whole => "after a ride, turns from alternating surfaces stay in one Claude session",
+            Story::Trouble => "what is missing, changed, killed or interrupted ends in a clear error and a whole thread",
+            Story::Upset => "the gateway is killed in a claim, a ride and a release, and its plugin reloaded and switched off",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
             Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
@@ -117,11 +147,17 @@ impl Story {
     pub async fn play(self, product: &Product, facts: &mut Facts) -> Result<()> {
         match self {
             Story::FirstRide => first_ride::play(product, facts).await,
+            Story::ChatRide => chat_ride::play(product, facts).await,
             Story::Install => install::play(product, facts).await,
             Story::Previews => previews::play(product, facts).await,
             Story::Reach => reach::play(product, facts).await,
             Story::Threads => threads::play(product, facts).await,
             Story::Config => config::play(product, facts).await,
+            Story::Commands => commands::play(product, facts).await,
+            Story::Beside => beside::play(product, facts).await,
+            Story::Whole => whole::play(product, facts).await,
+            Story::Trouble => trouble::play(product, facts).await,
+            Story::Upset => upset::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
             Story::ClaudeTurns => claude_turns::play(product, facts).await,

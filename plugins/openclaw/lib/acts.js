@@ -3,6 +3,7 @@
 import { follow } from "./answers.js";
 import { hand } from "./hand.js";
 import { agentOf, claudeOf, entryOf, project } from "./host.js";
+import { resetMark, ridden } from "./keep.js";
 import { busy } from "./turns.js";
 
 /** How long an effect may take; to hand over and to follow is a whole turn of the agent. */
@@ -39,8 +40,8 @@ async function perform(api, sync, what) {
     switch (what.act) {
       case "settle": return settle(api, what);
       case "copy": return copy(api, what);
-      case "park": return await park(api, what);
-      case "restore": return await restore(api, what);
+      case "park": return await park(api, sync, what);
+      case "restore": return await restore(api, sync, what);
       case "send": return await send(api, sync, what);
       case "follow": return await follow(api, what.session, what.id);
       case "hand": return await hand(api, what.session, what.held);
@@ -78,11 +79,11 @@ function copy(api, { sessions, claude }) {
 
 /**
  * Takes the binding out of the entries. A patch replaces each field it names.
- * @param {import("./types.js").Api} api @param {any} what @returns {Promise<import("./types.js").Outcome>}
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>}
  */
-async function park(api, { sessions, claude }) {
+async function park(api, sync, { sessions, claude }) {
   for (const session of sessions) {
-    await patch(api, session, (entry) => claudeOf(entry) !== claude ? null : {
+    await patch(api, sync, session, (entry) => claudeOf(entry) !== claude ? null : {
       cliSessionBindings: without(entry.cliSessionBindings),
       cliSessionIds: without(entry.cliSessionIds),
       ...("claudeCliSessionId" in entry ? { claudeCliSessionId: undefined } : {}),
@@ -91,35 +92,40 @@ async function park(api, { sessions, claude }) {
   return { outcome: "ok" };
 }
 
-/** @param {import("./types.js").Api} api @param {any} what @returns {Promise<import("./types.js").Outcome>} */
-async function restore(api, { parked, claude }) {
+/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>} */
+async function restore(api, sync, { parked, claude }) {
   /** @type {string[]} */
   const slipped = [];
   let [reset, deleted] = [false, false];
   for (const { session, binding, resetMark: before } of parked) {
-    const restored = await patch(api, session, (entry) => {
+    let mark = before;
+    const restored = await patch(api, sync, session, (entry) => {
       const now = claudeOf(entry);
       if (now && now !== claude) slipped.push(now);
-      reset ||= resetMark(entry) !== before;
+      mark = resetMark(entry);
+      reset ||= mark !== before;
       return {
         cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { ...binding, sessionId: claude, forceReuse: true } },
         cliSessionIds: { ...entry.cliSessionIds, "claude-cli": claude },
         ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude } : {}),
+        // A `/stop` during the ride stopped nothing: the next turn must not be told to go on with unfinished work.
+        ...(entry.abortedLastRun ? { abortedLastRun: false } : {}),
       };
     });
     deleted ||= !restored;
+    if (restored) await ridden(api, sync, session, claude, mark);
   }
   return slipped.length > 0 || reset || deleted ? { outcome: "restoredOver", slipped, reset, deleted } : { outcome: "ok" };
 }
 
-/** Changes when the host's conversation is reset: a new id before 2026.8, a revision since. @param {any} entry */
-function resetMark(entry) {
-  return `${entry.sessionId ?? ""} ${entry.lifecycleRevision ?? ""}`;
-}
-
-/** @param {import("./types.js").Api} api @param {string} sessionKey @param {(entry: any) => any} update */
-function patch(api, sessionKey, update) {
-  return api.runtime.agent.session.patchSessionEntry({ agentId: agentOf(sessionKey), sessionKey, preserveActivity: true, update });
+/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} sessionKey @param {(entry: any) => any} update */
+async function patch(api, sync, sessionKey, update) {
+  try {
+    return await api.runtime.agent.session.patchSessionEntry({ agentId: agentOf(sessionKey), sessionKey, preserveActivity: true, update });
+  } finally {
+    // No host announces what a plugin patches.
+    sync.changed(sessionKey);
+  }
 }
 
 /**
@@ -133,7 +139,9 @@ async function send(api, sync, { session, item }) {
   if (session) {
     const entry = entryOf(api, session);
     const now = entry ? sync.route(JSON.stringify(project(entry))) : "null";
-    if (!sameRoute(JSON.parse(now), route)) return { outcome: "routeChanged", to: now };
+    // A host that forgot it, as 2026.6 does in a reset, has not moved the thread.
+    const stored = JSON.parse(now);
+    if (stored && !sameRoute(stored, route)) return { outcome: "routeChanged", to: now };
   }
   const adapter = /** @type {any} */ (await api.runtime.channel.outbound.loadAdapter(route.channel));
   if (!adapter?.sendText) return { outcome: "notSent", what: `channel ${route.channel} is not configured`, retry: false };
@@ -151,9 +159,9 @@ async function send(api, sync, { session, item }) {
   }
 }
 
-/** @param {import("./types.js").Route | null} a @param {import("./types.js").Route} b */
+/** @param {import("./types.js").Route} a @param {import("./types.js").Route} b */
 function sameRoute(a, b) {
-  return a !== null && a.channel === b.channel && a.to === b.to && a.accountId === b.accountId && a.threadId === b.threadId;
+  return a.channel === b.channel && a.to === b.to && a.accountId === b.accountId && a.threadId === b.threadId;
 }
 
 /** No connection was made, so nothing was sent. */

@@ -1,6 +1,6 @@
 // The turns of chat rides: from the moment the gate let a driver's prompt in to the
 // agent's last words. The host names every event of such a turn by the driver's own id
-// (docs/hosts.md, E and L); what a restart has swallowed is read from its history.
+// (docs/hosts.md, E and M); what a restart has swallowed is read from its history.
 import { busy } from "./turns.js";
 import { shared } from "./shared.js";
 
@@ -10,6 +10,8 @@ const RUNS = 256;
 const TEXT_MAX = 262_144;
 /** How often a turn that shows no end is looked for in the host's entry. */
 const LOOK_MS = 1_000;
+/** Looks in a row without a running turn until its end counts as missed: a host may be slow to begin one, or to take one up again after a restart. */
+const MISSED = { known: 20, unknown: 10 };
 /** An end is believed when nothing follows for so long: a host may begin again with another model. */
 const SETTLE_MS = 300;
 /** Rows of the host's history that are searched for a turn. */
@@ -43,7 +45,8 @@ export function listen(api) {
 function heard({ runId, stream, data }) {
   const run = shared.runs.get(runId);
   if (!run) return;
-  if (stream === "assistant" && typeof data?.text === "string") run.text = data.text.slice(0, TEXT_MAX);
+  // What is said beside a tool is no answer (2026.7 and later mark it).
+  if (stream === "assistant" && typeof data?.text === "string" && data.phase !== "commentary") run.text = data.text.slice(0, TEXT_MAX);
   if (stream !== "lifecycle") return;
   // An abort is told twice on some hosts, first as a plain end.
   if (data?.phase === "start") run.how = undefined;
@@ -84,9 +87,8 @@ export async function follow(api, session, id) {
       const said = run.row ?? (run.text.trim() === SILENT ? "" : run.text);
       return { outcome: "answered", how, text: how === "failed" ? "" : said };
     }
-    // An event may be on its way: idle twice in a row, or it is over.
     idle = busy(api, session) ? 0 : idle + 1;
-    if (idle > 1) return { outcome: "answered", ...(await lookedUp(session, id, run)) };
+    if (idle > (run ? MISSED.known : MISSED.unknown)) return { outcome: "answered", ...(await lookedUp(session, id, run)) };
     await sleep(LOOK_MS);
   }
 }

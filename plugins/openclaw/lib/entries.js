@@ -2,7 +2,7 @@
 // held for long. A list of all entries is made by lister.js in a process of its own;
 // what the host says has changed is read again in short slices. Hosts before 2026.8
 // do not say: there the list is made again, at most every few seconds, when a store's
-// file has changed.
+// file has changed; on a busy machine the one before is answered from meanwhile.
 import { createRequire } from "node:module";
 import { statSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -16,13 +16,17 @@ const FEW = 150;
 const MANY = 400;
 /** Where the host tells no changes: how old a list may be. */
 const FRESH_MS = 2_000;
+/** And where it does: not everything is told. What another plugin patches is seen so long after. */
+const AGED_MS = 300_000;
+/** How long a newer list is waited for where an older one is there. */
+const PATIENCE_MS = 1_500;
 /** What changed is read again this long after, while something is ridden. */
 const SETTLE_MS = 1_000;
 
 /**
  * @typedef {object} Entries
  * @property {() => Promise<void>} ready resolves when the index is as the host is
- * @property {(session: string, claude: string | undefined) => Promise<string[]>} twins other threads bound to a Claude session
+ * @property {(session: string, claude: string | undefined) => Promise<string[]>} twins other threads bound to a Claude session, of those known when `ready`
  * @property {(events: any) => () => void} follow takes the host's change notices until the returned function is called
  */
 
@@ -38,8 +42,14 @@ export function openEntries(api, sync) {
 
   async function ready() {
     const [filled, stale] = sync().known();
-    const old = !told && Date.now() - listedAt > FRESH_MS && mark !== marked();
-    if (!filled || old || stale > MANY) await (listing ??= list().finally(() => (listing = undefined)));
+    const age = Date.now() - listedAt;
+    const old = told ? age > AGED_MS : age > FRESH_MS && mark !== marked();
+    if (!filled || old || stale > MANY) {
+      listing ??= list().finally(() => (listing = undefined));
+      // Nobody may wait for its end.
+      listing.catch((error) => api.logger.error(`claude-code-sync: ${String(error)}`));
+      await (filled ? Promise.race([listing, pause(PATIENCE_MS)]) : listing);
+    }
     await refresh();
   }
 
@@ -102,7 +112,6 @@ export function openEntries(api, sync) {
 
   async function twins(/** @type {string} */ session, /** @type {string | undefined} */ claude) {
     if (!claude) return [];
-    await ready();
     const found = [];
     let begin = performance.now();
     for (const key of sync().bound(claude)) {
@@ -136,6 +145,11 @@ export function openEntries(api, sync) {
   }
 
   return { ready, twins, follow };
+}
+
+/** @param {number} ms @returns {Promise<void>} */
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }
 
 /** Where the host's public SDK is, for another process. */

@@ -3,8 +3,10 @@
 // name, media. Any exception ends in the safe answer, never in a turn.
 import { began } from "./answers.js";
 import { claudeOf, confirms, entryOf, project } from "./host.js";
+import { isKept, keepWhole } from "./keep.js";
 import { shared, wake } from "./shared.js";
-import { passed, pending } from "./turns.js";
+import { admitted, passed, pending } from "./turns.js";
+import { perhapsStop } from "./watch.js";
 
 /** Messages remembered between the two hooks. */
 const REMEMBERED = 256;
@@ -22,6 +24,9 @@ export function registerGate(api, sync) {
     const seen = { event, ctx };
     received.push(seen);
     shared.flow.enterWith(seen);
+    const session = event.sessionKey ?? ctx.sessionKey;
+    const taken = () => !received.includes(seen);
+    if (session) perhapsStop(api, sync, session, event, taken, routeOf(event, ctx, seen, ctx.channelId));
   });
 
   api.on("before_dispatch", (event, ctx) => {
@@ -43,11 +48,11 @@ export function registerGate(api, sync) {
         const claude = claudeOf(entryOf(api, session));
         if (claude !== undefined && addon.ridden(claude)) return { handled: true };
         enter(session);
-        return undefined;
+        return isKept(session) ? keepWhole(api, addon, session) : undefined;
       }
       if (!isClosed(api, addon, session, confirmed)) {
         passed(session);
-        return undefined;
+        return isKept(session) ? keepWhole(api, addon, session) : undefined;
       }
     } catch (error) {
       return unsafe(api, session, error);
@@ -69,11 +74,14 @@ export function registerGate(api, sync) {
     try {
       const gate = sync().gate(session);
       if (gate === 0) return undefined;
-      if (gate === 1 && routine) return { handled: true };
-      // Bound to a ridden Claude session and not let in by the gate, or let in by an index
-      // that did not know of it yet: it must not run there.
-      const claude = claudeOf(entryOf(api, session));
-      if (!claude || !sync().ridden(claude) || gate === 1 && pending(session)) return undefined;
+      if (gate === 1) {
+        // The turn that a claim waits for was let in before the gate closed; a driver's own, by it.
+        if (!routine && (pending(session) || admitted(session, ctx.runId))) return undefined;
+      } else {
+        // Let in by an index that did not know of its Claude session yet: it must not run there.
+        const claude = claudeOf(entryOf(api, session));
+        if (!claude || !sync().ridden(claude)) return undefined;
+      }
       return { handled: true, ...(routine ? {} : { reply: { text: RIDDEN } }) };
     } catch (error) {
       notOpened(api, error);
@@ -123,7 +131,7 @@ async function ask(api, sync, session, event, ctx, seen, sure) {
   const messageId = seen?.event.messageId ?? event.messageId ?? `at:${event.timestamp}`;
   const sender = String(event.senderId ?? ctx.senderId ?? "");
   const entry = entryOf(api, session);
-  const route = routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, entry);
+  const route = routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, seen, entry);
   const message = {
     key: session,
     id: [channel, ctx.accountId ?? "", ctx.conversationId ?? session, messageId].join("|"),
@@ -137,10 +145,11 @@ async function ask(api, sync, session, event, ctx, seen, sure) {
     claude: claudeOf(entry) ?? null,
     behind: null,
   };
-  const { reply } = JSON.parse(await sync.call("message", JSON.stringify(message)));
+  const { reply, turn } = JSON.parse(await sync.call("message", JSON.stringify(message)));
   if (reply.reply === "admit") {
     api.logger.info(`claude-code-sync: ALLOW (${reply.because}) ${session} ${messageId}`);
-    passed(session);
+    // A command that shows something is no turn to be waited for.
+    if (turn) passed(session);
     if (reply.because === "the driver's prompt") {
       began(messageId);
       wake(session);
@@ -155,8 +164,9 @@ async function ask(api, sync, session, event, ctx, seen, sure) {
 /** Where a message came from; `null` for the Control UI and other clients. @param {any} event @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen @param {string} channel */
 function routeOf(event, ctx, seen, channel) {
   const meta = seen?.event.metadata ?? {};
-  if (!channel || channel === "webchat" || meta.provider === "webchat" || isSlash(ctx)) return null;
-  const to = meta.originatingTo ?? meta.to ?? (ctx.conversationId ? `${channel}:${ctx.conversationId}` : undefined);
+  if (!channel || channel === "webchat" || meta.provider === "webchat") return null;
+  const conversation = ctx.conversationId ? `${channel}:${ctx.conversationId}` : undefined;
+  const to = [meta.originatingTo, meta.to, conversation].find((place) => place && !isSlash(place));
   if (!to) return null;
   const threadId = seen?.event.threadId;
   return {
@@ -167,14 +177,19 @@ function routeOf(event, ctx, seen, channel) {
   };
 }
 
-/** Commands of 2026.7 and before arrive from `slash:<sender>`, which is no place to answer to. @param {any} ctx */
-function isSlash(ctx) {
-  return String(ctx.conversationId ?? "").startsWith("slash:");
+/**
+ * Native commands arrive from `slash:<sender>`, which is no place to answer to: as the
+ * conversation on 2026.7 and before, as the address from 2026.8 on.
+ * @param {unknown} place
+ */
+function isSlash(place) {
+  return /(^|:)slash(:|$)/.test(String(place));
 }
 
-/** The thread's own route for such a command. @param {import("./types.js").Addon} sync @param {any} ctx @param {any} entry */
-function slashRoute(sync, ctx, entry) {
-  return isSlash(ctx) && entry ? JSON.parse(sync.route(JSON.stringify(project(entry)))) : null;
+/** The thread's own route for such a command. @param {import("./types.js").Addon} sync @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen @param {any} entry */
+function slashRoute(sync, ctx, seen, entry) {
+  const meta = seen?.event.metadata ?? {};
+  return [ctx.conversationId, meta.originatingTo, meta.to].some(isSlash) && entry ? JSON.parse(sync.route(JSON.stringify(project(entry)))) : null;
 }
 
 /** What handling the message later needs. @param {any} event */
@@ -189,11 +204,14 @@ function kept(event) {
 
 /**
  * Whether both hooks speak of one message: by its id, or where the second hook has
- * none (2026.6 and 2026.7) by thread, sender and time, oldest first.
+ * none (2026.6 and 2026.7) by thread, sender and time, oldest first. A native command
+ * is received under its sender's key and comes to the gate under the thread's.
  * @param {{ event: any, ctx: any }} seen @param {any} event @param {any} ctx
  */
 function same(seen, event, ctx) {
-  if ((seen.event.sessionKey ?? seen.ctx.sessionKey) !== (event.sessionKey ?? ctx.sessionKey)) return false;
+  const key = seen.event.sessionKey ?? seen.ctx.sessionKey;
+  const native = isSlash(key) && seen.event.senderId === event.senderId;
+  if (key !== (event.sessionKey ?? ctx.sessionKey) && !native) return false;
   const id = idOf(event, ctx);
   if (id !== undefined) return seen.event.messageId === id;
   return seen.event.senderId === event.senderId && seen.event.timestamp === event.timestamp;

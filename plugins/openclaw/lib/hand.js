@@ -21,7 +21,7 @@ export async function hand(api, session, held) {
   const handing = { session, used: false };
   let result;
   try {
-    result = await shared.handing.run(handing, () => dispatch(api, channel, session, entry, held));
+    result = await detached(() => shared.handing.run(handing, () => dispatch(api, channel, session, entry, held)));
   } catch (error) {
     // Once it went in, a turn may have run whatever failed afterwards.
     const what = error instanceof Error ? error.message : String(error);
@@ -31,6 +31,16 @@ export async function hand(api, session, held) {
     return { outcome: "failed", what: "the host took it for a duplicate", reason: "HOST" };
   }
   return { outcome: "ok" };
+}
+
+/**
+ * Runs what must not inherit an admission. 2026.8 and later refuse new work in one that
+ * has ended; a service that is started by a hot reload runs in the reload's for good.
+ * @template T @param {() => Promise<T>} run @returns {Promise<T>}
+ */
+async function detached(run) {
+  const sdk = await import("openclaw/plugin-sdk/webhook-request-guards").catch(() => undefined);
+  return sdk?.runDetachedWebhookWork ? sdk.runDetachedWebhookWork(run) : run();
 }
 
 /**

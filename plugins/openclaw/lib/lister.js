@@ -10,7 +10,7 @@ import { project } from "./host.js";
 const CHUNK = 256 * 1024;
 
 // The gateway goes first.
-try { setPriority(10); } catch { /* where that is not allowed, it is not */ }
+try { setPriority(5); } catch { /* where that is not allowed, it is not */ }
 
 const { sdk, stateDir, agents } = JSON.parse(process.argv[2] ?? "{}");
 const { listSessionEntries } = await import(sdk);

@@ -3,6 +3,7 @@
 import { conditionOf } from "./condition.js";
 import { agentOf, channels, claudeOf, entryOf, person, project } from "./host.js";
 import { changed, shared, wake } from "./shared.js";
+import { look } from "./watch.js";
 
 /** @type {Record<string, "operator.read" | "operator.write">} */
 const METHODS = {
@@ -48,6 +49,8 @@ export function registerMethods(api, sync, entries) {
         // From the first moment on: a driver that goes while it waits withdraws its claim.
         const fence = method === "ride_claim" ? answer.wait?.fence : method === "ride_renew" && answer.ok ? params.fence : undefined;
         if (fence) onDisconnect(client, sync(), params.key, fence);
+        // Where the host tells of no changes (2026.7 and before), they are seen here.
+        if (method === "ride_renew" && answer.ok) look(api, sync(), params.key);
         if (answer.wait) answer = await carriedOut(sync(), answer.wait);
         if (answer.ok) respond(true, answer.ok);
         else respond(false, undefined, answer.error);
@@ -69,14 +72,10 @@ async function facts(api, entries, client, method, params) {
   if (method === "ride_status" || method === "ride_check") return { person: person(api, client) };
   if (method !== "sessions_rideable" && method !== "ride_claim") return {};
   const around = { channels: channels(api), person: person(api, client) };
-  if (method === "sessions_rideable") {
-    await entries.ready();
-    return around;
-  }
-  if (typeof params.key !== "string") return around;
-  const twins = await entries.twins(params.key, claudeOf(entryOf(api, params.key)));
-  // Read last: what was waited for above may have changed it.
+  await entries.ready();
+  if (method === "sessions_rideable" || typeof params.key !== "string") return around;
   const entry = entryOf(api, params.key);
+  const twins = await entries.twins(params.key, claudeOf(entry));
   return entry ? { ...around, twins, entry: { key: params.key, agentId: agentOf(params.key), entry: project(entry) } } : around;
 }
 
@@ -128,6 +127,8 @@ function onDisconnect(client, sync, key, fence) {
     heardOn.delete(key);
     sync.call("drop", JSON.stringify({ key, fence: heard.fence })).then(() => wake(key), () => wake(key));
   };
-  if (client.connectionSignal) client.connectionSignal.addEventListener("abort", gone, { once: true });
+  // It may have gone while the request was being answered.
+  if (client.connectionSignal?.aborted || client.socket?.readyState > 1) gone();
+  else if (client.connectionSignal) client.connectionSignal.addEventListener("abort", gone, { once: true });
   else client.socket?.once?.("close", gone);
 }

@@ -5,8 +5,10 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { act } from "./acts.js";
 import { listen } from "./answers.js";
+import { keepThreads } from "./keep.js";
 import { changed, shared } from "./shared.js";
 import { follow } from "./turns.js";
+import { watch } from "./watch.js";
 
 /** How often the list of busy threads is looked at: one system call. */
 const LOOK_MS = 1_000;
@@ -129,7 +131,7 @@ function perform(api, sync, gatewayEvents) {
       api.logger.error(`claude-code-sync: could not look for work: ${String(error)}`);
     }
   };
-  const offs = [follow(api), listen(api)];
+  const offs = [follow(api), listen(api), watch(api, sync, gatewayEvents), keepThreads(api, sync)];
   shared.wake.add(wake);
   const timer = setInterval(look, LOOK_MS);
   look();

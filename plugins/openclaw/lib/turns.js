@@ -44,6 +44,11 @@ export function pending(session) {
   return turns.passed.length > 0;
 }
 
+/** Whether a run is of a message the gate let in: 2026.9 tells of its start before it asks once more. @param {string} session @param {string | undefined} runId */
+export function admitted(session, runId) {
+  return runId !== undefined && shared.turns.get(session)?.admitted === runId;
+}
+
 /**
  * Whether a turn runs on a thread or is about to.
  * @param {import("./types.js").Api} api @param {string} session
@@ -65,7 +70,7 @@ export function follow(api) {
     if (stream !== "lifecycle" || !sessionKey) return;
     const turns = of(sessionKey);
     if (data?.phase === "start") {
-      turns.passed.shift();
+      if (turns.passed.shift() !== undefined) turns.admitted = runId;
       turns.running.set(runId, Date.now());
     } else if (data?.phase === "end" || data?.phase === "error") {
       turns.running.delete(runId);

@@ -1,6 +1,7 @@
 //! The real gateway with our plugin, the stand-ins it talks to, and a few threads
 //! with a Claude session behind each.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -60,15 +61,8 @@ impl Stage {
             telegram.wait_for_bot(place, TURN, &format!("hello thread number {i}")).await?;
         }
 
-        let target = Target {
-            url: gateway.url(),
-            source: "this bench",
-            token: Some(Secret::new(gateway.token())),
-            password: None,
-            pin: None,
-        };
         let state = tempfile::tempdir().context("could not make a state folder")?;
-        let (connection, events) = connect(&target, Access::Write, state.path()).await?;
+        let (connection, events) = connected(&gateway, state.path()).await?;
         let threads = threads(&connection, places).await?;
         Ok(Stage { gateway, telegram, connection, threads, _events: events, _anthropic: anthropic, _state: state })
     }
@@ -77,6 +71,13 @@ impl Stage {
     pub(super) fn quiet(&self) -> &Thread {
         self.threads.last().expect("the stage has threads")
     }
+}
+
+/// Connects as a driver would.
+pub(super) async fn connected(gateway: &Gateway, state: &Path) -> Result<(Connection, Events)> {
+    let token = Some(Secret::new(gateway.token()));
+    let target = Target { url: gateway.url(), source: "this bench", token, password: None, pin: None };
+    connect(&target, Access::Write, state).await.context("could not connect to the gateway")
 }
 
 /// Waits until every place can be ridden: the host stores a binding after the reply.

@@ -47,7 +47,7 @@ impl Came {
 
     fn note(&self) -> Option<String> {
         let mut parts: Vec<String> = self.wrong.iter().map(|fact| format!("not so: {fact}")).collect();
-        parts.extend(self.stopped.iter().map(|why| format!("stopped: {why}")));
+        parts.extend(self.stopped.clone());
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 }

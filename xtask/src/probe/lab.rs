@@ -212,7 +212,7 @@ fn config(version: &str, plugin: &Path, anthropic: &Anthropic) -> Value {
                 "config": { "steps": plugin.join("steps") } } },
         },
     });
-    merge(&mut config, &plain_chats(anthropic, &[PLAIN_FORUM]));
+    merge(&mut config, &plain_chats(Family::of(version), anthropic, &[PLAIN_FORUM]));
     if Family::of(version) == Family::Mid2026 {
         // Otherwise the child gets the bypass permission mode.
         config["tools"] = json!({ "exec": { "security": "allowlist", "ask": "on-miss" } });

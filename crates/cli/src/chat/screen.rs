@@ -5,28 +5,28 @@
 //! and invisible characters are taken out. The terminal is left as it was found,
 //! whatever ends this process in an orderly way. Nothing is decided here.
 
-use std::io::{self, Stdout};
+use std::io::{self, Write as _};
 use std::time::Duration;
 
+use crossterm::cursor::{Hide, MoveToColumn, MoveUp, Show as ShowCursor};
 use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use crossterm::{execute, terminal};
-use ratatui::backend::CrosstermBackend;
-use ratatui::layout::{Constraint, Layout};
-use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::Line;
-use ratatui::widgets::{Paragraph, Widget as _};
-use ratatui::{Terminal, TerminalOptions, Viewport};
-use ratatui_textarea::{CursorMove, TextArea, WrapMode};
+use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetForegroundColor};
+use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
+use crossterm::{QueueableCommand as _, execute, terminal};
+use ratatui_textarea::{CursorMove, TextArea};
 use ride_core::wire::Waiting;
 use tokio::sync::mpsc;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::state::Show;
 use super::wire::Line as Said;
 use crate::link::Status;
 use crate::render::{clean, cut};
 
-/// Rows of the answer that comes, of the status, and of the prompt.
-const ROWS: [u16; 3] = [2, 1, 4];
+/// Rows of the prompt that are shown; a longer one scrolls.
+const INPUT_ROWS: usize = 8;
+/// Prompts typed ahead that are shown.
+const QUEUED_ROWS: usize = 3;
 /// How long the thread that reads keys waits before it looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(200);
 /// Prompts that the arrow keys bring back.
@@ -53,14 +53,33 @@ pub enum Typed {
 
 /// The terminal, while the ride has it.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
     keys: mpsc::Receiver<Event>,
     input: TextArea<'static>,
     past: Vec<String>,
     /// Which of them is shown.
     recalled: Option<usize>,
     coming: Coming,
+    /// Rows that are to scroll by, not written yet.
+    scrolling: Vec<Row>,
+    /// What stands below, as it was last written, and in which of its rows the cursor is.
+    below: (Vec<Row>, (usize, usize)),
     _raw: Raw,
+}
+
+/// A row of text in one style.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    text: String,
+    style: Style,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    Plain,
+    Bold,
+    Quiet,
+    Status,
+    Warning,
 }
 
 /// The answer that comes: its finished rows scroll by already.
@@ -95,26 +114,32 @@ impl Screen {
     /// Takes the terminal and shows where the thread is.
     pub fn open(title: &str, last: &[Said]) -> io::Result<Screen> {
         let raw = Raw::enter()?;
-        let viewport = Viewport::Inline(ROWS.iter().sum());
-        let terminal = Terminal::with_options(CrosstermBackend::new(io::stdout()), TerminalOptions { viewport })?;
         let (key_in, keys) = mpsc::channel(64);
         std::thread::Builder::new().name("keys".into()).spawn(move || read_keys(&key_in))?;
-        let mut screen =
-            Screen { terminal, keys, input: TextArea::default(), past: Vec::new(), recalled: None, coming: Coming::default(), _raw: raw };
-        screen.empty();
-        screen.scroll(&format!("── {} ──", clean(title)), Style::new().add_modifier(Modifier::BOLD), "");
+        let mut screen = Screen {
+            keys,
+            input: TextArea::default(),
+            past: Vec::new(),
+            recalled: None,
+            coming: Coming::default(),
+            scrolling: Vec::new(),
+            below: (Vec::new(), (0, 0)),
+            _raw: raw,
+        };
+        screen.scroll(&format!("── {} ──", clean(title)), Style::Bold, "");
         for said in last {
-            let rows = wrapped(&said.text, screen.columns());
+            let rows = wrapped(&cleaned(&said.text), columns());
             let more = if rows.len() > TOLD_ROWS { "\n…" } else { "" };
             let text = rows[..rows.len().min(TOLD_ROWS)].join("\n") + more;
-            screen.scroll(&text, Style::new().fg(Color::DarkGray), if said.agent { "● " } else { "> " });
+            screen.scroll(&text, Style::Quiet, if said.agent { "● " } else { "> " });
         }
         Ok(screen)
     }
 
     /// Gives the terminal back, with the cursor below everything.
     pub fn close(mut self) {
-        let _ = self.terminal.clear();
+        // A terminal that cannot be written to is gone, and nobody reads it.
+        let _ = self.write(Vec::new(), (0, 0));
     }
 
     /// What the person does next.
@@ -122,6 +147,11 @@ impl Screen {
         match self.keys.recv().await {
             None => Typed::Gone,
             Some(Event::Key(key)) if key.kind != KeyEventKind::Release => self.key(key),
+            Some(Event::Resize(..)) => {
+                // The rows below may be broken anew; what is drawn next stands under them.
+                self.below.0.clear();
+                Typed::Nothing
+            }
             Some(Event::Paste(text)) => {
                 self.input.insert_str(text.replace("\r\n", "\n").replace('\r', "\n"));
                 Typed::Nothing
@@ -138,7 +168,8 @@ impl Screen {
             KeyCode::Esc => return Typed::Interrupt,
             KeyCode::Char('d') if ctrl && self.input.is_empty() => return Typed::Leave,
             KeyCode::Char('l') if ctrl => {
-                let _ = self.terminal.clear();
+                let _ = execute!(io::stdout(), Clear(ClearType::All), crossterm::cursor::MoveTo(0, 0));
+                self.below = (Vec::new(), (0, 0));
             }
             KeyCode::Char('j') if ctrl => self.input.insert_newline(),
             KeyCode::Enter if key.modifiers.intersects(KeyModifiers::ALT | KeyModifiers::SHIFT) => self.input.insert_newline(),
@@ -169,7 +200,7 @@ impl Screen {
             }
             "/help" => {
                 self.empty();
-                self.scroll(HELP, Style::new().fg(Color::DarkGray), "  ");
+                self.scroll(HELP, Style::Quiet, "  ");
                 return Typed::Nothing;
             }
             _ => {}
@@ -198,51 +229,75 @@ impl Screen {
 
     fn empty(&mut self) {
         self.input = TextArea::default();
-        self.input.set_wrap_mode(WrapMode::WordOrGlyph);
-        self.input.set_cursor_line_style(Style::new());
-        self.input.set_placeholder_text("write to the agent; /help tells the keys");
         self.recalled = None;
-    }
-
-    fn columns(&self) -> usize {
-        let size = self.terminal.size().map_or(80, |size| usize::from(size.width));
-        size.saturating_sub(2).max(MIN_COLUMNS)
     }
 
     /// Shows what came, once.
     pub fn show(&mut self, show: &Show) {
         match show {
-            Show::Prompt(text) => self.scroll(text, Style::new().add_modifier(Modifier::BOLD), "> "),
+            Show::Prompt(text) => self.scroll(text, Style::Bold, "> "),
             Show::Answer { text, .. } => {
                 self.come(text);
                 self.end_answer();
             }
             Show::NoAnswer { why, .. } => {
                 self.end_answer();
-                self.scroll(&format!("({why})"), Style::new().fg(Color::Yellow), "  ");
+                self.scroll(&format!("({why})"), Style::Warning, "  ");
             }
-            Show::Waiting(waiting) => self.scroll(&waits(waiting), Style::new().fg(Color::Yellow), ""),
-            Show::Note(text) => self.scroll(text, Style::new().fg(Color::DarkGray), "  "),
+            Show::Waiting(waiting) => self.scroll(&waits(waiting), Style::Warning, ""),
+            Show::Note(text) => self.scroll(text, Style::Quiet, "  "),
         }
     }
 
-    /// Draws what stands below.
+    /// Draws what scrolled by and what stands below.
     pub fn draw<'a>(&mut self, status: &Status, answer: &str, queued: impl Iterator<Item = &'a str>) {
         if !answer.is_empty() {
             self.come(answer);
         }
-        let rows = wrapped(&self.coming.text, self.coming.columns.max(MIN_COLUMNS));
-        let mut tail: Vec<Line<'_>> = rows.iter().skip(self.coming.scrolled).map(|row| Line::from(format!("  {row}"))).collect();
-        tail.extend(queued.map(|text| Line::styled(format!("  next: {}", clean(text)), Style::new().fg(Color::DarkGray))));
-        let style = if status.warn { Style::new().fg(Color::Yellow) } else { Style::new().fg(Color::Cyan) };
-        let input = &self.input;
+        let columns = columns();
+        let coming = wrapped(&self.coming.text, self.coming.columns.max(MIN_COLUMNS));
+        let mut rows: Vec<Row> = Vec::new();
+        if !self.coming.text.is_empty() {
+            rows.extend((self.coming.scrolled..coming.len()).map(|n| Row::new(answer_row(&coming, n), Style::Plain)));
+        }
+        rows.extend(queued.take(QUEUED_ROWS).map(|text| Row::new(cut(&format!("  next: {}", clean(text)), columns), Style::Quiet)));
+        let style = if status.warn { Style::Warning } else { Style::Status };
+        rows.push(Row::new(cut(&status.line, columns), style));
+        let (input, (row, column)) = typed_rows(self.input.lines(), (self.input.cursor().0, self.input.cursor().1), columns.saturating_sub(2).max(1));
+        let first = (row + 1).saturating_sub(INPUT_ROWS);
+        let at = (rows.len() + row - first, column + 2);
+        let empty = self.input.is_empty();
+        rows.extend(input.into_iter().enumerate().skip(first).take(INPUT_ROWS).map(|(n, text)| {
+            let prefix = if n == 0 { "› " } else { "  " };
+            if empty { Row::new(format!("{prefix}{HINT}"), Style::Quiet) } else { Row::new(format!("{prefix}{text}"), Style::Plain) }
+        }));
+        if self.scrolling.is_empty() && self.below == (rows.clone(), at) {
+            return;
+        }
         // A terminal that cannot be written to is about to be reported as gone.
-        let _ = self.terminal.draw(|frame| {
-            let [above, line, below] = Layout::vertical(ROWS.map(Constraint::Length)).areas(frame.area());
-            frame.render_widget(Paragraph::new(tail), above);
-            frame.render_widget(Line::styled(cut(&status.line, usize::from(line.width)), style), line);
-            frame.render_widget(input, below);
-        });
+        let _ = self.write(rows, at);
+    }
+
+    /// Writes what scrolls by over what stood below, and what stands there now after it.
+    fn write(&mut self, rows: Vec<Row>, at: (usize, usize)) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.queue(BeginSynchronizedUpdate)?.queue(Hide)?.queue(MoveToColumn(0))?;
+        up(&mut out, self.below.1.0)?;
+        out.queue(Clear(ClearType::FromCursorDown))?;
+        for row in self.scrolling.drain(..) {
+            row.write(&mut out)?;
+            out.queue(Print("\r\n"))?;
+        }
+        for (n, row) in rows.iter().enumerate() {
+            if n > 0 {
+                out.queue(Print("\r\n"))?;
+            }
+            row.write(&mut out)?;
+        }
+        up(&mut out, rows.len().saturating_sub(1).saturating_sub(at.0))?;
+        out.queue(MoveToColumn(u16::try_from(at.1).unwrap_or(u16::MAX)))?.queue(ShowCursor)?.queue(EndSynchronizedUpdate)?;
+        self.below = (rows, at);
+        out.flush()
     }
 
     /// More of the answer: rows that will not change any more scroll by.
@@ -253,46 +308,101 @@ impl Screen {
             self.end_answer();
         }
         if self.coming.text.is_empty() {
-            self.coming.columns = self.columns();
+            self.coming.columns = columns().saturating_sub(2).max(MIN_COLUMNS);
         }
         self.coming.text = text;
         let rows = wrapped(&self.coming.text, self.coming.columns);
         let done = rows.len().saturating_sub(1);
-        self.scroll_rows(&rows, done);
+        self.scroll_answer(&rows, done);
     }
 
     fn end_answer(&mut self) {
         let rows = wrapped(&self.coming.text, self.coming.columns.max(MIN_COLUMNS));
         if !self.coming.text.is_empty() {
-            self.scroll_rows(&rows, rows.len());
+            self.scroll_answer(&rows, rows.len());
         }
         self.coming = Coming::default();
     }
 
-    fn scroll_rows(&mut self, rows: &[String], until: usize) {
+    fn scroll_answer(&mut self, rows: &[String], until: usize) {
         while self.coming.scrolled < until {
-            let first = if self.coming.scrolled == 0 { "● " } else { "  " };
-            let row = format!("{first}{}", rows[self.coming.scrolled]);
-            self.insert(&[Line::from(row)]);
+            self.scrolling.push(Row::new(answer_row(rows, self.coming.scrolled), Style::Plain));
             self.coming.scrolled += 1;
         }
     }
 
     /// Puts a text above what stands below.
     fn scroll(&mut self, text: &str, style: Style, first: &str) {
-        let indent = " ".repeat(first.chars().count());
-        let rows = wrapped(&cleaned(text), self.columns());
-        let lines: Vec<Line<'_>> =
-            rows.iter().enumerate().map(|(n, row)| Line::styled(format!("{}{row}", if n == 0 { first } else { &indent }), style)).collect();
-        self.insert(&lines);
-    }
-
-    fn insert(&mut self, lines: &[Line<'_>]) {
-        let height = u16::try_from(lines.len()).unwrap_or(u16::MAX);
-        let _ = self.terminal.insert_before(height, |buffer| Paragraph::new(lines.to_vec()).render(buffer.area, buffer));
+        let indent = " ".repeat(first.width());
+        let rows = wrapped(&cleaned(text), columns().saturating_sub(first.width()).max(MIN_COLUMNS));
+        let prefixed = rows.iter().enumerate().map(|(n, row)| Row::new(format!("{}{row}", if n == 0 { first } else { &indent }), style));
+        self.scrolling.extend(prefixed);
     }
 }
 
+impl Row {
+    fn new(text: String, style: Style) -> Row {
+        Row { text, style }
+    }
+
+    fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
+        match self.style {
+            Style::Plain => {}
+            Style::Bold => drop(out.queue(SetAttribute(Attribute::Bold))?),
+            Style::Quiet => drop(out.queue(SetAttribute(Attribute::Dim))?),
+            Style::Status => drop(out.queue(SetForegroundColor(Color::Cyan))?),
+            Style::Warning => drop(out.queue(SetForegroundColor(Color::Yellow))?),
+        }
+        out.queue(Print(&self.text))?.queue(SetAttribute(Attribute::Reset))?.queue(ResetColor)?;
+        Ok(())
+    }
+}
+
+fn up(out: &mut impl io::Write, rows: usize) -> io::Result<()> {
+    // Zero would mean one.
+    if rows > 0 {
+        out.queue(MoveUp(u16::try_from(rows).unwrap_or(u16::MAX)))?;
+    }
+    Ok(())
+}
+
+/// Columns that are written to; the last is left free, where some terminals break the row.
+fn columns() -> usize {
+    let width = terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+    width.saturating_sub(1).max(MIN_COLUMNS)
+}
+
+fn answer_row(rows: &[String], n: usize) -> String {
+    format!("{}{}", if n == 0 { "● " } else { "  " }, rows[n])
+}
+
+/// What is typed, in rows of so many columns, and the cursor's place in them.
+fn typed_rows(lines: &[String], cursor: (usize, usize), columns: usize) -> (Vec<String>, (usize, usize)) {
+    let (mut rows, mut at) = (Vec::new(), (0, 0));
+    for (n, line) in lines.iter().enumerate() {
+        rows.push(String::new());
+        let mut used = 0;
+        for (m, c) in line.chars().chain(std::iter::once(' ')).enumerate() {
+            // Pasted text keeps what it is; only its picture is made harmless.
+            let c = if c.is_control() { ' ' } else { c };
+            let width = c.width().unwrap_or(0);
+            if used + width > columns {
+                rows.push(String::new());
+                used = 0;
+            }
+            if (n, m) == cursor {
+                at = (rows.len() - 1, used);
+            }
+            if m < line.chars().count() {
+                rows.last_mut().expect("one was pushed for the line").push(c);
+                used += width;
+            }
+        }
+    }
+    (rows, at)
+}
+
+const HINT: &str = "write to the agent; /help tells the keys";
 const HELP: &str = "Enter sends · Alt-Enter, Ctrl-J or a \\ at the end begins another line · ↑ ↓ earlier prompts\n\
                     Esc ends the running turn · Ctrl-D or /exit hands the thread back";
 
@@ -333,6 +443,21 @@ mod tests {
     #[test]
     fn nothing_that_commands_a_terminal_is_left() {
         assert_eq!(cleaned("a\u{1b}[31mred\u{7}\n\u{202e}b\tc\r\nd"), "a[31mred\nb c \nd");
+    }
+
+    #[test]
+    fn the_cursor_is_where_the_next_character_comes() {
+        let check = |lines: &[&str], cursor, rows: &[&str], at| {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            let (got, place) = typed_rows(&lines, cursor, 6);
+            assert_eq!((got, place), (rows.iter().map(|row| (*row).to_owned()).collect(), at), "{lines:?} {cursor:?}");
+        };
+        check(&[""], (0, 0), &[""], (0, 0));
+        check(&["abc"], (0, 3), &["abc"], (0, 3));
+        check(&["abcdef"], (0, 6), &["abcdef", ""], (1, 0));
+        check(&["日本語x"], (0, 3), &["日本語", "x"], (1, 0));
+        check(&["abc", "d"], (1, 1), &["abc", "d"], (1, 1));
+        check(&["a\u{1b}b"], (0, 3), &["a b"], (0, 3));
     }
 
     #[test]

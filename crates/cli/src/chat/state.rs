@@ -149,6 +149,8 @@ pub struct Chat {
 
     waiting: Vec<Waiting>,
     waiting_total: u32,
+    /// The last of the host's news that was shown.
+    news_seq: u64,
     relay_stopped: Option<String>,
     phase: Phase,
 }
@@ -204,6 +206,7 @@ impl Chat {
             turn: grant.turn.as_ref().map_or(Turn::None, running),
             waiting: grant.waiting.clone(),
             waiting_total: u32::try_from(grant.waiting.len()).unwrap_or(u32::MAX),
+            news_seq: 0,
             relay_stopped: None,
             phase: Phase::Riding,
         }
@@ -445,6 +448,11 @@ impl Chat {
         out.extend(renewed.waiting.iter().filter(|w| w.seq > last).map(|w| Effect::Show(Show::Waiting(w.clone()))));
         self.waiting = renewed.waiting;
         self.waiting_total = renewed.waiting_total;
+        let known = self.news_seq;
+        for news in renewed.news.iter().filter(|news| news.seq > known) {
+            self.news_seq = news.seq;
+            out.push(Effect::Show(Show::Note(clean(&news.text))));
+        }
         self.relay_stopped = renewed.relay_stopped;
         let Turn::Running { id, text, since_ms, sends, .. } = &mut self.turn else { return };
         // What was asked before it was sent tells nothing about it.

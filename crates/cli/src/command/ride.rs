@@ -11,7 +11,7 @@ use ride_core::limits::NAME_CHARS;
 use ride_core::wire::{Claim, Driver, Grant, Mode, Release, Row, method};
 use ride_store::clock;
 
-use super::{Context, Last, Missed, release, say};
+use super::{Context, Last, Missed, chat, release, say};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
@@ -47,6 +47,10 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let title = clean(&row.title);
     let earlier = Record::load(&state_dir, target.origin(), &row.key)?;
     check_row(&row, earlier.as_ref())?;
+    if row.shared && !args.yes && !env.terminal.interactive {
+        return Err(Error::new(Kind::Usage, format!("{title} is shared by several conversations; what is said goes to its last route"))
+            .hint("--yes rides it all the same"));
+    }
     if row.shared && !args.yes && !confirm(&title, &mut interrupts).await? {
         return Err(Error::new(Kind::Left, format!("{title} is not ridden")));
     }
@@ -59,7 +63,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     if by_chat && row.cli_session_id.is_some() {
         say("the transcript of its Claude session is not on the gateway's machine; its agent begins a new one");
     }
-    let words = say::words(args, by_chat, &title)?;
+    let words = chat::words(args, by_chat, &title, &mut interrupts).await?;
     let found = if by_chat { None } else { Some(interrupts.or("looking for Claude Code", binary()).await?) };
 
     let (record, grant) = claim(context, args, &row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
@@ -68,19 +72,19 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await;
     }
     if grant.claude.is_none() {
-        let ridden = say::ride(context, args, words, target, (connection, events), grant.clone(), &record).await;
+        let ridden = chat::ride(context, args, words, target, (connection, events), grant.clone(), &record).await;
         return match ridden {
             Ok(done) => done,
             Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
         };
     }
     // It got its Claude session between the listing and the claim.
-    let claude = match (found, say::unsayable(args, &title)) {
+    let claude = match (found, chat::unsayable(args, &title)) {
         (_, Err(e)) => return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
         (Some(found), Ok(())) => found,
-        (None, Ok(())) => match binary().await {
+        (None, Ok(())) => match interrupts.or("looking for Claude Code", binary()).await {
             Ok(found) => found,
-            Err(e) => return give_back(&connection, &grant, &record, &state_dir, e.into(), &mut interrupts).await,
+            Err(e) => return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
         },
     };
     say(render::waiting(&grant.waiting, env.now_ms, env.terminal));

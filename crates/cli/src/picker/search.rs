@@ -6,6 +6,8 @@
 //! piece: the letters of nearly any word stand in order in some session key. Among
 //! equals the more recent thread comes first. No threads, no clock.
 
+use std::collections::HashMap;
+
 use nucleo_matcher::pattern::{Atom, AtomKind, CaseMatching, Normalization};
 use nucleo_matcher::{Config, Matcher, Utf32Str};
 use ride_core::wire::{Rideable, Row};
@@ -23,7 +25,36 @@ pub const MAX_QUERY_CHARS: usize = 200;
 pub struct Threads {
     rows: Vec<Row>,
     titles: Vec<Title>,
-    several_agents: bool,
+    channels: Names,
+    agents: Names,
+}
+
+/// A field that has few values over many rows: each is looked at once per search.
+#[derive(Debug, Default)]
+struct Names {
+    all: Vec<String>,
+    /// By row, which of them.
+    of: Vec<u32>,
+}
+
+impl Names {
+    fn of<'r>(values: impl Iterator<Item = &'r str>) -> Names {
+        let mut names = Names::default();
+        let mut known: HashMap<&str, u32> = HashMap::new();
+        for value in values {
+            let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
+            let at = *known.entry(value).or_insert_with(|| {
+                names.all.push(value.to_owned());
+                next
+            });
+            names.of.push(at);
+        }
+        names
+    }
+
+    fn scores(&self, atom: &Atom, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Vec<Option<u16>> {
+        self.all.iter().map(|name| atom.score(haystack(name, buffer), matcher)).collect()
+    }
 }
 
 /// A title as it is shown and searched.
@@ -58,8 +89,9 @@ impl Threads {
     /// Prepares rows; of 10,000 this is the work of a millisecond or two.
     pub fn new(rows: Vec<Row>) -> Threads {
         let titles = rows.iter().map(Title::of).collect();
-        let several_agents = rows.windows(2).any(|pair| pair[0].agent_id != pair[1].agent_id);
-        Threads { rows, titles, several_agents }
+        let channels = Names::of(rows.iter().map(|row| row.channel.as_deref().unwrap_or_default()));
+        let agents = Names::of(rows.iter().map(|row| row.agent_id.as_str()));
+        Threads { rows, titles, channels, agents }
     }
 
     /// The rows, in the gateway's order.
@@ -74,7 +106,7 @@ impl Threads {
 
     /// Whether agents have to be told apart.
     pub fn several_agents(&self) -> bool {
-        self.several_agents
+        self.agents.all.len() > 1
     }
 }
 
@@ -90,6 +122,9 @@ struct Word {
     fuzzy: Atom,
     /// How it is looked for in ids.
     id: Atom,
+    /// What it scores in each of the channels and agents.
+    channels: Vec<Option<u16>>,
+    agents: Vec<Option<u16>>,
 }
 
 /// Where letters of a row were found, in graphemes.
@@ -115,7 +150,7 @@ impl Search {
         // A new digit changes how ids are looked at, so that more may fit.
         let grew = text.strip_prefix(self.text.as_str()).is_some_and(|more| !more.contains(|c: char| c.is_ascii_digit()));
         let narrows = grew && !self.words.is_empty();
-        self.words = text.split_whitespace().map(Word::of).collect();
+        self.words = text.split_whitespace().map(|word| Word::of(word, threads, &mut self.matcher, &mut self.buffer)).collect();
         text.clone_into(&mut self.text);
         let all = 0..u32::try_from(threads.rows.len()).unwrap_or(u32::MAX);
         if self.words.is_empty() {
@@ -130,10 +165,9 @@ impl Search {
     }
 
     fn scored(&mut self, threads: &Threads, at: u32) -> Option<(u32, u32)> {
-        let (row, title) = (&threads.rows[at as usize], &threads.titles[at as usize]);
         let mut sum = 0;
         for word in &self.words {
-            sum += word.score(row, title, &mut self.matcher, &mut self.buffer)?;
+            sum += word.score(threads, at as usize, &mut self.matcher, &mut self.buffer)?;
         }
         Some((sum, at))
     }
@@ -156,23 +190,27 @@ impl Search {
 }
 
 impl Word {
-    fn of(text: &str) -> Word {
+    fn of(text: &str, threads: &Threads, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Word {
         let atom = |kind| Atom::new(text, CaseMatching::Ignore, Normalization::Smart, kind, false);
         let id = if text.chars().any(|c| c.is_ascii_digit()) { AtomKind::Fuzzy } else { AtomKind::Substring };
-        Word { fuzzy: atom(AtomKind::Fuzzy), id: atom(id) }
+        let fuzzy = atom(AtomKind::Fuzzy);
+        let channels = threads.channels.scores(&fuzzy, matcher, buffer);
+        let agents = threads.agents.scores(&fuzzy, matcher, buffer);
+        Word { fuzzy, id: atom(id), channels, agents }
     }
 
-    /// The best of what it scores in any field.
-    fn score(&self, row: &Row, title: &Title, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Option<u32> {
-        if let Some(score) = self.fuzzy.score(title.haystack(), matcher) {
+    /// What it scores in the first field that it fits: title, channel or agent, an id.
+    fn score(&self, threads: &Threads, at: usize, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Option<u32> {
+        if let Some(score) = self.fuzzy.score(threads.titles[at].haystack(), matcher) {
             return Some(u32::from(score) + TITLE_BONUS);
         }
-        let mut field = |atom: &Atom, text: &str| atom.score(haystack(text, buffer), matcher);
-        let told = [row.channel.as_deref().unwrap_or_default(), &row.agent_id];
-        let ids = [row.conversation_id.as_deref().unwrap_or_default(), &row.key];
-        let told = told.into_iter().filter_map(|text| field(&self.fuzzy, text)).max();
-        let ids = ids.into_iter().filter_map(|text| field(&self.id, text)).max();
-        told.max(ids).map(u32::from)
+        let channel = self.channels[threads.channels.of[at] as usize];
+        if let Some(score) = channel.max(self.agents[threads.agents.of[at] as usize]) {
+            return Some(u32::from(score));
+        }
+        let row = &threads.rows[at];
+        let mut id = |text: &str| self.id.score(haystack(text, buffer), matcher);
+        id(&row.key).or_else(|| id(row.conversation_id.as_deref()?)).map(u32::from)
     }
 }
 

@@ -224,6 +224,10 @@ pub struct Ride {
     take_at_ms: u64,
     gateway_outbox: u32,
     relay_stopped: Option<String>,
+    /// The newest thing the gateway told of beside the ride, until the next prompt.
+    news: Option<String>,
+    /// Up to here it was told.
+    news_seq: u64,
 
     phase: Phase,
     shown: Status,
@@ -307,6 +311,8 @@ impl Ride {
             take_at_ms: now_ms,
             gateway_outbox: 0,
             relay_stopped: None,
+            news: None,
+            news_seq: 0,
             phase: Phase::Riding,
             shown: Status::default(),
         }
@@ -404,7 +410,10 @@ impl Ride {
                 };
                 if !matches!(verdict, Verdict::Refuse(_)) {
                     match what {
-                        Ask::Prompt { .. } => self.typed = true,
+                        Ask::Prompt { .. } => {
+                            self.typed = true;
+                            self.news = None;
+                        }
                         Ask::Turn => self.turn_running = true,
                         Ask::Compaction { .. } => {}
                     }
@@ -649,6 +658,15 @@ impl Ride {
                 self.waiting_total = renewed.waiting_total;
                 self.gateway_outbox = renewed.outbox;
                 self.relay_stopped = renewed.relay_stopped;
+                for news in renewed.news {
+                    if news.seq <= self.news_seq {
+                        continue;
+                    }
+                    self.news_seq = news.seq;
+                    let text = clean(&news.text);
+                    out.push(Effect::Tell(format!("during the ride: {text}")));
+                    self.news = Some(text);
+                }
             }
             Err(trouble) => {
                 self.renew_at_ms = now_ms + PAUSE_MS;
@@ -849,6 +867,9 @@ impl Ride {
         }
         if let Some(why) = &self.relay_stopped {
             return warn(format!("{line} · nothing is relayed: {}", clean(why)));
+        }
+        if let Some(news) = &self.news {
+            return warn(format!("{line} · {news}"));
         }
         if !self.shown_in_thread {
             line.push_str(" · nothing is shown in the thread");

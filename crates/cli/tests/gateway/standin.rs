@@ -11,7 +11,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-/// What to say to a request; `None` says nothing.
+/// What to say to a request, one frame or several; `None` says nothing.
 pub type Answer = Box<dyn Fn(&Value) -> Option<Value> + Send + Sync>;
 
 /// What one connection does after the challenge.
@@ -113,8 +113,14 @@ async fn serve(stream: TcpStream, script: Script, seen: mpsc::UnboundedSender<Va
             }
             Script::Serve { answer, .. } => {
                 send(&mut socket, &json!({"type": "event", "event": "plugin.claude-code-sync.changed", "payload": {"key": "k", "newer": 1}})).await;
-                if let Some(frame) = answer(&request) {
-                    send(&mut socket, &frame).await;
+                match answer(&request) {
+                    Some(Value::Array(frames)) => {
+                        for frame in frames {
+                            send(&mut socket, &frame).await;
+                        }
+                    }
+                    Some(frame) => send(&mut socket, &frame).await,
+                    None => {}
                 }
             }
             Script::Cut(code) => {

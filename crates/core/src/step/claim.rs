@@ -6,6 +6,8 @@
 //! started between the two shows up in it. For a chat ride the first is all: the agent
 //! stays the one writer, and from then on runs a turn only for its driver.
 
+use std::collections::VecDeque;
+
 use crate::event::{Act, ClaimAsked, Outcome, Reply};
 use crate::id::Fence;
 use crate::limits;
@@ -53,6 +55,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         process: None,
         relay_stopped: None,
         told: Vec::new(),
+        news: VecDeque::new(),
     };
     let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
     t.phase = Phase::Claiming { lease: Box::new(lease), at: At::new(ClaimStage::Settle), give_up };

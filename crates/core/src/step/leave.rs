@@ -4,7 +4,7 @@
 use crate::event::{Act, Outcome};
 use crate::id::Route;
 use crate::limits;
-use crate::thread::{At, Ended, LeaveStage, Lease, Phase, Thread, Why};
+use crate::thread::{At, Ended, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
 use crate::wire::{RelayItem, RelayKind};
 
@@ -56,12 +56,17 @@ pub(crate) fn silent_ms(lease: &Lease, now: Now, rules: &Rules) -> u64 {
 }
 
 /// The effect a stage asks for; a turn is followed and the outbox sends by itself.
-pub(super) fn act(stage: LeaveStage, lease: &Lease) -> Option<Act> {
+pub(super) fn act(stage: LeaveStage, lease: &Lease, session: &str) -> Option<Act> {
     match stage {
         LeaveStage::Turn | LeaveStage::Drain => None,
         LeaveStage::Prove => Some(Act::Prove { claude: lease.claude.clone()?, process: lease.process.clone() }),
         LeaveStage::Show => lease.mark.clone().map(|mark| Act::Show { mark }),
-        LeaveStage::Restore => Some(Act::Restore { parked: lease.parked.clone(), claude: lease.claude.as_ref()?.id }),
+        LeaveStage::Restore => {
+            // As was announced: a deleted thread begins anew, also where somebody has written there since.
+            let gone = lease.news.iter().any(|n| n.kind == NewsKind::Deleted);
+            let parked = lease.parked.iter().filter(|p| !gone || p.session != session).cloned();
+            Some(Act::Restore { parked: parked.collect(), claude: lease.claude.as_ref()?.id })
+        }
     }
 }
 
@@ -138,9 +143,13 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
             at.acceptable = true;
         }
         (LeaveStage::Restore, outcome @ (Outcome::Ok | Outcome::RestoredOver { .. })) => {
-            let route = lease.route.clone();
+            let (route, news) = (lease.route.clone(), lease.news.clone());
             open(t, now);
             if let Outcome::RestoredOver { slipped, reset, deleted } = outcome {
+                // What was announced when it happened is not said again.
+                let fresh = |happened, kind| happened && !news.iter().any(|n| n.kind == kind);
+                let slipped = if fresh(true, NewsKind::Turn) { slipped } else { Vec::new() };
+                let (reset, deleted) = (fresh(reset, NewsKind::Reset), fresh(deleted, NewsKind::Deleted));
                 announce(t, route.as_ref(), &slipped, reset, deleted, now);
             }
         }

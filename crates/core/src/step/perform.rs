@@ -99,7 +99,7 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, w
             if wake.not_before(at.again, now) {
                 return;
             }
-            let Some(act) = leave::act(at.stage, lease) else { return };
+            let Some(act) = leave::act(at.stage, lease, &session) else { return };
             (act, &mut at.flight)
         }
         _ => return,

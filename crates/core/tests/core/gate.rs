@@ -147,7 +147,14 @@ fn a_message_the_host_will_not_take_does_not_hold_the_thread_for_ever() {
 fn commands_while_ridden() {
     for (text, want) in [
         ("/status", Some("read-only command")),
-        ("/status@my_bot now", Some("read-only command")),
+        ("/status@my_bot", Some("read-only command")),
+        ("/WhoAmI", Some("read-only command")),
+        ("/usage  cost", Some("read-only command")),
+        ("/ride", Some("read-only command")),
+        ("/usage", None),
+        ("/status tell me a story", None),
+        ("/status@my_bot now", None),
+        ("/status: now", None),
         ("/new", None),
         ("/reset please", None),
         ("/model opus", None),

@@ -19,6 +19,9 @@ fn whole(name: &str) -> Value {
         method::CLAIM => json!({ "key": "k", "driver": { "name": "ada", "host": "h", "process": process() }, "secret": "s", "waitMs": 1 }),
         method::RENEW => json!({ "key": "k", "fence": fence(), "secret": "s", "claude": process(), "active": true }),
         method::RELAY => json!({ "key": "k", "fence": fence(), "items": [{ "id": "i", "kind": "prompt", "text": "t" }] }),
+        method::SAY => json!({ "key": "k", "fence": fence(), "id": "i", "text": "t" }),
+        method::INBOX => json!({ "key": "k", "fence": fence(), "after": 1 }),
+        method::TAKE => json!({ "key": "k", "fence": fence(), "prompt": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db", "seqs": [1] }),
         method::RELEASE => json!({ "key": "k", "fence": fence(), "acceptBrokenChain": true, "waitMs": 1 }),
         method::CHECK => json!({ "key": "k", "fence": fence(), "cliSessionId": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db" }),
         method::STATUS => json!({ "key": "k" }),
@@ -83,6 +86,9 @@ fn missing_fields_are_named() {
     check(method::CLAIM, &["key", "driver", "secret"]);
     check(method::RENEW, &["key", "fence", "secret"]);
     check(method::RELAY, &["key", "fence", "items"]);
+    check(method::SAY, &["key", "fence", "id", "text"]);
+    check(method::INBOX, &["key", "fence"]);
+    check(method::TAKE, &["key", "fence", "prompt", "seqs"]);
     check(method::RELEASE, &["key", "fence"]);
     check(method::CHECK, &[]);
     check(method::STATUS, &[]);

@@ -63,7 +63,12 @@ fn a_second_driver_is_told_who_has_it_and_the_same_one_gets_the_same_fence() {
     let Reply::Refused { message, refusal } = w.claim("bob", 501) else { panic!() };
     assert_eq!(message, "the thread is ridden by ada@laptop");
     assert_eq!(refusal.reason, Reason::Held);
-    assert_eq!(refusal.holder.unwrap().name, "ada");
+    // Who, from where, since when, until when.
+    let holder = refusal.holder.unwrap();
+    let lease = w.t.lease().unwrap();
+    assert_eq!((holder.name.as_str(), holder.host.as_str(), holder.phase.as_str()), ("ada", "laptop", "ridden"));
+    assert_eq!(holder.since_ms, lease.since_ms);
+    assert!((1..=ride_core::limits::LEASE_MS).contains(&holder.expires_in_ms), "{holder:?}");
     let fence = w.fence();
     assert_eq!(w.claim("ada", 502), Reply::Claiming { fence });
 }

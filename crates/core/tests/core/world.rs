@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 pub const SESSION: &str = "agent:main:telegram:group:-100:topic:42";
 
+#[derive(Clone)]
 pub struct World {
     pub t: Thread,
     pub now: Now,

@@ -17,7 +17,11 @@ use uuid::Uuid;
 use super::process::{Alive, Seen, alive, children_of, command, look};
 use super::*;
 
-const SESSION: Uuid = Uuid::from_u128(0x11111111_1111_4111_8111_111111111111);
+/// A Claude session of one test alone: each looks at every process of the machine.
+fn session() -> Uuid {
+    thread_local!(static ID: Uuid = Uuid::new_v4());
+    ID.with(|id| *id)
+}
 const OTHER: Uuid = Uuid::from_u128(0x22222222_2222_4222_8222_222222222222);
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -82,7 +86,7 @@ fn register(dir: &ClaudeDir, seen: &Seen, session: Uuid, extra: Value) {
 fn transcript(dir: &ClaudeDir, cwd: &Path, lines: &[Value]) -> PathBuf {
     let project = dir.project(cwd);
     fs::create_dir_all(&project).unwrap();
-    let path = project.join(format!("{SESSION}.jsonl"));
+    let path = project.join(format!("{}.jsonl", session()));
     append(&path, lines);
     path
 }
@@ -137,12 +141,12 @@ fn transcripts_are_found_and_links_refused() {
     let (home, dir) = home();
     let cwd = home.path().join("work");
     fs::create_dir(&cwd).unwrap();
-    assert_eq!(dir.find(SESSION, Some(&cwd)).unwrap(), None);
+    assert_eq!(dir.find(session(), Some(&cwd)).unwrap(), None);
     let path = transcript(&dir, &cwd, &[]);
-    assert_eq!(dir.find(SESSION, Some(&cwd)).unwrap(), Some(path.clone()));
+    assert_eq!(dir.find(session(), Some(&cwd)).unwrap(), Some(path.clone()));
     // From another folder, and without one.
-    assert_eq!(dir.find(SESSION, Some(home.path())).unwrap(), Some(path.clone()));
-    assert_eq!(dir.find(SESSION, None).unwrap(), Some(path.clone()));
+    assert_eq!(dir.find(session(), Some(home.path())).unwrap(), Some(path.clone()));
+    assert_eq!(dir.find(session(), None).unwrap(), Some(path.clone()));
     assert_eq!(dir.find(OTHER, None).unwrap(), None);
     // Through a link to the folder, as the host resolves it.
     let link = home.path().join("link");
@@ -152,14 +156,14 @@ fn transcripts_are_found_and_links_refused() {
     let twin = dir.path().join("projects/other");
     fs::create_dir(&twin).unwrap();
     fs::copy(&path, twin.join(path.file_name().unwrap())).unwrap();
-    assert!(matches!(dir.find(SESSION, None), Err(ClaudeError::Ambiguous(..))));
-    assert_eq!(dir.find(SESSION, Some(&cwd)).unwrap(), Some(path.clone()));
+    assert!(matches!(dir.find(session(), None), Err(ClaudeError::Ambiguous(..))));
+    assert_eq!(dir.find(session(), Some(&cwd)).unwrap(), Some(path.clone()));
     // A link in the transcript's place.
     let elsewhere = home.path().join("elsewhere.jsonl");
     fs::rename(&path, &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
     assert!(matches!(
-        dir.find(SESSION, Some(&cwd)),
+        dir.find(session(), Some(&cwd)),
         Err(ClaudeError::NotRegular(_))
     ));
     assert!(matches!(chain_mark(&path), Err(ClaudeError::NotRegular(_))));
@@ -285,9 +289,9 @@ fn registry_entries_live_dead_and_elsewhere() {
     let child = Held::start("sleep", &["60"]);
     let seen = child.seen();
     let check = |extra: Value, live: bool, status: Status| {
-        register(&dir, &seen, SESSION, extra);
+        register(&dir, &seen, session(), extra);
         let registry = Registry::read(&dir).unwrap();
-        assert_eq!(registry.live(SESSION).count(), usize::from(live));
+        assert_eq!(registry.live(session()).count(), usize::from(live));
         assert_eq!(registry.live(OTHER).count(), 0);
         assert_eq!(registry.entries[0].status, status);
         registry.entries[0].liveness.clone()
@@ -323,7 +327,7 @@ fn registry_entries_live_dead_and_elsewhere() {
 }
 
 fn end(dir: &ClaudeDir, limit: Duration) -> EndChild {
-    end_idle_child(dir, std::process::id(), SESSION, limit).unwrap()
+    end_idle_child(dir, std::process::id(), session(), limit).unwrap()
 }
 
 #[test]
@@ -335,7 +339,7 @@ fn an_idle_child_is_ended_and_nothing_else() {
     register(&dir, &bystander.seen(), OTHER, json!({"status": "idle"}));
     let process = child.seen().process();
     for status in ["busy", "waiting", "shell", "dreaming"] {
-        register(&dir, &child.seen(), SESSION, json!({"status": status}));
+        register(&dir, &child.seen(), session(), json!({"status": status}));
         let expected = EndChild::Busy {
             process: process.clone(),
             status: Status::from(status),
@@ -347,19 +351,19 @@ fn an_idle_child_is_ended_and_nothing_else() {
     register(
         &dir,
         &child.seen(),
-        SESSION,
+        session(),
         json!({"status": "idle", "procStart": "1"}),
     );
     assert_eq!(end(&dir, LIMIT), EndChild::NotRunning);
     // Somebody else's child.
-    register(&dir, &child.seen(), SESSION, json!({"status": "idle"}));
+    register(&dir, &child.seen(), session(), json!({"status": "idle"}));
     assert_eq!(
-        end_idle_child(&dir, 1, SESSION, LIMIT).unwrap(),
+        end_idle_child(&dir, 1, session(), LIMIT).unwrap(),
         EndChild::NotRunning
     );
     assert_eq!(alive(&process).unwrap(), Alive::Yes);
     // Where the host tells no status, the transcript does.
-    register(&dir, &child.seen(), SESSION, json!({}));
+    register(&dir, &child.seen(), session(), json!({}));
     assert!(matches!(
         end(&dir, LIMIT),
         EndChild::Busy {
@@ -389,7 +393,7 @@ fn a_child_behind_a_wrapper_is_ended() {
     let child = wait_for("child of the wrapper", || {
         children_of(wrapper.0.id()).unwrap().pop()
     });
-    register(&dir, &child, SESSION, json!({"status": "idle"}));
+    register(&dir, &child, session(), json!({"status": "idle"}));
     assert_eq!(end(&dir, LIMIT), EndChild::Gone(vec![child.process()]));
 }
 
@@ -407,7 +411,7 @@ fn a_child_that_stays_is_stuck() {
     wait_for("trap", || {
         (!children_of(child.0.id()).unwrap().is_empty()).then_some(())
     });
-    register(&dir, &child.seen(), SESSION, json!({"status": "idle"}));
+    register(&dir, &child.seen(), session(), json!({"status": "idle"}));
     assert_eq!(
         end(&dir, Duration::from_millis(200)),
         EndChild::Stuck(child.seen().process())
@@ -421,7 +425,7 @@ fn a_child_that_stays_is_stuck() {
 #[test]
 fn arguments_alone_make_no_child_eligible() {
     let (_home, dir) = home();
-    let id = SESSION.to_string();
+    let id = session().to_string();
     let child = Held(
         Command::new("sh")
             .arg0("claude")
@@ -441,7 +445,7 @@ fn arguments_alone_make_no_child_eligible() {
     register(&dir, &child.seen(), OTHER, json!({"status": "idle"}));
     assert_eq!(end(&dir, LIMIT), EndChild::NotRunning);
     assert_eq!(
-        live_writers(&dir, SESSION, None, &[]).unwrap(),
+        live_writers(&dir, session(), None, &[]).unwrap(),
         Writers::default()
     );
 }
@@ -450,12 +454,12 @@ fn arguments_alone_make_no_child_eligible() {
 fn writers_by_registry_arguments_and_open_file() {
     let (home, dir) = home();
     let path = transcript(&dir, home.path(), &[]);
-    let writers = |except: &[_]| live_writers(&dir, SESSION, Some(&path), except).unwrap();
+    let writers = |except: &[_]| live_writers(&dir, session(), Some(&path), except).unwrap();
     assert_eq!(writers(&[]), Writers::default());
 
     let registered = Held::start("sleep", &["60"]);
-    register(&dir, &registered.seen(), SESSION, json!({"status": "busy"}));
-    let id = SESSION.to_string();
+    register(&dir, &registered.seen(), session(), json!({"status": "busy"}));
+    let id = session().to_string();
     let argued = Held::start("sh", &["-c", "sleep 60; exit", "sh", &format!("--resume={id}")]);
     wait_for("arguments", || (command(argued.0.id()).len() == 5).then_some(()));
     let shell = format!("exec sleep 60 >> '{}'", path.display());
@@ -485,7 +489,7 @@ fn writers_by_registry_arguments_and_open_file() {
     register(
         &dir,
         &registered.seen(),
-        SESSION,
+        session(),
         json!({"pidDomain": "linux:far:pid:[9]"}),
     );
     let pid = registered.0.id();

@@ -25,8 +25,8 @@ pub const LONGEST_HOLD: Duration = Duration::from_secs(600);
 /// What OpenClaw's own runner puts around context.
 const RUNNER_CONTEXT: (&str, &str) = ("<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>", "<<<END_OPENCLAW_INTERNAL_CONTEXT>>>");
 
-/// How it begins the message with context that 2026.6 and 2026.7 append.
-const OLDER_CONTEXT: &str = "OpenClaw runtime context for the immediately preceding user message.";
+/// How it begins the message with context that 2026.6 to 2026.8 append.
+const OLDER_CONTEXT: &str = "OpenClaw runtime context for the ";
 
 /// The longest echo, so that a huge prompt does not come back whole.
 const MAX_ECHO: usize = 2000;
@@ -174,25 +174,23 @@ fn without_context(text: &str) -> String {
     }
     kept.push_str(rest);
     let mut words = kept.trim();
-    while let Some(after) = words.strip_prefix(RUNNER_CONTEXT.0) {
-        words = after.split_once(RUNNER_CONTEXT.1).map_or("", |(_, after)| after).trim_start();
-    }
-    // Twice on 2026.6.1.
-    words = without_time(without_time(words));
     // 2026.6 starts a fresh Claude session for some turns and retells the old one before the message.
     if let Some((_, message)) = words.rsplit_once("<next_user_message>") {
         words = message.trim_end_matches("</next_user_message>").trim();
     }
-    while let Some(after) = after_gateway_block(words) {
+    loop {
+        let context = words.strip_prefix(RUNNER_CONTEXT.0).map(|rest| rest.split_once(RUNNER_CONTEXT.1).map_or("", |(_, after)| after));
+        // The time stands before the context, after it, or in both places (2026.6.1).
+        let Some(after) = context.or_else(|| after_time(words)).or_else(|| after_gateway_block(words)) else { break };
         words = after.trim_start();
     }
     words.into()
 }
 
-/// What follows the time that OpenClaw's own runner puts before a message: `[Thu 2026-11-26 20:20 UTC] `.
-fn without_time(text: &str) -> &str {
-    let time = text.strip_prefix('[').and_then(|rest| rest.split_once("] "));
-    time.filter(|(time, _)| time.ends_with(" UTC") && time.len() < 32).map_or(text, |(_, after)| after)
+/// What follows the time that OpenClaw puts before a message: `[Thu 2026-11-26 20:20 UTC] `.
+fn after_time(text: &str) -> Option<&str> {
+    let (time, after) = text.strip_prefix('[')?.split_once("] ")?;
+    (time.ends_with(" UTC") && time.len() < 32).then_some(after)
 }
 
 /// What follows a leading block in which OpenClaw tells who wrote where, and what was said before:
@@ -269,6 +267,8 @@ mod tests {
         );
         check("[Thu 2026-11-26 20:20 UTC] Conversation info: ⟦openclaw:ctx⟧\n```json\n{}\n```\n\nhi", "hi");
         check("[draft] hi", "[draft] hi");
+        let sender = "Sender (untrusted metadata):\n```json\n{}\n```\n\n";
+        check(&format!("[Thu 2026-11-26 20:20 UTC] {sender}[Thu 2026-11-26 20:20 UTC] hi"), "hi");
         check("Sender (untrusted metadata):\n```json\n{}\n```\n\nhi", "hi");
         check(
             "my code:\nsee\n```json\n{}\n```",

@@ -88,16 +88,21 @@ pub(super) fn base(inputs: &Inputs<'_>) -> Value {
 }
 
 /// Has these chats answered by the host's own (embedded) runner, without Claude Code.
-pub fn plain_chats(anthropic: &Anthropic, chats: &[i64]) -> Value {
-    let model = "stand-in/claude-sonnet-5";
+pub fn plain_chats(family: Family, anthropic: &Anthropic, chats: &[i64]) -> Value {
+    // A name that the model on Claude Code does not have: 2026.8.2 tells their runtimes apart by it.
+    let model = "stand-in/plain-1";
+    let runtime = match family {
+        Family::Late2026 => json!({ "agentRuntime": { "id": "openclaw" } }),
+        Family::Mid2026 => json!({}),
+    };
     let by_chat: Map<String, Value> = chats.iter().map(|chat| (chat.to_string(), model.into())).collect();
     json!({
-        "agents": { "defaults": { "models": { model: {} } } },
+        "agents": { "defaults": { "models": { model: runtime } } },
         "channels": { "modelByChannel": { "telegram": by_chat } },
         "models": { "mode": "merge", "providers": { "stand-in": {
             "baseUrl": anthropic.base_url(), "apiKey": API_KEY, "api": "anthropic-messages",
             "models": [{
-                "id": "claude-sonnet-5", "name": "Stand-in", "reasoning": false, "input": ["text"],
+                "id": "plain-1", "name": "Stand-in", "reasoning": false, "input": ["text"],
                 "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0 },
                 "contextWindow": 200_000, "maxTokens": 32_000 }] } } },
     })

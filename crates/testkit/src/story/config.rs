@@ -17,13 +17,15 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     stage.telegram.says(&tess, &plans, "the code word is MANGO");
     stage.telegram.wait_for_bot(&plans, TURN, "code word is MANGO").await?;
 
-    let given = stage.json(&["config", "--json"]).await?;
+    let given = in_force(&stage).await?;
     let defaults = json!({
-        "lockBackend": "file", "lockDir": "~/.openclaw/claude-code-locks", "rideTtlMinutes": 30, "relayToChannel": true,
+        "lockBackend": "file", "rideTtlMinutes": 30, "relayToChannel": true,
         "enableRemoteControl": false, "remoteControlSpawn": "same-dir",
     });
     let right = defaults.as_object().into_iter().flatten().all(|(key, value)| given[key] == *value);
-    facts.tell(right && given["syncMirrorDir"].is_null() && given["rideAllow"].is_null(), "every key has its default", brief(&given));
+    // 2026.9.6 writes the home folder out.
+    let folder = given["lockDir"].as_str().is_some_and(|dir| dir.ends_with("/.openclaw/claude-code-locks"));
+    facts.tell(right && folder && given["syncMirrorDir"].is_null() && given["rideAllow"].is_null(), "every key has its default", brief(&given));
 
     // Changed while the thread is ridden.
     let mut ride = stage.ride(&["forum", "topic:42"])?;
@@ -105,11 +107,15 @@ async fn change(stage: &mut Stage<'_>, config: &Value) -> Result<()> {
     Ok(())
 }
 
+async fn in_force(stage: &Stage<'_>) -> Result<Value> {
+    stage.json(&["config", "--json"]).await.map(|mut told| told["gateway"].take())
+}
+
 /// The configuration in force once it is the wanted one, or as it is at last.
 async fn applied(stage: &Stage<'_>, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
     let end = std::time::Instant::now() + TURN;
     loop {
-        let config = stage.json(&["config", "--json"]).await.unwrap_or_default();
+        let config = in_force(stage).await.unwrap_or_default();
         if wanted(&config) || std::time::Instant::now() >= end {
             return Ok(config);
         }

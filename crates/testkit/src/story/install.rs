@@ -95,7 +95,7 @@ impl Host<'_> {
         };
         let args: Vec<&str> = command.split(' ').skip(1).collect();
         self.gateway.cli(&args).await?;
-        if restart { self.gateway.restart().await } else { self.settled().await }
+        if restart { self.gateway.restart().await } else { self.settled(&args).await }
     }
 
     /// Runs a command about the plugin in the words of this host, and lets it take effect.
@@ -104,19 +104,21 @@ impl Host<'_> {
         let asks = late && args.iter().any(|arg| *arg == "install" || *arg == "enable");
         let args: Vec<&str> = args.iter().copied().chain(asks.then_some("--accept-capabilities")).collect();
         self.gateway.cli(&args).await?;
-        if self.applies_by_itself() { self.settled().await } else { self.gateway.restart().await }
+        if self.applies_by_itself() { self.settled(&args).await } else { self.gateway.restart().await }
     }
 
     fn applies_by_itself(&self) -> bool {
         self.gateway.version().starts_with("2026.9")
     }
 
-    /// Waits for the plugin's service, which starts after its methods answer.
-    async fn settled(&self) -> Result<()> {
+    /// Waits for a running gateway to have applied a command: the plugin's service starts
+    /// after its methods answer, and a changed setting is taken up a while after the command.
+    async fn settled(&self, args: &[&str]) -> Result<()> {
+        let setting = args.first() == Some(&"config");
         let end = tokio::time::Instant::now() + TURN;
         loop {
             let (findings, _) = self.doctor().await?;
-            let starting = findings.iter().any(|f| f["state"] == "wrong" && (f["what"] == "service" || f["what"] == "gateway"));
+            let starting = findings.iter().any(|f| f["state"] == "wrong" && (f["what"] == "service" || f["what"] == "gateway" || setting && f["what"] == "hooks"));
             if !starting || tokio::time::Instant::now() >= end {
                 return Ok(());
             }
@@ -193,9 +195,21 @@ impl Host<'_> {
         })
         .await?;
         self.run(&["plugins", "uninstall", PLUGIN, "--force"]).await?;
-        self.run(&["plugins", "install", &foreign.display().to_string(), "--force"]).await?;
-        self.run(&["plugins", "enable", PLUGIN]).await?;
-        self.tells(facts, "a package that has no addon for this platform", "plugin", "only for sunos-sparc").await.map(|_| ())
+        let source = foreign.display().to_string();
+        let says = "only for sunos-sparc";
+        let mut tried = self.run(&["plugins", "install", &source, "--force"]).await;
+        if tried.is_ok() {
+            tried = self.run(&["plugins", "enable", PLUGIN]).await;
+        }
+        if self.applies_by_itself() {
+            let said = tried.err().map(|e| e.to_string()).unwrap_or_default();
+            let line = said.lines().find(|line| line.contains(says)).unwrap_or("it was applied");
+            facts.tell(said.contains(says), "a package that has no addon for this platform is refused by the running host", line);
+            self.gateway.stop().await;
+            self.gateway.cli(&["plugins", "enable", PLUGIN, "--accept-capabilities"]).await?;
+            self.gateway.start().await?;
+        }
+        self.tells(facts, "a package that has no addon for this platform", "plugin", says).await.map(|_| ())
     }
 }
 

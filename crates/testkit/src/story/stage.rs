@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -38,13 +38,22 @@ impl<'p> Stage<'p> {
         config: Value,
         more: impl FnOnce(GatewayBuilder<'_>) -> GatewayBuilder<'_>,
     ) -> Result<Self> {
+        Self::build_with(product, config, |builder, _| more(builder)).await
+    }
+
+    /// The same, for what names the stand-in model.
+    pub(super) async fn build_with(
+        product: &'p Product,
+        config: Value,
+        more: impl for<'b> FnOnce(GatewayBuilder<'b>, &Anthropic) -> GatewayBuilder<'b>,
+    ) -> Result<Self> {
         let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
         let plugin = Plugin { id: "claude-code-sync".into(), source: product.plugin.clone(), config };
         let builder = Gateway::builder(&telegram, &anthropic)
             .version(&product.openclaw)
             .claude_code(&product.claude_code)
             .plugin(plugin);
-        let gateway = more(builder).start().await?;
+        let gateway = more(builder, &anthropic).start().await?;
         telegram.wait_until_polled(TURN).await?;
         Ok(Stage { product, telegram, anthropic, gateway })
     }
@@ -81,6 +90,24 @@ impl<'p> Stage<'p> {
             what: format!("ride {}", args.join(" ")),
             said: format!("{cause}: {}", said(&output)),
         })
+    }
+
+    /// Waits until every one of these threads can be ridden: the host stores a binding after the reply.
+    pub(super) async fn rideable(&self, keys: &[&str]) -> Result<()> {
+        let end = Instant::now() + TURN;
+        loop {
+            let listed = self.json(&["ls", "--json"]).await?;
+            let none = Vec::new();
+            let rows = listed["rows"].as_array().unwrap_or(&none);
+            let is = |key: &&&str| rows.iter().any(|row| row["key"] == **key && row["rideable"] == true);
+            match keys.iter().find(|key| !is(key)) {
+                None => return Ok(()),
+                Some(key) if Instant::now() >= end => {
+                    return Err(Error::Peer { what: format!("{key} to be rideable"), said: listed.to_string() });
+                }
+                Some(_) => {}
+            }
+        }
     }
 
     /// 2026.6.1 and before want operator.admin for plugin methods after a channel turn.

@@ -59,11 +59,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     check(facts, LOST, json!("chat"), None, "so is one whose transcript is gone");
     check(facts, SPARE, Value::Null, Some("account spare of telegram is switched off"), "a thread of an account that is off says so");
     check(facts, SLACK, Value::Null, Some("channel slack is not configured"), "and one of a channel that is not there");
-    check(facts, OTHER_AGENT, json!("chat"), Some("no rule of rideAllow"), "rideAllow narrows what can be ridden, and says that it does");
+    check(facts, OTHER_AGENT, json!("chat"), Some("rule 2 of rideAllow has the thread, but not"), "rideAllow narrows what can be ridden, and says that it does");
     let machine = rows.iter().filter(|r| MADE_BY_MACHINES.iter().any(|key| r["key"] == *key)).count();
     facts.tell(machine == 0, "runs of cron and of subagents, commands and put away conversations are no threads", format!("{machine} of {} listed", MADE_BY_MACHINES.len()));
 
-    for (key, why) in [(SLACK, "channel slack is not configured"), (OTHER_AGENT, "no rule of rideAllow")] {
+    for (key, why) in [(SLACK, "channel slack is not configured"), (OTHER_AGENT, "rule 2 of rideAllow has the thread, but not")] {
         let mut ride = stage.ride(&[key])?;
         let code = ride.wait_exit(TURN).await?;
         let _ = ride.wait_for(TURN, |screen| screen.contains(why)).await;

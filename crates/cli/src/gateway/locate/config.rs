@@ -10,6 +10,8 @@ use crate::env::Env;
 
 /// What it is called in an error.
 pub const WHAT: &str = "the configuration";
+/// As deep as `serde_json` goes: the JSON5 reader recurses without a limit of its own.
+const MAX_DEPTH: usize = 128;
 /// OpenClaw's own limit on an included file.
 const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024;
 /// OpenClaw's own limit on nesting.
@@ -34,8 +36,24 @@ fn read(path: &Path) -> Result<Value, LocateError> {
         return Err(fail(format!("{length} bytes are over OpenClaw's limit of {MAX_FILE_BYTES}")));
     }
     let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
+    if depth(text.as_bytes()) > MAX_DEPTH {
+        return Err(fail(format!("it nests deeper than {MAX_DEPTH}")));
+    }
     // Most are plain JSON, which is read many times faster.
     serde_json::from_str(&text).or_else(|_| json5::from_str(&text)).map_err(|e| fail(e.to_string()))
+}
+
+/// Brackets in texts and comments count too: no configuration has that many open.
+fn depth(text: &[u8]) -> usize {
+    let step = |depth: &mut usize, byte: &u8| {
+        match byte {
+            b'[' | b'{' => *depth += 1,
+            b']' | b'}' => *depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        Some(*depth)
+    };
+    text.iter().scan(0, step).max().unwrap_or(0)
 }
 
 fn include(path: &Path, root: &Path, depth: usize) -> Result<Value, LocateError> {

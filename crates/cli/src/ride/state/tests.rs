@@ -3,7 +3,7 @@
 use ride_core::id::{Fence, Process};
 use ride_core::limits;
 use ride_core::wire::{
-    ChainMark, ClaudeTarget, Grant, Holder, Reason, Relay, RelayItem, RelayKind, Relayed, Released, Renewed, Waiting,
+    ChainMark, ClaudeTarget, Grant, Holder, News, Reason, Relay, RelayItem, RelayKind, Relayed, Released, Renewed, Waiting,
 };
 use uuid::Uuid;
 
@@ -54,6 +54,7 @@ fn renewed() -> Renewed {
         outbox: 0,
         relay_stopped: None,
         turn: None,
+        news: Vec::new(),
     }
 }
 
@@ -408,6 +409,20 @@ fn the_status_line_says_what_matters_most() {
     assert_eq!(line(&ride, 62_100), format!("! ⇄ not Deploys: prompts are refused, /resume {SESSION} goes back"));
     ride.step(Event::Stop("SIGTERM"), 62_200);
     assert_eq!(line(&ride, 62_200), "⇄ handing Deploys back");
+}
+
+#[test]
+fn what_happened_to_the_thread_is_told_once_and_shown_until_the_next_prompt() {
+    let mut ride = riding();
+    let news = |seq, text: &str| News { seq, text: text.into(), at_ms: 0 };
+    let told = Renewed { news: vec![news(7, "Tess asked in the chat to stop")], ..renewed() };
+    let effects = ride.step(Event::Renewed { sent_ms: 2_000, answer: Ok(told.clone()) }, 2_000);
+    assert!(effects.contains(&Effect::Tell("during the ride: Tess asked in the chat to stop".into())));
+    assert_eq!(ride.status(2_000).line, "⇄ riding Deploys · Tess asked in the chat to stop");
+    let effects = ride.step(Event::Renewed { sent_ms: 3_000, answer: Ok(told) }, 3_000);
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Tell(_))), "the gateway tells it each time");
+    assert_eq!(verdict(&mut ride, ask(1), 3_100), Ok(()));
+    assert_eq!(ride.status(3_100).line, "⇄ riding Deploys");
 }
 
 #[test]

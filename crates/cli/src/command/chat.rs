@@ -13,6 +13,7 @@ use crate::chat::{self, Face, Plan};
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection, Events};
 use crate::gateway::locate::Target;
+use crate::interrupt::Interrupts;
 use crate::render::clean;
 use crate::ride;
 use crate::ride::record::Record;
@@ -21,21 +22,23 @@ use crate::ride::record::Record;
 const TOLD: usize = 6;
 
 /// The prompt given on the command line, where there is one and it can be said.
-pub fn words(args: &RideArgs, by_chat: bool, title: &str) -> Result<Option<String>, Error> {
+pub async fn words(
+    args: &RideArgs,
+    by_chat: bool,
+    title: &str,
+    interrupts: &mut Interrupts,
+) -> Result<Option<String>, Error> {
     if !by_chat {
         unsayable(args, title)?;
     }
     let text = match args.say.as_deref() {
         None => return Ok(None),
         Some("-") => {
-            let mut text = String::new();
-            let limit = ride_core::limits::RELAY_BYTES as u64 + 1;
-            std::io::stdin()
-                .lock()
-                .take(limit)
-                .read_to_string(&mut text)
-                .map_err(|e| Error::new(Kind::Usage, format!("could not read the prompt from standard input: {e}")))?;
-            text
+            // In a thread of its own: a person may still be typing when they leave.
+            let read = tokio::task::spawn_blocking(typed);
+            let failed = |e: String| Error::new(Kind::Usage, format!("could not read the prompt from standard input: {e}"));
+            let read = async { read.await.map_err(|e| e.to_string()).and_then(|read| read.map_err(|e| e.to_string())).map_err(failed) };
+            interrupts.or("reading the prompt", read).await?
         }
         Some(text) => text.to_owned(),
     };
@@ -45,13 +48,20 @@ pub fn words(args: &RideArgs, by_chat: bool, title: &str) -> Result<Option<Strin
     Ok(Some(text))
 }
 
+/// What stands on standard input, up to one byte more than a prompt may have.
+fn typed() -> std::io::Result<String> {
+    let mut text = String::new();
+    std::io::stdin().lock().take(ride_core::limits::RELAY_BYTES as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// A thread with a Claude session is driven by Claude Code.
 pub fn unsayable(args: &RideArgs, title: &str) -> Result<(), Error> {
     if args.say.is_none() {
         return Ok(());
     }
     Err(Error::new(Kind::Usage, format!("{title} has a Claude session: it is driven with Claude Code, not by --say"))
-        .hint("leave --say out; `ride … -- -p \"text\"` gives Claude Code one prompt"))
+        .hint("leave --say out"))
 }
 
 /// Rides a granted thread. An error beside a connection means that it is still to be

@@ -1,0 +1,76 @@
+//! What the host tells of a ridden thread beside its messages, announced at once: to
+//! the thread as a notice, and to the driver with its next renewal.
+//!
+//! Each thing is said once a ride, a stop once per person. Nothing follows from it for
+//! the lease: the ridden conversation is the driver's, and what to restore is decided
+//! when the thread is handed back.
+
+use crate::event::{Reply, Seen};
+use crate::id::Route;
+use crate::limits;
+use crate::thread::{News, NewsKind, Phase, Thread};
+use crate::time::Now;
+
+use super::outbox;
+
+pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
+    let Phase::Ridden { lease } = &t.phase else { return Reply::Ok };
+    let driver = format!("{}@{}", lease.driver.name, lease.driver.host);
+    match what {
+        Seen::Stop { name, route } => {
+            let text = format!("{name} asked in the chat to stop");
+            // The agent's own turn, where it is the agent that the driver speaks to.
+            let notice = match &lease.claude {
+                Some(_) => format!("⇄ {driver} rides this thread from a terminal, so there was nothing to stop here. The driver is told."),
+                None => format!("⇄ {driver} rides this thread from a terminal. A turn that ran is stopped, and the driver is told."),
+            };
+            let route = route.or_else(|| lease.route.clone());
+            let first = !lease.news.iter().any(|n| n.kind == NewsKind::Stop && n.text == text);
+            tell(t, NewsKind::Stop, text, now);
+            if first {
+                say(t, route.as_ref(), &notice);
+            }
+        }
+        Seen::Entry { there, reset_mark, claude } => {
+            let Some(parked) = lease.parked.iter().find(|p| p.session == t.key.session) else { return Reply::Ok };
+            let reset = there && parked.reset_mark != reset_mark;
+            let turn = lease.claude.as_ref().is_some_and(|ridden| claude.is_some_and(|id| id != ridden.id));
+            let route = lease.route.clone();
+            once(t, !there, NewsKind::Deleted, "the thread was deleted on the gateway", route.as_ref(),
+                "⇄ This thread was deleted while it is ridden. The ride goes on; after it the next message begins a new conversation.", now);
+            once(t, reset, NewsKind::Reset, "the thread was reset in the chat or on the gateway", route.as_ref(),
+                "⇄ This thread was reset while it is ridden. The ridden conversation goes on; reset the thread again after the ride to begin anew.", now);
+            once(t, turn, NewsKind::Turn, "the agent ran a turn of its own beside the ride", route.as_ref(),
+                "⇄ While this thread is ridden, the agent ran a turn beside it. What it said there is not part of this conversation.", now);
+        }
+    }
+    Reply::Ok
+}
+
+fn once(t: &mut Thread, happened: bool, kind: NewsKind, text: &str, route: Option<&Route>, notice: &str, now: Now) {
+    let known = t.lease().is_some_and(|lease| lease.news.iter().any(|n| n.kind == kind));
+    if !happened || known {
+        return;
+    }
+    tell(t, kind, text.to_owned(), now);
+    say(t, route, notice);
+}
+
+fn say(t: &mut Thread, route: Option<&Route>, notice: &str) {
+    // Where the channel takes nothing, the driver knows all the same.
+    if let Some(route) = route.filter(|_| t.outbox.len() < limits::OUTBOX_MESSAGES) {
+        outbox::notice(t, route, notice);
+    }
+}
+
+/// The oldest gives way; a person who asks to stop again and again must not displace the rest.
+fn tell(t: &mut Thread, kind: NewsKind, text: String, now: Now) {
+    t.note(now, text.clone());
+    let seq = t.number();
+    let Some(lease) = t.lease_mut() else { return };
+    if lease.news.len() == limits::NEWS {
+        let at = lease.news.iter().position(|n| n.kind == NewsKind::Stop).unwrap_or(0);
+        lease.news.remove(at);
+    }
+    lease.news.push_back(News { seq, kind, text, at_ms: now.wall_ms });
+}

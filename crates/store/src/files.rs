@@ -1,0 +1,284 @@
+//! Threads in files: lock, load, step, commit, unlock.
+//!
+//! Layout under `lockDir`: `index.json` with `index.lock` (see [`Index`]), and per
+//! gateway a folder with `store.lock`, `performer.lock`, `threads/<hash>.json` (one value
+//! each) and `damaged/` (what could not be a thread's last value). A gateway's lock is
+//! held over one change of one thread; the index's within it, for as long as the index
+//! changes, or for a whole claim, so that one Claude session is not claimed twice.
+//!
+//! A thread's file is the truth. One that is not what was last written there is set
+//! aside, and the thread begun anew under another incarnation. If it was ridden, not
+//! before its lease must have ended: no driver of the lost lease acts beside a new one.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ride_core::event::{Event, Reply};
+use ride_core::id::ThreadKey;
+use ride_core::lost::begun_anew;
+use ride_core::step::Rules;
+use ride_core::thread::Thread;
+use ride_core::time::Now;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::error::StoreError;
+use crate::file::{Folder, Locked, Opened, Watched, file_name};
+use crate::index::{Behind, Index, Lost, Owner};
+use crate::store::{Around, fold};
+
+const LOCK: &str = "store.lock";
+const PERFORMER: &str = "performer.lock";
+const INDEX: &str = "index.json";
+const INDEX_LOCK: &str = "index.lock";
+const THREADS: &str = "threads";
+const DAMAGED: &str = "damaged";
+/// How often an index that is gone again is made again before somebody is told.
+const REBUILDS: usize = 3;
+
+#[derive(Debug)]
+pub(crate) struct Files {
+    root: Folder,
+    /// Name of the gateway's folder.
+    name: String,
+    gateway: Folder,
+    threads: Folder,
+    /// The index as it was last read.
+    seen: Mutex<Option<(Watched, Arc<Index>)>>,
+}
+
+/// A thread as it is before an event.
+struct Loaded {
+    thread: Thread,
+    /// Epoch of its file; 0 where there is none.
+    epoch: u64,
+    /// Its file.
+    file: Option<Opened>,
+    /// It is to be written, whatever the event changes.
+    anew: bool,
+}
+
+impl Files {
+    pub(crate) fn open(lock_dir: &Path, gateway: &str) -> Result<Self, StoreError> {
+        let root = Folder::open(lock_dir)?;
+        root.check_locks()?;
+        let name = file_name(gateway);
+        let own = root.child(&name)?;
+        let files = Files { root, threads: own.child(THREADS)?, gateway: own, name, seen: Mutex::default() };
+        files.index()?;
+        Ok(files)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The index as it is now: one system call while it stays the same.
+    pub(crate) fn index(&self) -> Result<Arc<Index>, StoreError> {
+        for _ in 0..REBUILDS {
+            if let Some(index) = self.kept_index()? {
+                return Ok(index);
+            }
+            self.rebuild()?;
+        }
+        Err(self.no_index())
+    }
+
+    pub(crate) fn apply(&self, key: &ThreadKey, events: Vec<Event>, now: Now, rules: &Rules) -> Result<(Thread, Vec<Reply>), StoreError> {
+        let claims = events.iter().any(|e| matches!(e, Event::Claim(_)));
+        for _ in 0..REBUILDS {
+            let own = self.gateway.lock(LOCK)?;
+            let whole = claims.then(|| self.root.lock(INDEX_LOCK)).transpose()?;
+            let Some(index) = self.kept_index()? else {
+                // It is made again under every gateway's lock.
+                drop((whole, own));
+                self.rebuild()?;
+                continue;
+            };
+            return self.change(key, events, &index, whole.as_ref(), now, rules);
+        }
+        Err(self.no_index())
+    }
+
+    fn change(
+        &self,
+        key: &ThreadKey,
+        events: Vec<Event>,
+        index: &Index,
+        whole: Option<&Locked>,
+        now: Now,
+        rules: &Rules,
+    ) -> Result<(Thread, Vec<Reply>), StoreError> {
+        let me = Owner { gateway: self.name.clone(), session: key.session.clone() };
+        let old = self.load(key, &me, index, whole, now, rules)?;
+        let around = Around { index, me: &me, load: &|owner| self.read(owner) };
+        let (new, replies, behind) = fold(old.thread.clone(), events, &around, now, rules)?;
+        if old.anew || new != old.thread {
+            self.commit(&me, &new, &old, whole, &behind)?;
+        } else if matches!(behind, Behind::Nobody) {
+            // The index held it back for an owner that does not ride any more.
+            self.amend(whole, |index| index.note(&me, &new, old.epoch, &behind)).ok();
+        }
+        Ok((new, replies))
+    }
+
+    /// A thread as it was last committed, of whatever gateway.
+    pub(crate) fn read(&self, of: &Owner) -> Result<Option<Thread>, StoreError> {
+        let file = thread_file(&of.session);
+        if of.gateway == self.name {
+            return self.threads.read(&file);
+        }
+        let Some(gateway) = self.root.existing(&of.gateway)? else { return Ok(None) };
+        gateway.existing(THREADS)?.map_or(Ok(None), |threads| threads.read(&file))
+    }
+
+    /// Becomes the performer of the gateway's effects, unless another copy is.
+    pub(crate) fn perform(&self) -> Result<Option<Locked>, StoreError> {
+        self.gateway.try_lock(PERFORMER)
+    }
+
+    /// Loads a thread to change it; what cannot be its last value is set aside.
+    fn load(&self, key: &ThreadKey, me: &Owner, index: &Index, whole: Option<&Locked>, now: Now, rules: &Rules) -> Result<Loaded, StoreError> {
+        let part = index.part(&self.name);
+        let known = part.and_then(|p| p.closed.get(&key.session)).copied();
+        let file = thread_file(&key.session);
+        let aside = || self.gateway.child(DAMAGED).and_then(|damaged| self.threads.set_aside(&file, &damaged));
+        let mut what = match self.threads.open_value::<Thread>(&file) {
+            Ok(Some((thread, opened))) => {
+                let older = known.map_or_else(|| thread.closed(), |epoch| thread.epoch < epoch);
+                if !older {
+                    return Ok(Loaded { epoch: thread.epoch, thread, file: Some(opened), anew: false });
+                }
+                aside()?;
+                "an older state file was put in the place of the last one".to_owned()
+            }
+            Ok(None) if self.gateway.existing(DAMAGED)?.is_some_and(|damaged| damaged.has(&file)) => {
+                format!("its state file was set aside as {DAMAGED}/{file}")
+            }
+            Ok(None) if known.is_some_and(|epoch| epoch > 0) => "its state file is gone".to_owned(),
+            Ok(None) => return Ok(Loaded { thread: Thread::new(key.clone(), Uuid::new_v4()), epoch: 0, file: None, anew: false }),
+            Err(StoreError::Damaged { source, .. }) => {
+                aside()?;
+                format!("its state file was damaged ({source}) and is set aside as {DAMAGED}/{file}")
+            }
+            Err(error) => return Err(error),
+        };
+        if index.claude.values().any(|owner| owner == me) {
+            let mut left_ms = rules.lease_ms;
+            if let Some(lost) = part.and_then(|p| p.lost.get(&key.session)) {
+                what.clone_from(&lost.what);
+                left_ms = now.since_ms(lost.seen).map_or(0, |gone| left_ms.saturating_sub(gone));
+            } else {
+                let lost = Lost { what: what.clone(), seen: now.stamp() };
+                self.amend(whole, |index| {
+                    index.gateways.entry(me.gateway.clone()).or_default().lost.insert(me.session.clone(), lost);
+                })?;
+            }
+            if left_ms > 0 {
+                return Err(StoreError::Lost { what, left_ms });
+            }
+        }
+        Ok(Loaded { thread: begun_anew(key.clone(), Uuid::new_v4(), now, &what), epoch: 0, file: None, anew: true })
+    }
+
+    fn commit(&self, me: &Owner, new: &Thread, old: &Loaded, whole: Option<&Locked>, behind: &Behind) -> Result<(), StoreError> {
+        self.amend(whole, |index| {
+            let mut after = index.clone();
+            after.note(me, new, old.epoch, behind);
+            index.widen(&after);
+        })?;
+        self.threads.change(&thread_file(&me.session), old.file.as_ref(), new)?;
+        // Committed: an index that still names too much is put right by the next change.
+        self.amend(whole, |index| index.note(me, new, old.epoch, behind)).ok();
+        Ok(())
+    }
+
+    /// Changes the index, under its lock; `held` is that lock where it is held already.
+    fn amend(&self, held: Option<&Locked>, change: impl FnOnce(&mut Index)) -> Result<(), StoreError> {
+        let _lock = if held.is_some() { None } else { Some(self.root.lock(INDEX_LOCK)?) };
+        let old = self.kept_index()?.ok_or_else(|| self.no_index())?;
+        let mut new = Index::clone(&old);
+        change(&mut new);
+        if new == *old {
+            return Ok(());
+        }
+        new.nth += 1;
+        self.root.change_watched(INDEX, &new, new.nth)
+    }
+
+    /// The index in its file; `None` where it says nothing.
+    fn kept_index(&self) -> Result<Option<Arc<Index>>, StoreError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((watched, index)) = &*seen
+            && self.root.is_current(INDEX, watched)?
+        {
+            return Ok(Some(index.clone()));
+        }
+        *seen = match self.root.watch::<Index>(INDEX) {
+            Ok(Some((watched, index))) if index.boot == clock::boot() => Some((watched, Arc::new(index))),
+            Ok(_) | Err(StoreError::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(seen.as_ref().map(|(_, index)| index.clone()))
+    }
+
+    /// Makes the index again from every thread's file, while nobody changes one.
+    fn rebuild(&self) -> Result<(), StoreError> {
+        let mut gateways = Vec::new();
+        for name in self.root.names()? {
+            match self.root.existing(&name) {
+                Ok(Some(folder)) => gateways.push((name, folder)),
+                Ok(None) | Err(StoreError::NotAFolder { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // In the order of their names, so that two of these do not wait for each other.
+        let _owns = gateways.iter().map(|(_, folder)| folder.lock(LOCK)).collect::<Result<Vec<_>, _>>()?;
+        let _lock = self.root.lock(INDEX_LOCK)?;
+        if self.kept_index()?.is_some() {
+            return Ok(());
+        }
+        let mut index = Index { boot: clock::boot(), nth: 1, ..Index::default() };
+        for (name, folder) in &gateways {
+            let Some(threads) = folder.existing(THREADS)? else { continue };
+            for file in threads.names()?.iter().filter(|file| file.ends_with(".json")) {
+                match threads.read::<Thread>(file) {
+                    Ok(Some(thread)) => {
+                        let me = Owner { gateway: name.clone(), session: thread.key.session.clone() };
+                        index.note(&me, &thread, thread.epoch, &Behind::Unknown);
+                    }
+                    Ok(None) => {}
+                    // Nothing tells which thread it was; it is said when that one is next changed.
+                    Err(StoreError::Damaged { .. }) => threads.set_aside(file, &folder.child(DAMAGED)?)?,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.root.change_watched(INDEX, &index, index.nth)
+    }
+
+    fn no_index(&self) -> StoreError {
+        StoreError::NoIndex { path: self.root.path().to_owned() }
+    }
+}
+
+fn thread_file(session: &str) -> String {
+    format!("{}.json", file_name(session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_of_another_boot_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(dir.path(), "/state").unwrap();
+        let ridden = Owner { gateway: files.name.clone(), session: "s".into() };
+        let index = |boot| Index { boot, claude: [(Uuid::nil(), ridden.clone())].into(), ..Index::default() };
+        files.root.change_watched(INDEX, &index(clock::boot()), 7).unwrap();
+        assert_eq!(files.index().unwrap().claude.len(), 1);
+        files.root.change_watched(INDEX, &index(1), 8).unwrap();
+        assert_eq!(*files.index().unwrap(), Index { boot: clock::boot(), nth: 1, ..Index::default() });
+    }
+}

@@ -1,0 +1,125 @@
+//! Which threads are not simply open, of all gateways under one `lockDir`: what the gate
+//! looks at, and how one Claude session is known to be ridden whatever the gateway.
+//!
+//! Invariant: it names at least every closed thread and every ridden Claude session; it
+//! is widened before a thread closes and narrowed after it opens. What it names too many
+//! costs a look at the thread's own file, which decides. So it need not survive a loss of
+//! power: it says which boot it is of, and is made again from the threads' files when it
+//! is of another one, damaged or gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ride_core::thread::Thread;
+use ride_core::time::Stamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The whole of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Index {
+    /// Of which boot.
+    pub boot: u64,
+    /// Grows with every change, from 1.
+    pub nth: u64,
+    /// By the folder of the gateway.
+    pub gateways: BTreeMap<String, Part>,
+    /// Claude sessions in a driver's hands or changing hands, and the thread they belong to.
+    pub claude: BTreeMap<Uuid, Owner>,
+}
+
+/// One gateway's threads, by session key.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Part {
+    /// Threads whose gate holds, and an epoch their files have at least: one with less,
+    /// or a closed one that is not named here, is an older file put in its place.
+    pub closed: BTreeMap<String, u64>,
+    /// Threads with something left to do.
+    pub busy: BTreeSet<String>,
+    /// Threads held because another one rides their Claude session: twin to owner.
+    pub behind: BTreeMap<String, Owner>,
+    /// Threads whose file was lost while they were ridden.
+    pub lost: BTreeMap<String, Lost>,
+}
+
+/// How a file was lost, and when that was seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Lost {
+    pub what: String,
+    pub seen: Stamp,
+}
+
+/// A thread of whatever gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Owner {
+    /// The folder of its gateway.
+    pub gateway: String,
+    /// Its session key.
+    pub session: String,
+}
+
+/// Whether a thread is held by another one's ride, as its owner's own value says.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Behind {
+    /// Nobody looked.
+    #[default]
+    Unknown,
+    /// It is.
+    Of(Owner),
+    /// It is not.
+    Nobody,
+}
+
+impl Index {
+    pub(crate) fn part(&self, gateway: &str) -> Option<&Part> {
+        self.gateways.get(gateway)
+    }
+
+    /// Notes a thread as it is once its value is committed; `epoch` is its file's before.
+    pub(crate) fn note(&mut self, me: &Owner, new: &Thread, epoch: u64, behind: &Behind) {
+        let part = self.gateways.entry(me.gateway.clone()).or_default();
+        let key = &me.session;
+        part.lost.remove(key);
+        if new.closed() {
+            part.closed.insert(key.clone(), epoch);
+        } else {
+            part.closed.remove(key);
+        }
+        if new.closed() || !new.outbox.is_empty() {
+            part.busy.insert(key.clone());
+        } else {
+            part.busy.remove(key);
+        }
+        match behind {
+            // The owner may have ended its ride since it was looked at.
+            Behind::Of(owner) if self.claude.values().any(|o| o == owner) => {
+                part.behind.insert(key.clone(), owner.clone());
+            }
+            Behind::Nobody => {
+                part.behind.remove(key);
+            }
+            Behind::Of(_) | Behind::Unknown => {}
+        }
+        self.claude.retain(|_, owner| owner != me);
+        match new.lease() {
+            Some(lease) => {
+                self.claude.extend(lease.claude.as_ref().map(|claude| (claude.id, me.clone())));
+                part.behind.extend(lease.twins.iter().map(|twin| (twin.clone(), me.clone())));
+            }
+            None => self.gateways.values_mut().for_each(|part| part.behind.retain(|_, owner| owner != me)),
+        }
+    }
+
+    /// Adds what another one names.
+    pub(crate) fn widen(&mut self, by: &Index) {
+        for (gateway, more) in &by.gateways {
+            let part = self.gateways.entry(gateway.clone()).or_default();
+            part.closed.extend(more.closed.iter().map(|(k, v)| (k.clone(), *v)));
+            part.busy.extend(more.busy.iter().cloned());
+            part.behind.extend(more.behind.iter().map(|(k, v)| (k.clone(), v.clone())));
+        }
+        self.claude.extend(by.claude.iter().map(|(k, v)| (*k, v.clone())));
+    }
+}

@@ -1,0 +1,170 @@
+//! What happens to the gateway under a ride: the plugin reloaded, the gateway killed in
+//! the middle of a turn, of a claim and of a release, and the plugin switched off. Each
+//! time the ride goes on or the thread comes back whole, and nothing is lost.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::stage::{Stage, TURN, line_with};
+use super::transcript::{chain, lines};
+use super::{Facts, Product};
+use crate::claude;
+use crate::error::Result;
+use crate::pty::Terminal;
+use crate::telegram::{Fault, Person, Place};
+use crate::wait::poll_until;
+
+const FORUM: i64 = -1_002_222_222_222;
+const PLUGIN: &str = "claude-code-sync";
+
+struct Upset<'s> {
+    stage: Stage<'s>,
+    plans: Place,
+    session: String,
+    transcript: PathBuf,
+}
+
+pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
+    let stage = Stage::open(product, &[1001], json!({})).await?;
+    let plans = Place::topic(FORUM, "Forum", 42, "Plans");
+    stage.telegram.says(&Person::tess(), &plans, "the code word is MANGO");
+    stage.telegram.wait_for_bot(&plans, TURN, "]: the code word is MANGO").await?;
+    let session = stage.anthropic.wait_for_prompt(TURN, "the code word is MANGO").await?.session().unwrap_or_default().to_owned();
+    stage.rideable(&[&format!("agent:main:telegram:group:{FORUM}:topic:42")]).await?;
+    let config = stage.gateway.claude_dir();
+    let transcript = poll_until("the transcript", TURN, || claude::transcript(&config, &session)).await?;
+    let mut u = Upset { stage, plans, session, transcript };
+    u.killed_in_a_claim(facts).await?;
+    u.killed_in_a_ride(facts).await?;
+    u.killed_in_a_release(facts).await?;
+    u.switched_off(facts).await?;
+    let chain = poll_until("the last turn in the transcript", TURN, || chain(&u.transcript).filter(|c| c.texts.iter().any(|t| t.contains("last word")))).await;
+    let seen = chain.as_ref().map_or_else(ToString::to_string, |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside));
+    facts.tell(chain.is_ok(), "and after all of it the thread has its chain", seen);
+    Ok(())
+}
+
+impl Upset<'_> {
+    async fn killed_in_a_claim(&mut self, facts: &mut Facts) -> Result<()> {
+        self.says("::gate claim");
+        self.stage.anthropic.wait_for_prompt(TURN, "::gate claim").await?;
+        let mut ride = self.stage.ride(&["forum", "topic:42"])?;
+        poll_until("the claim to wait", TURN, || ride.screen().contains("claiming").then_some(())).await?;
+        self.restart().await?;
+        self.stage.anthropic.open_gate("claim");
+        let code = ride.wait_exit(TURN).await?;
+        facts.tell(code != 0, "a gateway killed in a claim: `ride` says that the connection is gone", format!("exit {code}: {}", line_with(&ride.history(), "error:")));
+        self.answers(facts, "after the claim", "and the thread is the agent's").await
+    }
+
+    async fn killed_in_a_ride(&mut self, facts: &mut Facts) -> Result<()> {
+        let mut ride = self.ride().await?;
+        if self.stage.gateway.version().starts_with("2026.9") {
+            self.stage.gateway.reload(PLUGIN).await?;
+            ride.submit("after the reload").await?;
+            let told = self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: after the reload").await;
+            facts.tell(told.is_ok(), "a ride goes on when the plugin is reloaded", line_with(&ride.screen(), "riding"));
+        }
+        ride.submit("::gate ride").await?;
+        self.stage.anthropic.wait_for_prompt(TURN, "::gate ride").await?;
+        self.stage.gateway.crash()?;
+        self.says("while it is down");
+        self.stage.gateway.start().await?;
+        self.stage.anthropic.open_gate("ride");
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: ::gate ride").await?;
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "Your message is kept").await?;
+        ride.submit("after the restart").await?;
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: after the restart").await?;
+        let chat = self.stage.telegram.chat(&self.plans);
+        let prompts = ["::gate ride", "after the restart"].map(|p| chat.by_bot().iter().filter(|t| t.starts_with('🖥') && t.ends_with(p)).count());
+        let answers = ["]: ::gate ride", "]: after the restart"].map(|p| chat.count(p));
+        facts.tell(prompts == [1, 1] && answers == [1, 1], "a gateway killed in a turn of the ride: the ride goes on, all of it stands in the thread once", format!("prompts {prompts:?}, answers {answers:?}"));
+        let ran = self.stage.anthropic.turns().iter().any(|r| r.prompt().contains("while it is down"));
+        facts.tell(!ran, "what was written meanwhile waits", if ran { "it was answered beside the ride" } else { "kept" });
+        ride.submit("/exit").await?;
+        let code = ride.wait_exit(TURN).await?;
+        let held = self.stage.anthropic.wait_for_prompt(TURN, "while it is down").await?;
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "while it is down").await?;
+        facts.tell(code == 0 && held.session() == Some(&self.session), "and is answered after the ride, on the same Claude session", format!("exit {code}, {}", held.session().unwrap_or("none")));
+        Ok(())
+    }
+
+    async fn killed_in_a_release(&mut self, facts: &mut Facts) -> Result<()> {
+        let mut ride = self.ride().await?;
+        self.stage.telegram.fault("sendMessage", 1_000, Fault::refuse(502, "Bad Gateway"));
+        ride.submit("said before the kill").await?;
+        self.stage.anthropic.wait_for_prompt(TURN, "said before the kill").await?;
+        ride.wait_for(TURN, |screen| screen.contains("]: said before the kill")).await?;
+        ride.submit("/exit").await?;
+        ride.wait_for(TURN, |screen| !claude::shows_prompt(screen)).await?;
+        self.restart().await?;
+        self.stage.telegram.no_more_faults();
+        ride.wait_exit(TURN).await?;
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: said before the kill").await?;
+        let chat = self.stage.telegram.chat(&self.plans);
+        let told = chat.by_bot().iter().filter(|t| t.contains("said before the kill") && !t.contains("(may be a repeat)")).count();
+        facts.tell(told == 2, "a gateway killed in a release: prompt and answer stand in the thread once", format!("{told} messages"));
+        self.answers(facts, "after the release", "and the thread is the agent's").await
+    }
+
+    /// The plugin is disabled under a ride, and enabled again.
+    async fn switched_off(&mut self, facts: &mut Facts) -> Result<()> {
+        let mut ride = self.ride().await?;
+        ride.submit("before it is off").await?;
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: before it is off").await?;
+        self.says("held before it is off");
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "Your message is kept").await?;
+        let before = lines(&self.transcript).len();
+        self.stage.gateway.cli(&["plugins", "disable", PLUGIN]).await?;
+        self.stage.gateway.restart().await?;
+        self.says("while it is off");
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "while it is off").await?;
+        let beside = self.stage.anthropic.wait_for_prompt(TURN, "while it is off").await?;
+        let untouched = lines(&self.transcript)[before..].iter().all(|l| !l.to_string().contains("while it is off"));
+        facts.tell(beside.session() != Some(&self.session) && untouched, "with the plugin switched off the agent answers in a Claude session of its own", beside.session().unwrap_or("none"));
+        ride.submit("typed while it is off").await?;
+        let refused = ride.wait_for(TURN, |screen| screen.contains("not sent") || screen.contains("refused")).await;
+        let sent = self.stage.anthropic.turns().iter().any(|r| r.prompt().contains("typed while it is off"));
+        facts.tell(refused.is_ok() || sent, "the ride lets prompts begin only while its lease can be proven", if sent { "it could be" } else { "refused" });
+        self.stage.gateway.cli(&["plugins", "enable", PLUGIN]).await?;
+        self.stage.gateway.restart().await?;
+        // The lease may be over by now: then the ride ends by itself, and says so.
+        if ride.wait_exit(Duration::from_secs(5)).await.is_err() {
+            ride.submit("/exit").await?;
+        }
+        ride.wait_exit(TURN).await?;
+        let held = self.stage.anthropic.wait_for_prompt(TURN, "held before it is off").await?;
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "held before it is off").await?;
+        facts.tell(held.session() == Some(&self.session), "switched on again, the thread comes back: what waited is answered in the ridden session", held.session().unwrap_or("none"));
+        let said = self.stage.telegram.chat(&self.plans).count("ran a turn beside it");
+        facts.tell(said == 1, "and the turn beside the ride is announced", format!("{said} times"));
+        self.answers(facts, "last word", "and the thread goes on").await
+    }
+
+    fn says(&self, text: &str) {
+        self.stage.telegram.says(&Person::tess(), &self.plans, text);
+    }
+
+    async fn ride(&self) -> Result<Terminal> {
+        let ride = self.stage.ride(&["forum", "topic:42"])?;
+        ride.wait_for(TURN, claude::shows_prompt).await?;
+        Ok(ride)
+    }
+
+    /// Kills the gateway, as a crash would, and starts it again.
+    async fn restart(&mut self) -> Result<()> {
+        self.stage.gateway.crash()?;
+        self.stage.gateway.start().await
+    }
+
+    /// A message is answered on the thread's own Claude session.
+    async fn answers(&self, facts: &mut Facts, text: &str, fact: &str) -> Result<()> {
+        self.says(text);
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, text).await?;
+        let turn = self.stage.anthropic.wait_for_prompt(TURN, text).await?;
+        facts.tell(turn.session() == Some(&self.session) && turn.saw("MANGO"), fact, format!("session {}", turn.session().unwrap_or("none")));
+        Ok(())
+    }
+}

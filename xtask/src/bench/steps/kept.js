@@ -1,0 +1,28 @@
+// The gate for a thread once ridden, inside a gateway that would not keep its Claude
+// session by itself: the host's entry is patched for each message. By turns with a
+// thread that was never ridden. Milliseconds, as text by thread.
+import { CTX, gateOf, messages } from "./loop.js";
+
+const [ROUNDS, WARM] = [100, 20];
+
+export default async ({ api, params }) => {
+  const gate = await gateOf(params.plugin, Object.create(api, { pluginConfig: { value: {} } }));
+  const { kept } = globalThis[Symbol.for("claude-code-sync/1")];
+  if (!kept) throw new Error("this OpenClaw keeps Claude sessions by itself: nothing to measure");
+  const entry = (sessionKey) => api.runtime.agent.session.getSessionEntry({ agentId: "main", sessionKey });
+  const { sessionId, cliSessionBindings } = entry(params.kept);
+  kept.set(params.kept, { claude: cliSessionBindings["claude-cli"].sessionId, mark: `${sessionId} ` });
+  const took = { kept: [], never: [] };
+  const events = messages([params.kept, params.never]);
+  for (let round = -WARM; round < ROUNDS; round++) {
+    for (const [i, name] of ["kept", "never"].entries()) {
+      const begin = process.hrtime.bigint();
+      await gate(events[i], CTX);
+      if (round >= 0) took[name].push(Number(process.hrtime.bigint() - begin) / 1e6);
+    }
+  }
+  const reused = entry(params.kept).cliSessionBindings["claude-cli"].forceReuse === true;
+  kept.delete(params.kept);
+  if (!reused) throw new Error("the entry was not patched");
+  return Object.fromEntries(Object.entries(took).map(([name, all]) => [name, all.join(" ")]));
+};
