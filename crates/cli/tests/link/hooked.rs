@@ -11,7 +11,7 @@ use ride::link::{
     Ask, Ending, Link, LinkEvent, Origin, Prompt, SOCKET_VAR, Slip, Source, Status, TOKEN_VAR, Tailed, Token, Turn, Verdict,
 };
 use ride_testkit::peers::Peer;
-use ride_testkit::{Anthropic, ClaudeCode, Key, Terminal};
+use ride_testkit::{Anthropic, ClaudeCode, Key, Terminal, poll_until};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -133,6 +133,13 @@ impl Rig {
         let turn = self.turn().await;
         assert_eq!(turn.prompt_id, Some(prompt.id));
         (prompt, turn)
+    }
+
+    /// Waits until Claude Code says that it does nothing: before, it may swallow a command.
+    async fn rests(&self) {
+        let entry = self.home.path().join(".claude/sessions").join(format!("{}.json", self.terminal.pid().unwrap()));
+        let idle = || fs::read_to_string(&entry).ok().filter(|text| text.contains(r#""status":"idle""#));
+        poll_until("a resting Claude Code", DEADLINE, idle).await.unwrap();
     }
 
     async fn shows(&self, text: &str) {
@@ -293,6 +300,7 @@ async fn clear_resume_and_compact_are_told() {
     rig.terminal.submit("/compact").await.unwrap();
     assert_eq!(rig.slipped().await, Slip::Unasked);
     rig.shows("Compacted").await;
+    rig.rests().await;
     rig.terminal.submit("/clear").await.unwrap();
     let event = rig.next().await;
     let LinkEvent::SessionChanged { from, to, source } = event else { panic!("no change but {event:?}") };
@@ -318,19 +326,12 @@ async fn what_goes_along_is_told_to_the_model_and_not_as_the_prompt() {
     rig.terminal.submit("/openclaw-session-sync:inbox answer him").await.unwrap();
     let asked = rig.answer(Verdict::Along("Omar wrote:\n> what about the PAPAYA?".to_owned())).await;
     assert_eq!(asked, typed("/openclaw-session-sync:inbox answer him"));
-    assert_eq!(rig.slipped_or_prompt().await.text, "/openclaw-session-sync:inbox answer him");
+    assert_eq!(rig.prompt().await.text, "/openclaw-session-sync:inbox answer him");
     let request = rig.anthropic.wait_for_prompt(DEADLINE, "answer him").await.unwrap();
     let body = request.body.to_string();
     assert!(body.contains("Omar wrote:\\n> what about the PAPAYA?"), "{body}");
     let line = body.find("UserPromptSubmit hook additional context").expect("named as the hook's");
     assert!(body[line..].contains("PAPAYA"));
-}
-
-impl Rig {
-    /// A command that asks the model is a line of nobody on 2.1.197: its id tells.
-    async fn slipped_or_prompt(&mut self) -> Prompt {
-        self.prompt().await
-    }
 }
 
 #[tokio::test]

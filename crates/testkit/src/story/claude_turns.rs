@@ -155,11 +155,20 @@ async fn without_its_mod(stage: &Stage<'_>, plans: &Place, facts: &mut Facts) ->
     facts.tell(greeted.is_ok(), "a Claude Code that does not run the mod is started again with hooks", line_with(&ride.screen(), "says:"));
     ride.submit("by hooks this time").await?;
     let told = stage.telegram.wait_for_bot(plans, TURN, "]: by hooks this time").await;
-    facts.tell(told.is_ok(), "and its turns reach the thread", bot_line(stage, plans, "by hooks this time"));
+    let lines = telegram_lines(stage, plans);
+    let observed = if told.is_ok() { lines.join(" | ") } else { format!("{}, and at the terminal\n{}", lines.join(" | "), ride.screen()) };
+    facts.tell(told.is_ok(), "and its turns reach the thread", observed);
     ride.submit("/exit").await?;
     let code = ride.wait_exit(TURN).await?;
     facts.tell(code == 0, "and it is handed back", format!("exit {code}"));
     Ok(())
+}
+
+/// What the bot wrote last.
+fn telegram_lines(stage: &Stage<'_>, place: &Place) -> Vec<String> {
+    let chat = stage.telegram.chat(place);
+    let lines = chat.by_bot();
+    lines[lines.len().saturating_sub(3)..].iter().map(|line| (*line).to_owned()).collect()
 }
 
 /// The bot's last line with a word, for the record of a fact.
