@@ -1,6 +1,6 @@
 // The gate for a thread once ridden, inside a gateway that would not keep its Claude
-// session by itself: the host's entry is patched for each message. By turns with a
-// thread that was never ridden. Milliseconds, as text by thread.
+// session by itself: as a run leaves its binding, and as the plugin does after the run.
+// By turns with a thread that was never ridden. Milliseconds, as text by case.
 import { CTX, gateOf, messages } from "./loop.js";
 
 const [ROUNDS, WARM] = [100, 20];
@@ -12,10 +12,17 @@ export default async ({ api, params }) => {
   const entry = (sessionKey) => api.runtime.agent.session.getSessionEntry({ agentId: "main", sessionKey });
   const { sessionId, cliSessionBindings } = entry(params.kept);
   kept.set(params.kept, { claude: cliSessionBindings["claude-cli"].sessionId, mark: `${sessionId} ` });
-  const took = { kept: [], never: [] };
-  const events = messages([params.kept, params.never]);
+  const took = { written: [], kept: [], never: [] };
+  const events = messages([params.kept, params.kept, params.never]);
   for (let round = -WARM; round < ROUNDS; round++) {
-    for (const [i, name] of ["kept", "never"].entries()) {
+    await api.runtime.agent.session.patchSessionEntry({
+      agentId: "main", sessionKey: params.kept, preserveActivity: true,
+      update: ({ cliSessionBindings: all }) => {
+        const { forceReuse: _, ...binding } = all["claude-cli"];
+        return { cliSessionBindings: { ...all, "claude-cli": binding } };
+      },
+    });
+    for (const [i, name] of Object.keys(took).entries()) {
       const begin = process.hrtime.bigint();
       await gate(events[i], CTX);
       if (round >= 0) took[name].push(Number(process.hrtime.bigint() - begin) / 1e6);
