@@ -95,7 +95,10 @@ pub fn plain_chats(family: Family, anthropic: &Anthropic, chats: &[i64]) -> Valu
         Family::Late2026 => json!({ "agentRuntime": { "id": "openclaw" } }),
         Family::Mid2026 => json!({}),
     };
-    let by_chat: Map<String, Value> = chats.iter().map(|chat| (chat.to_string(), model.into())).collect();
+    // 2026.9.6 does not always take a topic for part of its forum: the topics of the stories by name.
+    let topics = |chat: &i64| [42, 43, 44].map(|topic| format!("{chat}:topic:{topic}"));
+    let keys = chats.iter().flat_map(|chat| std::iter::once(chat.to_string()).chain(topics(chat)));
+    let by_chat: Map<String, Value> = keys.map(|key| (key, model.into())).collect();
     json!({
         "agents": { "defaults": { "models": { model: runtime } } },
         "channels": { "modelByChannel": { "telegram": by_chat } },
