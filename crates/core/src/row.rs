@@ -45,10 +45,10 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
     };
     let relay = relay_ready(route.as_ref(), around.channels);
     let resumable = claude.is_some_and(|id| around.transcripts.contains(&id));
-    let mode = match (resumable, &relay) {
-        (true, _) => Some(Mode::Claude),
-        (false, Ok(())) => Some(Mode::Chat),
-        (false, Err(_)) => None,
+    let mode = match (claude, &relay) {
+        (Some(_), _) => resumable.then_some(Mode::Claude),
+        (None, Ok(())) => Some(Mode::Chat),
+        (None, Err(_)) => None,
     };
     let driver = thread.and_then(|t| view::holder(t, around.now, around.rules));
     let title = title(e, around.channels);
@@ -61,9 +61,10 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
     } else {
         match (mode, claude, &relay) {
             (Some(_), ..) => None,
-            (None, Some(_), Err(relay)) => Some(format!("the transcript of its Claude session is not on the gateway's machine, and {relay}")),
+            // Driven by chat it would begin another one; that is for the thread itself to do.
+            (None, Some(_), _) => Some("the transcript of its Claude session is not on the gateway's machine: its next message in the chat begins a new one".into()),
             (None, None, Err(relay)) => Some(format!("no Claude session behind it, and {relay}")),
-            (None, _, Ok(())) => Some("nothing to drive it by".into()),
+            (None, None, Ok(())) => Some("nothing to drive it by".into()),
         }
     };
     let conversation_id = e.group_id.clone().or_else(|| {

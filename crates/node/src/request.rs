@@ -218,9 +218,8 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     // A held thread's binding is parked: the refusal must name the holder, not its absence.
     let claude = match (held, entry.claude) {
         (Some(lease), _) => lease.claude.clone(),
-        // Without its transcript the host would begin a new Claude session by itself.
         (None, Some(id)) => match locate(sync, id, entry.cwd.as_deref())? {
-            None if !row.relay_ready => return Err(no_transcript(sync, id)),
+            None => return Err(no_transcript(sync, id)),
             found => found,
         },
         (None, None) if row.relay_ready => None,
@@ -260,7 +259,9 @@ fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<Option<ClaudeSess
 }
 
 fn no_transcript(sync: &Sync, id: Uuid) -> MethodError {
-    error(Reason::Transcript, format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display()))
+    let mut refused = error(Reason::Transcript, format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display()));
+    refused.details.hint = Some("the thread's next message in the chat begins a new Claude session".into());
+    refused
 }
 
 /// The grant once the thread is ridden; an error once the claim has failed.

@@ -60,9 +60,6 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     };
     // A gateway of before says only whether there is a Claude session.
     let by_chat = row.mode.map_or(row.cli_session_id.is_none(), |mode| mode == Mode::Chat);
-    if by_chat && row.cli_session_id.is_some() {
-        say("the transcript of its Claude session is not on the gateway's machine; its agent begins a new one");
-    }
     let words = chat::words(args, by_chat, &title, &mut interrupts).await?;
     let found = if by_chat { None } else { Some(interrupts.or("looking for Claude Code", binary()).await?) };
 

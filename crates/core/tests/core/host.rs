@@ -108,10 +108,10 @@ fn why_not() {
     check(json!({ "delivery": at("discord", "default") }), Value::Null, json!("no Claude session behind it, and its channel discord is switched off"));
     check(json!({ "delivery": at("slack", "default") }), Value::Null, json!("no Claude session behind it, and its channel slack is not configured"));
     check(json!({}), Value::Null, json!(format!("no Claude session behind it, and {no_route}")));
-    let lost = json!(format!("the transcript of its Claude session is not on the gateway's machine, and {no_route}"));
-    check(json!({ "claudeCliSessionId": LOST }), Value::Null, lost);
-    // A transcript that is not there does not keep a thread from being driven through its channel.
-    check(json!({ "claudeCliSessionId": LOST, "delivery": at("telegram", "default") }), json!("chat"), Value::Null);
+    let lost = json!("the transcript of its Claude session is not on the gateway's machine: its next message in the chat begins a new one");
+    check(json!({ "claudeCliSessionId": LOST }), Value::Null, lost.clone());
+    // Its channel would take what is relayed, but nobody goes on in another Claude session unasked.
+    check(json!({ "claudeCliSessionId": LOST, "delivery": at("telegram", "default") }), Value::Null, lost);
     check(json!({ "claudeCliSessionId": CLAUDE, "delivery": at("slack", "default") }), json!("claude"), Value::Null);
     check(json!({ "claudeCliSessionId": CLAUDE, "archivedAt": 5 }), json!("claude"), json!("archived"));
 }

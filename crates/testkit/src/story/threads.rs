@@ -56,7 +56,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         facts.tell(right, fact, brief(&row));
     };
     check(facts, OLD_AGENT, json!("chat"), None, "a thread of an agent no configuration names is listed, to be driven through its channel");
-    check(facts, LOST, json!("chat"), None, "so is one whose transcript is gone");
+    check(facts, LOST, Value::Null, Some("transcript of its Claude session is not on the gateway's machine"), "one whose transcript is gone says so");
     check(facts, SPARE, Value::Null, Some("account spare of telegram is switched off"), "a thread of an account that is off says so");
     check(facts, SLACK, Value::Null, Some("channel slack is not configured"), "and one of a channel that is not there");
     check(facts, OTHER_AGENT, json!("chat"), Some("rule 2 of rideAllow has the thread, but not"), "rideAllow narrows what can be ridden, and says that it does");
