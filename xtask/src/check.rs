@@ -27,7 +27,7 @@ pub(crate) fn test() -> Result<bool> {
     step("tests");
     run(Command::new(cargo()).current_dir(&root).args(["test", "--quiet", "--locked", "--workspace"]))?;
     step("stories on the real hosts");
-    Demo::headless().run()
+    Demo::of_tests().run()
 }
 
 /// Fetches what the tests run: the newest host, and every pinned Claude Code.

@@ -51,6 +51,9 @@ impl Product {
     }
 }
 
+/// Stories that are not part of the tests yet, and why.
+const UNSETTLED: [(Story, &str); 0] = [];
+
 /// A story that can be played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Story {
@@ -141,6 +144,12 @@ impl Story {
             _ if only_loads => Some("on this OpenClaw the plugin loads and answers; riding is not promised"),
             _ => None,
         }
+    }
+
+    /// What keeps it out of the tests so far: it was not seen true on the newest hosts yet.
+    /// It is played by name and in the matrix all the same.
+    pub fn unsettled(self) -> Option<&'static str> {
+        UNSETTLED.iter().find(|(story, _)| *story == self).map(|(_, why)| *why)
     }
 
     /// Plays it; an error means that it could not be played to its end.

@@ -99,7 +99,16 @@ pub fn plain_chats(family: Family, anthropic: &Anthropic, chats: &[i64]) -> Valu
     let topics = |chat: &i64| [42, 43, 44].map(|topic| format!("{chat}:topic:{topic}"));
     let keys = chats.iter().flat_map(|chat| std::iter::once(chat.to_string()).chain(topics(chat)));
     let by_chat: Map<String, Value> = keys.map(|key| (key, model.into())).collect();
-    json!({
+    // 2026.9.6 did not always ask the model that is named for a chat; an agent's own it does.
+    let bound = |chat: &i64| json!({ "agentId": "plain", "match": { "channel": "telegram", "peer": { "kind": "group", "id": chat.to_string() } } });
+    let agents = match family {
+        Family::Late2026 => json!({
+            "agents": { "list": [{ "id": "main", "default": true }, { "id": "plain", "model": model }] },
+            "bindings": chats.iter().map(bound).collect::<Vec<_>>(),
+        }),
+        Family::Mid2026 => json!({}),
+    };
+    let mut config = json!({
         "agents": { "defaults": { "models": { model: runtime } } },
         "channels": { "modelByChannel": { "telegram": by_chat } },
         "models": { "mode": "merge", "providers": { "stand-in": {
@@ -108,7 +117,9 @@ pub fn plain_chats(family: Family, anthropic: &Anthropic, chats: &[i64]) -> Valu
                 "id": "plain-1", "name": "Stand-in", "reasoning": false, "input": ["text"],
                 "cost": { "input": 0, "output": 0, "cacheRead": 0, "cacheWrite": 0 },
                 "contextWindow": 200_000, "maxTokens": 32_000 }] } } },
-    })
+    });
+    merge(&mut config, &agents);
+    config
 }
 
 /// Merges objects key by key; everything else replaces what was there.
