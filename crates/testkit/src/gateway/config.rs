@@ -89,15 +89,16 @@ pub(super) fn base(inputs: &Inputs<'_>) -> Value {
 
 /// Has these chats answered by the host's own (embedded) runner, without Claude Code.
 pub fn plain_chats(family: Family, anthropic: &Anthropic, chats: &[i64]) -> Value {
-    // A name that the model on Claude Code does not have: 2026.8.2 tells their runtimes apart by it.
     let model = "stand-in/plain-1";
-    let runtime = match family {
-        Family::Late2026 => json!({ "agentRuntime": { "id": "openclaw" } }),
-        Family::Mid2026 => json!({}),
-    };
+    let mut defaults = json!({ "models": { model: {} } });
+    if family == Family::Late2026 {
+        defaults["models"][model] = json!({ "agentRuntime": { "id": "openclaw" } });
+        // Installing a plugin turns the models that were listed into the only ones allowed.
+        defaults["modelPolicy"] = json!({ "allow": [] });
+    }
     let by_chat: Map<String, Value> = chats.iter().map(|chat| (chat.to_string(), model.into())).collect();
     json!({
-        "agents": { "defaults": { "models": { model: runtime } } },
+        "agents": { "defaults": defaults },
         "channels": { "modelByChannel": { "telegram": by_chat } },
         "models": { "mode": "merge", "providers": { "stand-in": {
             "baseUrl": anthropic.base_url(), "apiKey": API_KEY, "api": "anthropic-messages",
