@@ -123,10 +123,10 @@ async fn a_chat_at_a_terminal() {
     terminal.press(Key::Ctrl('j')).unwrap();
     terminal.submit("three").await.unwrap();
     terminal.wait_for_text(DEADLINE, "three」").await.unwrap();
-    // A narrower window, and the prompt before brought back.
-    terminal.resize(24, 40).unwrap();
+    // The prompt before brought back, and then a narrower window.
     terminal.press(Key::Up).unwrap();
     terminal.wait_for(DEADLINE, |screen| screen.matches("three").count() >= 3).await.unwrap();
+    terminal.resize(24, 40).unwrap();
     terminal.press(Key::Ctrl('c')).unwrap();
     terminal.submit("/help").await.unwrap();
     terminal.wait_for_text(DEADLINE, "hands the thread back").await.unwrap();
