@@ -95,11 +95,13 @@ pub fn plain_chats(family: Family, anthropic: &Anthropic, chats: &[i64]) -> Valu
         Family::Late2026 => json!({ "agentRuntime": { "id": "openclaw" } }),
         Family::Mid2026 => json!({}),
     };
-    // 2026.9.6 does not always take a topic for part of its forum: the topics of the stories by name.
+    // A topic is a part of its forum; the topics of the stories by name all the same.
     let topics = |chat: &i64| [42, 43, 44].map(|topic| format!("{chat}:topic:{topic}"));
     let keys = chats.iter().flat_map(|chat| std::iter::once(chat.to_string()).chain(topics(chat)));
     let by_chat: Map<String, Value> = keys.map(|key| (key, model.into())).collect();
-    // 2026.9.6 did not always ask the model that is named for a chat; an agent's own it does.
+    // Installing a plugin turns the models that were listed into the only ones allowed
+    // (`agents.defaults.modelPolicy.allow`), and one named for a chat is then passed over
+    // without a word. An agent's own is not. (2026.8.2 was seen not to start with this list.)
     let bound = |chat: &i64| json!({ "agentId": "plain", "match": { "channel": "telegram", "peer": { "kind": "group", "id": chat.to_string() } } });
     let agents = match family {
         Family::Late2026 => json!({
