@@ -218,10 +218,7 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     // A held thread's binding is parked: the refusal must name the holder, not its absence.
     let claude = match (held, entry.claude) {
         (Some(lease), _) => lease.claude.clone(),
-        (None, Some(id)) => match locate(sync, id, entry.cwd.as_deref())? {
-            None => return Err(no_transcript(sync, id)),
-            found => found,
-        },
+        (None, Some(id)) => Some(locate(sync, id, entry.cwd.as_deref())?),
         (None, None) if row.relay_ready => None,
         (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: {}", row.title, row.why_not.unwrap_or_default()))),
     };
@@ -245,17 +242,17 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     }
 }
 
-/// The Claude session behind an entry, with the project folder it belongs to; `None`
-/// where its transcript is not on this machine.
-fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<Option<ClaudeSession>> {
+/// The Claude session behind an entry, with the project folder it belongs to.
+fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<ClaudeSession> {
     let transcript = |message: String| error(Reason::Transcript, message);
     let dir = ClaudeDir::at(&sync.claude_dir);
-    let Some(path) = dir.find(id, cwd.map(Path::new)).map_err(|e| transcript(e.to_string()))? else { return Ok(None) };
+    let found = dir.find(id, cwd.map(Path::new)).map_err(|e| transcript(e.to_string()))?;
+    let path = found.ok_or_else(|| no_transcript(sync, id))?;
     let last = summary(&path).map_err(|e| transcript(e.to_string()))?.cwd;
     let belongs = |cwd: &&str| Some(dir.project(Path::new(cwd)).as_path()) == path.parent();
     let cwd = [cwd, last.as_deref()].into_iter().flatten().find(belongs);
     let cwd = cwd.ok_or_else(|| transcript(format!("the project folder of {} could not be told", path.display())))?;
-    Ok(Some(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd: cwd.into() }))
+    Ok(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd: cwd.into() })
 }
 
 fn no_transcript(sync: &Sync, id: Uuid) -> MethodError {
