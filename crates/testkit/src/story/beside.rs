@@ -42,8 +42,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let (session, other) = (session_of(MAIN), session_of(&topic_key));
     let transcript = poll_until("the transcript", TURN, || claude::transcript(&stage.gateway.claude_dir(), &session)).await?;
 
-    let mut ride = stage.ride(&["--yes", MAIN])?;
-    ride.wait_for(TURN, claude::shows_prompt).await?;
+    let mut ride = stage.drive(&["--yes", MAIN]).await?;
     ride.submit("first from the terminal").await?;
     telegram.wait_for_bot(&direct, TURN, "]: first from the terminal").await?;
     let mut client = Client::connect(&stage.gateway).await?;
@@ -133,8 +132,7 @@ fn ride_is_untouched(facts: &mut Facts, stage: &Stage<'_>, transcript: &Path, be
 /// A thread is deleted while it is ridden.
 async fn deleted(stage: &Stage<'_>, facts: &mut Facts, client: &mut Client, topic: &Place, key: &str, session: &str) -> Result<()> {
     let (telegram, tess) = (&stage.telegram, Person::tess());
-    let mut ride = stage.ride(&["forum", "topic:42"])?;
-    ride.wait_for(TURN, claude::shows_prompt).await?;
+    let mut ride = stage.drive(&["forum", "topic:42"]).await?;
     let gone = client.call("sessions.delete", json!({ "key": key, "deleteTranscript": false })).await?;
     let said = telegram.wait_for_bot(topic, TURN, "was deleted while it is ridden").await;
     let seen = ride.wait_for(TURN, |screen| screen.contains("was deleted on the gateway")).await;

@@ -33,8 +33,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let session = before.session().unwrap_or_default().to_owned();
     let transcript = poll_until("the transcript", TURN, || claude::transcript(&gateway.claude_dir(), &session)).await?;
 
-    let mut ride = stage.ride(&["forum", "topic:42"])?;
-    ride.wait_for(TURN, claude::shows_prompt).await?;
+    let mut ride = stage.drive(&["forum", "topic:42"]).await?;
     ride.submit("hello from the terminal").await?;
     telegram.wait_for_bot(&plans, TURN, "]: hello from the terminal").await?;
 

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::stage::{Stage, TURN, line_with, said};
 use super::{Facts, Product};
-use crate::claude;
 use crate::error::Result;
 use crate::telegram::{Person, Place};
 
@@ -28,8 +27,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     facts.tell(right && folder && given["syncMirrorDir"].is_null() && given["rideAllow"].is_null(), "every key has its default", brief(&given));
 
     // Changed while the thread is ridden.
-    let mut ride = stage.ride(&["forum", "topic:42"])?;
-    ride.wait_for(TURN, claude::shows_prompt).await?;
+    let mut ride = stage.drive(&["forum", "topic:42"]).await?;
     let before = holder(&stage).await?;
     let elsewhere = stage.gateway.home().join("other-locks");
     change(&mut stage, &json!({ "rideTtlMinutes": 5, "relayToChannel": false, "lockDir": elsewhere })).await?;

@@ -46,8 +46,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
 
     // The ride.
     let watch = Watch::begin(gateway, &session);
-    let mut ride = stage.ride(&["forum", "topic:42"])?;
-    ride.wait_for(TURN, claude::shows_prompt).await?;
+    let mut ride = stage.drive(&["forum", "topic:42"]).await?;
     let ride_claude = ride_claude(&ride, &session);
     watch.tell(facts);
     let turns = ["first from the terminal", "second from the terminal", "third from the terminal"];

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Product;
 use crate::anthropic::Anthropic;
+use crate::claude;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, GatewayBuilder, Plugin};
 use crate::pty::{Program, Terminal};
@@ -65,6 +66,13 @@ impl<'p> Stage<'p> {
             program = program.env(name, value);
         }
         program.env("USER", "ada").env("TERM", "xterm-256color").start()
+    }
+
+    /// Starts `ride` on a thread, and waits until Claude Code takes a prompt.
+    pub(super) async fn drive(&self, args: &[&str]) -> Result<Terminal> {
+        let ride = self.ride(args)?;
+        ride.wait_for(TURN, claude::shows_prompt).await?;
+        Ok(ride)
     }
 
     /// Runs a `ride` command without a terminal, to its end.

@@ -54,8 +54,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // The last one, after a restart of the gateway.
     stage.gateway.restart().await?;
     stage.telegram.wait_until_polled(TURN).await?;
-    let mut last = stage.ride(&["-"])?;
-    last.wait_for(TURN, claude::shows_prompt).await?;
+    let mut last = stage.drive(&["-"]).await?;
     last.submit("typed as the last one").await?;
     stage.telegram.wait_for_bot(&plans, TURN, "]: typed as the last one").await?;
     last.submit("/exit").await?;

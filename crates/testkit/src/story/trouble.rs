@@ -183,9 +183,7 @@ impl Trouble<'_> {
     }
 
     async fn ride(&self) -> Result<Terminal> {
-        let ride = self.stage.ride(&["forum", "topic:42"])?;
-        ride.wait_for(TURN, claude::shows_prompt).await?;
-        Ok(ride)
+        self.stage.drive(&["forum", "topic:42"]).await
     }
 
     fn claude_of(&self, ride: &Terminal) -> Option<Process> {

@@ -32,8 +32,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let transcript = poll_until("the transcript", TURN, || claude::transcript(&stage.gateway.claude_dir(), &session)).await?;
 
     stage.rideable(&[&key]).await?;
-    let mut ride = stage.ride(&["kitchen"])?;
-    ride.wait_for(TURN, claude::shows_prompt).await?;
+    let mut ride = stage.drive(&["kitchen"]).await?;
     ride.submit("from the terminal").await?;
     telegram.wait_for_bot(&group, TURN, "]: from the terminal").await?;
     ride.submit("/exit").await?;
