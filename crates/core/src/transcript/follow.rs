@@ -10,10 +10,12 @@
 //! - what was said before an interruption stands in a line of the host's own
 //!   (`<synthetic>`), right before the interruption's;
 //! - `!command` and local commands are lines of nobody; only those that an answer
-//!   follows asked the model something.
+//!   follows asked the model something;
+//! - while 2.1.197 makes the file, a quick answer may stand before its own prompt: such a
+//!   line waits for the one it continues.
 //!
-//! Absent on purpose: the tree. Lines are taken as they come, for they are reported as
-//! they come; whether they are one chain is shown at the end (see `chain`).
+//! Absent on purpose: the tree. Lines are else taken as they come, for they are reported
+//! as they come; whether they are one chain is shown at the end (see `chain`).
 
 use uuid::Uuid;
 
@@ -62,12 +64,27 @@ pub struct Ended {
     pub refused: bool,
 }
 
+/// Lines that wait for the one they continue; and lines between turns one may continue.
+const MAX_EARLY: usize = 16;
+const MAX_BETWEEN: usize = 256;
+
 /// Follows one conversation.
 #[derive(Debug, Default)]
 pub struct Follow {
     turn: Option<Turn>,
     /// A terminal command that nothing followed yet.
     local: Option<Prompt>,
+    /// The lines since the last turn, while none is open.
+    between: Vec<Uuid>,
+    early: Vec<Early>,
+}
+
+/// A line that was written before the one it continues.
+#[derive(Debug)]
+struct Early {
+    parent: Uuid,
+    uuid: Option<Uuid>,
+    bytes: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -90,10 +107,43 @@ impl Follow {
         if line.is_sidechain.is_true() {
             return Vec::new();
         }
+        let uuid = line.uuid.uuid();
+        if let Some(parent) = line.parent_uuid.uuid().filter(|parent| self.is_early(*parent, &line)) {
+            self.early.push(Early { parent, uuid, bytes: bytes.to_vec() });
+            return Vec::new();
+        }
+        let mut news = self.take(&line);
+        let mut here: Vec<Uuid> = uuid.into_iter().collect();
+        while let Some(uuid) = here.pop() {
+            if self.turn.is_none() && self.between.len() < MAX_BETWEEN {
+                self.between.push(uuid);
+            }
+            while let Some(at) = self.early.iter().position(|early| early.parent == uuid) {
+                let early = self.early.remove(at);
+                news.extend(self.take_early(&early));
+                here.extend(early.uuid);
+            }
+        }
+        news
+    }
+
+    fn take_early(&mut self, early: &Early) -> Vec<News> {
+        serde_json::from_slice(&early.bytes).map_or_else(|_| Vec::new(), |line| self.take(&line))
+    }
+
+    /// Whether a line must wait for its parent: it answers what is not there yet, or
+    /// continues a line that does.
+    fn is_early(&self, parent: Uuid, line: &Whole<'_>) -> bool {
+        let orphan = || self.turn.is_none() && line.kind.plain() == Some("assistant") && !self.between.contains(&parent);
+        let follows = || self.early.iter().any(|early| early.uuid == Some(parent));
+        self.early.len() < MAX_EARLY && (orphan() || follows())
+    }
+
+    fn take(&mut self, line: &Whole<'_>) -> Vec<News> {
         match line.kind.plain() {
-            Some("user") => self.user(&line),
-            Some("assistant") => self.assistant(&line),
-            Some("attachment") => queued(&line).map(|prompt| self.enters(prompt, Entry::Joined)).into_iter().collect(),
+            Some("user") => self.user(line),
+            Some("assistant") => self.assistant(line),
+            Some("attachment") => queued(line).map(|prompt| self.enters(prompt, Entry::Joined)).into_iter().collect(),
             Some("system") => match line.subtype.plain() {
                 Some("turn_duration") => self.end(None),
                 Some("compact_boundary") => vec![News::Compacted],
@@ -105,13 +155,18 @@ impl Follow {
 
     /// Whether a turn has begun and not ended, as far as the lines tell.
     pub fn is_open(&self) -> bool {
-        self.turn.is_some()
+        self.turn.is_some() || !self.early.is_empty()
     }
 
     /// Claude Code rests, and no line is to come: a turn still open has ended.
     pub fn rest(&mut self) -> Vec<News> {
+        let mut news = Vec::new();
+        for early in std::mem::take(&mut self.early) {
+            news.extend(self.take_early(&early));
+        }
         let over = self.turn.as_ref().is_some_and(|turn| turn.over);
-        self.end((!over).then_some(End::Interrupted))
+        news.extend(self.end((!over).then_some(End::Interrupted)));
+        news
     }
 
     fn user(&mut self, line: &Whole<'_>) -> Vec<News> {
@@ -178,6 +233,7 @@ impl Follow {
 
     fn end(&mut self, end: Option<End>) -> Vec<News> {
         let Some(mut turn) = self.turn.take() else { return Vec::new() };
+        self.between.clear();
         let end = end.unwrap_or(End::Complete);
         let mut news = Vec::new();
         let answer = match (&end, turn.aside.take()) {

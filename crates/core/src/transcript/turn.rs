@@ -109,6 +109,8 @@ pub(super) struct Whole<'a> {
     #[serde(borrow)]
     pub(super) uuid: Field<'a>,
     #[serde(borrow)]
+    pub(super) parent_uuid: Field<'a>,
+    #[serde(borrow)]
     pub(super) is_sidechain: Field<'a>,
     #[serde(borrow)]
     prompt_id: Field<'a>,

@@ -1,6 +1,6 @@
 //! What is told while a transcript is written: every recording, line by line.
 
-use super::recorded::{VERSIONS, recording, short};
+use super::recorded::{VERSIONS, all_turns, recording, short};
 use super::*;
 
 /// One line per piece of news; `rest` where nothing closed the last turn.
@@ -188,4 +188,32 @@ fn a_prompt_counts_as_heard_when_something_is_said_to_it() {
         // Interrupted after a few words.
         assert_eq!(all("interrupted.jsonl")[..2], ["plain", "::slowstream 20 ::len 40"], "{version}");
     }
+}
+
+/// As 2.1.197 now and then writes the first turn of a new file.
+#[test]
+fn an_answer_written_before_its_prompt_waits_for_it() {
+    for version in VERSIONS {
+        let bytes = recording(version, "resume.jsonl");
+        let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+        let is_answer = |line: &[u8]| line.windows(18).any(|part| part == br#""type":"assistant""#);
+        let at = lines.iter().position(|line| is_answer(line)).expect("an answer");
+        let swapped = [lines[at], &lines[..at].concat(), &lines[at + 1..].concat()].concat();
+        assert_eq!(told(&swapped), told(&bytes), "{version}");
+        assert_eq!(heard(&swapped), heard(&bytes), "{version}");
+        // One whose parent never comes is not kept back for good.
+        let mut follow = Follow::default();
+        assert!(follow.line(lines[at]).is_empty() && follow.is_open(), "{version}");
+        let news = follow.rest();
+        assert!(matches!(&news[..], [News::Ended(Ended { prompt: None, answer: Some(_), .. })]), "{version}: {news:?}");
+        // The chain is a matter of parents, not of places.
+        assert_eq!(chain_of(&swapped), chain_of(&bytes), "{version}");
+    }
+}
+
+/// The leaf, and what was asked and answered on the way to it.
+fn chain_of(bytes: &[u8]) -> (Option<Uuid>, Vec<(usize, Option<Uuid>)>) {
+    let leaf = read(bytes).leaf().expect("a conversation");
+    let said = |turn: &Turn| (turn.prompts.len(), turn.answer.as_ref().map(|answer| answer.uuid));
+    (leaf, all_turns(bytes).turns.iter().map(said).collect())
 }

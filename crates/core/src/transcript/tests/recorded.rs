@@ -18,7 +18,7 @@ fn fetch(bytes: &[u8]) -> impl FnMut(Span) -> Result<Vec<u8>, Infallible> {
     |span| Ok(bytes[span.byte as usize..][..span.len as usize].to_vec())
 }
 
-fn all_turns(bytes: &[u8]) -> Turns {
+pub(super) fn all_turns(bytes: &[u8]) -> Turns {
     let Chain::Shown(shown) = read(bytes).show(None, 0) else {
         panic!("not one chain")
     };
