@@ -190,6 +190,15 @@ impl Sync {
                 self.apply(&d.key, Event::Dropped { fence: d.rest.fence })?;
                 write(&Reply::Ok)
             }
+            "restarted" => {
+                for key in self.store.busy().map_err(|e| e.to_string())? {
+                    let Ok(Some(thread)) = self.store.read(&key) else { continue };
+                    if let Some(lease) = thread.lease() {
+                        self.apply(&key, Event::Dropped { fence: lease.fence })?;
+                    }
+                }
+                write(&Reply::Ok)
+            }
             "seen" => {
                 let s: Keyed<Seen> = read(payload)?;
                 let (thread, _) = self.apply(&s.key, Event::Seen(s.rest))?;

@@ -126,6 +126,11 @@ function perform(api, sync, gatewayEvents) {
       const performing = sync.perform();
       shared.relay = performing ? relay : shared.relay === relay ? undefined : shared.relay;
       if (!performing) return;
+      if (!shared.begun) {
+        shared.begun = true;
+        // Connections ended with the process before: whoever was on one is looked for.
+        sync.call("restarted", "null").catch((error) => api.logger.error(`claude-code-sync: drivers of before the start are not looked for: ${String(error)}`));
+      }
       for (const key of sync.busy()) if (!rounds.get(key)?.timer) void turn(key);
     } catch (error) {
       api.logger.error(`claude-code-sync: could not look for work: ${String(error)}`);
