@@ -95,19 +95,11 @@ pub fn plain_chats(family: Family, anthropic: &Anthropic, chats: &[i64]) -> Valu
         Family::Late2026 => json!({ "agentRuntime": { "id": "openclaw" } }),
         Family::Mid2026 => json!({}),
     };
-    // A topic is a part of its forum; the topics of the stories by name all the same.
-    let topics = |chat: &i64| [42, 43, 44].map(|topic| format!("{chat}:topic:{topic}"));
-    let keys = chats.iter().flat_map(|chat| std::iter::once(chat.to_string()).chain(topics(chat)));
-    let by_chat: Map<String, Value> = keys.map(|key| (key, model.into())).collect();
-    // Installing a plugin turns the models that were listed into the only ones allowed
-    // (`agents.defaults.modelPolicy.allow`), and one named for a chat is then passed over
-    // without a word. An agent's own is not. (2026.8.2 was seen not to start with this list.)
-    let bound = |chat: &i64| json!({ "agentId": "plain", "match": { "channel": "telegram", "peer": { "kind": "group", "id": chat.to_string() } } });
+    let by_chat: Map<String, Value> = chats.iter().map(|chat| (chat.to_string(), model.into())).collect();
+    // Installing a plugin turns the models that were listed into the only ones allowed,
+    // and one named for a chat is then passed over without a word.
     let agents = match family {
-        Family::Late2026 => json!({
-            "agents": { "list": [{ "id": "main", "default": true }, { "id": "plain", "model": model }] },
-            "bindings": chats.iter().map(bound).collect::<Vec<_>>(),
-        }),
+        Family::Late2026 => json!({ "agents": { "defaults": { "modelPolicy": { "allow": [] } } } }),
         Family::Mid2026 => json!({}),
     };
     let mut config = json!({
