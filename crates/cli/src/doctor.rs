@@ -105,6 +105,9 @@ pub struct Plugin {
     /// `file`, or `none`.
     #[serde(default)]
     pub lock_backend: String,
+    /// Why nothing new can be claimed: the configuration's first error.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// What it tells of itself.
     #[serde(default)]
     pub condition: Option<Condition>,
@@ -255,6 +258,9 @@ fn plugin(found: &Found, version: Option<&str>, out: &mut Vec<Finding>) {
             .mend(install_line(version)),
         None => finding("plugin", State::Wrong, format!("{PLUGIN} is older than this ride, {}", found.here.version)).mend(install_line(version)),
     });
+    if let Some(why) = &plugin.refused {
+        out.push(finding("config", State::Wrong, clean(why)).mend(format!("correct plugins.entries.{PLUGIN}.config on the gateway")));
+    }
     let Some(condition) = &plugin.condition else { return };
     out.push(if condition.conversation_hooks {
         finding("hooks", State::Ok, "heartbeats and cron runs are kept out of a ride")

@@ -84,18 +84,30 @@ pub const KEYS: [&str; 8] = [
 impl Config {
     /// Reads a configuration; the error names the key, the value and what is allowed.
     pub fn parse(json: &str) -> Result<Self, String> {
-        let value: Value = serde_json::from_str(json).map_err(|e| format!("the plugin's config is no JSON: {e}"))?;
-        let Value::Object(given) = value else {
-            return Err(format!("the plugin's config is {value}; allowed is an object of {}", KEYS.join(", ")));
-        };
-        let mut config = Config::default();
-        for (key, value) in &given {
-            config.set(key, value).map_err(|allowed| match allowed {
-                None => format!("{key} is no key of the plugin's config; allowed are {}", KEYS.join(", ")),
-                Some(allowed) => format!("{key} is {}; allowed {allowed}", shown(value)),
-            })?;
+        match Self::salvage(json) {
+            (config, None) => Ok(config),
+            (_, Some(error)) => Err(error),
         }
-        Ok(config)
+    }
+
+    /// Reads what can be used of it, with defaults in the place of the rest, and the first error.
+    pub fn salvage(json: &str) -> (Self, Option<String>) {
+        let mut config = Config::default();
+        let given = match serde_json::from_str(json) {
+            Ok(Value::Object(given)) => given,
+            Ok(value) => return (config, Some(format!("the plugin's config is {value}; allowed is an object of {}", KEYS.join(", ")))),
+            Err(e) => return (config, Some(format!("the plugin's config is no JSON: {e}"))),
+        };
+        let mut error = None;
+        for (key, value) in &given {
+            if let Err(allowed) = config.set(key, value) {
+                error.get_or_insert_with(|| match allowed {
+                    None => format!("{key} is no key of the plugin's config; allowed are {}", KEYS.join(", ")),
+                    Some(allowed) => format!("{key} is {}; allowed {allowed}", shown(value)),
+                });
+            }
+        }
+        (config, error)
     }
 
     /// Sets one key; the error is what is allowed, or `None` where there is no such key.

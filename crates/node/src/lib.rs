@@ -55,7 +55,7 @@ impl JsSync {
     /// What of the configuration is not in force yet, in words; empty when all is.
     #[napi]
     pub fn waits(&self) -> String {
-        self.0.waits.as_ref().map(ToString::to_string).unwrap_or_default()
+        self.0.waiting()
     }
 
     /// Takes over a changed configuration, but for where the state is.

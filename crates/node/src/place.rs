@@ -49,8 +49,7 @@ impl fmt::Display for Waits {
 /// Opens the store of that configuration, or the one before while something is ridden there.
 pub(crate) fn open(config: &Config, home: &Path, state_dir: &Path, gateway: &str) -> Result<(Store, Option<Waits>), String> {
     let wanted = wanted(config, home);
-    let remembered = state_dir.join(PLACE);
-    let before = read(&remembered)?;
+    let before = read(&state_dir.join(PLACE))?;
     if let Some(dir) = before.clone().filter(|dir| Some(dir) != wanted.as_ref() && dir.exists()) {
         let old = files(&dir, gateway)?;
         let threads = old.busy().map_err(|e| e.to_string())?.len();
@@ -65,9 +64,15 @@ pub(crate) fn open(config: &Config, home: &Path, state_dir: &Path, gateway: &str
         None => Store::memory(gateway),
     };
     if before != wanted {
-        write(&remembered, wanted).map_err(|e| format!("could not write {}: {e}", remembered.display()))?;
+        let file = state_dir.join(PLACE);
+        write(&file, wanted).map_err(|e| format!("could not write {}: {e}", file.display()))?;
     }
     Ok((store, None))
+}
+
+/// The folder that was in force last, if it is there.
+pub(crate) fn remembered(state_dir: &Path) -> Result<Option<String>, String> {
+    Ok(read(&state_dir.join(PLACE))?.filter(|dir| dir.exists()).map(|dir| dir.to_string_lossy().into_owned()))
 }
 
 /// The folder in force; `None` where states are kept in memory.
@@ -165,6 +170,36 @@ mod tests {
         assert!(open(LockBackend::File, &one).1.is_none());
         fs::remove_dir_all(&one).unwrap();
         assert!(open(LockBackend::File, &two).1.is_none());
+    }
+
+    #[test]
+    fn what_is_ridden_outlives_a_configuration_that_cannot_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, locks) = (folder.path(), folder.path().join("locks"));
+        let open = |config: serde_json::Value| {
+            let options = serde_json::json!({ "stateDir": state, "config": config, "pid": 1 });
+            crate::sync::Sync::open(&options.to_string()).map_err(|e| e.to_string())
+        };
+        let wrong = || serde_json::json!({ "lockDir": "here", "rideTtlMinutes": 7 });
+        let refusal = "lockDir is \"here\"; allowed is an absolute path, or one that begins with ~/";
+        assert_eq!(open(wrong()).err().as_deref(), Some(refusal));
+        let good = open(serde_json::json!({ "lockDir": locks })).unwrap();
+        // Nothing is ridden there.
+        assert_eq!(open(wrong()).err().as_deref(), Some(refusal));
+        claim(&good.store);
+        let kept = open(wrong()).unwrap();
+        assert_eq!((kept.gate("agent:main:main"), kept.config().ride_ttl_minutes), (Ok(1), 7));
+        assert_eq!(kept.waiting(), format!("{refusal}; what is ridden goes on, and nothing new is claimed"));
+        let asked = |method: &str| {
+            let params = serde_json::json!({ "method": method, "params": {}, "host": {} });
+            kept.call("request", &params.to_string()).unwrap()
+        };
+        for method in ["sessions_rideable", "ride_claim"] {
+            let told = asked(method);
+            assert!(told.contains(r#""reason":"CONFIG""#) && told.contains("lockDir is "), "{method}: {told}");
+        }
+        assert!(asked("ride_status").contains(r#""phase":"claiming""#), "{}", asked("ride_status"));
+        assert!(open(serde_json::json!({ "lockDir": locks })).unwrap().waiting().is_empty());
     }
 
     #[test]

@@ -74,6 +74,11 @@ type Outcome<T> = Result<T, MethodError>;
 pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
     let params = asked.params.to_string();
     let name = asked.method.as_str();
+    if let Some(why) = sync.refused().filter(|_| matches!(name, method::RIDEABLE | method::CLAIM)) {
+        let hint = Some("correct plugins.entries.claude-code-sync.config on the gateway".into());
+        let details = Refusal { reason: Reason::Config, holder: None, hint };
+        return Answer::Error(MethodError { code: "UNAVAILABLE".into(), message: why, details });
+    }
     let result = match name {
         method::RIDEABLE => rideable(sync, &params, &asked.host),
         method::CLAIM => return claim(sync, &params, asked.host).unwrap_or_else(Answer::Error),
@@ -424,6 +429,9 @@ fn config(sync: &Sync, seen: &condition::Seen) -> Outcome<Value> {
         fields.insert("lockDir".into(), json!(waits.in_force));
         fields.insert("lockBackend".into(), json!("file"));
         fields.insert("waits".into(), value(waits)?);
+    }
+    if let (Some(why), Some(fields)) = (sync.refused(), answer.as_object_mut()) {
+        fields.insert("refused".into(), json!(why));
     }
     Ok(answer)
 }

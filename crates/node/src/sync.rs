@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ride_core::command::{self, Command};
-use ride_core::config::Config;
+use ride_core::config::{Config, LockBackend};
 use ride_core::event::{Act, Event, Inbound, Outcome, Reply, Seen};
 use ride_core::host::{EntryFields, HostEntry};
 use ride_core::known::Binding;
@@ -28,7 +28,7 @@ pub(crate) struct Sync {
     /// Threads ridden once; none is remembered with `lockBackend: "none"`.
     kept: Option<Kept>,
     /// The configuration in force; in the memory's one copy it can change.
-    config: RwLock<Arc<Config>>,
+    config: RwLock<InForce>,
     /// What of the configuration waits until nothing is ridden.
     pub(crate) waits: Option<Waits>,
     pub(crate) claude_dir: PathBuf,
@@ -37,6 +37,15 @@ pub(crate) struct Sync {
     pub(crate) gateway_pid: u32,
     me: Uuid,
     performer: Mutex<Option<Performer>>,
+}
+
+/// What is worked by. A configuration that cannot be used is not held against what is
+/// ridden already: that goes on by what can be read of it, and nothing new is claimed.
+#[derive(Clone)]
+struct InForce {
+    config: Arc<Config>,
+    /// Why nothing new is claimed.
+    refused: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -96,16 +105,20 @@ impl Sync {
     pub(crate) fn open(options: &str) -> Result<Self, String> {
         let options: Options = read(options)?;
         let config = if options.config.is_null() { json!({}) } else { options.config };
-        let config = Config::parse(&config.to_string())?;
+        let (mut config, refused) = Config::salvage(&config.to_string());
         let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
         let state_dir = std::fs::canonicalize(&options.state_dir).unwrap_or_else(|_| options.state_dir.clone().into());
         let gateway = state_dir.to_string_lossy().into_owned();
+        if let Some(error) = &refused {
+            (config.lock_backend, config.lock_dir) = (LockBackend::File, place::remembered(&state_dir)?.ok_or_else(|| error.clone())?);
+        }
         let (store, waits) = place::open(&config, &home, &state_dir, &gateway)?;
+        let refused = refused.map(|error| still_refused(&store, error)).transpose()?;
         let claude_dir = env::var_os("CLAUDE_CONFIG_DIR").filter(|d| !d.is_empty()).map_or_else(|| home.join(".claude"), PathBuf::from);
         Ok(Sync {
             kept: place::in_force(&config, &home, waits.as_ref()).map(|dir| Kept::open(&dir, &gateway)).transpose().map_err(|e| e.to_string())?,
             store,
-            config: RwLock::new(Arc::new(config)),
+            config: RwLock::new(InForce { config: Arc::new(config), refused }),
             waits,
             claude_dir,
             index: Index::default(),
@@ -116,7 +129,22 @@ impl Sync {
     }
 
     pub(crate) fn config(&self) -> Arc<Config> {
+        self.in_force().config
+    }
+
+    /// Why nothing new can be claimed: the configuration's first error.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.in_force().refused
+    }
+
+    fn in_force(&self) -> InForce {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What of the configuration is not in force, in words; empty when all is.
+    pub(crate) fn waiting(&self) -> String {
+        let refused = self.refused().map(|error| format!("{error}; what is ridden goes on, and nothing new is claimed"));
+        refused.or_else(|| self.waits.as_ref().map(ToString::to_string)).unwrap_or_default()
     }
 
     pub(crate) fn rules(&self) -> Rules {
@@ -125,8 +153,9 @@ impl Sync {
 
     /// Takes over what can change without moving the state.
     pub(crate) fn configure(&self, config: &str) -> Result<(), String> {
-        let config = Config::parse(config)?;
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        let (config, refused) = Config::salvage(config);
+        let refused = refused.map(|error| still_refused(&self.store, error)).transpose()?;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = InForce { config: Arc::new(config), refused };
         Ok(())
     }
 
@@ -263,6 +292,11 @@ impl Sync {
     pub(crate) fn apply(&self, key: &str, event: Event) -> Result<(ride_core::thread::Thread, Reply), String> {
         self.store.apply(key, event, clock::now(), &self.rules()).map_err(|e| e.to_string())
     }
+}
+
+/// An error that only keeps new claims out, while something is ridden or waits.
+fn still_refused(store: &Store, error: String) -> Result<String, String> {
+    if store.busy().map_err(|e| e.to_string())?.is_empty() { Err(error) } else { Ok(error) }
 }
 
 fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {

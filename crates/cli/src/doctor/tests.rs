@@ -206,6 +206,14 @@ fn the_plugins_condition() {
     condition_is("nowMs", json!(NOW - 600_000), &["Note clock: is 10m from the gateway's: ages are shown wrong, leases do not depend on it → timedatectl set-ntp true"]);
     condition_is("trouble", json!("could not read closed.json"), &["Wrong states: could not read closed.json → look at ~/locks on the gateway's machine; a file that is moved away is begun anew"]);
     check(
+        |found| {
+            let mut refusing = plugin(&condition(), VERSION);
+            refusing.refused = Some("rideTtlMinutes is 0; allowed are whole numbers from 1 to 1440".into());
+            found.plugin = Some(Ok(refusing));
+        },
+        &["Wrong config: rideTtlMinutes is 0; allowed are whole numbers from 1 to 1440 → correct plugins.entries.claude-code-sync.config on the gateway"],
+    );
+    check(
         |found| found.threads = Some(Err(Error::new(Kind::Other, "format 9 is not known"))),
         &["Wrong states: format 9 is not known → look at ~/locks on the gateway's machine; a file that is moved away is begun anew"],
     );
