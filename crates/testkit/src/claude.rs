@@ -15,20 +15,17 @@ use crate::pty::{Program, Terminal};
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Writes a configuration with which Claude Code asks nothing at start: onboarding
-/// done, the stand-in's key approved, `folders` trusted, the default permission mode.
+/// done, `folders` trusted, the default permission mode.
 ///
 /// Files that exist are kept and only what is missing for this is set.
 pub fn seed_config(config_dir: &Path, folders: &[&Path]) -> Result<()> {
     fs::create_dir_all(config_dir).doing(|| format!("create {}", config_dir.display()))?;
-    // Claude Code compares the last 20 characters.
-    let approved = &API_KEY[API_KEY.len() - 20..];
     update_json(&config_dir.join(".claude.json"), |config| {
         config["hasCompletedOnboarding"] = true.into();
         // Offered on some starts, over the prompt.
         config["hasSeenAutoDefaultNudge"] = true.into();
         config["lastOnboardingVersion"] = Peer::newest_claude_code().version().into();
         config["theme"] = "dark".into();
-        config["customApiKeyResponses"] = json!({ "approved": [approved], "rejected": [] });
         for folder in folders {
             // Claude Code names projects by their real path.
             let real = folder
@@ -61,7 +58,9 @@ fn update_json(path: &Path, change: impl FnOnce(&mut Value)) -> Result<()> {
 pub fn environment(anthropic: &Anthropic, config_dir: &Path) -> Vec<(String, String)> {
     let set = [
         ("ANTHROPIC_BASE_URL", anthropic.base_url()),
-        ("ANTHROPIC_API_KEY", API_KEY.into()),
+        // A key would have to be approved in a file that several Claude Codes write: beside
+        // the gateway's own, one was now and then "not logged in".
+        ("ANTHROPIC_AUTH_TOKEN", API_KEY.into()),
         ("CLAUDE_CONFIG_DIR", config_dir.display().to_string()),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".into()),
         ("DISABLE_AUTOUPDATER", "1".into()),
