@@ -33,15 +33,12 @@ pub(crate) struct Demo {
     /// The Claude Code version.
     #[arg(long, value_name = "VERSION")]
     claude: Option<String>,
-    /// Leave out what is not settled.
-    #[arg(skip)]
-    settled: bool,
 }
 
 impl Demo {
-    /// The stories of the tests: all that are settled.
+    /// The stories of the tests: all of them.
     pub(crate) fn of_tests() -> Self {
-        Demo { headless: true, settled: true, ..Demo::default() }
+        Demo { headless: true, ..Demo::default() }
     }
 
     /// Whether every fact held.
@@ -68,10 +65,6 @@ impl Demo {
         for story in stories {
             if let Some(why) = story.why_not(&product.openclaw, &product.claude_code) {
                 println!("# {} is not for this host: {why}", story.name());
-                continue;
-            }
-            if let Some(why) = story.unsettled().filter(|_| self.settled) {
-                println!("# {} is not part of the tests yet: {why}", story.name());
                 continue;
             }
             println!("# {}: {}", story.name(), story.about());

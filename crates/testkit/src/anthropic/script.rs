@@ -181,7 +181,8 @@ fn without_context(text: &str) -> String {
     loop {
         let context = words.strip_prefix(RUNNER_CONTEXT.0).map(|rest| rest.split_once(RUNNER_CONTEXT.1).map_or("", |(_, after)| after));
         // The time stands before the context, after it, or in both places (2026.6.1).
-        let Some(after) = context.or_else(|| after_time(words)).or_else(|| after_gateway_block(words)) else { break };
+        let after = context.or_else(|| after_time(words)).or_else(|| after_notice(words)).or_else(|| after_gateway_block(words));
+        let Some(after) = after else { break };
         words = after.trim_start();
     }
     words.into()
@@ -191,6 +192,11 @@ fn without_context(text: &str) -> String {
 fn after_time(text: &str) -> Option<&str> {
     let (time, after) = text.strip_prefix('[')?.split_once("] ")?;
     (time.ends_with(" UTC") && time.len() < 32).then_some(after)
+}
+
+/// What follows OpenClaw's word that a session goes on with a changed prompt.
+fn after_notice(text: &str) -> Option<&str> {
+    text.strip_prefix("OpenClaw resumed this CLI session after ").map(|rest| rest.split_once("\n\n").map_or("", |(_, after)| after))
 }
 
 /// What follows a leading block in which OpenClaw tells who wrote where, and what was said before:
@@ -267,6 +273,9 @@ mod tests {
         );
         check("[Thu 2026-11-26 20:20 UTC] Conversation info: ⟦openclaw:ctx⟧\n```json\n{}\n```\n\nhi", "hi");
         check("[draft] hi", "[draft] hi");
+        let resumed = "OpenClaw resumed this CLI session after prompt content changed. Follow the turn; changed=prompt-tools.\n\n";
+        check(&format!("{resumed}Conversation info: ⟦openclaw:ctx⟧\n```json\n{{}}\n```\n\n{before}hi"), "hi");
+        check(&format!("{resumed}hi"), "hi");
         let sender = "Sender (untrusted metadata):\n```json\n{}\n```\n\n";
         check(&format!("[Thu 2026-11-26 20:20 UTC] {sender}[Thu 2026-11-26 20:20 UTC] hi"), "hi");
         check("Sender (untrusted metadata):\n```json\n{}\n```\n\nhi", "hi");

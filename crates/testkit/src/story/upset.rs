@@ -27,6 +27,21 @@ struct Upset<'s> {
 }
 
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
+    // Two gateways: after the third crash within minutes 2026.9 starts without its channels.
+    let mut u = open(product).await?;
+    u.killed_in_a_claim(facts).await?;
+    u.killed_in_a_ride(facts).await?;
+    drop(u);
+    let mut u = open(product).await?;
+    u.killed_in_a_release(facts).await?;
+    u.switched_off(facts).await?;
+    let chain = poll_until("the last turn in the transcript", TURN, || chain(&u.transcript).filter(|c| c.texts.iter().any(|t| t.contains("last word")))).await;
+    let seen = chain.as_ref().map_or_else(ToString::to_string, |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside));
+    facts.tell(chain.is_ok(), "and after all of it the thread has its chain", seen);
+    Ok(())
+}
+
+async fn open(product: &Product) -> Result<Upset<'_>> {
     let stage = Stage::open(product, &[1001], json!({})).await?;
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");
     stage.telegram.says(&Person::tess(), &plans, "the code word is MANGO");
@@ -35,15 +50,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     stage.rideable(&[&format!("agent:main:telegram:group:{FORUM}:topic:42")]).await?;
     let config = stage.gateway.claude_dir();
     let transcript = poll_until("the transcript", TURN, || claude::transcript(&config, &session)).await?;
-    let mut u = Upset { stage, plans, session, transcript };
-    u.killed_in_a_claim(facts).await?;
-    u.killed_in_a_ride(facts).await?;
-    u.killed_in_a_release(facts).await?;
-    u.switched_off(facts).await?;
-    let chain = poll_until("the last turn in the transcript", TURN, || chain(&u.transcript).filter(|c| c.texts.iter().any(|t| t.contains("last word")))).await;
-    let seen = chain.as_ref().map_or_else(ToString::to_string, |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside));
-    facts.tell(chain.is_ok(), "and after all of it the thread has its chain", seen);
-    Ok(())
+    Ok(Upset { stage, plans, session, transcript })
 }
 
 impl Upset<'_> {
@@ -141,6 +148,8 @@ impl Upset<'_> {
         facts.tell(held.session() == Some(&self.session), "switched on again, the thread comes back: what waited is answered in the ridden session", held.session().unwrap_or("none"));
         let said = self.stage.telegram.chat(&self.plans).count("ran a turn beside it");
         facts.tell(said == 1, "and the turn beside the ride is announced", format!("{said} times"));
+        let typed = self.stage.telegram.chat(&self.plans).count("ada: typed while it is off");
+        facts.tell(typed == usize::from(sent), "what the ride let in while the plugin was off stands in the thread", format!("{typed} times"));
         self.answers(facts, "last word", "and the thread goes on").await
     }
 
