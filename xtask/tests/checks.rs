@@ -22,6 +22,7 @@ fn foreign_input_breaks_no_reader() {
     check(&["fuzz", "--seconds", "8"], |last| number(last, "inputs") > 100 && last.ends_with("violations: 0"));
 }
 
+// Rules LEASE-1, LEASE-2, STORE-1, STORE-5.
 #[test]
 fn contention_and_kills_break_no_promise_of_the_store() {
     let figures = |last: &str| number(last, "grants") >= 100 && number(last, "kills") == 40 && last.ends_with("violations: 0");

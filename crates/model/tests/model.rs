@@ -10,6 +10,7 @@ const STATES: usize = 120_000;
 /// Most mistakes show early; the others need two faults.
 const MUTANT_STATES: [usize; 2] = [20_000, 180_000];
 
+// Rules LEASE-1, LEASE-2, LEASE-8, LEASE-11, GATE-1, RELAY-1, INBOX-3, HAND-1.
 #[test]
 fn the_promises_hold() {
     let mut lines = Vec::new();

@@ -148,6 +148,7 @@ mod tests {
         store.apply("agent:main:main", Event::Claim(Box::new(asked)), clock::now(), &Config::default().rules()).unwrap();
     }
 
+    // Rule GATE-5.
     #[test]
     fn what_is_ridden_is_not_left_behind() {
         let folder = tempfile::tempdir().unwrap();
@@ -172,6 +173,7 @@ mod tests {
         assert!(open(LockBackend::File, &two).1.is_none());
     }
 
+    // Rule GATE-5.
     #[test]
     fn what_is_ridden_outlives_a_configuration_that_cannot_be_used() {
         let folder = tempfile::tempdir().unwrap();

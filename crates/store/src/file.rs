@@ -396,6 +396,7 @@ mod tests {
         assert!(folder.watch::<String>("f").unwrap().is_none());
     }
 
+    // Rule STORE-5.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_lock_whose_file_was_deleted_while_it_was_waited_for_is_not_taken() {

@@ -67,6 +67,7 @@ fn gateway_folder(dir: &Path) -> PathBuf {
     fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).find(|p| p.join("threads").is_dir()).unwrap()
 }
 
+// Rules LEASE-2, STORE-1.
 #[test]
 fn a_second_copy_sees_what_the_first_committed_and_restarts_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -86,6 +87,7 @@ fn a_second_copy_sees_what_the_first_committed_and_restarts_lose_nothing() {
     assert_eq!(restarted.busy().unwrap(), [TOPIC]);
 }
 
+// Rule LEASE-1.
 #[test]
 fn one_claude_session_has_one_driver_whatever_the_thread_or_gateway() {
     for other_gateway in ["/state", "/elsewhere"] {
@@ -156,6 +158,7 @@ fn twins() -> Vec<(Store, Store, &'static str)> {
     ]
 }
 
+// Rule GATE-4.
 #[test]
 fn a_thread_bound_to_a_ridden_session_later_is_held_and_let_go_with_it() {
     for (rider, twin, other) in twins() {
@@ -186,6 +189,7 @@ fn in_memory_the_same_holds_within_the_process() {
     assert_eq!(Store::memory("/state").read(OTHER).unwrap(), None);
 }
 
+// Rule LEASE-1.
 #[test]
 fn exactly_one_of_many_contenders_wins_each_epoch() {
     let dir = tempfile::tempdir().unwrap();
@@ -209,6 +213,7 @@ fn exactly_one_of_many_contenders_wins_each_epoch() {
     }
 }
 
+// Rules HAND-5, STORE-5.
 #[test]
 fn only_one_copy_performs() {
     let dir = tempfile::tempdir().unwrap();

@@ -239,6 +239,7 @@ async fn a_refused_prompt_returns_to_the_box_and_reaches_nobody() {
     assert_eq!(rig.turn().await.prompt_id, Some(prompt.id));
 }
 
+// Rule LEASE-11.
 #[tokio::test]
 async fn a_prompt_that_waited_is_checked_again_when_it_begins() {
     let mut rig = Rig::greeted().await;
@@ -309,6 +310,7 @@ async fn an_interrupted_turn_is_reported_with_what_there_was() {
     rig.on_disk(turn.answer_id.unwrap(), "assistant").await;
 }
 
+// Rule LEASE-14.
 #[tokio::test]
 async fn another_session_in_the_same_process_is_announced() {
     let mut rig = Rig::greeted().await;
@@ -326,6 +328,7 @@ async fn another_session_in_the_same_process_is_announced() {
     assert_eq!(rig.terminal.wait_exit(DEADLINE).await.unwrap(), 0);
 }
 
+// Rule LEASE-12.
 #[tokio::test]
 async fn without_ride_no_prompt_is_sent() {
     let mut rig = Rig::greeted().await;

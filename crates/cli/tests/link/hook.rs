@@ -218,6 +218,7 @@ async fn only_a_child_of_the_claude_that_greeted_is_heard() {
     assert!(said["reason"].as_str().unwrap().contains("another process has this link"), "{said}");
 }
 
+// Rule LEASE-12.
 #[tokio::test]
 async fn before_the_greeting_every_prompt_is_blocked() {
     let rig = Rig::new(Source::Hooks);
@@ -253,6 +254,7 @@ fn without_ride_nothing_happens() {
     assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
 }
 
+// Rule LEASE-12.
 #[test]
 fn a_prompt_that_nobody_answers_for_is_blocked_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();

@@ -180,6 +180,7 @@ async fn a_refused_prompt_is_shown_again_and_reaches_nobody() {
     rig.says("for the right one").await;
 }
 
+// Rule LEASE-11.
 #[tokio::test]
 async fn a_prompt_that_waited_is_asked_about_when_it_begins() {
     let mut rig = Rig::start(OLD).await;
@@ -288,6 +289,7 @@ async fn a_finished_task_begins_a_turn_of_the_machine() {
     assert_eq!((turn.prompt_id, &turn.ending), (None, &Ending::Answered));
 }
 
+// Rule LEASE-14.
 #[tokio::test]
 async fn clear_resume_and_compact_are_told() {
     let mut rig = Rig::start(OLD).await;
@@ -334,6 +336,7 @@ async fn what_goes_along_is_told_to_the_model_and_not_as_the_prompt() {
     assert!(body[line..].contains("PAPAYA"));
 }
 
+// Rule LEASE-12.
 #[tokio::test]
 async fn without_ride_no_prompt_is_sent() {
     let mut rig = Rig::start(OLD).await;

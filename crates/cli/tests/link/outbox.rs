@@ -44,6 +44,7 @@ fn reopened(root: &Path) -> Outbox {
     }
 }
 
+// Rule RELAY-5.
 #[test]
 fn items_survive_in_order() {
     let root = tempfile::tempdir().unwrap();
@@ -76,6 +77,7 @@ fn an_id_is_held_once() {
     assert_eq!(ids(&outbox), Vec::<&str>::new());
 }
 
+// Rule RELAY-6.
 #[test]
 fn it_is_bounded() {
     let root = tempfile::tempdir().unwrap();

@@ -208,6 +208,7 @@ async fn no_verdict_in_time_is_a_no() {
     assert!(reply.send(Verdict::Allow).is_err(), "too late to be heard");
 }
 
+// Rule LEASE-12.
 #[tokio::test]
 async fn a_dropped_question_is_a_no() {
     let mut rig = Rig::greeted().await;
@@ -281,6 +282,7 @@ async fn what_was_not_kept_is_said() {
     assert_eq!((status, &said["code"]), (503, &json!("not-kept")));
 }
 
+// Rule LEASE-14.
 #[tokio::test]
 async fn another_claude_session_is_announced_first() {
     let mut rig = Rig::greeted().await;

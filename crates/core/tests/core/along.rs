@@ -34,6 +34,7 @@ fn handed(acts: &[Act]) -> Vec<&str> {
     acts.iter().filter_map(|act| if let Act::Hand { held, .. } = act { Some(held.text.as_str()) } else { None }).collect()
 }
 
+// Rule INBOX-4.
 #[test]
 fn what_rode_along_is_said_once_and_not_handed_to_the_agent() {
     let mut w = held(3);
@@ -51,6 +52,7 @@ fn what_rode_along_is_said_once_and_not_handed_to_the_agent() {
     assert_eq!(handed(&w.settle()), ["message 3"]);
 }
 
+// Rule INBOX-4.
 #[test]
 fn only_the_driver_takes() {
     let mut w = held(1);
@@ -70,6 +72,7 @@ fn only_the_driver_takes() {
     assert!(matches!(take(&mut w, fence, &all), Reply::Refused { .. }));
 }
 
+// Rule INBOX-4.
 #[test]
 fn a_lease_that_ran_out_takes_nothing() {
     let mut w = held(1);

@@ -47,6 +47,7 @@ fn declined(reply: &Reply) -> bool {
     matches!(reply, Reply::Decline { .. })
 }
 
+// Rules GATE-2, RELAY-1.
 #[test]
 fn a_prompt_is_let_in_once_and_answered_once() {
     let mut w = ridden();
@@ -94,6 +95,7 @@ fn prompts_that_are_refused() {
     assert_eq!(reason(w.does(Event::Say { fence: stale, id: "p1".into(), text: "x".into() })), Reason::Stale);
 }
 
+// Rule LEASE-11.
 #[test]
 fn a_lease_that_ran_out_lets_nothing_in() {
     let mut w = ridden();
@@ -171,6 +173,7 @@ fn how_a_turn_ends_is_said() {
     check(Ending::Lost, "", &["no answer: the gateway was restarted during the turn"]);
 }
 
+// Rule HAND-5.
 #[test]
 fn a_turn_is_followed_again_by_the_next_performer() {
     let mut w = ridden();

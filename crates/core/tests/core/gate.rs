@@ -12,6 +12,7 @@ fn nobody_rides() {
     assert_eq!(World::new().says(1, "hello"), Reply::Admit { because: "nobody rides" });
 }
 
+// Rules GATE-1, INBOX-1, HAND-1.
 #[test]
 fn a_held_message_is_kept_once_its_sender_told_once_and_handed_over_in_order() {
     let mut w = World::ridden_by("ada");
@@ -34,6 +35,7 @@ fn a_held_message_is_kept_once_its_sender_told_once_and_handed_over_in_order() {
     assert!(!w.t.closed());
 }
 
+// Rule INBOX-3.
 #[test]
 fn nothing_overtakes_what_waits() {
     let mut w = World::ridden_by("ada");
@@ -72,6 +74,7 @@ fn a_hand_over_that_failed_is_tried_again() {
     assert_eq!(tries, 1);
 }
 
+// Rule HAND-2.
 #[test]
 fn a_hand_over_of_unknown_outcome_is_repeated_once_marked_and_then_said() {
     let mut w = World::ridden_by("ada");
@@ -123,6 +126,7 @@ fn an_old_performer_may_still_say_that_it_was_handled() {
     assert!(w.t.inbox.is_empty() && !w.t.closed());
 }
 
+// Rule HAND-2.
 #[test]
 fn a_message_the_host_will_not_take_does_not_hold_the_thread_for_ever() {
     let mut w = World::ridden_by("ada");
@@ -143,6 +147,7 @@ fn a_message_the_host_will_not_take_does_not_hold_the_thread_for_ever() {
     assert!(!w.t.closed());
 }
 
+// Rule GATE-2.
 #[test]
 fn commands_while_ridden() {
     for (text, want) in [
@@ -179,6 +184,7 @@ fn commands_while_ridden() {
     }
 }
 
+// Rule GATE-3.
 #[test]
 fn what_does_not_come_through_a_channel_is_declined_not_kept() {
     let mut w = World::ridden_by("ada");
@@ -189,6 +195,7 @@ fn what_does_not_come_through_a_channel_is_declined_not_kept() {
     assert!(w.t.inbox.is_empty());
 }
 
+// Rule INBOX-2.
 #[test]
 fn a_full_inbox_tells_the_sender() {
     let mut w = World::ridden_by("ada");
@@ -204,6 +211,7 @@ fn a_full_inbox_tells_the_sender() {
     assert!(w.t.inbox.is_empty());
 }
 
+// Rule GATE-4.
 #[test]
 fn a_thread_bound_to_a_ridden_claude_session_is_held_too() {
     let mut w = World::new();

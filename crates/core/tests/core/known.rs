@@ -17,6 +17,7 @@ fn keys(known: &Known) -> Vec<&str> {
     known.threads().into_iter().map(|e| e.key.as_str()).collect()
 }
 
+// Rule GATE-5.
 #[test]
 fn what_is_unknown_or_changed_must_be_asked() {
     let mut known = Known::default();

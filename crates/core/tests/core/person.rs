@@ -16,6 +16,7 @@ fn person(given: Value) -> Person {
     serde_json::from_value(given).unwrap()
 }
 
+// Rule GATE-6.
 #[test]
 fn what_the_host_lets_a_person_do() {
     let by = |id: &str| json!({ "type": "human", "source": "profile", "id": id });
@@ -44,6 +45,7 @@ fn what_the_host_lets_a_person_do() {
     check(json!({ "roles": true }), json!({}), true, true);
 }
 
+// Rule GATE-6.
 #[test]
 fn ride_allow_narrows() {
     let check = |allow: Value, who: Value, expected: Result<(), &str>| {

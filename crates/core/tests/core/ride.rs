@@ -17,6 +17,7 @@ fn refused(reply: &Reply) -> Reason {
     }
 }
 
+// Rules LEASE-3, LEASE-8.
 #[test]
 fn claim_sees_the_agent_off_in_order_and_release_the_driver() {
     let mut w = World::new();
@@ -57,6 +58,7 @@ fn a_child_that_came_back_is_ended_again_and_the_first_binding_kept() {
     assert_eq!(w.t.lease().unwrap().parked.len(), 1);
 }
 
+// Rule LEASE-5.
 #[test]
 fn a_second_driver_is_told_who_has_it_and_the_same_one_gets_the_same_fence() {
     let mut w = World::ridden_by("ada");
@@ -89,6 +91,7 @@ fn a_running_turn_is_waited_for_and_given_up_on() {
     assert_eq!(last.why, Why::Failed { reason: Reason::TurnRunning, text: "gave up waiting: a turn is running".into() });
 }
 
+// Rule LEASE-4.
 #[test]
 fn a_claim_that_fails_after_parking_restores() {
     let mut w = World::new();
@@ -144,6 +147,7 @@ fn a_thread_that_lost_its_binding_while_the_claim_waited_is_not_ridden() {
     assert!(matches!(w.t.last.as_ref().unwrap().why, Why::Failed { reason: Reason::NotRideable, .. }));
 }
 
+// Rule LEASE-10.
 #[test]
 fn a_driver_that_died_comes_back_once_its_claude_is_gone() {
     let mut w = World::ridden_by("ada");
@@ -172,6 +176,7 @@ fn an_acknowledgement_that_could_not_be_stored_is_an_unknown_outcome() {
     assert_eq!(w.take().len(), 1, "it is not any more");
 }
 
+// Rule RELAY-1.
 #[test]
 fn a_ride_of_more_turns_than_ids_are_kept_is_not_sent_again() {
     let mut w = World::ridden_by("ada");
@@ -197,6 +202,7 @@ fn a_ride_of_more_turns_than_ids_are_kept_is_not_sent_again() {
     assert_eq!(sent, 0);
 }
 
+// Rules RELAY-1, RELAY-2.
 #[test]
 fn relays_are_sent_once_in_order_and_a_stale_fence_sends_nothing() {
     let mut w = World::ridden_by("ada");
@@ -221,6 +227,7 @@ fn relays_are_sent_once_in_order_and_a_stale_fence_sends_nothing() {
     assert!(w.t.outbox.is_empty());
 }
 
+// Rule RELAY-3.
 #[test]
 fn an_unknown_outcome_is_repeated_once_and_marked() {
     let mut w = World::ridden_by("ada");
@@ -241,6 +248,7 @@ fn an_unknown_outcome_is_repeated_once_and_marked() {
     assert_eq!(w.t.undelivered.len(), 1, "and it is not forgotten");
 }
 
+// Rule RELAY-4.
 #[test]
 fn a_refused_send_is_tried_again_with_the_pause_the_channel_asked_for() {
     let mut w = World::ridden_by("ada");
@@ -253,6 +261,7 @@ fn a_refused_send_is_tried_again_with_the_pause_the_channel_asked_for() {
     assert_eq!(w.take().len(), 1);
 }
 
+// Rule RELAY-8.
 #[test]
 fn a_changed_route_stops_the_relay_and_tells_the_driver() {
     let mut w = World::ridden_by("ada");
@@ -264,6 +273,7 @@ fn a_changed_route_stops_the_relay_and_tells_the_driver() {
     assert_eq!(w.t.undelivered.len(), 1);
 }
 
+// Rules LEASE-6, LEASE-7, LEASE-9.
 #[test]
 fn silence_a_lost_lease_and_a_dead_driver_end_a_ride() {
     for (what, ms, why) in [("lease", 60_000, Why::Expired), ("silence", 30 * 60_000, Why::Silent)] {
@@ -313,6 +323,7 @@ fn a_driver_is_told_no_longer_than_silence_leaves_it() {
     assert_eq!(w.t.phase_name(), "leaving");
 }
 
+// Rules LEASE-9, LEASE-10.
 #[test]
 fn a_driver_that_returns_keeps_its_thread_and_a_wrong_secret_does_not() {
     let mut w = World::ridden_by("ada");
@@ -339,6 +350,7 @@ fn a_search_that_ends_after_the_release_changes_nothing() {
     assert_eq!(w.t.phase_name(), "leaving", "the binding is still parked");
 }
 
+// Rule LEASE-6.
 #[test]
 fn a_restart_of_the_machine_gives_a_lease_its_time_again() {
     let mut w = World::ridden_by("ada");
@@ -351,6 +363,7 @@ fn a_restart_of_the_machine_gives_a_lease_its_time_again() {
     assert_eq!(w.t.phase_name(), "leaving");
 }
 
+// Rule HAND-3.
 #[test]
 fn a_broken_chain_keeps_the_thread_closed_until_it_is_accepted() {
     let mut w = World::ridden_by("ada");
@@ -393,6 +406,7 @@ fn a_prompt_nobody_reported_beside_the_chain_keeps_the_thread_closed() {
     assert!(ride_core::view::waiting_for(&w.t).is_some_and(|what| what.contains("did not send")));
 }
 
+// Rule RELAY-7.
 #[test]
 fn what_a_crash_kept_from_the_thread_is_taken_from_the_transcript() {
     let mut w = World::ridden_by("ada");

@@ -22,6 +22,7 @@ fn said(w: &mut World) -> (Vec<String>, Vec<String>) {
     (notices.collect(), news)
 }
 
+// Rule HAND-4.
 #[test]
 fn each_thing_is_announced_at_once_and_only_once() {
     for (event, notice, news) in [
@@ -75,6 +76,7 @@ fn what_was_announced_is_not_announced_again_at_release() {
     assert!(matches!(&sent[..], [one] if one.contains("was deleted")), "{sent:?}");
 }
 
+// Rule HAND-4.
 #[test]
 fn a_deleted_thread_is_not_bound_again_as_was_announced() {
     for (event, restored) in [(entry(true, "other", None), 1), (entry(false, "", None), 0)] {

@@ -17,6 +17,7 @@ fn cuts() {
     check("```rs\nlet a;\nlet b;\nlet c;\n```", 26, &["```rs\nlet a;\nlet b;\n```", "```rs\nlet c;\n```"]);
 }
 
+// Rule RELAY-9.
 #[test]
 fn nothing_is_lost_and_every_part_fits() {
     let text: String = (0..5_000).map(|n| format!("w{n}{}", if n % 7 == 0 { "\n" } else { " " })).collect();

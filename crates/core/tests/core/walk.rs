@@ -186,6 +186,7 @@ fn promises(w: &World, seen: &Seen, seed: u64) {
     }
 }
 
+// Rules LEASE-1, GATE-1, RELAY-1, INBOX-3, HAND-1.
 #[test]
 fn promises_hold_on_random_walks() {
     for seed in 0..150 {

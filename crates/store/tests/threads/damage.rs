@@ -92,6 +92,7 @@ impl Ridden {
     }
 }
 
+// Rule STORE-2.
 #[test]
 fn a_damaged_file_is_set_aside_as_it_was() {
     let ridden = ridden();
@@ -102,6 +103,7 @@ fn a_damaged_file_is_set_aside_as_it_was() {
     assert_eq!(fs::read(aside).unwrap(), half);
 }
 
+// Rule LEASE-2.
 #[test]
 fn a_deleted_file_makes_no_fence_good_again() {
     let ridden = ridden();
@@ -109,6 +111,7 @@ fn a_deleted_file_makes_no_fence_good_again() {
     ridden.is_lost("its state file is gone");
 }
 
+// Rules LEASE-2, STORE-2.
 #[test]
 fn an_older_file_put_back_makes_no_fence_good_again() {
     // During a later ride, and when nobody rides: the fence of then is refused.
@@ -125,6 +128,7 @@ fn an_older_file_put_back_makes_no_fence_good_again() {
     assert!(thread.journal.iter().any(|line| line.what.contains("an older state file")), "{:?}", thread.journal);
 }
 
+// Rule STORE-2.
 #[test]
 fn a_file_cut_or_changed_anywhere_is_never_taken_for_a_value() {
     let whole = ridden();
@@ -175,6 +179,7 @@ fn places(file: &[u8]) -> (Range<usize>, Range<usize>) {
     (0..end, number("at")..number("at") + number("length"))
 }
 
+// Rule STORE-3.
 #[test]
 fn another_format_is_refused_and_left_alone() {
     let ridden = ridden();

@@ -49,6 +49,7 @@ fn renew(store: &Store) -> Result<(Thread, Reply), StoreError> {
     store.apply(TOPIC, event, clock::now(), &Rules::default())
 }
 
+// Rule STORE-6.
 #[test]
 fn a_full_disk_keeps_the_last_value() {
     let Some(dir) = inside() else {
@@ -99,6 +100,7 @@ fn message(id: &str) -> Event {
     }))
 }
 
+// Rule STORE-6.
 #[test]
 fn a_folder_that_became_read_only_keeps_the_last_value() {
     let Some(dir) = inside() else {

@@ -22,6 +22,7 @@ fn all(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+// Rule STORE-4.
 #[test]
 fn folders_and_files_are_private_whatever_they_were() {
     let dir = tempfile::tempdir().unwrap();
@@ -44,6 +45,7 @@ fn folders_and_files_are_private_whatever_they_were() {
     }
 }
 
+// Rule STORE-4.
 #[test]
 fn no_link_is_followed_at_any_place_that_is_ours() {
     let dir = tempfile::tempdir().unwrap();
@@ -80,6 +82,7 @@ fn no_link_is_followed_at_any_place_that_is_ours() {
     check(&root.join("index.json"), &root);
 }
 
+// Rule STORE-4.
 #[test]
 fn what_is_no_file_in_a_files_place_hangs_nobody() {
     let dir = tempfile::tempdir().unwrap();

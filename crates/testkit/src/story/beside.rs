@@ -23,6 +23,7 @@ const MAIN: &str = "agent:main:main";
 /// The webhook's own token.
 const HOOK_TOKEN: &str = "webhooks-of-loopback-only";
 
+// Rules GATE-3, HAND-4.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let hooks = json!({ "hooks": { "enabled": true, "token": HOOK_TOKEN, "path": "/hooks", "allowRequestSessionKey": true } });
     let stage = Stage::build(product, json!({}), |builder| builder.allow(&[1001]).config(&hooks)).await?;

@@ -20,6 +20,7 @@ const FRESH: i64 = -1_004_444_444_444;
 /// An id that stands nowhere else.
 const OMAR: i64 = 7_707;
 
+// Rules GATE-2, RELAY-1.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let mut stage = Stage::build_with(product, json!({}), |builder, anthropic| {
         builder.allow(&[1001, OMAR]).config(&plain_chats(Family::of(&product.openclaw), anthropic, &[PLAIN]))

@@ -22,6 +22,7 @@ use crate::wait::poll_until;
 const FORUM: i64 = -1_002_222_222_222;
 const OMAR: i64 = 7_707;
 
+// Rules INBOX-4, INBOX-5, LEASE-14.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let stage = Stage::open(product, &[1001, OMAR], json!({})).await?;
     let (telegram, anthropic, gateway) = (&stage.telegram, &stage.anthropic, &stage.gateway);

@@ -29,6 +29,7 @@ const REFUSED: [&str; 11] = [
     "/status tell me a story", "/export-session", "/restart",
 ];
 
+// Rule GATE-2.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // Everybody may write in the groups; commands are for those on the list.
     let everybody = json!({ "channels": { "telegram": { "groupPolicy": "open" } }, "commands": { "ownerAllowFrom": ["telegram:1001"] } });

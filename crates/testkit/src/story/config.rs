@@ -9,6 +9,7 @@ use crate::telegram::{Person, Place};
 
 const FORUM: i64 = -1_002_222_222_222;
 
+// Rule GATE-5.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let mut stage = Stage::open(product, &[1001], json!({})).await?;
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");

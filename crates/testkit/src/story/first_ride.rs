@@ -23,6 +23,7 @@ const FORUM: i64 = -1_002_222_222_222;
 /// An id that stands nowhere else.
 const OMAR: i64 = 7_707;
 
+// Rules GATE-1, RELAY-1, INBOX-1, HAND-1, HAND-3.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let stage = Stage::open(product, &[1001, OMAR], json!({})).await?;
     let (telegram, anthropic, gateway) = (&stage.telegram, &stage.anthropic, &stage.gateway);

@@ -20,6 +20,7 @@ use crate::telegram::{Person, Place, Telegram};
 
 const FORUM: i64 = -1_002_222_222_222;
 
+// Rule LEASE-9.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let mut stage = Stage::build(product, json!({}), |builder| builder.tls()).await?;
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");

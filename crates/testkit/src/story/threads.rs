@@ -18,6 +18,7 @@ use crate::telegram::{Person, Place};
 const FORUM: i64 = -1_002_222_222_222;
 const GROUP: i64 = -1_001_111_111_111;
 
+// Rule GATE-6.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let allow = json!({ "rideAllow": [{ "threads": ["agent:main:*", "agent:old:*"] }, { "people": ["user:nobody"] }] });
     let config = json!({

@@ -26,6 +26,7 @@ struct Upset<'s> {
     transcript: PathBuf,
 }
 
+// Rules RELAY-3, LEASE-2.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // Two gateways: after the third crash within minutes 2026.9 starts without its channels.
     let mut u = open(product).await?;

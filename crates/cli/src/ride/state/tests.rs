@@ -126,6 +126,7 @@ fn id(n: u128) -> String {
     Uuid::from_u128(n).to_string()
 }
 
+// Rule LEASE-11.
 #[test]
 fn prompts_begin_only_while_the_lease_can_be_proven() {
     let mut fresh = Ride::new(&grant(), "secret", Vec::new(), 0);
@@ -152,6 +153,7 @@ fn prompts_begin_only_while_the_lease_can_be_proven() {
     assert_eq!(verdict(&mut ride, ask(4), 70_020), Ok(()));
 }
 
+// Rule LEASE-14.
 #[test]
 fn another_claude_session_is_neither_let_begin_nor_relayed() {
     let mut ride = riding();
@@ -184,6 +186,7 @@ fn what_a_machine_caused_is_let_begin_and_not_relayed_as_a_prompt() {
     assert_eq!(step(&mut ride, Event::Prompt(done), 1_100), []);
 }
 
+// Rules RELAY-1, RELAY-5.
 #[test]
 fn items_leave_in_order_and_are_forgotten_when_the_gateway_has_them() {
     let mut ride = riding();
@@ -200,6 +203,7 @@ fn items_leave_in_order_and_are_forgotten_when_the_gateway_has_them() {
     assert_eq!(ride.unsent(), 2);
 }
 
+// Rule RELAY-5.
 #[test]
 fn a_cut_connection_resends_the_same_ids() {
     let mut ride = riding();
@@ -275,6 +279,7 @@ fn every_end_of_a_turn_has_its_items() {
     );
 }
 
+// Rule RELAY-6.
 #[test]
 fn a_prompt_over_the_limit_is_refused_with_the_limit() {
     let mut ride = riding();
@@ -315,6 +320,7 @@ fn without_a_gateway_the_flush_and_the_release_give_up_in_time() {
     assert_eq!(ride.unsent(), 1);
 }
 
+// Rule LEASE-13.
 #[test]
 fn a_stale_fence_ends_claude_code_and_refuses_prompts() {
     let mut ride = riding();

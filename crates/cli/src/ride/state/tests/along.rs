@@ -34,6 +34,7 @@ fn takes(effects: &[Effect]) -> Vec<(Uuid, Vec<u64>)> {
     effects.iter().filter_map(|effect| if let Effect::Take(take) = effect { Some((take.prompt, take.seqs.clone())) } else { None }).collect()
 }
 
+// Rule INBOX-4.
 #[test]
 fn messages_are_taken_once_the_model_answers_and_not_before() {
     let mut ride = waiting(&["what about the PAPAYA?", "and the KIWI?"]);
