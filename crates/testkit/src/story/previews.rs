@@ -1,7 +1,7 @@
 //! A long answer streams into an unridden thread: what the channel is sent is the same
 //! with the plugin and without it. A plugin that registers the wrong hook switches such
 //! previews off for every conversation (docs/hosts.md); that is shown too, by one that
-//! does, so that the comparison is known to tell.
+//! does, so that the comparison is known to tell (2026.8 and later).
 //!
 //! The thread is answered by the host's own runner: from 2026.8 on the host holds back
 //! what Claude Code writes until a message is whole, so there is no preview to compare.
@@ -45,6 +45,10 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         format!("{with}; without: {without}"),
     );
 
+    if gateway.version() < "2026.8" {
+        // There it would not, so there is nothing to compare with.
+        return Ok(());
+    }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("probe-plugin");
     let probe = Plugin { id: "ride-probe".into(), source, config: json!({ "observe": ["message_sending"] }) };
     gateway.install(&probe).await?;

@@ -12,10 +12,10 @@ use super::transcript::chain;
 use super::{Facts, Product};
 use crate::claude;
 use crate::client::{Answered, Client};
-use crate::error::Result;
+use crate::error::{Doing as _, Result};
 use crate::process::{Process, descendants};
 use crate::pty::{Key, Terminal};
-use crate::telegram::{Person, Place};
+use crate::telegram::{Fault, Person, Place};
 use crate::wait::poll_until;
 
 const FORUM: i64 = -1_002_222_222_222;
@@ -46,7 +46,10 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let t = Trouble { stage, plans, key, session };
 
     t.nothing_to_ride_with(facts, &transcript).await?;
+    t.interrupted_while_it_connects(facts).await?;
     t.interrupted(facts).await?;
+    t.interrupted_while_it_leaves(facts).await?;
+    t.too_large(facts).await?;
     t.bad_requests(facts).await?;
     t.killed(facts).await?;
     t.transcript_changed(facts, &transcript).await?;
@@ -100,7 +103,77 @@ impl Trouble<'_> {
         Ok(())
     }
 
+    /// The same before anything is claimed: a gateway that takes connections and says nothing.
+    async fn interrupted_while_it_connects(&self, facts: &mut Facts) -> Result<()> {
+        let silent = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.doing(|| "listen".into())?;
+        let url = format!("ws://{}", silent.local_addr().doing(|| "listen".into())?);
+        for (signal, how) in [(INT, "Ctrl-C"), (HUP, "a closed terminal")] {
+            let mut ride = self.stage.ride(&["--url", &url, "forum", "topic:42"])?;
+            let connection = tokio::time::timeout(TURN, silent.accept()).await;
+            let begun = Instant::now();
+            match signal {
+                INT => ride.press(Key::Ctrl('c'))?,
+                _ => self.signal(&ride, signal)?,
+            }
+            let ended = ride.wait_exit(TURN).await?;
+            // Well before the limit of connecting itself, 10 s.
+            let at_once = begun.elapsed() < Duration::from_secs(5);
+            let free = self.status().await?.is_null();
+            facts.tell(connection.is_ok() && ended != 0 && at_once && free, &format!("{how} while it connects ends it, and nothing is claimed"), format!("exit {ended} after {:?}", begun.elapsed()));
+        }
+        Ok(())
+    }
+
+    /// And while what was said last is still on its way into the thread.
+    async fn interrupted_while_it_leaves(&self, facts: &mut Facts) -> Result<()> {
+        for (signal, how) in [(INT, "Ctrl-C"), (HUP, "a closed terminal")] {
+            let word = format!("leaving-{signal}");
+            let mut ride = self.ride().await?;
+            self.stage.telegram.fault("sendMessage", 1_000, Fault::refuse(502, "Bad Gateway"));
+            ride.submit(&word).await?;
+            ride.wait_for(TURN, |screen| screen.contains(&format!("]: {word}"))).await?;
+            ride.submit("/exit").await?;
+            self.phase(facts, "leaving").await?;
+            match signal {
+                INT => ride.press(Key::Ctrl('c'))?,
+                _ => self.signal(&ride, signal)?,
+            }
+            let ended = ride.wait_exit(TURN).await?;
+            self.stage.telegram.no_more_faults();
+            let told = self.stage.telegram.wait_for_bot(&self.plans, TURN, &format!("]: {word}")).await.is_ok();
+            let freed = self.freed().await;
+            let times = self.stage.telegram.chat(&self.plans).by_bot().iter().filter(|text| text.contains(&word)).count();
+            facts.tell(
+                told && freed.is_some() && times == 2,
+                &format!("{how} while it hands back: the thread comes back by itself, prompt and answer in it once"),
+                format!("exit {ended}, free after {freed:?} {}, {times} messages", self.standing().await?),
+            );
+        }
+        Ok(())
+    }
+
+    /// A prompt that would not fit into the thread's outbox is not sent to the model either.
+    // Rule RELAY-6.
+    async fn too_large(&self, facts: &mut Facts) -> Result<()> {
+        let mut ride = self.ride().await?;
+        let text = format!("PAPAYA {}", "x".repeat(256 * 1024));
+        ride.send(format!("\x1b[200~{text}\x1b[201~").as_bytes())?;
+        ride.wait_for_text(TURN, "Pasted text").await?;
+        ride.press(Key::Enter)?;
+        let refused = ride.wait_for(TURN, |screen| screen.contains("262144")).await;
+        let asked = self.stage.anthropic.turns().iter().filter(|r| r.saw("PAPAYA")).count();
+        facts.tell(refused.is_ok() && asked == 0, "a prompt that is too large is refused, with the limit", line_with(&ride.screen(), "262144"));
+        // What it gave back is thrown away, and the ride goes on.
+        ride.press(Key::Ctrl('c'))?;
+        ride.submit("a small one").await?;
+        let told = self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: a small one").await;
+        facts.tell(told.is_ok(), "and the ride goes on", if told.is_ok() { String::new() } else { ride.screen() });
+        ride.submit("/exit").await?;
+        ride.wait_exit(TURN).await.map(drop)
+    }
+
     /// What a program may send: stale, too large, unknown.
+    // Rule RELAY-2.
     async fn bad_requests(&self, facts: &mut Facts) -> Result<()> {
         let mut ride = self.ride().await?;
         let mut client = Client::connect(&self.stage.gateway).await?;
@@ -114,7 +187,7 @@ impl Trouble<'_> {
         let large = client.call("ride_relay", json!({ "key": self.key, "fence": stale, "items": [item] })).await?;
         let unknown = client.call("ride_status", json!({ "kee": self.key })).await?;
         let wrong = client.call("ride_claim", json!({ "key": 7 })).await?;
-        let named = refusal(&unknown).contains("`kee`") && wrong.as_ref().is_err_and(|e| e["details"]["reason"] == "BAD_REQUEST");
+        let named = refusal(&unknown).contains("`kee`") && refusal(&wrong).contains("key") && wrong.as_ref().is_err_and(|e| e["details"]["reason"] == "BAD_REQUEST");
         facts.tell(large.is_err() && named, "an unknown field is refused by its name, a wrong type as well", format!("{} | {}", refusal(&unknown), refusal(&wrong)));
         let spoken = self.stage.telegram.chat(&self.plans).count("a driver that is none");
         facts.tell(spoken == 0, "and nothing of it reaches the thread", format!("{spoken} messages"));
@@ -123,6 +196,7 @@ impl Trouble<'_> {
     }
 
     /// `ride` is killed, or its terminal closed, while it rides.
+    // Rules LEASE-9, LEASE-13.
     async fn killed(&self, facts: &mut Facts) -> Result<()> {
         for (signal, mid_turn, how) in [(HUP, false, "a closed terminal"), (KILL, false, "kill -9"), (KILL, true, "kill -9 in the middle of a turn"), (HUP, true, "a terminal closed in the middle of a turn")] {
             let mut ride = self.ride().await?;
@@ -155,6 +229,7 @@ impl Trouble<'_> {
     }
 
     /// The file under the ride is another one at its end.
+    // Rule HAND-3.
     async fn transcript_changed(&self, facts: &mut Facts, transcript: &Path) -> Result<()> {
         let mut ride = self.ride().await?;
         ride.submit("before the change").await?;
