@@ -7,7 +7,9 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::error::{Error, Result};
@@ -27,14 +29,37 @@ pub type Answered = std::result::Result<Value, Value>;
 impl Client {
     /// Connects as a trusted program of the gateway's own machine.
     pub async fn connect(gateway: &Gateway) -> Result<Self> {
-        let (socket, _) = connect_async(gateway.url()).await.map_err(|cause| failed("connect", cause.to_string()))?;
+        Self::open(gateway, &json!({ "token": gateway.token() }), "").await
+    }
+
+    /// Connects as the owner of a gateway that leaves telling people apart to a proxy.
+    pub async fn connect_owner(gateway: &Gateway, password: &str) -> Result<Self> {
+        Self::open(gateway, &json!({ "password": password }), "").await
+    }
+
+    /// Connects as a person, as such a proxy would: it alone tells who.
+    pub async fn connect_person(gateway: &Gateway, person: &str) -> Result<Self> {
+        Self::open(gateway, &json!({}), person).await
+    }
+
+    async fn open(gateway: &Gateway, auth: &Value, person: &str) -> Result<Self> {
+        let could_not = |cause: tungstenite::Error| failed("connect", cause.to_string());
+        let mut request = gateway.url().into_client_request().map_err(could_not)?;
+        let mut scopes = vec!["operator.read", "operator.write"];
+        if person.is_empty() {
+            scopes.extend(["operator.admin", "operator.approvals", "operator.pairing"]);
+        } else {
+            let header = |value: &str| HeaderValue::from_str(value).map_err(|cause| failed("connect", cause.to_string()));
+            request.headers_mut().insert("x-forwarded-user", header(person)?);
+            // An address of no machine (RFC 5737).
+            request.headers_mut().insert("x-forwarded-for", header("203.0.113.7")?);
+        }
+        let (socket, _) = connect_async(request).await.map_err(could_not)?;
         let mut client = Client { socket, next: 0, events: Vec::new() };
         let params = json!({
             "minProtocol": 4, "maxProtocol": 4,
             "client": { "id": "gateway-client", "version": "1.0.0", "platform": "linux", "mode": "backend" },
-            "role": "operator", "caps": [],
-            "scopes": ["operator.read", "operator.write", "operator.admin", "operator.approvals", "operator.pairing"],
-            "auth": { "token": gateway.token() },
+            "role": "operator", "caps": [], "scopes": scopes, "auth": auth,
         });
         client.call("connect", params).await?.map_err(|refused| failed("connect", refused.to_string()))?;
         Ok(client)

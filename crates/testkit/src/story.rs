@@ -12,6 +12,7 @@ mod commands;
 mod first_ride;
 mod install;
 mod previews;
+mod people;
 mod reach;
 mod loads;
 mod stage;
@@ -66,6 +67,8 @@ pub enum Story {
     Reach,
     /// Threads of every kind are listed, with why some cannot be ridden.
     Threads,
+    /// People behind a proxy ride what they may.
+    People,
     /// The configuration is changed while a thread is ridden.
     Config,
     /// Commands are written in ridden threads.
@@ -88,7 +91,7 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 15] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Loads, Story::Tool, Story::ClaudeTurns];
+    pub const ALL: [Story; 16] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -99,6 +102,7 @@ impl Story {
             Story::Previews => "previews",
             Story::Reach => "reach",
             Story::Threads => "threads",
+            Story::People => "people",
             Story::Config => "config",
             Story::Commands => "commands",
             Story::Beside => "beside",
@@ -119,6 +123,7 @@ impl Story {
             Story::Install => "ride doctor tells each missing thing, and its own lines mend it; every way to install",
             Story::Previews => "a long answer streams into an unridden thread as it does without the plugin",
             Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
+            Story::People => "people behind a proxy ride what the host and rideAllow let them, and are not shown the rest",
             Story::Threads => "threads of every kind and agent are listed under names people know, with why some cannot be ridden",
             Story::Config => "the configuration is changed while a thread is ridden, and has wrong values",
             Story::Commands => "commands in ridden threads: what passes, what is refused, who may, and who is told",
@@ -139,7 +144,8 @@ impl Story {
             Story::Loads if only_loads => None,
             Story::Loads => Some("every other story begins with it"),
             _ if only_loads => Some("on this OpenClaw the plugin loads and answers; riding is not promised"),
-            Story::Install | Story::Previews | Story::Reach | Story::Threads if claude_code != pinned().claude_code[0] => {
+            Story::People if openclaw < "2026.8" => Some("this OpenClaw knows devices, not people"),
+            Story::Install | Story::Previews | Story::Reach | Story::Threads | Story::People if claude_code != pinned().claude_code[0] => {
                 Some("nothing in it depends on Claude Code; played with the newest")
             }
             _ => None,
@@ -155,6 +161,7 @@ impl Story {
             Story::Previews => previews::play(product, facts).await,
             Story::Reach => reach::play(product, facts).await,
             Story::Threads => threads::play(product, facts).await,
+            Story::People => people::play(product, facts).await,
             Story::Config => config::play(product, facts).await,
             Story::Commands => commands::play(product, facts).await,
             Story::Beside => beside::play(product, facts).await,

@@ -116,12 +116,16 @@ pub fn plain_chats(family: Family, anthropic: &Anthropic, chats: &[i64]) -> Valu
     config
 }
 
-/// Merges objects key by key; everything else replaces what was there.
+/// Merges objects key by key; `null` removes, everything else replaces what was there.
 pub fn merge(into: &mut Value, from: &Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (name, value) in from {
-                merge(into.entry(name).or_insert(Value::Null), value);
+                if value.is_null() {
+                    into.remove(name);
+                } else {
+                    merge(into.entry(name).or_insert(Value::Null), value);
+                }
             }
         }
         (into, from) => *into = from.clone(),

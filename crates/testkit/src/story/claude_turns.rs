@@ -13,7 +13,6 @@ use super::transcript::chain;
 use super::{Facts, Product};
 use crate::claude;
 use crate::error::{Doing as _, Result};
-use crate::peers::Peer;
 use crate::process::descendants;
 use crate::pty::Key;
 use crate::telegram::{ChatView, Person, Place};
@@ -145,9 +144,9 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
 
 /// A Claude Code that could run the mod and does not.
 async fn without_its_mod(stage: &Stage<'_>, plans: &Place, facts: &mut Facts) -> Result<()> {
-    let real = Peer::claude_code(&stage.product.claude_code).entry()?;
+    let claude = stage.gateway.home().join("bin/claude");
     let wrapper = stage.gateway.workspace().join("claude-without-mods");
-    let text = format!("#!/bin/sh\nfor a in \"$@\"; do rm -f \"$a/hooks/register.js\"; done 2>/dev/null\nexec {} \"$@\"\n", real.display());
+    let text = format!("#!/bin/sh\nfor a in \"$@\"; do rm -f \"$a/hooks/register.js\"; done 2>/dev/null\nexec {} \"$@\"\n", claude.display());
     fs::write(&wrapper, text).and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))).doing(|| "write a wrapper".into())?;
     let program = wrapper.display().to_string();
     let mut ride = stage.ride(&["--claude", &program, "forum", "topic:42"])?;

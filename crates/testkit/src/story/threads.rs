@@ -40,7 +40,8 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let listed = || async { stage.json(&["ls", "--json"]).await.map(|v| v["rows"].as_array().cloned().unwrap_or_default()) };
     let rows = listed().await?;
     let row = |key: &str| rows.iter().find(|r| r["key"] == key).cloned().unwrap_or(Value::Null);
-    let topic_name = if stage.gateway.family() == Family::Late2026 { "Forum › Plans" } else { "Forum › topic 42" };
+    // Only 2026.9 keeps a topic's name in its entry.
+    let topic_name = if stage.gateway.version() >= "2026.9" { "Forum › Plans" } else { "Forum › topic 42" };
     let live = [
         ("agent:main:telegram:direct:1001", "Tess (@tess)", "a direct message is listed under the person's name"),
         (&format!("agent:main:telegram:group:{GROUP}"), "Harvest", "a group under the group's"),

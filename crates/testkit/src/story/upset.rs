@@ -87,9 +87,14 @@ impl Upset<'_> {
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: after the restart").await?;
         let chat = self.stage.telegram.chat(&self.plans);
         // The channel may have been asked for it when the gateway died: then it stands there marked.
-        let prompts = ["::gate ride", "after the restart"].map(|p| chat.by_bot().iter().filter(|t| t.contains("🖥 ") && t.ends_with(p)).count());
+        let of = |prompt: &str| {
+            let (again, first): (Vec<_>, Vec<_>) = chat.by_bot().into_iter().filter(|t| t.contains("🖥 ") && t.ends_with(prompt)).partition(|t| t.contains("(may be a repeat)"));
+            (first.len(), again.len())
+        };
+        let prompts = ["::gate ride", "after the restart"].map(of);
         let answers = ["]: ::gate ride", "]: after the restart"].map(|p| chat.count(p));
-        facts.tell(prompts == [1, 1] && answers == [1, 1], "a gateway killed in a turn of the ride: the ride goes on, all of it stands in the thread once", format!("prompts {prompts:?}, answers {answers:?}"));
+        let once = matches!(prompts, [(1, 0 | 1) | (0, 1), (1, 0)]) && answers == [1, 1];
+        facts.tell(once, "a gateway killed in a turn of the ride: the ride goes on, all of it stands in the thread once, or once more and marked", format!("prompts {prompts:?}, answers {answers:?}"));
         let ran = self.stage.anthropic.turns().iter().any(|r| r.prompt().contains("while it is down"));
         facts.tell(!ran, "what was written meanwhile waits", if ran { "it was answered beside the ride" } else { "kept" });
         ride.submit("/exit").await?;
