@@ -315,33 +315,41 @@ pub(super) fn tell(
         let what = count(u32::try_from(report.unsent).unwrap_or(u32::MAX), "item", "items");
         say(format_args!("{what} did not reach the gateway; the next ride of {title} hands them over"));
     }
-    match report.outcome {
+    let died = match report.claude {
+        Some(Ended::Exited(code)) if code != 0 => Some(format!("Claude Code ended with exit code {code}")),
+        Some(Ended::Signaled(signal)) => Some(format!("Claude Code was ended by signal {signal}")),
+        _ => None,
+    };
+    match (handed_back(title, report.outcome, record, state_dir), died) {
+        (back, None) => back,
+        (Ok(()), Some(died)) => Err(Error::new(Kind::Claude, died)),
+        // What the thread needs is the exit code; the person learns of both.
+        (Err(e), Some(died)) => {
+            say(format_args!("{died}"));
+            Err(e)
+        }
+    }
+}
+
+fn handed_back(title: &str, outcome: Outcome, record: &Record, state_dir: &Path) -> Result<(), Error> {
+    match outcome {
         Outcome::Released(released) => {
             record.settle(state_dir, &released);
-            release::tell(title, &record.key, &released)?;
+            release::tell(title, &record.key, &released)
         }
         Outcome::Lost { why, holder } => {
             // The record stays: where the hand-back is stuck, its fence is what can end that.
             let acceptable = holder.as_ref().is_some_and(|holder| holder.acceptable);
             let hint = release::accept_hint(&record.key, acceptable);
-            return Err(Error { hint, ..Error::lost(title, &why, holder.as_ref()) });
+            Err(Error { hint, ..Error::lost(title, &why, holder.as_ref()) })
         }
         Outcome::Unreleased(why) => {
-            return Err(Error::new(Kind::Unreachable, format!("{title} could not be handed back: {}", clean(&why)))
-                .hint(format!("the gateway takes it back by itself when the lease ends, or: ride release {}", record.key)));
+            Err(Error::new(Kind::Unreachable, format!("{title} could not be handed back: {}", clean(&why)))
+                .hint(format!("the gateway takes it back by itself when the lease ends, or: ride release {}", record.key)))
         }
         Outcome::Refused { message, .. } => {
-            return Err(Error::new(Kind::Waiting, format!("{title} could not be handed back: {}", clean(&message)))
-                .hint(format!("to try again: ride release {}", record.key)));
+            Err(Error::new(Kind::Waiting, format!("{title} could not be handed back: {}", clean(&message)))
+                .hint(format!("to try again: ride release {}", record.key)))
         }
-    }
-    match report.claude {
-        Some(Ended::Exited(code)) if code != 0 => {
-            Err(Error::new(Kind::Claude, format!("Claude Code ended with exit code {code}")))
-        }
-        Some(Ended::Signaled(signal)) => {
-            Err(Error::new(Kind::Claude, format!("Claude Code was ended by signal {signal}")))
-        }
-        _ => Ok(()),
     }
 }
