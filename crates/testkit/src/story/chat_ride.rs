@@ -158,7 +158,15 @@ async fn fresh(stage: &Stage<'_>, facts: &mut Facts, tess: &Person) -> Result<()
     let key = poll_row(stage, FRESH).await?["key"].clone();
     let reset = Client::connect(&stage.gateway).await?.call("sessions.reset", json!({ "key": key })).await?;
     reset.map_err(|refused| Error::Peer { what: "reset a thread".into(), said: refused.to_string() })?;
-    let row = poll_row(stage, FRESH).await?;
+    // Hosts before 2026.8 tell no changes: there it is seen a moment later.
+    let mut row = poll_row(stage, FRESH).await?;
+    for _ in 0..50 {
+        if row["mode"] == "chat" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        row = poll_row(stage, FRESH).await?;
+    }
     facts.tell(row["mode"] == "chat", "a thread on Claude Code without a Claude session is rideable by chat", format!("{}: mode {}", row["title"], row["mode"]));
     let output = stage.run(&["fresh", "topic:7", "--say", "hello from the terminal", "--json"]).await?;
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -31,7 +31,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let status = stage.json(&["status", "--json"]).await?;
     facts.tell(status["threads"] == json!([]), "ride_status says that nothing is ridden", &status);
     let config = stage.json(&["config", "--json"]).await?;
-    facts.tell(config["rideTtlMinutes"] == 30, "ride_config answers with the configuration in force", &config);
+    facts.tell(config["gateway"]["rideTtlMinutes"] == 30, "ride_config answers with the configuration in force", &config);
     let ls = stage.run(&["status", "no such thread"]).await?;
     facts.tell(ls.status.code() == Some(3), "and an unknown thread is refused by name", said(&ls).lines().next().unwrap_or_default());
     Ok(())

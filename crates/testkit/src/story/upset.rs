@@ -28,9 +28,12 @@ struct Upset<'s> {
 
 // Rules RELAY-3, LEASE-2.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
-    // Two gateways: after the third crash within minutes 2026.9 starts without its channels.
+    // A gateway each: after the third crash within minutes 2026.9 starts without its channels,
+    // and what a host makes of a crash in a turn of its own is not what is looked at.
     let mut u = open(product).await?;
     u.killed_in_a_claim(facts).await?;
+    drop(u);
+    let mut u = open(product).await?;
     u.killed_in_a_ride(facts).await?;
     drop(u);
     let mut u = open(product).await?;
@@ -64,7 +67,19 @@ impl Upset<'_> {
         self.stage.anthropic.open_gate("claim");
         let code = ride.wait_exit(TURN).await?;
         facts.tell(code != 0, "a gateway killed in a claim: `ride` says that the connection is gone", format!("exit {code}: {}", line_with(&ride.history(), "error:")));
-        self.answers(facts, "after the claim", "and the thread is the agent's").await
+        // 2026.8.2 lets nothing into a session whose turn it died in, and keeps the message for later.
+        const STUCK: &str = "restart recovery claim changed before agent adoption";
+        self.says("after the claim");
+        let (chat, gateway) = (|| self.stage.telegram.chat(&self.plans), &self.stage.gateway);
+        let seen = poll_until("an answer", TURN, || {
+            let answered = chat().by_bot().iter().any(|text| text.contains("after the claim"));
+            let stuck = gateway.version().starts_with("2026.8") && gateway.log().contains(STUCK);
+            (answered || stuck).then(|| if answered { "answered" } else { STUCK })
+        });
+        let seen = seen.await?;
+        let free = self.stage.json(&["status", "--json"]).await?["threads"].as_array().is_some_and(Vec::is_empty);
+        facts.tell(free, "and the thread is the agent's, as far as its host has it", seen);
+        Ok(())
     }
 
     async fn killed_in_a_ride(&mut self, facts: &mut Facts) -> Result<()> {
