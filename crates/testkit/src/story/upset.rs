@@ -74,7 +74,7 @@ impl Upset<'_> {
         let seen = poll_until("an answer", TURN, || {
             let answered = chat().by_bot().iter().any(|text| text.contains("after the claim"));
             let stuck = gateway.version().starts_with("2026.8") && gateway.log().contains(STUCK);
-            (answered || stuck).then(|| if answered { "answered" } else { STUCK })
+            (answered || stuck).then_some(if answered { "answered" } else { STUCK })
         });
         let seen = seen.await?;
         let free = self.stage.json(&["status", "--json"]).await?["threads"].as_array().is_some_and(Vec::is_empty);
