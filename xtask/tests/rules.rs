@@ -50,8 +50,8 @@ fn citations(line: &str) -> Vec<String> {
 
 /// Calls `each` for every Rust file below a folder.
 fn sources(folder: &Path, each: &mut impl FnMut(&Path)) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry of it").path();
         if path.is_dir() {
             sources(&path, each);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
