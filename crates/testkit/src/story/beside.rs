@@ -101,7 +101,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // Reset under the ride.
     let reset = client.call("sessions.reset", json!({ "key": MAIN })).await?;
     let said = telegram.wait_for_bot(&direct, TURN, "was reset while it is ridden").await;
-    let seen = ride.wait_for(TURN, |screen| screen.contains("was reset in the chat or on the gateway")).await;
+    let seen = stage.tells(&mut ride, "was reset in the chat or on the gateway").await;
     facts.tell(reset.is_ok() && said.is_ok() && seen.is_ok(), "a reset during the ride is announced at once, to the thread and the driver", line_with(&ride.screen(), "reset"));
     ride.submit("third from the terminal").await?;
     telegram.wait_for_bot(&direct, TURN, "]: third from the terminal").await?;
@@ -136,7 +136,7 @@ async fn deleted(stage: &Stage<'_>, facts: &mut Facts, client: &mut Client, topi
     let mut ride = stage.drive(&["forum", "topic:42"]).await?;
     let gone = client.call("sessions.delete", json!({ "key": key, "deleteTranscript": false })).await?;
     let said = telegram.wait_for_bot(topic, TURN, "was deleted while it is ridden").await;
-    let seen = ride.wait_for(TURN, |screen| screen.contains("was deleted on the gateway")).await;
+    let seen = stage.tells(&mut ride, "was deleted on the gateway").await;
     facts.tell(
         gone.is_ok() && said.is_ok() && seen.is_ok(),
         "a deletion during the ride is announced at once, to the thread and the driver",

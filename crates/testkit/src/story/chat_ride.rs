@@ -1,7 +1,7 @@
 //! Threads without a Claude session are driven by chat: a topic on the host's own
 //! runner, and one whose Claude session is yet to be made.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -158,15 +158,7 @@ async fn fresh(stage: &Stage<'_>, facts: &mut Facts, tess: &Person) -> Result<()
     let key = poll_row(stage, FRESH).await?["key"].clone();
     let reset = Client::connect(&stage.gateway).await?.call("sessions.reset", json!({ "key": key })).await?;
     reset.map_err(|refused| Error::Peer { what: "reset a thread".into(), said: refused.to_string() })?;
-    // Hosts before 2026.8 tell no changes: there it is seen a moment later.
-    let mut row = poll_row(stage, FRESH).await?;
-    for _ in 0..50 {
-        if row["mode"] == "chat" {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        row = poll_row(stage, FRESH).await?;
-    }
+    let row = row_in(stage, FRESH, "chat").await?;
     facts.tell(row["mode"] == "chat", "a thread on Claude Code without a Claude session is rideable by chat", format!("{}: mode {}", row["title"], row["mode"]));
     let output = stage.run(&["fresh", "topic:7", "--say", "hello from the terminal", "--json"]).await?;
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
@@ -178,7 +170,7 @@ async fn fresh(stage: &Stage<'_>, facts: &mut Facts, tess: &Person) -> Result<()
     );
     telegram.wait_for_bot(&topic, TURN, "]: hello from the terminal").await?;
     let session = asked.session().map(str::to_owned);
-    let row = poll_row(stage, FRESH).await?;
+    let row = row_in(stage, FRESH, "claude").await?;
     facts.tell(
         row["mode"] == "claude" && row["cliSessionId"].as_str() == session.as_deref(),
         "the next ride is one with Claude Code",
@@ -194,15 +186,27 @@ async fn row(stage: &Stage<'_>, chat: i64) -> Result<Value> {
     Ok(rows.iter().find(|row| row["key"].as_str().is_some_and(|key| key.contains(&chat.to_string()))).cloned().unwrap_or_default())
 }
 
+/// The row in that mode, or as it is at last: hosts before 2026.8 tell no changes, there it comes a moment later.
+async fn row_in(stage: &Stage<'_>, chat: i64, mode: &str) -> Result<Value> {
+    let end = Instant::now() + TURN / 9;
+    loop {
+        let row = poll_row(stage, chat).await?;
+        if row["mode"] == mode || Instant::now() >= end {
+            return Ok(row);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// The row of a thread, once the host knows it.
 async fn poll_row(stage: &Stage<'_>, chat: i64) -> Result<Value> {
-    let end = std::time::Instant::now() + TURN;
+    let end = Instant::now() + TURN;
     loop {
         let row = row(stage, chat).await?;
         if !row.is_null() {
             return Ok(row);
         }
-        if std::time::Instant::now() > end {
+        if Instant::now() > end {
             return Err(Error::Peer { what: format!("list the thread of {chat}"), said: "it is not there".into() });
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

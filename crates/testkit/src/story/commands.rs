@@ -133,7 +133,7 @@ async fn stops(stage: &Stage<'_>, facts: &mut Facts, tess: &Person, topic: &Plac
     }
     let once = telegram.chat(topic).count("nothing to stop here");
     facts.tell(once == 1, "it is told once", format!("{once} times"));
-    let shown = ride.wait_for(TURN, |screen| screen.contains("Tess asked in the chat to stop")).await;
+    let shown = stage.tells(ride, "Tess asked in the chat to stop").await;
     facts.tell(shown.is_ok(), "the driver sees in the terminal who asked to stop", line_with(&ride.screen(), "asked"));
     ride.submit("still here").await?;
     telegram.wait_for_bot(topic, TURN, "]: still here").await?;

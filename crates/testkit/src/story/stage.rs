@@ -75,6 +75,15 @@ impl<'p> Stage<'p> {
         Ok(ride)
     }
 
+    /// Waits until the driver is told something. Claude Code without mods shows nothing by
+    /// itself: there it comes with the next prompt.
+    pub(super) async fn tells(&self, ride: &mut Terminal, text: &str) -> Result<String> {
+        if self.product.claude_code.as_str() < "2.1.287" {
+            ride.submit("anything new?").await?;
+        }
+        ride.wait_for(TURN, |screen| screen.contains(text)).await
+    }
+
     /// Runs a `ride` command without a terminal, to its end.
     pub(super) async fn run(&self, args: &[&str]) -> Result<Output> {
         let ran = tokio::process::Command::new(&self.product.ride)
