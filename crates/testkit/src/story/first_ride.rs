@@ -60,15 +60,14 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // Somebody writes in the topic meanwhile, and in another one.
     telegram.says(&omar, &plans, "what about the PAPAYA?");
     telegram.wait_for_bot(&plans, TURN, "Your message is kept").await?;
-    if product.claude_code == "2.1.197" {
-        // One without mods shows what is new around a prompt.
-        ride.submit("anything new?").await?;
-        telegram.wait_for_bot(&plans, TURN, "]: anything new?").await?;
+    let shown = stage.tells(&mut ride, "1 waiting").await;
+    if let Ok(asked) = &shown {
+        let answered = || (telegram.chat(&plans).count("]: anything new?") == *asked).then_some(());
+        poll_until("the answers to that", TURN, answered).await?;
     }
     let calls = anthropic.turns().len();
     let notice = telegram.chat(&plans).by_bot().iter().filter(|t| t.contains("Your message is kept")).count();
     facts.tell(notice == 1, "the sender is told once that the thread is ridden and the message kept", format!("{notice} notice"));
-    let shown = ride.wait_for(TURN, |screen| screen.contains("1 waiting")).await;
     facts.tell(shown.is_ok(), "the driver sees in the terminal that something waits", line_with(&ride.screen(), "waiting"));
     let kept = on_disk(&gateway.state_dir().join("claude-code-locks"), "what about the PAPAYA?");
     facts.tell(kept.is_some(), "the message waits on disk", kept.unwrap_or_else(|| "in no state file".into()));

@@ -75,13 +75,22 @@ impl<'p> Stage<'p> {
         Ok(ride)
     }
 
-    /// Waits until the driver is told something. Claude Code without mods shows nothing by
-    /// itself: there it comes with the next prompt.
-    pub(super) async fn tells(&self, ride: &mut Terminal, text: &str) -> Result<String> {
-        if self.product.claude_code.as_str() < "2.1.287" {
+    /// Whether this Claude Code has no mods, and shows what is new only around a prompt.
+    fn by_hooks(&self) -> bool {
+        self.product.claude_code.as_str() < "2.1.287"
+    }
+
+    /// Waits until the driver is told something; how often "anything new?" was submitted for it.
+    pub(super) async fn tells(&self, ride: &mut Terminal, text: &str) -> Result<usize> {
+        // Where the host tells no changes, `ride` itself hears of it with a renewal, every 5 s.
+        let most = if self.by_hooks() { 3 } else { 0 };
+        for asked in 1..=most {
             ride.submit("anything new?").await?;
+            if ride.wait_for(Duration::from_secs(8), |screen| screen.contains(text)).await.is_ok() {
+                return Ok(asked);
+            }
         }
-        ride.wait_for(TURN, |screen| screen.contains(text)).await
+        ride.wait_for(TURN, |screen| screen.contains(text)).await.map(|_| most)
     }
 
     /// Runs a `ride` command without a terminal, to its end.
