@@ -194,8 +194,11 @@ fn after_time(text: &str) -> Option<&str> {
     (time.ends_with(" UTC") && time.len() < 32).then_some(after)
 }
 
-/// What follows OpenClaw's word that a session goes on with a changed prompt.
+/// What follows OpenClaw's word that a session goes on with a changed prompt, or that a message had waited.
 fn after_notice(text: &str) -> Option<&str> {
+    if let Some(rest) = text.strip_prefix("[Queued user message that arrived while the previous turn was still active]") {
+        return Some(rest);
+    }
     text.strip_prefix("OpenClaw resumed this CLI session after ").map(|rest| rest.split_once("\n\n").map_or("", |(_, after)| after))
 }
 
@@ -276,6 +279,7 @@ mod tests {
         let resumed = "OpenClaw resumed this CLI session after prompt content changed. Follow the turn; changed=prompt-tools.\n\n";
         check(&format!("{resumed}Conversation info: ⟦openclaw:ctx⟧\n```json\n{{}}\n```\n\n{before}hi"), "hi");
         check(&format!("{resumed}hi"), "hi");
+        check("[Queued user message that arrived while the previous turn was still active]\nhi", "hi");
         let sender = "Sender (untrusted metadata):\n```json\n{}\n```\n\n";
         check(&format!("[Thu 2026-11-26 20:20 UTC] {sender}[Thu 2026-11-26 20:20 UTC] hi"), "hi");
         check("Sender (untrusted metadata):\n```json\n{}\n```\n\nhi", "hi");
