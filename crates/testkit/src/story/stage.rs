@@ -2,7 +2,7 @@
 //! stand-ins, and `ride` run against it as a person would.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,8 @@ use crate::claude;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, GatewayBuilder, Plugin};
 use crate::pty::{Program, Terminal};
-use crate::telegram::Telegram;
+use crate::telegram::{Person, Place, Telegram};
+use crate::wait::poll_until;
 
 /// How long a turn of the agent, a claim or a hand-over may take on a busy machine.
 pub(super) const TURN: Duration = Duration::from_secs(90);
@@ -73,6 +74,19 @@ impl<'p> Stage<'p> {
         let ride = self.ride(args)?;
         ride.wait_for(TURN, claude::shows_prompt).await?;
         Ok(ride)
+    }
+
+    /// Has the agent answer in a thread, with a code word to be remembered, until it can be
+    /// ridden; its Claude session and transcript.
+    pub(super) async fn begun(&self, place: &Place, key: &str) -> Result<(String, PathBuf)> {
+        self.telegram.says(&Person::tess(), place, "the code word is MANGO");
+        self.telegram.wait_for_bot(place, TURN, "]: the code word is MANGO").await?;
+        let turn = self.anthropic.wait_for_prompt(TURN, "the code word is MANGO").await?;
+        let session = turn.session().unwrap_or_default().to_owned();
+        self.rideable(&[key]).await?;
+        let config = self.gateway.claude_dir();
+        let transcript = poll_until("the transcript", TURN, || claude::transcript(&config, &session)).await?;
+        Ok((session, transcript))
     }
 
     /// Whether this Claude Code has no mods, and shows what is new only around a prompt.

@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::stage::{Stage, TURN, line_with, said};
 use super::transcript::chain;
 use super::{Facts, Product};
-use crate::claude;
 use crate::client::{Answered, Client};
 use crate::error::{Doing as _, Result};
 use crate::process::{Process, descendants};
@@ -37,12 +36,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let stage = &Stage::open(product, &[1001], json!({})).await?;
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");
     let key = format!("agent:main:telegram:group:{FORUM}:topic:42");
-    stage.telegram.says(&Person::tess(), &plans, "the code word is MANGO");
-    stage.telegram.wait_for_bot(&plans, TURN, "]: the code word is MANGO").await?;
-    let session = stage.anthropic.wait_for_prompt(TURN, "the code word is MANGO").await?.session().unwrap_or_default().to_owned();
-    stage.rideable(&[&format!("agent:main:telegram:group:{FORUM}:topic:42")]).await?;
-    let config = stage.gateway.claude_dir();
-    let transcript = poll_until("the transcript", TURN, || claude::transcript(&config, &session)).await?;
+    let (session, transcript) = stage.begun(&plans, &key).await?;
     let t = Trouble { stage, plans, key, session };
 
     t.nothing_to_ride_with(facts, &transcript).await?;

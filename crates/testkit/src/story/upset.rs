@@ -48,12 +48,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
 async fn open(product: &Product) -> Result<Upset<'_>> {
     let stage = Stage::open(product, &[1001], json!({})).await?;
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");
-    stage.telegram.says(&Person::tess(), &plans, "the code word is MANGO");
-    stage.telegram.wait_for_bot(&plans, TURN, "]: the code word is MANGO").await?;
-    let session = stage.anthropic.wait_for_prompt(TURN, "the code word is MANGO").await?.session().unwrap_or_default().to_owned();
-    stage.rideable(&[&format!("agent:main:telegram:group:{FORUM}:topic:42")]).await?;
-    let config = stage.gateway.claude_dir();
-    let transcript = poll_until("the transcript", TURN, || claude::transcript(&config, &session)).await?;
+    let (session, transcript) = stage.begun(&plans, &format!("agent:main:telegram:group:{FORUM}:topic:42")).await?;
     Ok(Upset { stage, plans, session, transcript })
 }
 
