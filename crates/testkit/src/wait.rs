@@ -56,6 +56,18 @@ impl Changes {
     }
 }
 
+/// What `look` sees once it is as wanted, or as it is after `within`: for a fact that tells it.
+pub(crate) async fn settled<T>(within: Duration, mut look: impl AsyncFnMut() -> Result<T>, wanted: impl Fn(&T) -> bool) -> Result<T> {
+    let end = Instant::now() + within;
+    loop {
+        let seen = look().await?;
+        if wanted(&seen) || Instant::now() >= end {
+            return Ok(seen);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// How often a condition that cannot announce itself (a file, another process) is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 

@@ -13,7 +13,6 @@ use super::{Facts, Product};
 use crate::claude;
 use crate::client::{Answered, Client, texts};
 use crate::error::Result;
-use crate::pty::Terminal;
 use crate::telegram::{Person, Place};
 use crate::wait::poll_until;
 
@@ -105,7 +104,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     facts.tell(reset.is_ok() && said.is_ok() && seen.is_ok(), "a reset during the ride is announced at once, to the thread and the driver", line_with(&ride.screen(), "reset"));
     ride.submit("third from the terminal").await?;
     telegram.wait_for_bot(&direct, TURN, "]: third from the terminal").await?;
-    leave(&mut ride).await?;
+    stage.leave(&mut ride).await?;
     telegram.says(&tess, &direct, "and now the KIWI");
     telegram.wait_for_bot(&direct, TURN, "and now the KIWI").await?;
     let after = anthropic.wait_for_prompt(TURN, "and now the KIWI").await?;
@@ -146,16 +145,11 @@ async fn deleted(stage: &Stage<'_>, facts: &mut Facts, client: &mut Client, topi
     telegram.wait_for_bot(topic, TURN, "Your message is kept").await?;
     ride.submit("still riding").await?;
     telegram.wait_for_bot(topic, TURN, "]: still riding").await?;
-    leave(&mut ride).await?;
+    stage.leave(&mut ride).await?;
     telegram.wait_for_bot(topic, TURN, "]: what about the PAPAYA?").await?;
     let held = stage.anthropic.wait_for_prompt(TURN, "what about the PAPAYA?").await?;
     facts.tell(held.session() != Some(session), "what waited begins a new conversation, as was announced", held.session().unwrap_or("none"));
     Ok(())
-}
-
-async fn leave(ride: &mut Terminal) -> Result<()> {
-    ride.submit("/exit").await?;
-    ride.wait_exit(TURN).await.map(drop)
 }
 
 /// What the `agent` method says at its end.

@@ -1,8 +1,6 @@
 //! Threads without a Claude session are driven by chat: a topic on the host's own
 //! runner, and one whose Claude session is yet to be made.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use super::stage::{Stage, TURN, line_with, on_disk, said};
@@ -13,7 +11,7 @@ use crate::gateway::Family;
 use crate::gateway::config::plain_chats;
 use crate::pty::Key;
 use crate::telegram::{Person, Place, Telegram};
-use crate::wait::poll_until;
+use crate::wait::{poll_until, settled};
 
 const PLAIN: i64 = -1_003_333_333_333;
 const FRESH: i64 = -1_004_444_444_444;
@@ -82,8 +80,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     facts.tell(told.is_ok(), "Esc ends the turn, and the thread is told", last(telegram, &topic));
 
     // The driver leaves.
-    ride.submit("/exit").await?;
-    let code = ride.wait_exit(TURN).await?;
+    let code = stage.leave(&mut ride).await?;
     facts.tell(code == 0, "ride ends well", format!("exit {code}"));
     telegram.wait_for_bot(&topic, TURN, "]: what about the PAPAYA?").await?;
     let answers = telegram.chat(&topic).by_bot().iter().filter(|t| t.contains("]: what about the PAPAYA?")).count();
@@ -143,8 +140,7 @@ async fn crash(stage: &mut Stage<'_>, facts: &mut Facts, topic: &Place) -> Resul
     facts.tell(answered.is_ok(), "the same ride goes on", last(&stage.telegram, topic));
     let prompts = stage.telegram.chat(topic).by_bot().iter().filter(|text| text.contains("🖥") && text.contains("the DURIAN turn")).count();
     facts.tell(prompts <= 2, "its prompt stands there once, or once more marked", format!("{prompts} times"));
-    ride.submit("/exit").await?;
-    let code = ride.wait_exit(TURN).await?;
+    let code = stage.leave(&mut ride).await?;
     facts.tell(code == 0, "and is handed back", format!("exit {code}"));
     Ok(())
 }
@@ -188,29 +184,16 @@ async fn row(stage: &Stage<'_>, chat: i64) -> Result<Value> {
 
 /// The row in that mode, or as it is at last: hosts before 2026.8 tell no changes, there it comes a moment later.
 async fn row_in(stage: &Stage<'_>, chat: i64, mode: &str) -> Result<Value> {
-    let end = Instant::now() + TURN / 9;
-    loop {
-        let row = poll_row(stage, chat).await?;
-        if row["mode"] == mode || Instant::now() >= end {
-            return Ok(row);
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    settled(TURN / 9, async || poll_row(stage, chat).await, |row| row["mode"] == mode).await
 }
 
 /// The row of a thread, once the host knows it.
 async fn poll_row(stage: &Stage<'_>, chat: i64) -> Result<Value> {
-    let end = Instant::now() + TURN;
-    loop {
-        let row = row(stage, chat).await?;
-        if !row.is_null() {
-            return Ok(row);
-        }
-        if Instant::now() > end {
-            return Err(Error::Peer { what: format!("list the thread of {chat}"), said: "it is not there".into() });
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    let row = settled(TURN, async || row(stage, chat).await, |row| !row.is_null()).await?;
+    if row.is_null() {
+        return Err(Error::Peer { what: format!("list the thread of {chat}"), said: "it is not there".into() });
     }
+    Ok(row)
 }
 
 fn once_in_order(facts: &mut Facts, telegram: &Telegram, place: &Place, turns: &[&str]) {

@@ -160,8 +160,7 @@ async fn without_its_mod(stage: &Stage<'_>, plans: &Place, facts: &mut Facts) ->
     let lines = telegram_lines(stage, plans);
     let observed = if told.is_ok() { lines.join(" | ") } else { format!("{}, and at the terminal\n{}", lines.join(" | "), ride.screen()) };
     facts.tell(told.is_ok(), "and its turns reach the thread", observed);
-    ride.submit("/exit").await?;
-    let code = ride.wait_exit(TURN).await?;
+    let code = stage.leave(&mut ride).await?;
     facts.tell(code == 0, "and it is handed back", format!("exit {code}"));
     Ok(())
 }

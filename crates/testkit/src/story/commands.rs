@@ -105,6 +105,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     strangers(&stage, facts, &group, calls).await?;
 
     // Nothing of all this is left behind.
+    stage.rests().await?;
     for ride in &mut rides {
         ride.submit("/exit").await?;
     }

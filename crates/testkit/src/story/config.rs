@@ -6,6 +6,7 @@ use super::stage::{Stage, TURN, line_with, said};
 use super::{Facts, Product};
 use crate::error::Result;
 use crate::telegram::{Person, Place};
+use crate::wait::settled;
 
 const FORUM: i64 = -1_002_222_222_222;
 
@@ -47,8 +48,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     facts.tell(!held, "a message is held as before", "no model call for it");
     let relayed = stage.telegram.chat(&plans).by_bot().iter().filter(|t| t.contains("not to be relayed")).count();
     facts.tell(relayed == 0, "and nothing is relayed any more", format!("{relayed} messages"));
-    ride.submit("/exit").await?;
-    let code = ride.wait_exit(TURN).await?;
+    let code = stage.leave(&mut ride).await?;
     stage.telegram.wait_for_bot(&plans, TURN, "]: what about the PAPAYA?").await?;
     facts.tell(code == 0, "the ride is handed back, and what waited is answered", format!("exit {code}"));
 
@@ -112,14 +112,7 @@ async fn in_force(stage: &Stage<'_>) -> Result<Value> {
 
 /// The configuration in force once it is the wanted one, or as it is at last.
 async fn applied(stage: &Stage<'_>, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-    let end = std::time::Instant::now() + TURN;
-    loop {
-        let config = in_force(stage).await.unwrap_or_default();
-        if wanted(&config) || std::time::Instant::now() >= end {
-            return Ok(config);
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    }
+    settled(TURN, async || Ok(in_force(stage).await.unwrap_or_default()), wanted).await
 }
 
 fn brief(config: &Value) -> String {

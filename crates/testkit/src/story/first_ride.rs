@@ -93,8 +93,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
 
     // The driver leaves.
     let chain_at = lines(&transcript).len();
-    ride.submit("/exit").await?;
-    let code = ride.wait_exit(TURN).await?;
+    let code = stage.leave(&mut ride).await?;
     facts.tell(code == 0, "ride ends well when Claude Code is left", format!("exit {code}"));
     let gone = ride_claude.as_ref().is_some_and(|p| !p.is_alive());
     facts.tell(gone, "the ride's Claude Code is gone", ride_claude.map_or_else(|| "never seen".into(), |p| format!("process {}", p.pid)));

@@ -2,7 +2,7 @@
 //! own rule of who may look into a session and write there narrows what can be ridden, and
 //! `rideAllow` narrows it further.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,10 +11,13 @@ use super::{Facts, Product};
 use crate::client::{Answered, Client};
 use crate::error::Result;
 use crate::telegram::{Person, Place};
+use crate::wait::settled;
 
 const FORUM: i64 = -1_002_222_222_222;
 const ADA: &str = "ada@example.org";
 const OMAR: &str = "omar@example.org";
+/// How long the host's notice of a change may be on its way.
+const NOTICE: Duration = Duration::from_secs(10);
 /// For the owner, who does not come through the proxy.
 const PASSWORD: &str = "of-this-machine";
 
@@ -49,13 +52,13 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     facts.tell(reason(&refused) == "NOT_ALLOWED" && message(&refused).contains(&told), "and is refused with the same words", message(&refused));
 
     share(&mut owner, &key, "read-only").await?;
-    let row = settled(&mut ada, &key, |row| row["rideable"] == false).await?;
+    let row = settled(NOTICE, async || self::row(&mut ada, &key).await, |row| row["rideable"] == false).await?;
     facts.tell(row["rideable"] == false && why(&row).contains("session visibility"), "what the host has others only read is not ridden by them", why(&row));
     let refused = claim(&mut ada, &key).await?;
     facts.tell(reason(&refused) == "NOT_ALLOWED", "nor claimed", message(&refused));
 
     share(&mut owner, &key, "draft").await?;
-    let row = settled(&mut ada, &key, Value::is_null).await?;
+    let row = settled(NOTICE, async || self::row(&mut ada, &key).await, Value::is_null).await?;
     facts.tell(row.is_null(), "what the host hides is not listed", why(&row));
     let refused = claim(&mut ada, &key).await?;
     facts.tell(reason(&refused) == "UNKNOWN_THREAD", "and does not exist for a claim", message(&refused));
@@ -69,18 +72,6 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let released = ada.call("ride_release", json!({ "key": key, "fence": fence })).await?;
     facts.tell(released.as_ref().is_ok_and(|answer| answer["open"] == true), "and hands it back", message(&released));
     Ok(())
-}
-
-/// The row once it is as wanted, or as it is at last: the host's notice of a change is on its way for a moment.
-async fn settled(client: &mut Client, key: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value> {
-    let end = Instant::now() + TURN / 9;
-    loop {
-        let row = row(client, key).await?;
-        if wanted(&row) || Instant::now() >= end {
-            return Ok(row);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 async fn row(client: &mut Client, key: &str) -> Result<Value> {

@@ -226,8 +226,7 @@ async fn ride(facts: &mut Facts, stage: &mut Stage<'_>, elsewhere: &Elsewhere<'_
             format!("{}; the command took {reload_ms} ms", later["fence"]),
         );
     }
-    ride.submit("/exit").await?;
-    let code = ride.wait_exit(TURN).await?;
+    let code = stage.leave(&mut ride).await?;
     facts.tell(code == 0, "the thread is handed back in good order", format!("exit {code}"));
     Ok(())
 }

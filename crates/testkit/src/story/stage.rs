@@ -107,6 +107,25 @@ impl<'p> Stage<'p> {
         ride.wait_for(TURN, |screen| screen.contains(text)).await.map(|_| most)
     }
 
+    /// Leaves a ride as a person does, once Claude Code takes it; its exit code.
+    pub(super) async fn leave(&self, ride: &mut Terminal) -> Result<u32> {
+        self.rests().await?;
+        ride.submit("/exit").await?;
+        ride.wait_exit(TURN).await
+    }
+
+    /// Waits until no Claude Code has a turn: 2.1.197 swallows a command typed while it ends one.
+    pub(super) async fn rests(&self) -> Result<()> {
+        let live = self.gateway.claude_dir().join("sessions");
+        let busy = |entry: fs::DirEntry| {
+            let path = entry.path();
+            let runs = path.file_stem().is_some_and(|pid| Path::new("/proc").join(pid).exists());
+            runs && fs::read_to_string(path).is_ok_and(|text| text.contains(r#""status":"busy""#))
+        };
+        let rests = || (!fs::read_dir(&live).is_ok_and(|entries| entries.flatten().any(busy))).then_some(());
+        poll_until("a resting Claude Code", TURN, rests).await
+    }
+
     /// Runs a `ride` command without a terminal, to its end.
     pub(super) async fn run(&self, args: &[&str]) -> Result<Output> {
         let ran = tokio::process::Command::new(&self.product.ride)

@@ -113,8 +113,7 @@ async fn bound_anew(facts: &mut Facts, stage: &Stage<'_>, session: &Value) -> Re
     let sent = call(stage, "agent.wait", &json!({ "runId": id, "timeoutMs": 60_000 })).await?;
     let ran = stage.anthropic.turns().iter().any(|turn| turn.prompt().contains("written past the ride"));
     facts.tell(key.is_string() && !ran, "a thread bound to the ridden Claude session meanwhile is held too", format!("{key}: {}", sent["status"]));
-    ride.submit("/exit").await?;
-    ride.wait_exit(TURN).await?;
+    stage.leave(&mut ride).await?;
     Ok(())
 }
 

@@ -46,8 +46,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     picker.wait_for(TURN, claude::shows_prompt).await?;
     picker.submit("typed after choosing").await?;
     stage.telegram.wait_for_bot(&plans, TURN, "]: typed after choosing").await?;
-    picker.submit("/exit").await?;
-    let code = picker.wait_exit(TURN).await?;
+    let code = stage.leave(&mut picker).await?;
     let chat = stage.telegram.chat(&plans).by_bot().len();
     facts.tell(code == 0, "it is ridden with Claude Code and handed back", format!("exit {code}, {chat} messages of the bot in its topic"));
 
@@ -57,8 +56,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let mut last = stage.drive(&["-"]).await?;
     last.submit("typed as the last one").await?;
     stage.telegram.wait_for_bot(&plans, TURN, "]: typed as the last one").await?;
-    last.submit("/exit").await?;
-    let code = last.wait_exit(TURN).await?;
+    let code = stage.leave(&mut last).await?;
     let asked = stage.anthropic.wait_for_prompt(TURN, "typed as the last one").await?;
     facts.tell(code == 0 && asked.saw("MANGO"), "`ride -` takes the thread ridden last, also after a restart", format!("exit {code}, the model saw its first turn: {}", asked.saw("MANGO")));
 

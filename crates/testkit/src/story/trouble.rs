@@ -163,8 +163,7 @@ impl Trouble<'_> {
         ride.submit("a small one").await?;
         let told = self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: a small one").await;
         facts.tell(told.is_ok(), "and the ride goes on", if told.is_ok() { String::new() } else { ride.screen() });
-        ride.submit("/exit").await?;
-        ride.wait_exit(TURN).await.map(drop)
+        self.stage.leave(&mut ride).await.map(drop)
     }
 
     /// What a program may send: stale, too large, unknown.
@@ -186,8 +185,7 @@ impl Trouble<'_> {
         facts.tell(large.is_err() && named, "an unknown field is refused by its name, a wrong type as well", format!("{} | {}", refusal(&unknown), refusal(&wrong)));
         let spoken = self.stage.telegram.chat(&self.plans).count("a driver that is none");
         facts.tell(spoken == 0, "and nothing of it reaches the thread", format!("{spoken} messages"));
-        ride.submit("/exit").await?;
-        ride.wait_exit(TURN).await.map(drop)
+        self.stage.leave(&mut ride).await.map(drop)
     }
 
     /// `ride` is killed, or its terminal closed, while it rides.
@@ -232,8 +230,7 @@ impl Trouble<'_> {
         let whole = fs::read(transcript).unwrap_or_default();
         let copy = transcript.with_extension("copy");
         let replaced = fs::write(&copy, &whole[..whole.len() / 2]).and_then(|()| fs::rename(&copy, transcript)).is_ok();
-        ride.submit("/exit").await?;
-        let code = ride.wait_exit(TURN).await?;
+        let code = self.stage.leave(&mut ride).await?;
         let told = line_with(&ride.history(), "error:");
         facts.tell(replaced && code == 12 && ride.history().contains("--accept-broken-chain"), "a transcript replaced under the ride is said, and nothing is touched", format!("exit {code}: {told}"));
         self.says("held meanwhile");

@@ -107,8 +107,7 @@ impl Upset<'_> {
         facts.tell(once, "a gateway killed in a turn of the ride: the ride goes on, all of it stands in the thread once, or once more and marked", format!("prompts {prompts:?}, answers {answers:?}"));
         let ran = self.stage.anthropic.turns().iter().any(|r| r.prompt().contains("while it is down"));
         facts.tell(!ran, "what was written meanwhile waits", if ran { "it was answered beside the ride" } else { "kept" });
-        ride.submit("/exit").await?;
-        let code = ride.wait_exit(TURN).await?;
+        let code = self.stage.leave(&mut ride).await?;
         let held = self.stage.anthropic.wait_for_prompt(TURN, "while it is down").await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "while it is down").await?;
         facts.tell(code == 0 && held.session() == Some(&self.session), "and is answered after the ride, on the same Claude session", format!("exit {code}, {}", held.session().unwrap_or("none")));
@@ -121,6 +120,7 @@ impl Upset<'_> {
         ride.submit("said before the kill").await?;
         self.stage.anthropic.wait_for_prompt(TURN, "said before the kill").await?;
         ride.wait_for(TURN, |screen| screen.contains("]: said before the kill")).await?;
+        self.stage.rests().await?;
         ride.submit("/exit").await?;
         ride.wait_for(TURN, |screen| !claude::shows_prompt(screen)).await?;
         self.restart().await?;

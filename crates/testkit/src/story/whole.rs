@@ -59,8 +59,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let mut ride = whole.stage.drive(&["kitchen"]).await?;
     ride.submit("from the terminal").await?;
     whole.stage.telegram.wait_for_bot(&kitchen.place, TURN, "]: from the terminal").await?;
-    ride.submit("/exit").await?;
-    ride.wait_exit(TURN).await?;
+    whole.stage.leave(&mut ride).await?;
     whole.ridden = true;
 
     for round in 1..=ROUNDS {
