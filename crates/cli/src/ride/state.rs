@@ -665,6 +665,8 @@ impl Ride {
                     self.news_seq = news.seq;
                     let text = clean(&news.text);
                     out.push(Effect::Tell(format!("during the ride: {text}")));
+                    // The status line forgets it with the next prompt, and by hooks is only shown then.
+                    out.push(Effect::Say(format!("⇄ {text}")));
                     self.news = Some(text);
                 }
             }

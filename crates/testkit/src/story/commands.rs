@@ -160,7 +160,7 @@ async fn strangers(stage: &Stage<'_>, facts: &mut Facts, group: &Place, calls: u
     let kept = kept.unwrap_or_default();
     facts.tell(kept["inbox"] == 1, "a plain \"stop\" of somebody without authority is a message like any other", format!("{} kept", kept["inbox"]));
     facts.tell(!shown, "commands of somebody without authority are the host's to refuse", said.iter().map(|t| first(t)).collect::<Vec<_>>().join(" | "));
-    let turns: Vec<String> = stage.anthropic.turns()[calls..].iter().map(|r| r.prompt()).filter(|p| !p.contains("still here")).collect();
+    let turns: Vec<String> = stage.anthropic.turns()[calls..].iter().map(|r| r.prompt()).filter(|p| !["still here", "anything new?"].iter().any(|ours| p.contains(ours))).collect();
     facts.tell(turns.is_empty(), "and reach no model", format!("calls meanwhile: {turns:?}"));
     let status = stage.run(&["status"]).await?;
     facts.tell(said_of(&status, "ridden").contains("3"), "all three threads are ridden as before", said_of(&status, "ridden"));
