@@ -48,24 +48,38 @@ pub struct Answer {
     pub hook_specific_output: Option<Beside>,
 }
 
-/// What the model is told beside a prompt.
+/// What is said beside a prompt.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Beside {
     pub hook_event_name: &'static str,
-    pub additional_context: String,
+    /// To the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub additional_context: Option<String>,
+    /// Whether Claude Code leaves out the prompt it does not send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suppress_original_prompt: Option<bool>,
 }
+
+/// A prompt of more is not shown again when it is refused: on 2.1.197 the reason stands
+/// above it, and would be off the screen.
+const SHOWN_AGAIN: usize = 2_000;
 
 impl Beside {
     pub fn prompt(additional_context: String) -> Beside {
-        Beside { hook_event_name: "UserPromptSubmit", additional_context }
+        Beside { hook_event_name: "UserPromptSubmit", additional_context: Some(additional_context), suppress_original_prompt: None }
     }
 }
 
 impl Answer {
-    /// Keeps a prompt out; the person sees why and has it back in the input box.
-    pub fn block(reason: String) -> Answer {
-        Answer { decision: Some("block"), reason: Some(reason), ..Answer::default() }
+    /// Keeps a prompt of so many bytes out; the person sees why.
+    pub fn block(reason: String, bytes: usize) -> Answer {
+        let hidden = Beside { hook_event_name: "UserPromptSubmit", additional_context: None, suppress_original_prompt: Some(true) };
+        let (reason, hook_specific_output) = match bytes > SHOWN_AGAIN {
+            true => (format!("{reason}; ↑ brings it back"), Some(hidden)),
+            false => (reason, None),
+        };
+        Answer { decision: Some("block"), reason: Some(reason), hook_specific_output, ..Answer::default() }
     }
 }
 

@@ -346,15 +346,16 @@ async fn fired(event: &str, said: hooks::Fired, pid: u32, shared: &Shared) -> Re
             match shared.peer().source {
                 Some(Source::Mod) => return Ok(hooks::Answer::default()),
                 Some(Source::Hooks) => {}
-                None => return Ok(hooks::Answer::block("not sent: Claude Code has not greeted ride yet".to_owned())),
+                None => return Ok(hooks::Answer::block("not sent: Claude Code has not greeted ride yet".to_owned(), said.prompt.len())),
             }
             note_session(session, None, shared).await;
             let by_machine = hooks::by_machine(&said.prompt);
+            let bytes = said.prompt.len();
             let origin = if by_machine { Origin::Machine("unknown".to_owned()) } else { Origin::Person };
             let context = match ask(Ask::Prompt { text: said.prompt, origin }, session, shared).await {
                 Verdict::Allow => None,
                 Verdict::Along(context) => Some(context),
-                Verdict::Refuse(why) => return Ok(hooks::Answer::block(format!("not sent: {why}"))),
+                Verdict::Refuse(why) => return Ok(hooks::Answer::block(format!("not sent: {why}"), bytes)),
             };
             let mut peer = shared.peer();
             let runs = peer.turn_runs;

@@ -180,6 +180,23 @@ async fn a_refused_prompt_is_shown_again_and_reaches_nobody() {
     rig.says("for the right one").await;
 }
 
+#[tokio::test]
+async fn the_reason_for_a_long_prompt_is_not_scrolled_away_by_it() {
+    let mut rig = Rig::start(OLD).await;
+    rig.shows("⇄ riding alice").await;
+    let text = "all work and no play ".repeat(4_000);
+    rig.terminal.send(format!("\x1b[200~{text}\x1b[201~").as_bytes()).unwrap();
+    rig.shows("Pasted text").await;
+    rig.terminal.press(Key::Enter).unwrap();
+    let Ask::Prompt { text, .. } = rig.answer(refusal()).await else { panic!("no prompt") };
+    rig.shows("not sent: bob rides this thread now; ↑ brings it back").await;
+    rig.terminal.send(b"\x1b[A").unwrap();
+    rig.shows("[Pasted text").await;
+    rig.terminal.press(Key::Enter).unwrap();
+    let Ask::Prompt { text: again, .. } = rig.answer(refusal()).await else { panic!("no prompt") };
+    assert_eq!(again.len(), text.len());
+}
+
 // Rule LEASE-11.
 #[tokio::test]
 async fn a_prompt_that_waited_is_asked_about_when_it_begins() {
