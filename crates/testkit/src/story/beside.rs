@@ -70,7 +70,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let ran = anthropic.turns().iter().any(|r| r.prompt().contains("slip by agent"));
     if ran {
         let said = telegram.wait_for_bot(&direct, TURN, "the agent ran a turn beside it").await;
-        let seen = ride.wait_for(TURN, |screen| screen.contains("a turn of its own")).await;
+        let seen = stage.tells(&mut ride, "a turn of its own").await;
         facts.tell(said.is_ok() && seen.is_ok(), "an `agent` request runs beside the ride, and the thread and the driver are told", line_with(&ride.screen(), "riding"));
     } else {
         facts.tell(answer.contains("ridden from a terminal"), "an `agent` request is refused with the reason in its answer", &answer);

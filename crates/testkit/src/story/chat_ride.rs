@@ -104,10 +104,12 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // One prompt from a script.
     let output = stage.run(&["plain", "topic:42", "--say", "a word from a script"]).await?;
     let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    // Hosts before 2026.9 send 20 messages a minute into a group: the answer may still be on its way.
+    let slow = output.status.code() == Some(12) && said(&output).contains("messages on their way to the channel");
     facts.tell(
-        output.status.success() && printed.ends_with("]: a word from a script"),
+        (output.status.success() || slow) && printed.ends_with("]: a word from a script"),
         "ride --say prints the answer and hands back",
-        if output.status.success() { printed } else { said(&output) },
+        if output.status.success() { printed } else { said(&output).replace('\n', " ") },
     );
     telegram.wait_for_bot(&topic, TURN, "]: a word from a script").await?;
 

@@ -76,11 +76,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // A message that waits is shown whole, and goes along when the driver says so.
     telegram.says(&omar, &plans, "what about the PAPAYA? and the second line");
     telegram.wait_for_bot(&plans, TURN, "Your message is kept").await?;
-    if old {
-        // One without mods shows what is new around a prompt.
-        ride.submit("anything new?").await?;
-    }
-    let seen = ride.wait_for_text(TURN, "Omar wrote in the thread: what about the PAPAYA? and the second line").await;
+    let seen = stage.tells(&mut ride, "Omar wrote in the thread: what about the PAPAYA? and the second line").await;
     facts.tell(seen.is_ok(), "the driver sees who wrote what", line_with(&ride.screen(), "Omar wrote"));
     ride.submit("/openclaw-session-sync:inbox tell him about papayas").await?;
     let request = anthropic.wait_for_prompt(TURN, "tell him about papayas").await?;

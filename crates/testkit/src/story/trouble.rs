@@ -154,10 +154,9 @@ impl Trouble<'_> {
         ride.send(format!("\x1b[200~{text}\x1b[201~").as_bytes())?;
         ride.wait_for_text(TURN, "Pasted text").await?;
         ride.press(Key::Enter)?;
-        // 2.1.197 shows the prompt again after the reason, which is above the screen then.
-        let refused = poll_until("the refusal", TURN, || ride.history().contains("262144").then_some(())).await;
+        let refused = ride.wait_for(TURN, |screen| screen.contains("262144")).await;
         let asked = self.stage.anthropic.turns().iter().filter(|r| r.saw("PAPAYA")).count();
-        facts.tell(refused.is_ok() && asked == 0, "a prompt that is too large is refused, with the limit", line_with(&ride.history(), "262144"));
+        facts.tell(refused.is_ok() && asked == 0, "a prompt that is too large is refused, with the limit", line_with(&ride.screen(), "262144"));
         // What it gave back is thrown away, and the ride goes on.
         ride.press(Key::Ctrl('c'))?;
         ride.submit("a small one").await?;

@@ -122,7 +122,8 @@ impl Upset<'_> {
         ride.wait_for(TURN, |screen| screen.contains("]: said before the kill")).await?;
         self.stage.rests().await?;
         ride.submit("/exit").await?;
-        ride.wait_for(TURN, |screen| !claude::shows_prompt(screen)).await?;
+        // 2.1.197 leaves its input box on the screen.
+        ride.wait_for(TURN, |screen| screen.contains("Resume this session") || !claude::shows_prompt(screen)).await?;
         self.restart().await?;
         self.stage.telegram.no_more_faults();
         ride.wait_exit(TURN).await?;
