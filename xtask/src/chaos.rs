@@ -205,6 +205,7 @@ fn claim(store: &Store, name: &str) -> Result<Option<Fence>> {
         twins: Vec::new(),
         wait_ms: 1_000,
         session_held: None,
+        steal: false,
     };
     match store.apply(KEY, Event::Claim(Box::new(asked)), clock::now(), &Rules::default())?.1 {
         Reply::Claiming { fence } => Ok(Some(fence)),

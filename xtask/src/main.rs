@@ -8,6 +8,7 @@ mod demo;
 mod fuzz;
 mod matrix;
 mod model;
+mod sim;
 mod probe;
 
 use std::process::ExitCode;
@@ -39,6 +40,7 @@ enum What {
     Bench(bench::Bench),
     /// Look at every state a small world of drivers, gateway and channel can reach.
     Model(model::Model),
+    Sim(sim::Sim),
     /// Break the store with real processes: contention, and kills at any moment.
     Chaos(chaos::Chaos),
     /// Feed every parser of foreign input with nearly that.
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         What::Test { matrix: false, .. } => return exit(check::test()),
         What::Bench(bench) => bench.run(),
         What::Model(model) => return exit(Ok(model.run())),
+        What::Sim(sim) => return exit(Ok(sim.run())),
         What::Chaos(chaos) => return exit(chaos.run()),
         What::Fuzz(fuzz) => return exit(fuzz.run()),
         What::Probe(probe) => return exit(probe.run()),

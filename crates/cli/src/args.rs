@@ -43,6 +43,15 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what happened to a thread: its journal, without what was said
+    Log {
+        /// Words of its title, channel or key; `-` for the thread ridden last
+        #[arg(required = true, add = titles())]
+        words: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show the threads that are ridden or changing hands, or one thread
     Status {
         /// Words of its title, channel or key
@@ -60,6 +69,9 @@ pub enum Command {
         /// Hand it back although its chain could not be shown to be whole
         #[arg(long)]
         accept_broken_chain: bool,
+        /// Give it back to the agent whoever rides it: the driver is told, and its Claude Code is ended there
+        #[arg(long)]
+        take_back: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -102,6 +114,7 @@ impl Cli {
             Some(
                 Command::Ls { words, .. }
                 | Command::Status { words, .. }
+                | Command::Log { words, .. }
                 | Command::Release { words, .. }
                 | Command::Doctor { words, .. },
             ) => words,
@@ -117,6 +130,7 @@ impl Command {
         match self {
             Command::Ls { json, .. }
             | Command::Status { json, .. }
+            | Command::Log { json, .. }
             | Command::Release { json, .. }
             | Command::Doctor { json, .. }
             | Command::Config { json } => *json,
@@ -139,7 +153,10 @@ pub struct RideArgs {
     /// How long to wait for a running turn, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub wait: u64,
-    /// Do not ask, even where other conversations share the thread
+    /// Take the thread over from whoever rides it: the driver is told, and its Claude Code ended there
+    #[arg(long)]
+    pub steal: bool,
+    /// Do not ask, even where other conversations share the thread, or another rides it
     #[arg(long, short = 'y')]
     pub yes: bool,
     /// Say this to the agent of a thread without a Claude session, print its answer and

@@ -5,6 +5,7 @@ mod chat;
 pub mod completions;
 mod config;
 mod doctor;
+mod log;
 mod ls;
 mod man;
 mod release;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use ride_core::limits::NAME_CHARS;
 use ride_core::wire::{List, Rideable, Row, method};
 use serde::Serialize;
 
@@ -88,7 +90,11 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
     match &cli.command {
         Some(Command::Ls { words, rideable, json }) => ls::run(&context, words, *rideable, *json).await,
         Some(Command::Status { words, json }) => status::run(&context, words, *json).await,
-        Some(Command::Release { words, accept_broken_chain, json }) => {
+        Some(Command::Log { words, json }) => log::run(&context, words, *json).await,
+        Some(Command::Release { words, accept_broken_chain, take_back: true, json }) => {
+            release::take_back(&context, words, *accept_broken_chain, *json).await
+        }
+        Some(Command::Release { words, accept_broken_chain, take_back: false, json }) => {
             release::run(&context, words, *accept_broken_chain, *json).await
         }
         Some(Command::Doctor { words, claude, json }) => doctor::run(&context, words, claude, *json).await,
@@ -220,6 +226,11 @@ pub(crate) async fn rows(connection: &Connection) -> Result<Vec<Row>, CallError>
             None => return Ok(all),
         }
     }
+}
+
+/// A name as the gateway takes it.
+fn name(text: &str) -> String {
+    clean(text).chars().take(NAME_CHARS).collect()
 }
 
 /// Data, to standard output. A reader that went away is no error.

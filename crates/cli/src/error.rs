@@ -114,7 +114,7 @@ impl Error {
 
     /// The thread is not this ride's any more.
     pub fn lost(title: &str, why: &str, holder: Option<&Holder>) -> Error {
-        let now = holder.map_or_else(String::new, |holder| format!("; it is {} now", render::holder(holder)));
+        let now = holder.map_or_else(String::new, |holder| format!("; it is {}", render::holder(holder)));
         Error::new(Kind::LeaseLost, format!("the ride of {title} was lost: {}{now}", clean(why)))
     }
 

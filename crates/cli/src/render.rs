@@ -3,7 +3,9 @@
 
 use std::fmt::Write as _;
 
-use ride_core::wire::{Holder, Row, ThreadStatus, Waiting};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use ride_core::wire::{Holder, JournalLine, Row, ThreadStatus, Waiting};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use crate::env::Terminal;
@@ -90,17 +92,26 @@ pub fn statuses(threads: &[ThreadStatus], now_ms: u64, terminal: Terminal) -> St
     out
 }
 
+/// The text of `ride log`: what happened, oldest first, in this machine's time.
+pub fn log(journal: &[JournalLine], zone: &TimeZone) -> String {
+    journal.iter().fold(String::new(), |mut out, line| {
+        let at = i64::try_from(line.at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let _ = writeln!(out, "{}  {}", at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S"), clean(&line.what));
+        out
+    })
+}
+
 fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Terminal) -> std::fmt::Result {
     writeln!(out, "{}", Style::Bold.paint(&clean(&thread.key), terminal))?;
     match &thread.holder {
         Some(holder) => {
             let for_ms = duration(now_ms.saturating_sub(holder.since_ms));
-            writeln!(out, "  {} for {for_ms}, lease ends in {}", self::holder(holder), duration(holder.expires_in_ms))?;
+            writeln!(out, "  {} for {for_ms}, lease ends in {}", held(holder), duration(holder.expires_in_ms))?;
         }
         None => writeln!(out, "  {}", clean(&thread.phase))?,
     }
     if let Some(waiting_for) = &thread.waiting_for {
-        writeln!(out, "  waiting for {}", clean(waiting_for))?;
+        writeln!(out, "  waits: {}", clean(waiting_for))?;
     }
     let fence = thread.fence.as_deref().map_or_else(String::new, |fence| format!(", fence {}", clean(fence)));
     writeln!(out, "  epoch {}{fence}", thread.epoch)?;
@@ -127,17 +138,24 @@ fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Termin
 }
 
 /// Who holds a thread, on one line.
-pub fn holder(holder: &Holder) -> String {
+pub fn held(holder: &Holder) -> String {
     let verb = match holder.phase.as_str() {
         "claiming" => "being claimed by",
         "leaving" => "being handed back by",
         _ => "ridden by",
     };
-    let mut text = format!("{verb} {} at {}", clean(&holder.name), clean(&holder.host));
-    if let Some(waiting_for) = &holder.waiting_for {
-        let _ = write!(text, ", waiting for {}", clean(waiting_for));
-    }
-    text
+    format!("{verb} {}", who(holder))
+}
+
+/// The same, with what it waits for.
+pub fn holder(holder: &Holder) -> String {
+    let waits = holder.waiting_for.as_deref().map_or_else(String::new, |what| format!(": {}", clean(what)));
+    format!("{}{waits}", held(holder))
+}
+
+/// A holder in words: `ada at laptop`.
+pub fn who(holder: &Holder) -> String {
+    format!("{} at {}", clean(&holder.name), clean(&holder.host))
 }
 
 /// Since when a thread is held, and until when at the latest.
@@ -306,8 +324,8 @@ A rather long title…  -           -           shared, it ha…
             statuses(&threads, NOW, plain(80)),
             "\
 agent:main:x
-  being handed back by Ada at box, waiting for process 12 for 10m, lease ends in 40s
-  waiting for process 12
+  being handed back by Ada at box for 10m, lease ends in 40s
+  waits: process 12
   epoch 7, fence ab.7.cd
   ride is process 11, Claude Code is process 12
   1 message waits to the agent, 2 items on their way to the channel, 0 undelivered

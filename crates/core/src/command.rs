@@ -11,14 +11,14 @@
 pub enum Command<'a> {
     /// A message.
     None,
-    /// Shows something and changes nothing.
+    /// Shows something and changes nothing, or takes the thread back from its driver.
     ReadOnly,
     /// Any other command; its name.
     Other(&'a str),
 }
 
 /// With what must follow: a bare `/usage` switches the usage footer on or off.
-const READ_ONLY: [(&str, &str); 10] = [
+const READ_ONLY: [(&str, &str); 11] = [
     ("status", ""),
     ("help", ""),
     ("commands", ""),
@@ -30,6 +30,7 @@ const READ_ONLY: [(&str, &str); 10] = [
     ("context", ""),
     // Our own, where a channel has no native commands.
     ("ride", ""),
+    ("unride", ""),
 ];
 
 /// Reads the first word of a message. `/status@my_bot` is `/status`; a path is no command.

@@ -59,6 +59,15 @@ pub enum Event {
         /// Hand back although the chain could not be shown.
         accept_broken: bool,
     },
+    /// A person gives the thread back to the agent, whoever rides it.
+    TakeBack {
+        /// Who.
+        by: String,
+        /// Although the chain could not be shown.
+        accept_broken: bool,
+        /// Whether the thread is told of it here.
+        tell: bool,
+    },
     /// A driver's connection is gone.
     Dropped {
         /// Its fence.
@@ -108,6 +117,9 @@ pub struct ClaimAsked {
     pub twins: Vec<String>,
     /// How long to wait for it.
     pub wait_ms: u64,
+    /// Take it over from whoever rides it.
+    #[serde(default)]
+    pub steal: bool,
     /// Who holds the Claude session through another thread.
     pub session_held: Option<Holder>,
 }
@@ -201,8 +213,10 @@ pub enum Act {
     Prove {
         /// The Claude session.
         claude: ClaudeSession,
-        /// A process that must be gone, wherever the registry says it is.
+        /// The driver's Claude Code: it must be gone, wherever the registry says it is.
         process: Option<Process>,
+        /// Its `ride`, where that could still start another.
+        ride: Option<Process>,
     },
     /// Addon: record the transcript.
     Mark {

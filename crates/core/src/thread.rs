@@ -84,7 +84,30 @@ pub enum Phase {
         why: Why,
         /// A person accepted that the chain could not be shown.
         accept_broken: bool,
+        /// Who gets the thread then, in the agent's place.
+        #[serde(default)]
+        heir: Option<Box<Heir>>,
     },
+}
+
+/// A driver that took a ridden thread over and waits until the one before is seen off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Heir {
+    /// The fence it will have.
+    pub fence: Fence,
+    /// Who.
+    pub driver: Driver,
+    /// SHA-256, hex, of its secret.
+    pub secret_sha256: String,
+    /// Where its turns will go.
+    pub route: Option<Route>,
+    /// Since when, wall clock.
+    pub since_ms: u64,
+    /// When it stops waiting.
+    pub give_up: Deadline,
+    /// It went while it waited.
+    pub gone: bool,
 }
 
 /// A stage under way.
@@ -173,6 +196,18 @@ pub enum Why {
     Silent,
     /// `ride` and its Claude are both gone.
     Gone,
+    /// It died, and its driver is back.
+    Back,
+    /// Another driver took it over.
+    Stolen {
+        /// Who.
+        by: String,
+    },
+    /// A person gave it back to the agent.
+    TakenBack {
+        /// Who.
+        by: String,
+    },
     /// The claim could not be completed.
     Failed {
         /// For programs.
@@ -209,10 +244,8 @@ pub struct Lease {
     /// Of a chat ride: the driver's prompt that waits for the agent or is being answered.
     #[serde(default)]
     pub said: Option<Said>,
-    /// The transcript when the thread left the agent.
+    /// The transcript when this driver got it.
     pub mark: Option<ChainMark>,
-    /// The transcript when this driver got it: later than `mark` where the same one came back.
-    pub file: Option<ChainMark>,
     /// Frozen delivery route; `None` where nothing is relayed.
     pub route: Option<Route>,
     /// Other threads bound to the same Claude session; their gates hold too.
@@ -415,6 +448,14 @@ impl Thread {
         match &mut self.phase {
             Phase::Open => None,
             Phase::Claiming { lease, .. } | Phase::Ridden { lease } | Phase::Leaving { lease, .. } => Some(lease),
+        }
+    }
+
+    /// Who waits to be the next driver.
+    pub fn heir(&self) -> Option<&Heir> {
+        match &self.phase {
+            Phase::Leaving { heir, .. } => heir.as_deref(),
+            _ => None,
         }
     }
 

@@ -4,13 +4,24 @@ use crate::event::Reply;
 use crate::id::Fence;
 use crate::limits;
 use crate::step::{Rules, left_ms, say_state, silent_ms};
-use crate::thread::{Lease, Phase, Thread};
+use crate::thread::{Lease, Phase, Thread, Why};
 use crate::time::Now;
 use crate::wire::{Holder, Inboxed, Mode, News, Reason, Refusal, Renewed, ThreadStatus, Turn, Waiting};
 
 /// Who holds a thread, if anybody.
 pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
     let lease = t.lease()?;
+    if let Some(heir) = t.heir() {
+        return Some(Holder {
+            name: heir.driver.name.clone(),
+            host: heir.driver.host.clone(),
+            since_ms: heir.since_ms,
+            expires_in_ms: 0,
+            phase: "claiming".into(),
+            waiting_for: waiting_for(t),
+            acceptable: acceptable(t),
+        });
+    }
     Some(Holder {
         name: lease.driver.name.clone(),
         host: lease.driver.host.clone(),
@@ -46,8 +57,10 @@ pub fn held_by(t: &Thread, now: Now, rules: &Rules) -> Reply {
     let holder = holder(t, now, rules);
     let who = holder.as_ref().map_or_else(|| "somebody".into(), who);
     let (message, hint) = match t.phase {
+        Phase::Leaving { heir: Some(_), .. } => (format!("the thread is being taken over by {who}"), "it can be claimed once it is released"),
         Phase::Leaving { .. } => (format!("the thread is coming back from {who}"), "try again in a moment"),
-        _ => (format!("the thread is ridden by {who}"), "it can be claimed once it is released"),
+        Phase::Claiming { .. } => (format!("the thread is being claimed by {who}"), "it can be claimed once it is released"),
+        _ => (format!("the thread is ridden by {who}"), "it can be claimed once it is released, or taken over from its driver"),
     };
     Reply::Refused { message, refusal: Refusal { reason: Reason::Held, holder, hint: Some(hint.into()) } }
 }
@@ -56,24 +69,26 @@ pub fn held_by(t: &Thread, now: Now, rules: &Rules) -> Reply {
 pub fn stale(t: &Thread, fence: Fence, now: Now, rules: &Rules) -> Reply {
     let holder = holder(t, now, rules);
     let message = match &holder {
-        Some(h) if t.lease().is_some_and(|l| l.fence == fence) => format!("the ride is over ({}): {}", h.phase, crate::view::ended(t)),
+        Some(_) if t.lease().is_some_and(|l| l.fence == fence) => format!("the ride is over: {}", ended(t)),
         Some(h) => format!("the thread is held by {} now", who(h)),
         None => "the ride is over and the agent has the thread".into(),
     };
     Reply::Refused { message, refusal: Refusal { reason: Reason::Stale, holder, hint: None } }
 }
 
-fn ended(t: &Thread) -> &'static str {
-    use crate::thread::Why;
+fn ended(t: &Thread) -> String {
     match &t.phase {
         Phase::Leaving { why, .. } => match why {
-            Why::Released => "it was released",
-            Why::Expired => "its lease ran out",
-            Why::Silent => "it was silent for too long",
-            Why::Gone => "its driver was gone",
-            Why::Failed { .. } => "its claim failed",
+            Why::Released => "it was released".into(),
+            Why::Expired => "its lease ran out".into(),
+            Why::Silent => "it was silent for too long".into(),
+            Why::Gone => "its driver was gone".into(),
+            Why::Back => "its driver came back from another process".into(),
+            Why::Stolen { by } => format!("{by} took the thread over"),
+            Why::TakenBack { by } => format!("{by} took the thread back"),
+            Why::Failed { .. } => "its claim failed".into(),
         },
-        _ => "it is not granted yet",
+        _ => "it is not granted yet".into(),
     }
 }
 
@@ -181,6 +196,14 @@ pub fn in_chat(t: Option<&Thread>, behind: Option<&Holder>, now: Now, rules: &Ru
         (None, None) => "The messages that waited during a ride are being answered".into(),
     };
     format!("⇄ {state}.{waiting}")
+}
+
+/// The answer to `/unride` in the chat; who takes the thread back is told by a notice.
+pub fn unridden(reply: &Reply) -> String {
+    match reply {
+        Reply::Refused { .. } => "⇄ Nobody rides this thread.".into(),
+        _ => "⇄ The driver is told. The agent goes on once the terminal has let go; /ride tells what it waits for.".into(),
+    }
 }
 
 /// A time in words, to the minute.

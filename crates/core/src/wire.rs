@@ -27,6 +27,8 @@ pub mod method {
     pub const TAKE: &str = "ride_take";
     /// Ends a ride and hands the thread back. Needs `operator.write`.
     pub const RELEASE: &str = "ride_release";
+    /// A person gives a thread back to the agent, whoever rides it.
+    pub const TAKE_BACK: &str = "ride_take_back";
     /// Tells whether a fence is still the thread's. Needs `operator.read`.
     pub const CHECK: &str = "ride_check";
     /// Shows the state of one thread or of all that are not open. Needs `operator.read`.
@@ -34,7 +36,7 @@ pub mod method {
     /// Shows the configuration in force. Needs `operator.read`.
     pub const CONFIG: &str = "ride_config";
     /// All of them.
-    pub const ALL: [&str; 11] = [RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, CHECK, STATUS, CONFIG];
+    pub const ALL: [&str; 12] = [RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, TAKE_BACK, CHECK, STATUS, CONFIG];
 }
 
 /// One thread as `sessions_rideable` lists it. The first eight are the seed's fields.
@@ -172,6 +174,9 @@ pub struct Claim {
     /// How long to wait for a running turn, milliseconds; at most 600,000.
     #[serde(default = "default_claim_wait_ms")]
     pub wait_ms: u64,
+    /// Take the thread over from whoever rides it.
+    #[serde(default)]
+    pub steal: bool,
 }
 
 fn default_claim_wait_ms() -> u64 {
@@ -463,7 +468,24 @@ fn default_release_wait_ms() -> u64 {
     60_000
 }
 
-/// Answer of `ride_release`.
+/// Request of `ride_take_back`: a person gives the thread back to the agent, whoever
+/// rides it. The driver is seen off as ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TakeBack {
+    /// Session key of the thread.
+    pub key: String,
+    /// Who, as the thread and the driver are told.
+    pub by: String,
+    /// Although its chain could not be shown to be whole.
+    #[serde(default)]
+    pub accept_broken_chain: bool,
+    /// How long to wait for the hand-over, milliseconds; at most 600,000.
+    #[serde(default = "default_release_wait_ms")]
+    pub wait_ms: u64,
+}
+
+/// Answer of `ride_release` and `ride_take_back`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Released {
@@ -665,6 +687,7 @@ pub fn fits(method: &str, params: &str) -> Result<(), MethodError> {
         method::INBOX => parse::<Inbox>(method, params).map(drop),
         method::TAKE => parse::<Take>(method, params).map(drop),
         method::RELEASE => parse::<Release>(method, params).map(drop),
+        method::TAKE_BACK => parse::<TakeBack>(method, params).map(drop),
         method::CHECK => parse::<Check>(method, params).map(drop),
         method::STATUS => parse::<Status>(method, params).map(drop),
         _ => parse::<Nothing>(method, params).map(drop),

@@ -14,6 +14,7 @@ mod core {
     mod small_chat;
     mod seen;
     mod split;
+    mod steal;
     mod walk;
     mod walk_chat;
     mod world;

@@ -172,8 +172,8 @@ impl Model {
                 }
                 Came::Ok
             }
-            Do::Prove { pid } => {
-                if w.lives(pid) || w.drivers.iter().any(|d| d.claude != Claude::None || d.old) || w.orphan && w.child.iter().all(|c| *c == Child::None) {
+            Do::Prove { pid, ride } => {
+                if w.lives(pid) || w.lives(ride) || w.drivers.iter().any(|d| d.claude != Claude::None || d.old) || w.orphan && w.child.iter().all(|c| *c == Child::None) {
                     Came::NotYet
                 } else if w.child.iter().any(|c| *c != Child::None) {
                     Came::ChildAgain
@@ -302,10 +302,13 @@ impl Model {
                 }
             }
         }
+        // The thread is the agent's again, or another driver's.
+        let passes = before.heir != 0 && after.lease == before.heir;
+        let over = (after.lease == 0 || passes) && before.lease != 0;
+        if over && !w.broken && w.turns.iter().any(|t| t.typed == before.lease && usize::from(t.on) == i && !t.accepted) {
+            self.wrong = Some("I3: a prompt of the ride never reached the thread");
+        }
         if after.lease == 0 && before.lease != 0 {
-            if !w.broken && w.turns.iter().any(|t| t.typed == before.lease && usize::from(t.on) == i && !t.accepted) {
-                self.wrong = Some("I3: a prompt of the ride never reached the thread");
-            }
             w.noticed = false;
             if std::mem::take(&mut w.slipped[i]) {
                 self.wrong = Some("I5: a turn ran beside the ride and nobody was told");

@@ -10,6 +10,7 @@ use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, LETTERS, Letter, MESS
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     Claim,
+    Steal,
     Renew,
     Relay,
     /// Of this message.
@@ -23,6 +24,10 @@ pub enum Which {
 pub enum Move {
     /// A driver asks for its thread.
     Claim(usize),
+    /// A driver takes a ridden thread over.
+    Steal(usize),
+    /// A person gives a thread back to the agent.
+    TakeBack(usize),
     /// It hears that it has it, or that the claim failed.
     Granted(usize),
     /// It renews before it starts Claude Code.
@@ -139,8 +144,8 @@ pub fn all() -> (Vec<Move>, usize) {
     moves.extend([Starts, OrphanEnds, Tick]);
     let free = moves.len();
     for d in 0..DRIVERS {
-        moves.extend([Kill(d), Pause(d), Drops(d)]);
-        moves.extend([Which::Claim, Which::Renew, Which::Relay, Which::Release, Which::Dropped].map(|w| Late(d, w)));
+        moves.extend([Kill(d), Pause(d), Drops(d), Steal(d)]);
+        moves.extend([Which::Claim, Which::Steal, Which::Renew, Which::Relay, Which::Release, Which::Dropped].map(|w| Late(d, w)));
         moves.extend((0..MESSAGES).map(|m| Late(d, Which::Along(m))));
     }
     for n in 0..FLIGHTS {
@@ -152,7 +157,7 @@ pub fn all() -> (Vec<Move>, usize) {
         moves.extend([false, true].map(|orphan| Crash { happened, orphan }));
     }
     moves.extend([Reload, Reboot, Reroute, LateTwin]);
-    moves.extend((0..THREADS).map(Slip));
+    moves.extend((0..THREADS).flat_map(|i| [Slip(i), TakeBack(i)]));
     moves.extend((0..MESSAGES).map(Redelivered));
     (moves, free)
 }
@@ -178,7 +183,9 @@ impl Model {
 
     fn happens(&mut self, w: &mut World, what: Move) -> bool {
         match what {
-            Move::Claim(d) => w.up && self.may_claim(w, d) && self.claim(w, d, w.drivers[d].run, true),
+            Move::Claim(d) => w.up && self.may_claim(w, d) && self.claim(w, d, w.drivers[d].run, false, true),
+            Move::Steal(d) => w.up && self.may_steal(w, d) && self.claim(w, d, w.drivers[d].run, true, true),
+            Move::TakeBack(i) => i < self.scope.threads && w.up && self.take_back(w, i),
             Move::Granted(d) => w.up && self.granted(w, d),
             Move::Launch(d) => {
                 let on = self.scope.on(d);

@@ -78,6 +78,14 @@ mutants! {
     TranscriptIgnored,
     /// Another driver's claim takes the thread at once.
     ClaimSteals,
+    /// Whoever takes a thread over has it before the one before is seen off.
+    StealWithoutProof,
+    /// What the driver before had said, and not handed over, is forgotten.
+    StealWithoutShow,
+    /// A thread that is taken back opens at once.
+    TakeBackOpens,
+    /// The fence of the driver before stays in force while it is seen off.
+    StolenRenews,
 }
 
 impl Mutant {
@@ -137,6 +145,14 @@ impl Mutant {
                     return (new, Reply::Ok);
                 }
             }
+            (Mutant::TakeBackOpens, Event::TakeBack { .. }, Some(_)) if matches!(before.phase, Phase::Ridden { .. }) => {
+                let mut new = old;
+                new.phase = Phase::Open;
+                return (new, Reply::Ok);
+            }
+            (Mutant::StolenRenews, Event::Renew { fence, .. }, Some(now)) if now == *fence && before.heir().is_some() => {
+                return (old, Reply::Ok);
+            }
             (Mutant::ClaimSteals, Event::Claim(asked), Some(_)) => {
                 let mut old = old;
                 if let Phase::Ridden { lease } = &before.phase
@@ -166,6 +182,8 @@ impl Mutant {
             Mutant::NoProofAtClaim => claim_skips(new, ClaimStage::Prove, ClaimStage::Mark),
             Mutant::NoProofAtRelease => leave_skips(new, LeaveStage::Prove, LeaveStage::Show),
             Mutant::RestoreBeforeProof => leave_skips(new, LeaveStage::Prove, LeaveStage::Restore),
+            Mutant::StealWithoutProof if new.heir().is_some() => leave_skips(new, LeaveStage::Prove, LeaveStage::Drain),
+            Mutant::StealWithoutShow if new.heir().is_some() => leave_skips(new, LeaveStage::Show, LeaveStage::Drain),
             Mutant::NoDrain => leave_skips(new, LeaveStage::Drain, LeaveStage::Restore),
             Mutant::ParkBeforeCopy => {
                 // Copy and Park in the other order.

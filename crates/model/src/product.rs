@@ -33,11 +33,12 @@ pub const ORPHAN: u8 = 9;
 /// What a thread is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ask {
-    Claim { driver: u8, run: u8, twins: bool, held: bool },
+    Claim { driver: u8, run: u8, twins: bool, held: bool, steal: bool },
     Renew { driver: u8, run: u8, epoch: u8, claude: bool, active: bool },
     Relay { epoch: u8, items: u8 },
     Along { epoch: u8, id: u8 },
     Release { epoch: u8, accept: bool },
+    TakeBack { accept: bool },
     Dropped { epoch: u8 },
     Message { id: u8, behind: bool },
     Take { by: u8, behind: bool, flying: u8 },
@@ -75,7 +76,7 @@ pub enum Do {
     EndChild,
     Copy { threads: u8 },
     Park { threads: u8 },
-    Prove { pid: u8 },
+    Prove { pid: u8, ride: u8 },
     Mark,
     Probe { ride: u8, claude: u8 },
     Show,
@@ -114,6 +115,8 @@ pub struct Facts {
     pub epoch: u8,
     /// Epoch of the lease, 0 without one.
     pub lease: u8,
+    /// Epoch that whoever takes it over will have, 0 without one.
+    pub heir: u8,
     pub released: bool,
     pub expired: bool,
     /// Epoch of the last ride that ended by its lease running out.
@@ -288,7 +291,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
     let holder = || Holder { name: "x".into(), host: "h".into(), since_ms: 0, expires_in_ms: 0, phase: "ridden".into(), waiting_for: None, acceptable: false };
     let other = if t.key.session == "t0" { 1 } else { 0 };
     match ask {
-        Ask::Claim { driver, run, twins, held } => Event::Claim(Box::new(ClaimAsked {
+        Ask::Claim { driver, run, twins, held, steal } => Event::Claim(Box::new(ClaimAsked {
             driver: Driver { name: format!("d{driver}"), host: "h".into(), process: process(ride_pid(driver, run)) },
             secret_sha256: format!("s{driver}"),
             grant: uuid(500 + t.epoch + 1),
@@ -298,6 +301,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
             twins: if twins { vec![session(other)] } else { Vec::new() },
             wait_ms: TICK_MS,
             session_held: held.then(holder),
+            steal,
         })),
         Ask::Renew { driver, run, epoch, claude, active } => Event::Renew {
             fence: fence(t, epoch),
@@ -312,6 +316,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
             seqs: t.inbox.iter().filter(|h| number(&h.id) == id).map(|h| h.seq).collect(),
         },
         Ask::Release { epoch, accept } => Event::Release { fence: fence(t, epoch), accept_broken: accept },
+        Ask::TakeBack { accept } => Event::TakeBack { by: "p".into(), accept_broken: accept, tell: true },
         Ask::Dropped { epoch } => Event::Dropped { fence: fence(t, epoch) },
         Ask::Message { id, behind } => Event::Message(Box::new(Inbound {
             id: format!("m{id}"),
@@ -381,7 +386,10 @@ fn doing(act: &Act) -> (u8, Do) {
         Act::EndChild { .. } => (1, Do::EndChild),
         Act::Copy { sessions, .. } => (1, Do::Copy { threads: threads_of(sessions) }),
         Act::Park { sessions, .. } => (1, Do::Park { threads: threads_of(sessions) }),
-        Act::Prove { process, .. } => (1, Do::Prove { pid: process.as_ref().map_or(0, |p| p.pid as u8) }),
+        Act::Prove { process, ride, .. } => {
+            let pid = |p: &Option<Process>| p.as_ref().map_or(0, |p| p.pid as u8);
+            (1, Do::Prove { pid: pid(process), ride: pid(ride) })
+        }
         Act::Mark { .. } => (1, Do::Mark),
         Act::Show { .. } => (1, Do::Show),
         Act::Restore { parked, .. } => {
@@ -461,6 +469,7 @@ fn facts(t: &Thread, rules: &Rules) -> Facts {
         is,
         epoch: t.epoch as u8,
         lease: lease.map_or(0, |l| l.fence.epoch as u8),
+        heir: t.heir().map_or(0, |h| h.fence.epoch as u8),
         released: why == Some(&Why::Released),
         expired: why == Some(&Why::Expired),
         last_expired: t.last.as_ref().filter(|l| l.why == Why::Expired).map_or(0, |l| l.fence.epoch as u8),
@@ -527,8 +536,12 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
             calm(at);
             *give_up = Deadline { from: NOW.stamp(), ms: give_up.left_ms(now).div_ceil(TICK_MS) * TICK_MS };
         }
-        Phase::Leaving { at, why, .. } => {
+        Phase::Leaving { at, why, heir, .. } => {
             calm(at);
+            if let Some(heir) = heir {
+                heir.since_ms = 0;
+                heir.give_up = Deadline { from: NOW.stamp(), ms: heir.give_up.left_ms(now).div_ceil(TICK_MS) * TICK_MS };
+            }
             if let Why::Failed { text, .. } = why {
                 text.clear();
             }

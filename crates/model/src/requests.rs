@@ -14,20 +14,27 @@ impl Model {
         d < self.scope.drivers && turn && matches!(driver.ride, Ride::Off | Ride::Asking) && !driver.paused
     }
 
+    /// Whether it may take over what another rides: any driver may, but for the one that does.
+    pub(crate) fn may_steal(&self, w: &World, d: usize) -> bool {
+        let f = *self.product.facts(w.thread[self.scope.on(d)]);
+        f.lease != 0 && f.lease != w.drivers[d].epoch && self.may_claim(w, d)
+    }
+
     /// A claim reaches the gateway; `heard` when its answer reaches the driver.
-    pub(crate) fn claim(&mut self, w: &mut World, d: usize, run: u8, heard: bool) -> bool {
+    pub(crate) fn claim(&mut self, w: &mut World, d: usize, run: u8, steal: bool, heard: bool) -> bool {
         let i = self.scope.on(d);
         let f = *self.product.facts(w.thread[i]);
-        if f.epoch >= self.scope.epochs && (f.lease == 0 || run == 1) || f.lease == 0 && w.entry[i] != Entry::Bound {
+        if f.epoch >= self.scope.epochs && (f.lease == 0 || run == 1 || steal) || f.lease == 0 && w.entry[i] != Entry::Bound {
             return false;
         }
         let other = 1 - i;
         let held = self.scope.threads > 1 && self.product.facts(w.thread[other]).lease > 0;
         let twins = self.scope.threads > 1 && w.entry[other] == Entry::Bound;
-        if let Said::Claiming { epoch } = self.tell(w, i, Ask::Claim { driver: d as u8, run, twins, held }) {
+        if let Said::Claiming { epoch } = self.tell(w, i, Ask::Claim { driver: d as u8, run, twins, held, steal }) {
             // The one that comes back by its secret gets a new fence, and its old one ends.
             let back = run == 1 && epoch == f.lease + 1;
-            if f.lease != 0 && f.lease != epoch && !back {
+            let takes_over = epoch == f.heir || steal && f.heir == 0 && epoch == f.epoch + 1 && matches!(f.is, Is::Ridden | Is::Leaving(_));
+            if f.lease != 0 && f.lease != epoch && !back && !takes_over {
                 self.wrong = Some("I2: a claim on a held thread was granted another fence");
             }
             if heard {
@@ -47,6 +54,7 @@ impl Model {
         w.drivers[d].ride = match f.is {
             Is::Ridden if f.lease == driver.epoch => Ride::Granted,
             Is::Claiming(_) if f.lease == driver.epoch => return false,
+            Is::Leaving(_) if f.heir == driver.epoch => return false,
             Is::Leaving(_) if f.lease == driver.epoch && !f.released && !f.expired => return false,
             _ => Ride::Off,
         };
@@ -170,7 +178,7 @@ impl Model {
         let accept = w.turns.iter().any(|t| t.typed == epoch && t.on == i as u8);
         self.tell(w, i, Ask::Release { epoch, accept });
         let f = self.product.facts(w.thread[i]);
-        if before.lease != epoch && (f.is != before.is || f.lease != before.lease) {
+        if before.lease != epoch && before.heir != epoch && (f.is != before.is || f.lease != before.lease) {
             self.wrong = Some("I2: a release with a stale fence was accepted");
         }
         if f.lease == epoch && before.is == Is::Ridden {
@@ -179,11 +187,22 @@ impl Model {
         self.take(w, i);
     }
 
+    /// A person gives the thread back to the agent, and accepts what cannot be shown where
+    /// nothing else would free it.
+    pub(crate) fn take_back(&mut self, w: &mut World, i: usize) -> bool {
+        let before = w.thread[i];
+        self.tell(w, i, Ask::TakeBack { accept: false });
+        let changed = w.thread[i] != before;
+        self.take(w, i);
+        changed
+    }
+
     pub(crate) fn dropped(&mut self, w: &mut World, d: usize, epoch: u8) -> bool {
         let i = self.scope.on(d);
         let before = w.thread[i];
         self.tell(w, i, Ask::Dropped { epoch });
-        if self.product.facts(before).lease != epoch && w.thread[i] != before {
+        let f = self.product.facts(before);
+        if f.lease != epoch && f.heir != epoch && w.thread[i] != before {
             self.wrong = Some("I2: a lost connection of a stale fence counted");
         }
         self.take(w, i);
@@ -195,7 +214,8 @@ impl Model {
         let rides = matches!(driver.ride, Ride::Riding | Ride::Flushing) && !driver.paused;
         let (d8, epoch) = (d as u8, driver.epoch);
         w.post(match which {
-            Which::Claim if self.may_claim(w, d) => Letter::Claim { driver: d8, run: driver.run },
+            Which::Claim if self.may_claim(w, d) => Letter::Claim { driver: d8, run: driver.run, steal: false },
+            Which::Steal if self.may_steal(w, d) => Letter::Claim { driver: d8, run: driver.run, steal: true },
             Which::Renew if rides => Letter::Renew { driver: d8, run: driver.run, epoch, claude: driver.claude != Claude::None, age: 0 },
             Which::Relay if rides && driver.queue != 0 => Letter::Relay { driver: d8, epoch, items: driver.queue },
             Which::Along(m) if self.may_take(w, d, m) => Letter::Along { driver: d8, epoch, id: m as u8 },
@@ -208,7 +228,7 @@ impl Model {
     pub(crate) fn arrives(&mut self, w: &mut World, n: usize, heard: bool) -> bool {
         match w.letters[n].take() {
             None => false,
-            Some(Letter::Claim { driver, run }) => self.claim(w, driver.into(), run, false),
+            Some(Letter::Claim { driver, run, steal }) => self.claim(w, driver.into(), run, steal, false),
             Some(Letter::Renew { driver, epoch, claude, age, .. }) => self.renew(w, driver.into(), epoch, claude, heard.then_some(age)),
             Some(Letter::Relay { driver, epoch, items }) => self.relay(w, driver.into(), epoch, items, false),
             Some(Letter::Along { driver, epoch, id }) => self.along(w, driver.into(), epoch, id.into(), false),

@@ -93,7 +93,7 @@ pub struct Flight {
 /// A request that arrives late, or a second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Letter {
-    Claim { driver: u8, run: u8 },
+    Claim { driver: u8, run: u8, steal: bool },
     Renew { driver: u8, run: u8, epoch: u8, claude: bool, age: u8 },
     Relay { driver: u8, epoch: u8, items: u8 },
     Along { driver: u8, epoch: u8, id: u8 },
@@ -229,7 +229,7 @@ impl World {
         self.flights.sort_by_key(key);
         let key = |l: &Option<Letter>| match l {
             None => (9, 0, 0, 0),
-            Some(Letter::Claim { driver, run }) => (0, *driver, *run, 0),
+            Some(Letter::Claim { driver, run, steal }) => (0, *driver, *run, u8::from(*steal)),
             Some(Letter::Renew { driver, run, epoch, claude, age }) => (1, *driver, *epoch, *run << 4 | *age << 1 | u8::from(*claude)),
             Some(Letter::Relay { driver, epoch, items }) => (2, *driver, *epoch, *items),
             Some(Letter::Release { driver, epoch }) => (3, *driver, *epoch, 0),

@@ -21,7 +21,7 @@ const END_WITHIN: Duration = Duration::from_millis(1_500);
 pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
     let result = match act {
         Act::EndChild { claude } => end_child(sync, claude),
-        Act::Prove { claude, process } => prove(sync, claude, process.as_ref()),
+        Act::Prove { claude, process, ride } => prove(sync, claude, process.as_ref(), ride.as_ref()),
         Act::Mark { claude } => mark(claude),
         Act::Probe { driver, process } => probe(driver, process.as_ref()),
         Act::Show { mark } => show(mark),
@@ -39,14 +39,15 @@ fn end_child(sync: &Sync, claude: &ClaudeSession) -> Result<Outcome, ClaudeError
     })
 }
 
-fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>) -> Result<Outcome, ClaudeError> {
-    if let Some(process) = process {
+fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>, ride: Option<&Process>) -> Result<Outcome, ClaudeError> {
+    for (name, process) in [("the ride's Claude Code", process), ("the driver's ride", ride)] {
+        let Some(process) = process else { continue };
         let pid = process.pid;
         match alive(process)? {
             Alive::No => {}
-            Alive::Yes => return Ok(Outcome::NotYet { what: format!("the ride's Claude Code (process {pid}) has not ended") }),
+            Alive::Yes => return Ok(Outcome::NotYet { what: format!("{name} (process {pid}) has not ended") }),
             Alive::Elsewhere => {
-                let what = format!("whether the ride's Claude Code (process {pid} of another machine, container or boot) has ended cannot be seen from here");
+                let what = format!("whether {name} (process {pid} of another machine, container or boot) has ended cannot be seen from here");
                 return Ok(Outcome::Broken { what });
             }
         }

@@ -144,6 +144,7 @@ mod tests {
             twins: Vec::new(),
             wait_ms: 1,
             session_held: None,
+            steal: false,
         };
         store.apply("agent:main:main", Event::Claim(Box::new(asked)), clock::now(), &Config::default().rules()).unwrap();
     }

@@ -88,6 +88,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::INBOX => inbox(sync, &params),
         method::TAKE => take(sync, &params),
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
+        method::TAKE_BACK => return take_back(sync, &params, asked.host).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params, &asked.host.person),
         method::STATUS => status(sync, &params, &asked.host.person),
         method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| config(sync, &asked.host.plugin)),
@@ -121,7 +122,7 @@ pub(crate) fn late(sync: &Sync, waiting: &Waiting) -> Answer {
         Err(e) => return Answer::Error(store_error(e.to_string())),
     };
     let what = view::waiting_for(&thread).unwrap_or_else(|| "the hand-over takes longer than asked for".into());
-    if waiting.method != method::RELEASE {
+    if waiting.method == method::CLAIM {
         return Answer::Error(MethodError { code: "UNAVAILABLE".into(), ..error(Reason::TurnRunning, what) });
     }
     Answer::Ok(json!(wire::Released {
@@ -194,13 +195,8 @@ fn listed(sync: &Sync, key: &str, busy: bool, around: &Around<'_>) -> Option<wir
 
 fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     let asked: wire::Claim = wire::parse(method::CLAIM, params)?;
-    for (field, text) in [("driver.name", &asked.driver.name), ("driver.host", &asked.driver.host)] {
-        let length = text.chars().count();
-        if length == 0 || length > limits::NAME_CHARS || text.chars().any(char::is_control) {
-            let message = format!("{field} has {length} characters; 1 to {} without control characters are allowed", limits::NAME_CHARS);
-            return Err(error(Reason::BadRequest, message));
-        }
-    }
+    named("driver.name", &asked.driver.name, limits::NAME_CHARS)?;
+    named("driver.host", &asked.driver.host, limits::NAME_CHARS)?;
     if asked.secret.len() != 32 || !asked.secret.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(error(Reason::BadRequest, "secret is not 16 bytes in hex".into()));
     }
@@ -237,6 +233,7 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
         twins: host.twins,
         wait_ms: asked.wait_ms,
         session_held: None,
+        steal: asked.steal,
     };
     let (_, reply) = sync.apply(&asked.key, Event::Claim(Box::new(event))).map_err(store_error)?;
     match reply {
@@ -271,13 +268,14 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
     match &thread.phase {
         Phase::Claiming { lease, .. } if lease.fence == fence => Ok(None),
         Phase::Leaving { lease, why: Why::Failed { .. }, .. } if lease.fence == fence => Ok(None),
+        Phase::Leaving { heir: Some(heir), .. } if heir.fence == fence => Ok(None),
         Phase::Ridden { lease } if lease.fence == fence => {
             let grant = wire::Grant {
                 key: thread.key.session.clone(),
                 fence,
                 title: lease.title.clone(),
                 route: lease.route.clone(),
-                claude: lease.claude.as_ref().map(|claude| target(claude, lease.file.as_ref())).transpose()?,
+                claude: lease.claude.as_ref().map(|claude| target(claude, lease.mark.as_ref())).transpose()?,
                 turn: view::turn(lease),
                 lease_ms: sync.rules().lease_ms,
                 renew_every_ms: limits::RENEW_EVERY_MS,
@@ -372,6 +370,39 @@ fn release(sync: &Sync, params: &str) -> Outcome<Answer> {
         Reply::Ok => Ok(Answer::Wait(Waiting { method: method::RELEASE.into(), key: r.key, fence: r.fence, wait_ms: r.wait_ms.min(limits::WAIT_MS) })),
         other => Err(refused(other)),
     }
+}
+
+/// Whoever may ride a thread may give it back to the agent.
+fn take_back(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
+    let asked: wire::TakeBack = wire::parse(method::TAKE_BACK, params)?;
+    named("by", &asked.by, 2 * limits::NAME_CHARS + 1)?;
+    let entry: Option<Entry> = host.entry.map(Entry::from).filter(|e| host.person.sees(e));
+    match &entry {
+        Some(entry) => host
+            .person
+            .may_ride(entry, &sync.config().ride_allow)
+            .map_err(|rule| error(Reason::NotAllowed, format!("you may not take {} back: {rule}", asked.key)))?,
+        None if host.person.unlimited() => {}
+        None => return Err(error(Reason::UnknownThread, format!("no thread has the key {}", asked.key))),
+    }
+    let event = Event::TakeBack { by: asked.by, accept_broken: asked.accept_broken_chain, tell: true };
+    let (thread, reply) = sync.apply(&asked.key, event).map_err(store_error)?;
+    match (reply, thread.lease()) {
+        (Reply::Ok, Some(lease)) => {
+            let wait_ms = asked.wait_ms.min(limits::WAIT_MS);
+            Ok(Answer::Wait(Waiting { method: method::TAKE_BACK.into(), fence: lease.fence, key: asked.key, wait_ms }))
+        }
+        (other, _) => Err(refused(other)),
+    }
+}
+
+fn named(field: &str, text: &str, most: usize) -> Outcome<()> {
+    let length = text.chars().count();
+    if length == 0 || length > most || text.chars().any(char::is_control) {
+        let message = format!("{field} has {length} characters; 1 to {most} without control characters are allowed");
+        return Err(error(Reason::BadRequest, message));
+    }
+    Ok(())
 }
 
 /// The answer once the thread is the agent's again.

@@ -76,6 +76,12 @@ struct Fenced {
 }
 
 #[derive(Deserialize)]
+struct By {
+    /// Who asks, as people are told.
+    by: String,
+}
+
+#[derive(Deserialize)]
 struct Bound {
     /// The Claude session the thread is bound to, as the host's entry says.
     claude: Option<Uuid>,
@@ -236,6 +242,11 @@ impl Sync {
             "chat" => {
                 let c: Keyed<Bound> = read(payload)?;
                 write(&self.in_chat(&c.key, c.rest.claude)?)
+            }
+            "unride" => {
+                let u: Keyed<By> = read(payload)?;
+                let (_, reply) = self.apply(&u.key, Event::TakeBack { by: u.rest.by, accept_broken: false, tell: true })?;
+                write(&view::unridden(&reply))
             }
             "kept" => write(&self.kept.as_ref().map_or_else(|| Ok(Vec::new()), Kept::all).map_err(|e| e.to_string())?),
             "keep" => {

@@ -52,6 +52,7 @@ fn asked() -> ClaimAsked {
         twins: Vec::new(),
         wait_ms: 1_000,
         session_held: None,
+        steal: false,
     }
 }
 

@@ -39,6 +39,7 @@ fn claim(store: &Store, session: &str, name: &str, claude: Uuid) -> Reply {
         twins: Vec::new(),
         wait_ms: 1_000,
         session_held: None,
+        steal: false,
     };
     store.apply(session, Event::Claim(Box::new(asked)), clock::now(), &Rules::default()).unwrap().1
 }

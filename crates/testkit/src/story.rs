@@ -16,6 +16,7 @@ mod people;
 mod reach;
 mod loads;
 mod stage;
+mod steal;
 mod tool;
 mod threads;
 mod transcript;
@@ -81,6 +82,8 @@ pub enum Story {
     Trouble,
     /// The gateway is killed and its plugin switched off.
     Upset,
+    /// A thread is taken over, and taken back.
+    Steal,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
     /// `ride` as a tool to live in.
@@ -91,7 +94,7 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 16] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Loads, Story::Tool, Story::ClaudeTurns];
+    pub const ALL: [Story; 17] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -109,6 +112,7 @@ impl Story {
             Story::Whole => "whole",
             Story::Trouble => "trouble",
             Story::Upset => "upset",
+            Story::Steal => "steal",
             Story::Loads => "loads",
             Story::Tool => "tool",
             Story::ClaudeTurns => "claude-turns",
@@ -131,6 +135,7 @@ impl Story {
             Story::Whole => "after a ride, turns of the channel and of alternating surfaces go on as they should",
             Story::Trouble => "what is missing, changed, killed or interrupted ends in a clear error and a whole thread",
             Story::Upset => "the gateway is killed in a claim, a ride and a release, and its plugin reloaded and switched off",
+            Story::Steal => "a thread is taken over by another driver and taken back for the agent, also from a driver that is stopped",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
             Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
@@ -168,6 +173,7 @@ impl Story {
             Story::Whole => whole::play(product, facts).await,
             Story::Trouble => trouble::play(product, facts).await,
             Story::Upset => upset::play(product, facts).await,
+            Story::Steal => steal::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
             Story::ClaudeTurns => claude_turns::play(product, facts).await,

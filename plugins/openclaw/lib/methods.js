@@ -15,6 +15,7 @@ const METHODS = {
   ride_inbox: "operator.write",
   ride_take: "operator.write",
   ride_release: "operator.write",
+  ride_take_back: "operator.write",
   ride_check: "operator.read",
   ride_status: "operator.read",
   ride_config: "operator.read",
@@ -42,7 +43,7 @@ export function registerMethods(api, sync, entries) {
           ? await shared.relay(params.key, params)
           : JSON.parse(await sync().call("request", JSON.stringify({ method, params, host: method === "ride_config" ? { plugin: condition() } : await facts(api, entries, client, method, params) })));
         // A renewal changes nothing that anybody waits for; a relay has been taken up already.
-        if ((["ride_claim", "ride_release", "ride_take"].includes(method) || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
+        if ((["ride_claim", "ride_release", "ride_take_back", "ride_take"].includes(method) || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
           wake(params.key);
           changed(params.key);
         }
@@ -70,13 +71,19 @@ export function registerMethods(api, sync, entries) {
  */
 async function facts(api, entries, client, method, params) {
   if (method === "ride_status" || method === "ride_check") return { person: person(api, client) };
-  if (method !== "sessions_rideable" && method !== "ride_claim") return {};
+  if (!["sessions_rideable", "ride_claim", "ride_take_back"].includes(method)) return {};
   const around = { channels: channels(api), person: person(api, client) };
+  if (method === "ride_take_back") return { ...around, entry: entryFor(api, params.key) };
   await entries.ready();
   if (method === "sessions_rideable" || typeof params.key !== "string") return around;
-  const entry = entryOf(api, params.key);
-  const twins = await entries.twins(params.key, claudeOf(entry));
-  return entry ? { ...around, twins, entry: { key: params.key, agentId: agentOf(params.key), entry: project(entry) } } : around;
+  const twins = await entries.twins(params.key, claudeOf(entryOf(api, params.key)));
+  return { ...around, twins, entry: entryFor(api, params.key) };
+}
+
+/** A thread's entry as the addon takes it. @param {import("./types.js").Api} api @param {unknown} key */
+function entryFor(api, key) {
+  const entry = typeof key === "string" ? entryOf(api, key) : undefined;
+  return entry ? { key, agentId: agentOf(/** @type {string} */ (key)), entry: project(entry) } : undefined;
 }
 
 /** Waits until a claim is granted or refused, or a release is through. @param {import("./types.js").Addon} sync @param {any} waiting */

@@ -5,11 +5,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ride_core::wire::{Reason, Release, Released, method};
+use ride_core::wire::{Reason, Release, Released, TakeBack, method};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
-use super::{Context, print_json, rows, say};
+use super::{Context, name, print_json, rows, say};
 use crate::error::{Error, Kind};
 use crate::gateway::client::{ANSWER, Access, CallError, Connection};
 use crate::render::{self, clean, count};
@@ -32,8 +32,8 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
         let Some(holder) = &row.driver else {
             return Err(Error::new(Kind::NotRideable, format!("nobody rides {title}")));
         };
-        return Err(Error::new(Kind::Held, format!("{title} is {}, not from here", render::holder(holder)))
-            .hint("leave Claude Code there"));
+        return Err(Error::new(Kind::Held, format!("{title} is {}, not from here", render::held(holder)))
+            .hint(format!("leave Claude Code there, or: ride release {} --take-back", clean(&row.key))));
     };
     if record.is_alive() {
         end(&record, &title, json).await?;
@@ -54,6 +54,27 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
     let wait_ms = u64::try_from(HANDOVER.as_millis()).expect("a minute fits");
     let request = Release { key: row.key.clone(), fence, accept_broken_chain: accept, wait_ms };
     let released = ask(&connection, &request, &record, &state_dir).await?;
+    if json {
+        print_json(&released)?;
+        return outcome(&title, &row.key, &released);
+    }
+    tell(&title, &row.key, &released)
+}
+
+/// Gives a thread back to the agent, whoever rides it.
+pub async fn take_back(context: &Context<'_>, words: &[String], accept: bool, json: bool) -> Result<(), Error> {
+    let target = context.target()?;
+    let (connection, _events) = context.connect(&target, Access::Write).await?;
+    let rows = rows(&connection).await?;
+    let row = context.find(&target, &rows, words)?;
+    let title = clean(&row.title);
+    if let Some(holder) = row.driver.as_ref().filter(|_| !json) {
+        say(format_args!("taking {title} back, {} …", render::held(holder)));
+    }
+    let by = format!("{}@{}", name(&context.env.person()), name(&context.env.host));
+    let wait_ms = u64::try_from(HANDOVER.as_millis()).expect("a minute fits");
+    let request = TakeBack { key: row.key.clone(), by, accept_broken_chain: accept, wait_ms };
+    let released = connection.call_within::<_, Released>(method::TAKE_BACK, &request, HANDOVER + ANSWER).await?;
     if json {
         print_json(&released)?;
         return outcome(&title, &row.key, &released);

@@ -7,11 +7,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ride_core::limits::NAME_CHARS;
 use ride_core::wire::{Claim, Driver, Grant, Mode, Release, Row, method};
 use ride_store::clock;
 
-use super::{Context, Last, Missed, chat, release, say};
+use super::{Context, Last, Missed, chat, name, release, say};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
@@ -46,12 +45,23 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let (connection, events) = pair;
     let title = clean(&row.title);
     let earlier = Record::load(&state_dir, target.origin(), &row.key)?;
-    check_row(&row, earlier.as_ref())?;
+    check_row(&row, earlier.as_ref(), args.steal)?;
+    if let Some(holder) = row.driver.as_ref().filter(|_| args.steal && earlier.is_none() && !args.yes) {
+        let held = format!("{title} is {}", render::held(holder));
+        if !env.terminal.interactive {
+            return Err(Error::new(Kind::Usage, held).hint("--yes takes it over without asking"));
+        }
+        let question = format!("{held} for {}. Take it over? Its Claude Code there is ended.", render::duration(env.now_ms.saturating_sub(holder.since_ms)));
+        if !confirm(&question, &mut interrupts).await? {
+            return Err(Error::new(Kind::Left, format!("{title} is not taken over")));
+        }
+    }
     if row.shared && !args.yes && !env.terminal.interactive {
         return Err(Error::new(Kind::Usage, format!("{title} is shared by several conversations; what is said goes to its last route"))
             .hint("--yes rides it all the same"));
     }
-    if row.shared && !args.yes && !confirm(&title, &mut interrupts).await? {
+    let shared = format!("{title} is shared by several conversations; what you type goes to its last route. Ride it?");
+    if row.shared && !args.yes && !confirm(&shared, &mut interrupts).await? {
         return Err(Error::new(Kind::Left, format!("{title} is not ridden")));
     }
     let binary = async || {
@@ -125,14 +135,14 @@ async fn choose(
         return Err(Error::new(Kind::Usage, "which thread? this terminal cannot show them to choose from")
             .hint("give words of its title, channel or key; `ride ls` lists them"));
     }
-    let ours = |row: &Row| check_row(row, Record::load(state_dir, target.origin(), &row.key)?.as_ref());
+    let ours = |row: &Row| check_row(row, Record::load(state_dir, target.origin(), &row.key)?.as_ref(), args.steal);
     let connect = async || context.connect(target, Access::Write).await;
     let look = Look { colour: context.env.terminal.colour };
     let chosen = picker::pick(threads, &args.words.join(" "), pair, connect, ours, look, interrupts).await?;
     chosen.ok_or_else(|| Error::new(Kind::Left, ""))
 }
 
-fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
+fn check_row(row: &Row, earlier: Option<&Record>, steal: bool) -> Result<(), Error> {
     let title = clean(&row.title);
     if let Some(earlier) = earlier
         && earlier.is_alive()
@@ -148,8 +158,12 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
         return Ok(());
     }
     if let Some(holder) = &row.driver {
+        if steal {
+            return Ok(());
+        }
         let holding = render::holding(holder, clock::now().wall_ms);
-        return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder))).hint(format!("{holding}\n`ride status` tells more")));
+        return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder)))
+            .hint(format!("{holding}\nto take it over: ride {} --steal", clean(&row.key))));
     }
     if !row.rideable {
         let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
@@ -158,9 +172,8 @@ fn check_row(row: &Row, earlier: Option<&Record>) -> Result<(), Error> {
     Ok(())
 }
 
-async fn confirm(title: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
-    let question = format!("{title} is shared by several conversations; what you type goes to its last route. Ride it? [y/N] ");
-    let _ = std::io::stderr().write_all(question.as_bytes());
+async fn confirm(question: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
+    let _ = std::io::stderr().write_all(format!("{question} [y/N] ").as_bytes());
     let read = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)
@@ -198,19 +211,22 @@ async fn claim(
     // Of a ride before, which may not be handed back yet: it stays until a new grant.
     record.fence = fence;
     record.save(state_dir)?;
-    let short = |name: &str| clean(name).chars().take(NAME_CHARS).collect::<String>();
     let request = Claim {
         key: row.key.clone(),
         driver: Driver {
-            name: short(&context.env.person()),
-            host: short(&context.env.host),
+            name: name(&context.env.person()),
+            host: name(&context.env.host),
             process: record.process.clone(),
         },
         secret,
         wait_ms: args.wait * 1000,
+        steal: args.steal,
     };
     let limit = Duration::from_millis(request.wait_ms) + CLAIM_MORE;
-    say(format_args!("claiming {} …", clean(&row.title)));
+    match row.driver.as_ref().filter(|_| args.steal) {
+        Some(holder) => say(format_args!("taking {} over from {} …", clean(&row.title), render::who(holder))),
+        None => say(format_args!("claiming {} …", clean(&row.title))),
+    }
     let claimed = tokio::select! {
         claimed = connection.call_within::<_, Grant>(method::CLAIM, &request, limit) => claimed,
         came = interrupts.next() => {

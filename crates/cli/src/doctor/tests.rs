@@ -267,7 +267,7 @@ fn a_thread_is_explained() {
     );
     let ridden = || holder("ridden", nothing(), false);
     let head = "Plans (k:1)\n  ridden by Ada at box for 10m\n  renewed 3s ago; its lease ends in 57s without another\n  ";
-    assert_eq!(run(ridden(), None, status.clone(), nothing()), (true, format!("{head}{told}→ /exit    in Claude Code on box hands it back\n")));
+    assert_eq!(run(ridden(), None, status.clone(), nothing()), (true, format!("{head}{told}→ ride k:1 --steal    takes it over; /exit in Claude Code on box hands it back\n")));
     assert_eq!(
         run(ridden(), ours(true), status.clone(), nothing()),
         (true, format!("{head}{told}→ ride release k:1    ends the ride of process 11\n"))
@@ -276,11 +276,16 @@ fn a_thread_is_explained() {
     let stuck = holder("leaving", json!("the chain cannot be shown"), true);
     assert_eq!(
         run(stuck, None, nothing(), nothing()),
-        (false, "Plans (k:1)\n  being handed back by Ada at box, waiting for the chain cannot be shown for 10m\n→ ride release k:1 --accept-broken-chain\n".into())
+        (false, "Plans (k:1)\n  being handed back by Ada at box for 10m\n  waits: the chain cannot be shown\n→ ride release k:1 --take-back --accept-broken-chain\n".into())
     );
-    let lives = holder("leaving", json!("process 12"), false);
-    assert_eq!(
-        run(lives, None, status, nothing()),
-        (false, format!("Plans (k:1)\n  being handed back by Ada at box, waiting for process 12 for 10m\n  {told}→ kill 12    on box, if that Claude Code is not wanted any more\n"))
-    );
+    // Also where another driver waits for it: then the holder is that one, and is claiming.
+    for (phase, verb) in [("leaving", "handed back"), ("claiming", "claimed")] {
+        let lives = holder(phase, json!("process 12"), false);
+        let mut status = status.clone();
+        status["phase"] = json!("leaving");
+        assert_eq!(
+            run(lives, None, status, nothing()),
+            (false, format!("Plans (k:1)\n  being {verb} by Ada at box for 10m\n  waits: process 12\n  {told}→ kill -9 12    on its machine, if it does not end by itself\n"))
+        );
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use ride_core::id::Process;
 use ride_core::limits::LEASE_MS;
 use ride_core::wire::{Row, ThreadStatus};
 use serde::Serialize;
@@ -59,7 +60,8 @@ pub fn explain(known: &Known<'_>) -> Explained {
         }
         return Explained { key, well, says, mend };
     };
-    says.push(format!("{} for {}", render::holder(holder), duration(now_ms.saturating_sub(holder.since_ms))));
+    says.push(format!("{} for {}", render::held(holder), duration(now_ms.saturating_sub(holder.since_ms))));
+    says.extend(holder.waiting_for.as_deref().map(|what| format!("waits: {}", clean(what))));
     if holder.phase == "ridden" {
         let ago = duration(LEASE_MS.saturating_sub(holder.expires_in_ms));
         says.push(format!("renewed {ago} ago; its lease ends in {} without another", duration(holder.expires_in_ms)));
@@ -79,18 +81,22 @@ pub fn explain(known: &Known<'_>) -> Explained {
         says.extend(status.journal.last().map(|last| format!("last: {} ({} ago)", clean(&last.what), render::age(*now_ms, last.at_ms))));
     }
     let host = clean(&holder.host);
-    let (well, mend) = match (holder.phase.as_str(), holder.waiting_for.is_some(), ours) {
-        ("leaving", _, _) if holder.acceptable => (false, Some(format!("ride release {key} --accept-broken-chain"))),
+    // Of a thread that another driver waits for, the one before is still being seen off.
+    let phase = status.map_or(holder.phase.as_str(), |status| status.phase.as_str());
+    let (well, mend) = match (phase, holder.waiting_for.is_some(), ours) {
+        ("leaving", _, Some(_)) if holder.acceptable => (false, Some(format!("ride release {key} --accept-broken-chain"))),
+        ("leaving", _, None) if holder.acceptable => (false, Some(format!("ride release {key} --take-back --accept-broken-chain"))),
         ("leaving", true, _) => {
-            let process = status.and_then(|s| s.claude.as_ref().or(s.process.as_ref()));
-            let end = process.map(|p| format!("kill {}    on {host}, if that Claude Code is not wanted any more", p.pid));
-            (false, end)
+            let waits = holder.waiting_for.as_deref().unwrap_or_default();
+            let named = |p: &&Process| waits.contains(&format!("process {}", p.pid));
+            let process = status.and_then(|s| [&s.claude, &s.process].into_iter().flatten().find(named));
+            (false, process.map(|p| format!("kill -9 {}    on its machine, if it does not end by itself", p.pid)))
         }
         ("leaving", false, _) => (true, None),
         (_, _, Some(ours)) if ours.alive => (true, Some(format!("ride release {key}    ends the ride of process {}", ours.pid))),
         (_, _, Some(_)) => (false, Some(format!("ride release {key}"))),
         ("claiming", true, None) => (true, Some("/stop    in the thread ends the agent's turn; else it is waited for".to_owned())),
-        _ => (true, Some(format!("/exit    in Claude Code on {host} hands it back"))),
+        _ => (true, Some(format!("ride {key} --steal    takes it over; /exit in Claude Code on {host} hands it back"))),
     };
     Explained { key, well, says, mend }
 }

@@ -114,7 +114,7 @@ async fn a_thread_in_other_hands_says_whose_since_and_until_when() {
     let machine = Machine::listing(taken, |request: &Value| ok(request, json!({}))).await;
     let mut terminal = machine.terminal(&["deploys"], 40, 200);
     assert_eq!(terminal.wait_exit(DEADLINE).await.unwrap(), 4);
-    let screen = terminal.wait_for_text(DEADLINE, "tells more").await.unwrap();
+    let screen = terminal.wait_for_text(DEADLINE, "--steal").await.unwrap();
     let lines: Vec<&str> = screen.lines().collect();
     assert!(screen.contains("error: Deploys is ridden by Ada at box\nhint: for "), "{screen}");
     assert!(lines[1].ends_with("d now; its lease ends in 40s unless it is renewed"), "{screen}");

@@ -11,19 +11,26 @@ use std::collections::VecDeque;
 use crate::event::{Act, ClaimAsked, Outcome, Reply};
 use crate::id::Fence;
 use crate::limits;
-use crate::thread::{At, ClaimStage, Deadline, Ended, LeaveStage, Lease, Phase, Thread, Why};
+use crate::thread::{At, ClaimStage, Deadline, Ended, Heir, LeaveStage, Lease, Phase, Thread, Why};
 use crate::time::Now;
 use crate::view;
 use crate::wire::{Reason, Refusal};
 
-use super::{Rules, say};
+use super::{Rules, leave, outbox, say};
 
 pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
+    if let Some(heir) = t.heir()
+        && heir.secret_sha256 == asked.secret_sha256
+        && heir.driver.process == asked.driver.process
+    {
+        return Reply::Claiming { fence: heir.fence };
+    }
     if let Some(lease) = t.lease() {
         let same = lease.secret_sha256 == asked.secret_sha256 && !matches!(t.phase, Phase::Leaving { .. });
         return match (same, lease.driver.process == asked.driver.process) {
             (true, true) => Reply::Claiming { fence: lease.fence },
             (true, false) if matches!(t.phase, Phase::Ridden { .. }) => again(t, asked, now, rules),
+            _ if asked.steal => steal(t, asked, now, rules),
             _ => view::held_by(t, now, rules),
         };
     }
@@ -42,7 +49,6 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         claude: asked.claude,
         said: None,
         mark: None,
-        file: None,
         route: asked.route,
         twins: asked.twins,
         parked: Vec::new(),
@@ -62,29 +68,85 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
     Reply::Claiming { fence }
 }
 
-/// A driver that died comes back by its secret: a new grant, once its old Claude Code
-/// is proven gone. What was parked stays parked, and the chain begins where it began.
+/// A driver that died comes back by its secret. What it had said and not handed over goes
+/// first, as when another one takes over; what was parked stays parked.
 fn again(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
-    let Phase::Ridden { lease } = &t.phase else { return Reply::Ok };
-    let mut lease = lease.clone();
-    t.epoch += 1;
-    lease.fence = Fence { incarnation: t.incarnation, epoch: t.epoch, grant: asked.grant };
-    lease.driver = asked.driver;
-    lease.dropped = None;
-    lease.probe = None;
-    lease.probe_again = None;
-    let fence = lease.fence;
-    t.note(now, format!("claim {fence} by {}@{}, come back", lease.driver.name, lease.driver.host));
-    if lease.claude.is_none() {
+    let back = format!("{}@{}, come back", asked.driver.name, asked.driver.host);
+    if t.lease().is_some_and(|lease| lease.claude.is_none()) {
         // The agent was the only writer all along; what had not begun never will.
-        t.phase = Phase::Ridden { lease };
         say::withdraw(t, false, now, rules);
-        grant(t, now);
-        return Reply::Claiming { fence };
     }
-    let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
-    t.phase = Phase::Claiming { lease, at: At::new(ClaimStage::Prove), give_up };
+    leave::begin(t, Why::Back, now);
+    let fence = follow(t, asked, &back, now);
+    if t.lease().is_some_and(|lease| lease.claude.is_none()) {
+        succeed(t, now);
+    }
     Reply::Claiming { fence }
+}
+
+/// Another driver takes a ridden thread over: the one before is revoked at once, and seen
+/// off as ever; the thread stays closed and passes from one to the other.
+fn steal(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
+    let by = format!("{}@{}", asked.driver.name, asked.driver.host);
+    leave::begin(t, Why::Stolen { by: by.clone() }, now);
+    let (from, route) = match &t.phase {
+        // Where the binding is on its way back already, the next claim is as fast.
+        Phase::Leaving { lease, at, why, heir: None, .. }
+            if at.stage != LeaveStage::Restore && !matches!(why, Why::Failed { .. }) =>
+        {
+            (format!("{}@{}", lease.driver.name, lease.driver.host), lease.route.clone())
+        }
+        _ => return view::held_by(t, now, rules),
+    };
+    let fence = follow(t, asked, &format!("{by}, taking it over from {from}"), now);
+    if let Some(route) = route.filter(|_| t.outbox.len() < limits::OUTBOX_MESSAGES) {
+        outbox::notice(t, &route, &format!("⇄ {by} takes this thread over from {from}."));
+    }
+    Reply::Claiming { fence }
+}
+
+/// Waits to be the next driver of a thread that comes back; the fence it will have.
+fn follow(t: &mut Thread, asked: ClaimAsked, by: &str, now: Now) -> Fence {
+    t.epoch += 1;
+    let fence = Fence { incarnation: t.incarnation, epoch: t.epoch, grant: asked.grant };
+    t.note(now, format!("claim {fence} by {by}"));
+    let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
+    let ClaimAsked { driver, secret_sha256, route, .. } = asked;
+    if let Phase::Leaving { heir, .. } = &mut t.phase {
+        *heir = Some(Box::new(Heir { fence, driver, secret_sha256, route, since_ms: now.wall_ms, give_up, gone: false }));
+    }
+    fence
+}
+
+/// The driver before is seen off: the one that took the thread over goes on where any
+/// claim goes on once the binding is parked.
+pub(super) fn succeed(t: &mut Thread, now: Now) {
+    let Phase::Leaving { lease, why, heir: Some(heir), .. } = &t.phase else { return };
+    let (before, why, heir) = (lease.fence, why.clone(), heir.clone());
+    let lease = Lease {
+        fence: heir.fence,
+        driver: heir.driver,
+        secret_sha256: heir.secret_sha256,
+        route: heir.route,
+        since_ms: heir.since_ms,
+        mark: None,
+        // The agent answers a prompt of the one before, whoever has the thread.
+        said: lease.said.clone(),
+        dropped: None,
+        probe: None,
+        probe_again: None,
+        process: None,
+        relay_stopped: None,
+        ..(**lease).clone()
+    };
+    t.note(now, format!("{before} gives way to {}", heir.fence));
+    t.last = Some(Ended { fence: before, why });
+    let chat = lease.claude.is_none();
+    let (lease, at) = (Box::new(lease), At::new(ClaimStage::Prove));
+    t.phase = Phase::Claiming { lease, at, give_up: heir.give_up };
+    if chat {
+        grant(t, now);
+    }
 }
 
 /// The effect a stage asks for.
@@ -96,7 +158,7 @@ pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
         ClaimStage::EndChild => Act::EndChild { claude },
         ClaimStage::Copy => Act::Copy { sessions: sessions(), claude: claude.id },
         ClaimStage::Park => Act::Park { sessions: sessions(), claude: claude.id },
-        ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone() },
+        ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone(), ride: None },
         ClaimStage::Mark => Act::Mark { claude },
     }
 }
@@ -144,14 +206,11 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         (ClaimStage::Prove, Outcome::Ok) => on(at, ClaimStage::Mark),
         (ClaimStage::Prove, Outcome::ChildAgain) => on(at, ClaimStage::Settle),
         (ClaimStage::Mark, Outcome::Marked { mark }) => {
-            lease.mark.get_or_insert_with(|| mark.clone());
-            lease.file = Some(mark);
-            lease.process = None;
+            lease.mark = Some(mark);
             grant(t, now);
         }
-        // Somebody else's process: waiting for it is the person's to decide. A ride that
-        // comes back waits for its own.
-        (ClaimStage::Prove, Outcome::NotYet { what } | Outcome::Broken { what }) if lease.mark.is_none() => {
+        // Somebody else's process: waiting for it is the person's to decide.
+        (ClaimStage::Prove, Outcome::NotYet { what } | Outcome::Broken { what }) => {
             fail(t, Reason::SessionInUse, what, now);
         }
         (_, Outcome::NotYet { what } | Outcome::Broken { what }) => at.wait(what, now),
@@ -177,13 +236,12 @@ pub(super) fn fail(t: &mut Thread, reason: Reason, text: String, now: Now) {
     let lease = lease.clone();
     t.note(now, format!("claim {} failed: {text}", lease.fence));
     let why = Why::Failed { reason, text };
-    if lease.mark.is_some() {
-        // Its own Claude Code of before may live: it is seen off like any driver's.
-        t.phase = Phase::Leaving { lease, at: At::new(LeaveStage::Prove), why, accept_broken: false };
-    } else if lease.parked.is_empty() {
+    if lease.parked.is_empty() {
         t.phase = Phase::Open;
         t.last = Some(Ended { fence: lease.fence, why });
     } else {
-        t.phase = Phase::Leaving { lease, at: At::new(LeaveStage::Restore), why, accept_broken: false };
+        // Of a driver before, whom this one would have followed, something may be on its way.
+        let first = if t.outbox.iter().any(|item| leave::is_turn(item.kind)) { LeaveStage::Drain } else { LeaveStage::Restore };
+        t.phase = Phase::Leaving { lease, at: At::new(first), why, accept_broken: false, heir: None };
     }
 }

@@ -81,6 +81,14 @@ pub(super) fn release(t: &mut Thread, fence: Fence, accept_broken: bool, now: No
             leave::begin(t, Why::Released, now);
             Reply::Ok
         }
+        Phase::Leaving { heir: Some(heir), .. } if heir.fence == fence => {
+            heir.gone = true;
+            Reply::Ok
+        }
+        // Whoever lost the thread has nothing to give; but it may let go of what holds it up.
+        Phase::Leaving { lease, why: Why::Stolen { .. }, .. } if lease.fence == fence && !accept_broken => {
+            view::stale(t, fence, now, rules)
+        }
         Phase::Leaving { lease, accept_broken: accepted, at, .. } if lease.fence == fence => {
             if accept_broken && !*accepted {
                 *accepted = true;
@@ -104,6 +112,11 @@ pub(super) fn release(t: &mut Thread, fence: Fence, accept_broken: bool, now: No
 }
 
 pub(super) fn dropped(t: &mut Thread, fence: Fence, now: Now) -> Reply {
+    if let Phase::Leaving { heir: Some(heir), .. } = &mut t.phase
+        && heir.fence == fence
+    {
+        heir.gone = true;
+    }
     if let Some(lease) = t.lease_mut()
         && lease.fence == fence
         && lease.dropped.is_none()

@@ -1,14 +1,14 @@
 //! The end of a ride: the driver's Claude Code is seen gone, the chain shown,
 //! the outbox emptied, the binding restored, and only then the gate opens.
 
-use crate::event::{Act, Outcome};
+use crate::event::{Act, Outcome, Reply};
 use crate::id::Route;
 use crate::limits;
-use crate::thread::{At, Ended, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
+use crate::thread::{At, Deadline, Ended, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
-use crate::wire::{RelayItem, RelayKind};
+use crate::wire::{Reason, Refusal, RelayItem, RelayKind};
 
-use super::{Rules, outbox, say};
+use super::{Rules, claim, outbox, say};
 
 /// Revokes: from here on the fence is stale for everything but the end itself.
 pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
@@ -16,7 +16,51 @@ pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
     let lease = lease.clone();
     t.note(now, format!("{} leaves: {}", lease.fence, in_words(&why)));
     let first = if lease.claude.is_some() { LeaveStage::Prove } else { LeaveStage::Turn };
-    t.phase = Phase::Leaving { lease, at: At::new(first), why, accept_broken: false };
+    t.phase = Phase::Leaving { lease, at: At::new(first), why, accept_broken: false, heir: None };
+}
+
+/// The agent is to have the thread again, whoever rides it or waits for it.
+pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, tell: bool, now: Now) -> Reply {
+    let Some(lease) = t.lease() else {
+        let refusal = Refusal { reason: Reason::NotRideable, holder: None, hint: None };
+        return Reply::Refused { message: "nobody rides this thread".into(), refusal };
+    };
+    let from = format!("{}@{}", lease.driver.name, lease.driver.host);
+    let route = lease.route.clone().filter(|_| tell && t.outbox.len() < limits::OUTBOX_MESSAGES);
+    t.note(now, format!("{by} takes the thread back"));
+    match &mut t.phase {
+        Phase::Claiming { give_up, .. } => *give_up = Deadline::after(now, 0),
+        Phase::Leaving { at, accept_broken, heir, .. } => {
+            if let Some(heir) = heir {
+                heir.gone = true;
+            }
+            if accept {
+                *accept_broken = true;
+                at.again = None;
+            }
+        }
+        Phase::Ridden { .. } | Phase::Open => begin(t, Why::TakenBack { by: by.clone() }, now),
+    }
+    if let Phase::Leaving { accept_broken, .. } = &mut t.phase {
+        *accept_broken |= accept;
+    }
+    if let Some(route) = route {
+        outbox::notice(t, &route, &format!("⇄ {by} takes this thread back from {from}."));
+    }
+    Reply::Ok
+}
+
+/// Whoever waits to follow the driver stops waiting.
+pub(super) fn heir_overdue(t: &mut Thread, now: Now) {
+    let Phase::Leaving { heir, at, .. } = &mut t.phase else { return };
+    let Some(waits) = heir.take_if(|heir| heir.gone || heir.give_up.left_ms(now) == 0) else { return };
+    let text = match &at.blocked {
+        _ if waits.gone => "it was given up while it waited".to_owned(),
+        Some(what) => format!("gave up waiting: {what}"),
+        None => "gave up waiting for the driver before to let go".to_owned(),
+    };
+    t.note(now, format!("claim {} failed: {text}", waits.fence));
+    t.last = Some(Ended { fence: waits.fence, why: Why::Failed { reason: Reason::Held, text } });
 }
 
 fn in_words(why: &Why) -> String {
@@ -25,6 +69,9 @@ fn in_words(why: &Why) -> String {
         Why::Expired => "its lease ran out".into(),
         Why::Silent => "silent for too long".into(),
         Why::Gone => "its driver is gone".into(),
+        Why::Back => "its driver is back".into(),
+        Why::Stolen { by } => format!("{by} takes it over"),
+        Why::TakenBack { by } => format!("{by} takes it back"),
         Why::Failed { text, .. } => format!("the claim failed: {text}"),
     }
 }
@@ -56,10 +103,15 @@ pub(crate) fn silent_ms(lease: &Lease, now: Now, rules: &Rules) -> u64 {
 }
 
 /// The effect a stage asks for; a turn is followed and the outbox sends by itself.
-pub(super) fn act(stage: LeaveStage, lease: &Lease, session: &str) -> Option<Act> {
+pub(super) fn act(stage: LeaveStage, lease: &Lease, why: &Why, session: &str, now: Now, rules: &Rules) -> Option<Act> {
     match stage {
         LeaveStage::Turn | LeaveStage::Drain => None,
-        LeaveStage::Prove => Some(Act::Prove { claude: lease.claude.clone()?, process: lease.process.clone() }),
+        LeaveStage::Prove => {
+            // Who was not asked may be about to start Claude Code, until its own clock forbids that.
+            let unasked = matches!(why, Why::Back | Why::Stolen { .. } | Why::TakenBack { .. }) && left_ms(lease, now, rules) > 0;
+            let ride = unasked.then(|| lease.driver.process.clone());
+            Some(Act::Prove { claude: lease.claude.clone()?, process: lease.process.clone(), ride })
+        }
         LeaveStage::Show => lease.mark.clone().map(|mark| Act::Show { mark }),
         LeaveStage::Restore => {
             // As was announced: a deleted thread begins anew, also where somebody has written there since.
@@ -79,8 +131,10 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
         say::withdraw(t, told, now, rules);
     }
     let (empty, runs) = (t.outbox.is_empty(), say::runs(t));
-    let Phase::Leaving { lease, at, accept_broken, .. } = &mut t.phase else { return };
+    let Phase::Leaving { lease, at, accept_broken, heir, .. } = &mut t.phase else { return };
     match at.stage {
+        // What is on its way to the channel goes before what the next driver says.
+        LeaveStage::Drain if heir.is_some() => return claim::succeed(t, now),
         LeaveStage::Turn if runs => at.blocked = Some("the agent still answers the ride's last prompt".into()),
         LeaveStage::Turn => *at = At::new(LeaveStage::Drain),
         LeaveStage::Drain if empty && lease.claude.is_none() => return open(t, now),
@@ -96,7 +150,7 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
         }
         _ => return,
     }
-    if matches!(t.phase, Phase::Leaving { at: At { stage: LeaveStage::Drain, .. }, .. }) && t.outbox.is_empty() {
+    if matches!(&t.phase, Phase::Leaving { at: At { stage: LeaveStage::Drain, .. }, heir, .. } if t.outbox.is_empty() || heir.is_some()) {
         advance(t, now, rules);
     }
 }

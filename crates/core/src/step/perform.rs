@@ -12,11 +12,12 @@ use super::{Rules, claim, leave, outbox, say};
 pub(super) fn take(t: &mut Thread, performer: Uuid, behind: bool, flying: &[u64], now: Now, rules: &Rules) -> Reply {
     recover(t, performer, flying, now);
     claim::overdue(t, now);
+    leave::heir_overdue(t, now);
     leave::if_overdue(t, now, rules);
     leave::advance(t, now, rules);
     let mut effects = Vec::new();
     let mut wake = Wake(None);
-    stage(t, performer, now, &mut effects, &mut wake);
+    stage(t, performer, now, rules, &mut effects, &mut wake);
     probe(t, performer, now, rules, &mut effects, &mut wake);
     follow(t, performer, now, &mut effects, &mut wake);
     send(t, performer, now, &mut effects, &mut wake);
@@ -81,7 +82,7 @@ fn recover(t: &mut Thread, performer: Uuid, flying: &[u64], now: Now) {
     }
 }
 
-fn stage(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, wake: &mut Wake) {
+fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut Vec<Effect>, wake: &mut Wake) {
     let op = t.next;
     let session = t.key.session.clone();
     let handing = t.handing.is_some();
@@ -95,11 +96,14 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, w
             }
             (claim::act(at.stage, lease, &session), &mut at.flight)
         }
-        Phase::Leaving { lease, at, .. } if at.flight.is_none() => {
+        Phase::Leaving { lease, at, why, heir, .. } if at.flight.is_none() => {
+            if let Some(heir) = heir {
+                wake.at_most(heir.give_up.left_ms(now));
+            }
             if wake.not_before(at.again, now) {
                 return;
             }
-            let Some(act) = leave::act(at.stage, lease, &session) else { return };
+            let Some(act) = leave::act(at.stage, lease, why, &session, now, rules) else { return };
             (act, &mut at.flight)
         }
         _ => return,

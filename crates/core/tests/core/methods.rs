@@ -23,6 +23,7 @@ fn whole(name: &str) -> Value {
         method::INBOX => json!({ "key": "k", "fence": fence(), "after": 1 }),
         method::TAKE => json!({ "key": "k", "fence": fence(), "prompt": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db", "seqs": [1] }),
         method::RELEASE => json!({ "key": "k", "fence": fence(), "acceptBrokenChain": true, "waitMs": 1 }),
+        method::TAKE_BACK => json!({ "key": "k", "by": "ada@laptop", "acceptBrokenChain": true, "waitMs": 1 }),
         method::CHECK => json!({ "key": "k", "fence": fence(), "cliSessionId": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db" }),
         method::STATUS => json!({ "key": "k" }),
         method::CONFIG => json!({}),
@@ -90,6 +91,7 @@ fn missing_fields_are_named() {
     check(method::INBOX, &["key", "fence"]);
     check(method::TAKE, &["key", "fence", "prompt", "seqs"]);
     check(method::RELEASE, &["key", "fence"]);
+    check(method::TAKE_BACK, &["key", "by"]);
     check(method::CHECK, &[]);
     check(method::STATUS, &[]);
     check(method::CONFIG, &[]);

@@ -86,6 +86,15 @@ impl World {
     }
 
     pub fn claim_from(&mut self, name: &str, grant: u128, pid: u32) -> Reply {
+        self.asks(name, grant, pid, false)
+    }
+
+    /// Takes the thread over from whoever rides it.
+    pub fn steal(&mut self, name: &str, grant: u128, pid: u32) -> Reply {
+        self.asks(name, grant, pid, true)
+    }
+
+    fn asks(&mut self, name: &str, grant: u128, pid: u32, steal: bool) -> Reply {
         let asked = ClaimAsked {
             driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), pid, start: 20 } },
             secret_sha256: format!("secret of {name}"),
@@ -96,6 +105,7 @@ impl World {
             twins: Vec::new(),
             wait_ms: 5_000,
             session_held: None,
+            steal,
         };
         self.does(Event::Claim(Box::new(asked)))
     }

@@ -62,11 +62,19 @@ impl<'p> Stage<'p> {
 
     /// Starts `ride` in a terminal on the gateway's machine.
     pub(super) fn ride(&self, args: &[&str]) -> Result<Terminal> {
+        self.ride_as("ada", args)
+    }
+
+    /// The same as another person, who keeps files of their own.
+    pub(super) fn ride_as(&self, who: &str, args: &[&str]) -> Result<Terminal> {
         let mut program = Program::new(&self.product.ride, self.gateway.workspace()).args(self.scope()).args(args.iter().copied());
         for (name, value) in self.gateway.environment() {
             program = program.env(name, value);
         }
-        program.env("USER", "ada").env("TERM", "xterm-256color").start()
+        if who != "ada" {
+            program = program.env("RIDE_STATE_DIR", who);
+        }
+        program.env("USER", who).env("TERM", "xterm-256color").start()
     }
 
     /// Starts `ride` on a thread, and waits until Claude Code takes a prompt.

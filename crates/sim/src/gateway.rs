@@ -1,0 +1,586 @@
+//! The gateway: the thread, the performer and its effects, the agent's turns.
+
+use std::collections::HashMap;
+
+use ride_core::event::{Act, ClaimAsked, Effect, Event, Inbound, Outcome, Reply};
+use ride_core::id::{Fence, Process, Route, ThreadKey};
+use ride_core::step::{Rules, step};
+use ride_core::thread::{ClaudeSession, Parked, Phase, Thread, Why};
+use ride_core::time::Now;
+use ride_core::wire::{
+    ChainMark, ClaudeTarget, Driver as Name, Grant, Inbox, Inboxed, Reason, Relay, Relayed, Release, Released, Renew, Renewed,
+    Take, Taken,
+};
+use ride_core::{limits, view};
+use ride::ride::state::Trouble;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::driver::Heard;
+use crate::outside::{Line, Message};
+use crate::{Next, Sim};
+
+pub const KEY: &str = "agent:main:telegram:group:-100:topic:42";
+pub const CLAUDE: Uuid = Uuid::from_u128(7);
+/// A claim waits for so long.
+const WAIT_MS: u64 = 60_000;
+
+/// A driver's request.
+#[derive(Debug)]
+pub enum Asked {
+    Claim { secret: String, process: Process, steal: bool },
+    Renew(u64, Renew),
+    Relay(Relay),
+    Inbox(Inbox),
+    Take(Take),
+    Release(Release),
+}
+
+pub struct Gateway {
+    pub thread: Thread,
+    pub up: bool,
+    /// Grows with each start of the process and each reload.
+    pub life: u64,
+    performer: u128,
+    flying: HashMap<u64, Act>,
+    /// Claims and releases that wait for their answer.
+    waits: Vec<(usize, u64, bool, Fence)>,
+    /// The connection the ride was last heard on.
+    heard: Option<(usize, u64, Fence)>,
+    looks_at: u64,
+    grants: u64,
+}
+
+fn route() -> Route {
+    Route { channel: "telegram".into(), to: "telegram:-100".into(), account_id: None, thread_id: Some("42".into()) }
+}
+
+fn secret_sha256(secret: &str) -> String {
+    format!("sha256 of {secret}")
+}
+
+impl Gateway {
+    pub fn new() -> Gateway {
+        let key = ThreadKey { gateway: "/state".into(), session: KEY.into() };
+        Gateway {
+            thread: Thread::new(key, Uuid::from_u128(1)),
+            up: true,
+            life: 0,
+            performer: 1,
+            flying: HashMap::new(),
+            waits: Vec::new(),
+            heard: None,
+            looks_at: 0,
+            grants: 0,
+        }
+    }
+}
+
+impl Sim {
+    fn time(&self) -> Now {
+        Now { boot: 1, mono_ms: self.now, wall_ms: 1_700_000_000_000u64.saturating_add_signed(self.wall + self.now as i64) }
+    }
+
+    /// Commits an event; whoever waits hears what came of it, and the performer looks.
+    fn commit(&mut self, event: Event) -> Reply {
+        let before = self.gateway.thread.journal.clone();
+        let (thread, reply) = step(self.gateway.thread.clone(), event, self.time(), &Rules::default());
+        // The journal is short: its oldest lines go.
+        let kept = (0..=before.len()).find(|gone| thread.journal.iter().take(before.len() - gone).eq(before.iter().skip(*gone))).unwrap_or(0);
+        let fresh: Vec<String> = thread.journal.iter().skip(before.len() - kept).map(|line| line.what.clone()).collect();
+        self.gateway.thread = thread;
+        for what in fresh {
+            self.log(format!("thread: {what}"));
+        }
+        self.answer_waiting();
+        reply
+    }
+
+    /// The same, and the performer looks at once.
+    fn tell(&mut self, event: Event) -> Reply {
+        let reply = self.commit(event);
+        self.take();
+        reply
+    }
+
+    fn take(&mut self) {
+        if !self.gateway.up {
+            return;
+        }
+        let performer = Uuid::from_u128(self.gateway.performer);
+        let flying = self.gateway.flying.keys().copied().collect();
+        let Reply::Work { effects, wake_in_ms } = self.commit(Event::Take { performer, behind: false, flying }) else { return };
+        for Effect { op, act } in effects {
+            let takes = match &act {
+                Act::Send { .. } => self.dice.between(20, 900),
+                Act::EndChild { .. } => self.dice.between(20, 1_500),
+                Act::Show { .. } | Act::Mark { .. } => self.dice.between(5, 300),
+                _ => self.dice.between(1, 60),
+            };
+            self.gateway.flying.insert(op, act);
+            self.later(takes, Next::Performs { performer: self.gateway.performer, op });
+        }
+        if let Some(ms) = wake_in_ms {
+            let at = self.now + ms.max(1);
+            if self.gateway.looks_at <= self.now || at < self.gateway.looks_at {
+                self.gateway.looks_at = at;
+                let life = self.gateway.life;
+                self.later(ms.max(1), Next::Looks { life });
+            }
+        }
+    }
+
+    pub(crate) fn looks(&mut self, life: u64) {
+        if life == self.gateway.life {
+            self.take();
+        }
+    }
+
+    pub(crate) fn performs(&mut self, performer: u128, op: u64) {
+        if performer != self.gateway.performer {
+            return;
+        }
+        let Some(act) = self.gateway.flying.get(&op).cloned() else { return };
+        let Some(outcome) = self.perform(op, &act) else { return };
+        self.done(op, outcome);
+    }
+
+    fn done(&mut self, op: u64, outcome: Outcome) {
+        self.gateway.flying.remove(&op);
+        let performer = Uuid::from_u128(self.gateway.performer);
+        self.tell(Event::Done { op, performer, outcome });
+    }
+
+    /// What an effect does; `None` for one whose end comes later.
+    fn perform(&mut self, op: u64, act: &Act) -> Option<Outcome> {
+        let not_yet = |what: &str| Some(Outcome::NotYet { what: what.into() });
+        let agent = &mut self.outside.agent;
+        match act {
+            Act::Settle { .. } if !agent.is_idle() => not_yet("a turn of the agent"),
+            Act::Settle { .. } => Some(Outcome::Ok),
+            Act::EndChild { .. } if agent.turn.is_some() => not_yet("the agent's Claude is busy"),
+            Act::EndChild { .. } => {
+                agent.child = false;
+                Some(Outcome::Ok)
+            }
+            Act::Copy { .. } if self.outside.parked => Some(Outcome::Copied { bindings: Vec::new() }),
+            Act::Copy { .. } => {
+                let binding = Parked { session: KEY.into(), binding: json!({}), reset_mark: String::new() };
+                Some(Outcome::Copied { bindings: vec![binding] })
+            }
+            Act::Park { .. } => {
+                self.outside.parked = true;
+                Some(Outcome::Ok)
+            }
+            Act::Restore { .. } => {
+                self.outside.parked = false;
+                Some(Outcome::Ok)
+            }
+            Act::Prove { process, ride, .. } => {
+                let lives = [process, ride].into_iter().flatten().any(|p| self.lives(p));
+                if lives || self.drivers.iter().any(|d| d.claude.is_some()) {
+                    return not_yet("a driver's process has not ended");
+                }
+                Some(if self.outside.agent.child { Outcome::ChildAgain } else { Outcome::Ok })
+            }
+            Act::Mark { .. } => Some(Outcome::Marked { mark: self.mark() }),
+            Act::Show { mark } => Some(Outcome::Shown { turns: self.outside.turns_after(mark.leaf), beside: Vec::new() }),
+            Act::Probe { driver, process } => {
+                let lives = self.lives(driver) || process.as_ref().is_some_and(|p| self.lives(p));
+                Some(if lives { Outcome::Alive } else { Outcome::Gone })
+            }
+            Act::Send { item, .. } => {
+                if self.outside.bad_channel > 0 {
+                    self.outside.bad_channel -= 1;
+                    let arrived = self.dice.one_in(2);
+                    if self.dice.one_in(2) {
+                        return Some(Outcome::NotSent { what: "502".into(), retry: true, after_ms: None });
+                    }
+                    *self.outside.unknown.entry(item.id.clone()).or_default() += 1;
+                    if arrived {
+                        self.outside.shows(item);
+                    }
+                    return Some(Outcome::Unknown { what: "no answer".into() });
+                }
+                self.outside.shows(item);
+                self.log(format!("channel: {}", item.id));
+                Some(Outcome::Sent { message_id: item.id.clone() })
+            }
+            Act::Hand { held, .. } => {
+                if !agent.is_idle() {
+                    return not_yet("a turn of the agent");
+                }
+                let n = held.id.trim_start_matches('m').parse().unwrap_or(0);
+                let message = self.outside.messages.entry(n).or_default();
+                message.answered += 1;
+                message.marked += u32::from(held.repeat);
+                self.agent_begins(n, Some(op));
+                None
+            }
+            other => Some(Outcome::Failed { what: format!("{other:?}"), reason: Reason::Host }),
+        }
+    }
+
+    fn mark(&self) -> ChainMark {
+        let size = self.outside.transcript.len() as u64;
+        ChainMark { path: "/t.jsonl".into(), dev: 1, ino: 2, size, tail_sha256: String::new(), leaf: self.outside.leaf() }
+    }
+
+    fn agent_begins(&mut self, n: usize, op: Option<u64>) {
+        if self.outside.parked {
+            self.broken(format!("I5: the agent's turn for message {n} ran beside the ridden Claude session"));
+        }
+        let leaf = self.outside.leaf();
+        let agent = &mut self.outside.agent;
+        if !agent.child {
+            (agent.child, agent.leaf) = (true, leaf);
+        }
+        agent.turns += 1;
+        let turn = agent.turns;
+        agent.turn = Some((turn, n, op));
+        self.log(format!("agent: begins with message {n}"));
+        let takes = self.dice.between(500, 20_000);
+        self.later(takes, Next::AgentEnds { turn });
+    }
+
+    pub(crate) fn agent_ends(&mut self, turn: u64) {
+        let Some((running, n, op)) = self.outside.agent.turn else { return };
+        if running != turn {
+            return;
+        }
+        for _ in 0..2 {
+            let id = self.uuid();
+            let straight = self.outside.append(Line { id, parent: self.outside.agent.leaf, turn: None });
+            self.outside.agent.leaf = Some(id);
+            if !straight {
+                self.broken("I5: the agent's Claude made a fork");
+            }
+        }
+        self.log(format!("agent: ends with message {n}"));
+        self.outside.agent.turn = None;
+        if let Some(op) = op {
+            self.done(op, Outcome::Ok);
+        } else {
+            self.take();
+        }
+        self.agent_goes_on();
+    }
+
+    fn agent_goes_on(&mut self) {
+        if self.outside.agent.turn.is_none() && !self.outside.agent.pending.is_empty() && self.gateway.up {
+            let n = self.outside.agent.pending.remove(0);
+            self.outside.messages.entry(n).or_default().answered += 1;
+            self.agent_begins(n, None);
+        }
+    }
+
+    pub(crate) fn message(&mut self, n: usize) {
+        if !self.gateway.up {
+            // The channel keeps it until the gateway asks again.
+            self.outside.unsent.push(n);
+            return;
+        }
+        let known: Message = self.outside.messages.entry(n).or_default().clone();
+        let before = self.gateway.thread.inbox.len();
+        let reply = self.tell(Event::Message(Box::new(Inbound {
+            id: format!("m{n}"),
+            sender: format!("{}", n % 3),
+            name: "Tess".into(),
+            text: format!("message {n}"),
+            client: None,
+            route: Some(route()),
+            host: json!(null),
+            claude: Some(CLAUDE),
+            behind: None,
+        })));
+        self.log(format!("gate: message {n}: {}", match &reply { Reply::Admit { .. } => "ALLOW", Reply::Hold => "CANCEL (ridden)", _ => "declined" }));
+        let held = self.gateway.thread.inbox.len() > before || self.gateway.thread.inbox.iter().any(|held| held.id == format!("m{n}"));
+        let message = self.outside.messages.entry(n).or_default();
+        match reply {
+            Reply::Admit { .. } => {
+                message.admitted = true;
+                self.outside.agent.pending.push(n);
+                self.agent_goes_on();
+            }
+            Reply::Hold if held || known.held => message.held = true,
+            _ => message.told = true,
+        }
+    }
+
+    pub(crate) fn take_back(&mut self) {
+        if self.gateway.up {
+            self.log("fault: somebody takes the thread back");
+            self.tell(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: true });
+            self.changed();
+        }
+    }
+
+    /// The drivers that are connected hear that the thread changed.
+    fn changed(&mut self) {
+        for driver in 0..self.drivers.len() {
+            let line = self.drivers[driver].line;
+            self.respond(driver, line, Heard::Changed);
+        }
+    }
+
+    /// Answers a driver, if the connection still stands.
+    fn respond(&mut self, driver: usize, line: u64, heard: Heard) {
+        if self.drivers[driver].line == line && self.drivers[driver].connected {
+            let run = self.drivers[driver].run;
+            let takes = self.dice.between(1, 80);
+            self.later(takes, Next::Hears { driver, run, heard: Heard::Answer(line, Box::new(heard)) });
+        }
+    }
+
+    pub(crate) fn asks(&mut self, driver: usize, line: u64, asked: Asked) {
+        if !self.gateway.up || self.drivers[driver].line != line {
+            return;
+        }
+        match asked {
+            Asked::Claim { secret, process, steal } => self.claims(driver, line, &secret, process, steal),
+            Asked::Renew(sent_ms, renew) => {
+                let fence = renew.fence;
+                let event = Event::Renew { fence, secret_sha256: secret_sha256(&renew.secret), claude: renew.claude, active: renew.active };
+                let reply = self.tell(event);
+                let answer: Result<Renewed, Trouble> = match (reply, view::renewed(&self.gateway.thread, self.time(), &Rules::default())) {
+                    (Reply::Ok, Some(renewed)) => {
+                        self.gateway.heard = Some((driver, line, fence));
+                        Ok(renewed)
+                    }
+                    (reply, _) => Err(refused(reply)),
+                };
+                self.respond(driver, line, Heard::Renewed(sent_ms, answer));
+            }
+            Asked::Relay(relay) => {
+                let answer = match self.tell(Event::Relay { fence: relay.fence, items: relay.items }) {
+                    Reply::Relayed { accepted } => Ok(Relayed { accepted, outbox: self.gateway.thread.outbox.len() as u32 }),
+                    reply => Err(refused(reply)),
+                };
+                self.respond(driver, line, Heard::Relayed(answer));
+            }
+            Asked::Inbox(inbox) => {
+                let answer: Result<Inboxed, Trouble> = match view::inbox(&self.gateway.thread, inbox.fence, inbox.after) {
+                    Some(inboxed) => Ok(inboxed),
+                    None => Err(refused(view::stale(&self.gateway.thread, inbox.fence, self.time(), &Rules::default()))),
+                };
+                self.respond(driver, line, Heard::Inboxed(answer));
+            }
+            Asked::Take(take) => {
+                let ids: Vec<String> =
+                    self.gateway.thread.inbox.iter().filter(|held| take.seqs.contains(&held.seq)).map(|held| held.id.clone()).collect();
+                let answer = match self.tell(Event::TakeAlong { fence: take.fence, prompt: take.prompt, seqs: take.seqs }) {
+                    Reply::Taken { waiting } => {
+                        for id in ids {
+                            let n = id.trim_start_matches('m').parse().unwrap_or(0);
+                            self.outside.messages.entry(n).or_default().along = true;
+                        }
+                        Ok(Taken { waiting })
+                    }
+                    reply => Err(refused(reply)),
+                };
+                self.respond(driver, line, Heard::Took(answer));
+            }
+            Asked::Release(release) => {
+                match self.tell(Event::Release { fence: release.fence, accept_broken: release.accept_broken_chain }) {
+                    Reply::Ok => {
+                        self.gateway.waits.push((driver, line, false, release.fence));
+                        self.answer_waiting();
+                    }
+                    reply => self.respond(driver, line, Heard::Released(Err(refused(reply)))),
+                }
+            }
+        }
+    }
+
+    fn claims(&mut self, driver: usize, line: u64, secret: &str, process: Process, steal: bool) {
+        self.gateway.grants += 1;
+        let held = self.gateway.thread.lease().is_some();
+        let event = ClaimAsked {
+            driver: Name { name: format!("d{driver}"), host: "h".into(), process },
+            secret_sha256: secret_sha256(secret),
+            grant: Uuid::from_u128(u128::from(self.gateway.grants) << 64),
+            title: "Plans".into(),
+            claude: Some(ClaudeSession { id: CLAUDE, config_dir: "/c".into(), cwd: "/w".into() }),
+            route: Some(route()),
+            twins: Vec::new(),
+            wait_ms: WAIT_MS,
+            session_held: None,
+            steal,
+        };
+        match self.tell(Event::Claim(Box::new(event))) {
+            Reply::Claiming { fence } => {
+                self.gateway.heard = Some((driver, line, fence)).filter(|_| !held).or(self.gateway.heard);
+                self.gateway.waits.push((driver, line, true, fence));
+                self.answer_waiting();
+                self.changed();
+            }
+            reply => self.respond(driver, line, Heard::Granted(Err(refused(reply)))),
+        }
+    }
+
+    /// Those who wait for a grant or a release hear of it once it is there.
+    fn answer_waiting(&mut self) {
+        let waits = std::mem::take(&mut self.gateway.waits);
+        for (driver, line, claim, fence) in waits {
+            let thread = &self.gateway.thread;
+            let heard = if claim { self.granted(fence).map(Heard::Granted) } else {
+                thread.lease().is_none_or(|lease| lease.fence != fence).then(|| {
+                    let (waiting, undelivered) = (thread.inbox.len() as u32, thread.undelivered.len() as u32);
+                    Heard::Released(Ok(Released { open: true, waiting_for: None, acceptable: false, waiting, undelivered }))
+                })
+            };
+            match heard {
+                None => self.gateway.waits.push((driver, line, claim, fence)),
+                Some(heard) => {
+                    if let Heard::Granted(Ok(_)) = heard {
+                        self.run.grants += 1;
+                    }
+                    self.respond(driver, line, heard);
+                }
+            }
+        }
+    }
+
+    /// As `granted` of crates/node/src/request.rs.
+    fn granted(&self, fence: Fence) -> Option<Result<Grant, Trouble>> {
+        let thread = &self.gateway.thread;
+        let claim = |reason, message: String| Some(Err(Trouble::Refused { reason, message, holder: None }));
+        match &thread.phase {
+            Phase::Claiming { lease, .. } if lease.fence == fence => None,
+            Phase::Leaving { lease, why: Why::Failed { .. }, .. } if lease.fence == fence => None,
+            Phase::Leaving { heir: Some(heir), .. } if heir.fence == fence => None,
+            Phase::Ridden { lease } if lease.fence == fence => Some(Ok(Grant {
+                key: KEY.into(),
+                fence,
+                title: lease.title.clone(),
+                route: lease.route.clone(),
+                claude: lease.mark.clone().map(|transcript| ClaudeTarget { session_id: CLAUDE, config_dir: "/c".into(), cwd: "/w".into(), transcript }),
+                turn: None,
+                lease_ms: limits::LEASE_MS,
+                renew_every_ms: limits::RENEW_EVERY_MS,
+                silence_ms: Rules::default().silence_ms,
+                relay: true,
+                waiting: view::waiting(thread),
+            })),
+            _ => match &thread.last {
+                Some(last) if last.fence == fence => match &last.why {
+                    Why::Failed { reason, text } => claim(*reason, text.clone()),
+                    _ => claim(Reason::Stale, "the ride ended before it began".into()),
+                },
+                _ => claim(Reason::Stale, "the claim was overtaken".into()),
+            },
+        }
+    }
+
+    pub(crate) fn closes(&mut self, driver: usize, line: u64) {
+        self.gateway.waits.retain(|(d, l, claim, fence)| {
+            let _ = (claim, fence);
+            (*d, *l) != (driver, line)
+        });
+        if !self.gateway.up {
+            return;
+        }
+        if let Some((d, l, fence)) = self.gateway.heard
+            && (d, l) == (driver, line)
+        {
+            self.gateway.heard = None;
+            self.tell(Event::Dropped { fence });
+        }
+    }
+
+    pub(crate) fn crash(&mut self) {
+        if !self.gateway.up {
+            return;
+        }
+        self.log("fault: the gateway is killed");
+        // What was under way has happened, or not.
+        let mut flying: Vec<(u64, Act)> = std::mem::take(&mut self.gateway.flying).into_iter().collect();
+        flying.sort_by_key(|(op, _)| *op);
+        for (_, act) in flying {
+            if let Act::Send { item, .. } = &act {
+                *self.outside.unknown.entry(item.id.clone()).or_default() += 1;
+            }
+            let does = matches!(act, Act::Send { .. } | Act::Park { .. } | Act::Restore { .. }) && self.dice.one_in(2);
+            if does {
+                match &act {
+                    Act::Send { item, .. } => self.outside.shows(item),
+                    Act::Park { .. } => self.outside.parked = true,
+                    _ => self.outside.parked = false,
+                }
+            }
+        }
+        // Its Claude child ends with it, and what the agent was about is the host's own loss.
+        self.outside.agent.child = false;
+        if let Some((_, n, Some(_))) = self.outside.agent.turn.take() {
+            self.outside.messages.entry(n).or_default().unknown += 1;
+        }
+        self.outside.agent.pending.clear();
+        self.gateway.up = false;
+        self.gateway.life += 1;
+        self.gateway.waits.clear();
+        self.gateway.heard = None;
+        for driver in 0..self.drivers.len() {
+            self.disconnect(driver, false);
+        }
+        let down = self.dice.between(1_000, 40_000);
+        self.later(down, Next::Starts);
+    }
+
+    pub(crate) fn starts(&mut self) {
+        if self.gateway.up {
+            return;
+        }
+        self.log("gateway: starts");
+        self.gateway.up = true;
+        self.gateway.performer += 1;
+        self.gateway.looks_at = 0;
+        // As after any crash, the drivers are looked for.
+        if let Some(fence) = self.gateway.thread.lease().map(|lease| lease.fence) {
+            self.commit(Event::Dropped { fence });
+        }
+        self.take();
+        for n in std::mem::take(&mut self.outside.unsent) {
+            self.later(10, Next::Message(n));
+        }
+    }
+
+    /// Another copy of the plugin performs; what flew has an outcome nobody hears of.
+    pub(crate) fn reload(&mut self) {
+        if !self.gateway.up {
+            return;
+        }
+        self.log("fault: the plugin is reloaded");
+        let mut flying: Vec<(u64, Act)> = std::mem::take(&mut self.gateway.flying).into_iter().collect();
+        flying.sort_by_key(|(op, _)| *op);
+        for (op, act) in flying {
+            if let Act::Send { item, .. } = &act {
+                *self.outside.unknown.entry(item.id.clone()).or_default() += 1;
+            }
+            // A copy that stops sees its patches through.
+            if matches!(act, Act::Park { .. } | Act::Restore { .. } | Act::Send { .. }) {
+                self.perform(op, &act);
+            }
+        }
+        if let Some((_, n, Some(_))) = self.outside.agent.turn {
+            // The turn goes on; who handed it over is gone.
+            self.outside.messages.entry(n).or_default().unknown += 1;
+            self.outside.agent.turn = self.outside.agent.turn.map(|(turn, _, _)| (turn, n, None));
+        }
+        self.gateway.performer += 1;
+        self.gateway.life += 1;
+        self.gateway.looks_at = 0;
+        self.take();
+    }
+
+    fn lives(&self, process: &Process) -> bool {
+        self.drivers.iter().any(|d| d.ride_pid() == Some(process.pid) || d.claude.as_ref().is_some_and(|c| c.pid == process.pid))
+    }
+}
+
+/// As a client reads it.
+fn refused(reply: Reply) -> Trouble {
+    match reply {
+        Reply::Refused { message, refusal } => Trouble::Refused { reason: refusal.reason, message, holder: refusal.holder },
+        other => Trouble::Unsure(format!("{other:?}")),
+    }
+}

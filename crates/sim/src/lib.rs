@@ -1,0 +1,257 @@
+//! Whole rides in virtual time: drivers that claim, take over, type, leave and die; a
+//! gateway with its agent; a channel that answers late or never. Every decision is the
+//! product's own: `ride_core::step` on the gateway's side, `ride::ride::state` on the
+//! driver's. Everything else is a queue of what happens next, drawn from one seed.
+//!
+//! Between any two things that happen a fault may come. What must hold is looked at from
+//! outside: the transcript, the channel and who lives. `gateway`, `driver` and `outside`
+//! are the three places; `dice` is all the chance there is. Absent on purpose: the shell
+//! around both decisions, which the stories play on the real peers.
+
+mod dice;
+mod driver;
+mod gateway;
+mod outside;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use dice::Dice;
+use driver::{Driver, Heard};
+use gateway::{Asked, Gateway};
+use outside::Outside;
+
+/// People who drive.
+pub const DRIVERS: usize = 3;
+/// Faults come in the first part of a run; in the second everybody leaves and all comes home.
+const STORM_MS: u64 = 15 * 60_000;
+const CALM_MS: u64 = 45 * 60_000;
+/// One of so many steps is followed by a fault: seeds differ, so that some rides get far.
+const FAULT_EVERY: [u64; 4] = [40, 150, 500, 2_000];
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub struct Run {
+    /// Line by line what happened; the same seed gives the same lines.
+    pub log: Vec<String>,
+    /// Things that happened.
+    pub steps: u64,
+    /// Of those, faults.
+    pub faults: u64,
+    /// Times a driver had the thread.
+    pub grants: u64,
+    /// Prompts and answers of drivers.
+    pub turns: u64,
+    /// Messages of the channel.
+    pub messages: u64,
+    /// Shown twice, with the mark that says so.
+    pub marked: u64,
+    /// The first promise that was broken.
+    pub broken: Option<String>,
+}
+
+/// What happens next, to whom.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "some thousand of them in a run")]
+enum Next {
+    /// A message is written in the channel.
+    Message(usize),
+    /// A request reaches the gateway on a connection.
+    Asks { driver: usize, line: u64, asked: Asked },
+    /// The gateway sees a connection end.
+    Closes { driver: usize, line: u64 },
+    /// An effect ends.
+    Performs { performer: u128, op: u64 },
+    /// The performer looks again.
+    Looks { life: u64 },
+    /// The agent's turn ends.
+    AgentEnds { turn: u64 },
+    /// Something reaches a driver's process.
+    Hears { driver: usize, run: u64, heard: Heard },
+    /// The person at a driver's terminal does something.
+    Person { driver: usize },
+    /// A stopped `ride` goes on.
+    Wakes { driver: usize, run: u64 },
+    /// The gateway starts again.
+    Starts,
+}
+
+struct Sim {
+    dice: Dice,
+    now: u64,
+    /// How far the wall clock is off.
+    wall: i64,
+    queue: BinaryHeap<Reverse<(u64, u64)>>,
+    coming: std::collections::HashMap<u64, Next>,
+    count: u64,
+    fault_every: u64,
+    gateway: Gateway,
+    drivers: Vec<Driver>,
+    outside: Outside,
+    run: Run,
+}
+
+/// Plays one seed to its end.
+pub fn play(seed: u64) -> Run {
+    let mut sim = Sim {
+        dice: Dice::new(seed),
+        now: 1_000_000,
+        wall: 0,
+        queue: BinaryHeap::new(),
+        coming: std::collections::HashMap::new(),
+        count: 0,
+        fault_every: FAULT_EVERY[(seed % 4) as usize],
+        gateway: Gateway::new(),
+        drivers: (0..DRIVERS).map(Driver::new).collect(),
+        outside: Outside::default(),
+        run: Run::default(),
+    };
+    sim.begin();
+    sim.go(sim.now + STORM_MS, true);
+    sim.calm();
+    sim.go(sim.now + CALM_MS, false);
+    sim.finish();
+    sim.run
+}
+
+impl Sim {
+    fn begin(&mut self) {
+        for n in 0..12 {
+            let at = self.dice.below(STORM_MS);
+            self.later(at, Next::Message(n));
+        }
+        for driver in 0..DRIVERS {
+            let at = self.dice.below(60_000);
+            self.later(at, Next::Person { driver });
+        }
+        self.later(1, Next::Looks { life: 0 });
+    }
+
+    fn later(&mut self, after: u64, next: Next) {
+        self.count += 1;
+        self.queue.push(Reverse((self.now + after, self.count)));
+        self.coming.insert(self.count, next);
+    }
+
+    fn log(&mut self, text: impl Into<String>) {
+        let line = format!("{:>9.3} {}", self.now as f64 / 1_000.0, text.into());
+        self.run.log.push(line);
+    }
+
+    fn broken(&mut self, what: impl Into<String>) {
+        let what = what.into();
+        self.log(format!("BROKEN: {what}"));
+        self.run.broken.get_or_insert(what);
+    }
+
+    fn go(&mut self, until: u64, storm: bool) {
+        while self.run.broken.is_none() {
+            let Some(Reverse((at, id))) = self.queue.pop() else { return };
+            let Some(next) = self.coming.remove(&id) else { continue };
+            if at > until {
+                self.queue.push(Reverse((at, id)));
+                self.coming.insert(id, next);
+                self.now = until;
+                return;
+            }
+            self.now = self.now.max(at);
+            self.run.steps += 1;
+            self.happens(next);
+            self.one_writer();
+            if storm && self.dice.one_in(self.fault_every) {
+                self.fault();
+            }
+            if !storm && self.at_rest() {
+                return;
+            }
+        }
+    }
+
+    fn happens(&mut self, next: Next) {
+        match next {
+            Next::Message(n) => self.message(n),
+            Next::Asks { driver, line, asked } => self.asks(driver, line, asked),
+            Next::Closes { driver, line } => self.closes(driver, line),
+            Next::Performs { performer, op } => self.performs(performer, op),
+            Next::Looks { life } => self.looks(life),
+            Next::AgentEnds { turn } => self.agent_ends(turn),
+            Next::Hears { driver, run, heard } => self.hears(driver, run, heard),
+            Next::Person { driver } => self.person(driver),
+            Next::Wakes { driver, run } => self.wakes(driver, run),
+            Next::Starts => self.starts(),
+        }
+    }
+
+    /// Something goes wrong.
+    fn fault(&mut self) {
+        self.run.faults += 1;
+        let driver = self.dice.below(DRIVERS as u64) as usize;
+        match self.dice.below(9) {
+            0 => self.kill(driver),
+            1 => self.pause(driver),
+            2 | 3 => self.cut(driver),
+            4 => self.crash(),
+            5 => self.reload(),
+            6 => {
+                self.wall += if self.dice.one_in(2) { 3_600_000 } else { -3_600_000 };
+                self.log("fault: the clock jumps an hour");
+            }
+            7 => {
+                self.outside.bad_channel = 1 + self.dice.below(6);
+                self.log("fault: the channel fails for a while");
+            }
+            _ => self.take_back(),
+        }
+    }
+
+    /// Everybody is to leave, and nothing goes wrong any more.
+    fn calm(&mut self) {
+        self.log("calm");
+        self.outside.bad_channel = 0;
+        for driver in 0..DRIVERS {
+            self.drivers[driver].leaves = true;
+            let run = self.drivers[driver].run;
+            self.wakes(driver, run);
+            self.later(1, Next::Person { driver });
+        }
+        if !self.gateway.up {
+            self.later(1, Next::Starts);
+        }
+    }
+
+    fn at_rest(&self) -> bool {
+        let thread = &self.gateway.thread;
+        let idle = self.drivers.iter().all(Driver::is_off) && self.outside.agent.is_idle() && self.outside.unsent.is_empty();
+        idle && !thread.closed() && thread.outbox.is_empty() && self.gateway.up
+    }
+
+    fn one_writer(&mut self) {
+        let mut alive: Vec<String> =
+            self.drivers.iter().filter(|d| d.claude.is_some()).map(|d| format!("the Claude Code of d{}", d.n)).collect();
+        if self.outside.agent.child {
+            alive.push("the agent's Claude".into());
+        }
+        if alive.len() > 1 {
+            self.broken(format!("I1: {} live on one Claude session", alive.join(" and ")));
+        }
+    }
+
+    fn finish(&mut self) {
+        if self.run.broken.is_none() && !self.at_rest() {
+            let thread = &self.gateway.thread;
+            let what = format!(
+                "liveness: everybody has left, and the thread is {} for {:?}, {} in its inbox, {} in its outbox",
+                thread.phase_name(),
+                ride_core::view::waiting_for(thread),
+                thread.inbox.len(),
+                thread.outbox.len()
+            );
+            self.broken(what);
+        }
+        if self.run.broken.is_none()
+            && let Some(what) = self.outside.account(&self.gateway.thread, &mut self.run)
+        {
+            self.broken(what);
+        }
+    }
+}
