@@ -17,6 +17,7 @@ mod listing;
 mod picker;
 mod relay;
 mod report;
+mod rides;
 mod sample;
 mod size;
 mod stage;
@@ -53,6 +54,8 @@ enum Subject {
     Kept,
     /// A relayed send against the host's own; claim and release.
     Relay,
+    /// Whole rides from a terminal, and what frees a thread.
+    Rides,
     /// The picker over 10,000 threads.
     Picker,
     /// A prompt where Claude Code has no mods.
@@ -75,7 +78,7 @@ impl Bench {
             return Ok(());
         }
         let packed = build::pack()?;
-        let staged = [Subject::Ls, Subject::Gate, Subject::Relay];
+        let staged = [Subject::Ls, Subject::Gate, Subject::Relay, Subject::Rides];
         if wants(Subject::Picker) {
             report.add(picker::measure()?);
         }
@@ -91,7 +94,7 @@ impl Bench {
         if staged.into_iter().any(wants) {
             let runtime = tokio::runtime::Runtime::new()?;
             runtime.block_on(async {
-                let stage = Stage::set(&packed).await?;
+                let mut stage = Stage::set(&packed).await?;
                 report.quiet_look();
                 if wants(Subject::Ls) {
                     report.add(listing::measure(&stage, &packed).await?);
@@ -102,22 +105,28 @@ impl Bench {
                     gate.before(&stage).await?;
                 }
                 report.quiet_look();
-                let mut relay = relay::Riding::begin(&stage).await?;
-                if wants(Subject::Gate) {
-                    gate.during(&stage).await?;
-                    gate.crowded(&stage).await?;
+                if wants(Subject::Gate) || wants(Subject::Relay) {
+                    let mut relay = relay::Riding::begin(&stage).await?;
+                    if wants(Subject::Gate) {
+                        gate.during(&stage).await?;
+                        gate.crowded(&stage).await?;
+                    }
+                    if wants(Subject::Relay) {
+                        relay.sends(&stage).await?;
+                        report.quiet_look();
+                        relay.hand_overs(&stage).await?;
+                    }
+                    let relay = relay.end(&stage).await?;
+                    if wants(Subject::Gate) {
+                        report.add(gate.after()?);
+                    }
+                    if wants(Subject::Relay) {
+                        report.add(relay);
+                    }
                 }
-                if wants(Subject::Relay) {
-                    relay.sends(&stage).await?;
+                if wants(Subject::Rides) {
                     report.quiet_look();
-                    relay.hand_overs(&stage).await?;
-                }
-                let relay = relay.end(&stage).await?;
-                if wants(Subject::Gate) {
-                    report.add(gate.after()?);
-                }
-                if wants(Subject::Relay) {
-                    report.add(relay);
+                    report.add(rides::measure(&mut stage, &packed).await?);
                 }
                 anyhow::Ok(())
             })?;

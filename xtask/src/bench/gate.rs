@@ -228,6 +228,7 @@ fn somebody() -> ClaimAsked {
         twins: Vec::new(),
         wait_ms: 1,
         session_held: None,
+        steal: false,
     }
 }
 

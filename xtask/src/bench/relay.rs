@@ -187,7 +187,7 @@ impl Riding {
 
     async fn claim(&self, stage: &Stage, thread: &Thread) -> Result<((Fence, String), f64)> {
         let secret = Uuid::new_v4().simple().to_string();
-        let claim = Claim { key: thread.key.clone(), driver: self.driver.clone(), secret: secret.clone(), wait_ms: 60_000 };
+        let claim = Claim { key: thread.key.clone(), driver: self.driver.clone(), secret: secret.clone(), wait_ms: 60_000, steal: false };
         let begin = Instant::now();
         let grant: Grant = stage.connection.call_within(method::CLAIM, &claim, ANSWER).await?;
         Ok(((grant.fence, secret), ms(begin.elapsed())))
