@@ -19,6 +19,7 @@ mod stage;
 mod steal;
 mod tool;
 mod threads;
+mod throws;
 mod transcript;
 mod trouble;
 mod upset;
@@ -84,6 +85,8 @@ pub enum Story {
     Upset,
     /// A thread is taken over, and taken back.
     Steal,
+    /// The addon throws.
+    Throws,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
     /// `ride` as a tool to live in.
@@ -94,7 +97,7 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 17] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Loads, Story::Tool, Story::ClaudeTurns];
+    pub const ALL: [Story; 18] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Throws, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -113,6 +116,7 @@ impl Story {
             Story::Trouble => "trouble",
             Story::Upset => "upset",
             Story::Steal => "steal",
+            Story::Throws => "throws",
             Story::Loads => "loads",
             Story::Tool => "tool",
             Story::ClaudeTurns => "claude-turns",
@@ -136,6 +140,7 @@ impl Story {
             Story::Trouble => "what is missing, changed, killed or interrupted ends in a clear error and a whole thread",
             Story::Upset => "the gateway is killed in a claim, a ride and a release, and its plugin reloaded and switched off",
             Story::Steal => "a thread is taken over by another driver and taken back for the agent, also from a driver that is stopped",
+            Story::Throws => "every export of the addon throws under a ride, and the gateway and every message are well",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
             Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
@@ -150,7 +155,7 @@ impl Story {
             Story::Loads => Some("every other story begins with it"),
             _ if only_loads => Some("on this OpenClaw the plugin loads and answers; riding is not promised"),
             Story::People if openclaw < "2026.8" => Some("this OpenClaw knows devices, not people"),
-            Story::Install | Story::Previews | Story::Reach | Story::Threads | Story::People if claude_code != pinned().claude_code[0] => {
+            Story::Install | Story::Previews | Story::Reach | Story::Threads | Story::People | Story::Throws if claude_code != pinned().claude_code[0] => {
                 Some("nothing in it depends on Claude Code; played with the newest")
             }
             _ => None,
@@ -174,6 +179,7 @@ impl Story {
             Story::Trouble => trouble::play(product, facts).await,
             Story::Upset => upset::play(product, facts).await,
             Story::Steal => steal::play(product, facts).await,
+            Story::Throws => throws::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
             Story::ClaudeTurns => claude_turns::play(product, facts).await,

@@ -123,18 +123,30 @@ export function openEntries(api, sync) {
     return found;
   }
 
+  /** Reads again what changed while something is ridden; else the next listing does. */
+  async function settled() {
+    timer = undefined;
+    try {
+      if (sync().riding()) await refresh();
+    } catch (error) {
+      api.logger.error(`claude-code-sync: ${String(error)}`);
+    }
+  }
+
   /** @param {any} events */
   function follow(events) {
     if (!events?.onSessionsChanged) return () => {};
     told = true;
     const off = events.onSessionsChanged((/** @type {any} */ event) => {
       if (!event?.sessionKey) return;
-      sync().changed(event.sessionKey);
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        // Unridden, the next listing reads it.
-        if (sync().riding()) refresh().catch((error) => api.logger.error(`claude-code-sync: ${String(error)}`));
-      }, SETTLE_MS).unref();
+      try {
+        sync().changed(event.sessionKey);
+      } catch (error) {
+        // What changed is not known: all are listed again.
+        listedAt = 0;
+        api.logger.error(`claude-code-sync: ${event.sessionKey} changed, which could not be noted: ${String(error)}`);
+      }
+      timer ??= setTimeout(() => void settled(), SETTLE_MS).unref();
     });
     return () => {
       told = false;

@@ -127,15 +127,20 @@ function onDisconnect(client, sync, key, fence) {
   watched.set(client, keys);
   if (keys.has(key)) return;
   keys.add(key);
-  const gone = () => {
+  const gone = async () => {
     keys.delete(key);
     const heard = heardOn.get(key);
     if (!heard || heard.connId !== client.connId) return;
     heardOn.delete(key);
-    sync.call("drop", JSON.stringify({ key, fence: heard.fence })).then(() => wake(key), () => wake(key));
+    try {
+      await sync.call("drop", JSON.stringify({ key, fence: heard.fence }));
+    } catch {
+      // Its lease decides.
+    }
+    wake(key);
   };
   // It may have gone while the request was being answered.
-  if (client.connectionSignal?.aborted || client.socket?.readyState > 1) gone();
+  if (client.connectionSignal?.aborted || client.socket?.readyState > 1) void gone();
   else if (client.connectionSignal) client.connectionSignal.addEventListener("abort", gone, { once: true });
   else client.socket?.once?.("close", gone);
 }

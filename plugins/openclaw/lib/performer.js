@@ -75,11 +75,16 @@ function perform(api, sync, gatewayEvents) {
     round.again = true;
     if (round.turning) return;
     round.turning = true;
-    while (round.again && !stopped && sync.perform()) {
-      round.again = false;
-      clearTimeout(round.timer);
-      round.timer = undefined;
-      await once(key, round);
+    try {
+      while (round.again && !stopped && sync.perform()) {
+        round.again = false;
+        clearTimeout(round.timer);
+        round.timer = undefined;
+        await once(key, round);
+      }
+    } catch (error) {
+      // The next look begins again.
+      api.logger.error(`claude-code-sync: ${key}: ${String(error)}`);
     }
     round.turning = false;
     for (const relay of round.relays.splice(0)) relay.reject(new Error("the plugin is being reloaded; send it again"));
@@ -153,7 +158,12 @@ function perform(api, sync, gatewayEvents) {
     stopped = true;
     for (const round of rounds.values()) clearTimeout(round.timer);
     for (const off of offs) off();
-    sync.resign();
+    try {
+      sync.resign();
+    } catch (error) {
+      // The lock ends with this copy's process at the latest.
+      api.logger.error(`claude-code-sync: could not stop performing: ${String(error)}`);
+    }
   };
 
   /** Lets the rounds under way end. */
