@@ -16,7 +16,7 @@ use crate::time::{Now, Stamp};
 use crate::wire::{ChainMark, Driver, JournalLine, Opaque, Reason, RelayKind};
 
 /// Format of the state file; another one is refused, never guessed at.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// One thread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

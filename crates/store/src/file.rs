@@ -39,7 +39,7 @@ pub(crate) struct Locked {
     _file: OwnedFd,
 }
 
-/// Reads of a file that is changed meanwhile; each change takes two syncs, a read none.
+/// Reads of a file that is changed meanwhile; each change takes a sync, a read none.
 const READS: usize = 8;
 
 /// A value's file, open to be changed.
@@ -47,7 +47,6 @@ const READS: usize = 8;
 pub(crate) struct Opened {
     file: File,
     place: Place,
-    header: Vec<u8>,
 }
 
 /// What a replaced file must survive.
@@ -175,7 +174,7 @@ impl Folder {
             let Some((file, version)) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
             match self.parse(name, &file, version.size) {
                 Err(StoreError::Damaged { .. }) if read < READS => {}
-                parsed => return parsed.map(|(value, ..)| Some(value)),
+                parsed => return parsed.map(|(value, _)| Some(value)),
             }
         }
         unreachable!("the last read is answered")
@@ -184,8 +183,8 @@ impl Folder {
     /// Reads a sealed value to change it, under its lock.
     pub(crate) fn open_value<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(T, Opened)>, StoreError> {
         let Some((file, version)) = self.open_file(name, OFlags::RDWR)? else { return Ok(None) };
-        let (value, place, header) = self.parse(name, &file, version.size)?;
-        Ok(Some((value, Opened { file, place, header })))
+        let (value, place) = self.parse(name, &file, version.size)?;
+        Ok(Some((value, Opened { file, place })))
     }
 
     /// Reads a sealed value and keeps its file open, to be asked by [`Folder::is_current`].
@@ -196,7 +195,7 @@ impl Folder {
             let Some((file, version)) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
             match self.parse(name, &file, version.size) {
                 Err(StoreError::Damaged { .. }) if read < READS => {}
-                parsed => return parsed.map(|(value, ..)| Some((Watched(file, version), value))),
+                parsed => return parsed.map(|(value, _)| Some((Watched(file, version), value))),
             }
         }
         unreachable!("the last read is answered")
@@ -227,7 +226,7 @@ impl Folder {
         Ok(Some((File::from(fd), Version::of(&stat))))
     }
 
-    fn parse<T: DeserializeOwned>(&self, name: &str, file: &File, size: u64) -> Result<(T, Place, Vec<u8>), StoreError> {
+    fn parse<T: DeserializeOwned>(&self, name: &str, file: &File, size: u64) -> Result<(T, Place), StoreError> {
         let path = || self.path.join(name);
         if size > MAX_FILE {
             return Err(StoreError::TooLarge { path: path(), limit: MAX_FILE });
@@ -236,12 +235,10 @@ impl Folder {
         // One that became shorter meanwhile is not whole.
         let read = file.read_at(&mut bytes, 0).map_err(|source| StoreError::Io { doing: "read", path: path(), source })?;
         bytes.truncate(read);
-        let (value, place) = sealed::placed(&bytes).map_err(|unsealed| match unsealed {
+        sealed::placed(&bytes).map_err(|unsealed| match unsealed {
             Unsealed::Format(found) => StoreError::Format { path: path(), found, known: ride_core::thread::FORMAT },
             source => StoreError::Damaged { path: path(), source },
-        })?;
-        bytes.truncate(sealed::HEADER_BYTES);
-        Ok((value, place, bytes))
+        })
     }
 
     /// Writes a value in the place of the one that was read, durably.
@@ -252,12 +249,14 @@ impl Folder {
             return self.replace(name, &sealed::whole(&bytes), Survives::PowerLoss);
         };
         let file = &opened.file;
-        file.write_all_at(&bytes, place.at).and_then(|()| file.sync_data()).map_err(io)?;
-        file.write_all_at(&place.header(&bytes), 0).and_then(|()| file.sync_data()).map_err(|error| {
+        put(file, place, &bytes).and_then(|()| file.sync_data()).map_err(|error| {
             // Whoever is told that it failed must not find it done.
-            file.write_all_at(&opened.header, 0).ok();
+            file.write_all_at(&sealed::NOTHING, place.header_at()).ok();
             io(error)
-        })
+        })?;
+        // Committed; the next change's sync takes this along.
+        file.write_all_at(&place.counts(), 0).ok();
+        Ok(())
     }
 
     /// Replaces a file whole.
@@ -296,8 +295,7 @@ impl Folder {
             file.set_modified(time).map_err(|source| StoreError::Io { doing: "stamp", path: self.path.join(name), source })
         };
         if let Some((old, place)) = old.as_ref().and_then(|o| Some((o, o.place.beside(&bytes)?))) {
-            old.file.write_all_at(&bytes, place.at).map_err(io)?;
-            old.file.write_all_at(&place.header(&bytes), 0).map_err(io)?;
+            put(&old.file, place, &bytes).and_then(|()| old.file.write_all_at(&place.counts(), 0)).map_err(io)?;
             return stamp(&old.file, nth);
         }
         self.replace(name, &sealed::whole(&bytes), Survives::Crash)?;
@@ -330,6 +328,12 @@ impl Folder {
     fn err(&self, doing: &'static str, name: &str, e: Errno) -> StoreError {
         StoreError::Io { doing, path: self.path.join(name), source: e.into() }
     }
+}
+
+/// Writes a value where it does not disturb the last one.
+fn put(file: &File, place: Place, value: &[u8]) -> io::Result<()> {
+    file.write_all_at(value, place.at())?;
+    file.write_all_at(&place.header(value), place.header_at())
 }
 
 /// The modification time of a watched file that another has taken the name of.

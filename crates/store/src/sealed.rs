@@ -1,18 +1,22 @@
-//! How a value stands in its file: behind a header that names it by its hash.
+//! How a value stands in its file: in one of two places, each named by a header of its own.
 //!
 //! ```text
-//! byte 0      {"format":2,"sha256":"…","at":4096,"length":1873,"room":4096}
-//! byte 4096   {…}         the value, or the one before it
-//! + room      {…}         the other of the two
+//! byte 0      {"format":3,"last":7,"room":4096}       the last value that counts
+//! byte 512    {"nth":7,"length":1873,"sha256":"…"}    what stands in the first place
+//! byte 1024   {"nth":6,"length":1840,"sha256":"…"}    and in the second
+//! byte 4096   {…}         the first place
+//! + room      {…}         the second
 //! ```
 //!
-//! Between them are blanks, so that a person can read it. A new value is written beside
-//! the last one and synced; then the header, one sector, is written over and synced.
-//! So a crash leaves the old value or the new one, as renaming does, without what a
-//! folder's sync costs; a file is made, and made larger, by renaming. What the header
-//! does not name exactly is not a value: nothing is guessed from the rest, and the
-//! value before is never taken for the last. Another version's format is looked at
-//! first: what it wrote is not damaged.
+//! Between them are blanks, so that a person can read it. A new value and its header are
+//! written where the one before the last stands, and synced: that is the change, one sync.
+//! Then the first line is written over, and not synced: it is there to tell a value that
+//! was damaged from one that was never written whole. So a crash leaves the old value or
+//! the new one, as renaming does, without what a folder's sync costs; a file is made, and
+//! made larger, by renaming. A value that does not fit its header exactly is none, and one
+//! that is older than what counts is never taken for the last. Only where the machine's
+//! power fails right after a change, and that very value is damaged, the one before it is
+//! taken. Another version's format is looked at first: what it wrote is not damaged.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -20,9 +24,9 @@ use sha2::{Digest, Sha256};
 
 use ride_core::thread::FORMAT;
 
-/// What disks write whole or not at all. The header is far shorter.
+/// What disks write whole or not at all. A header is far shorter.
 pub(crate) const HEADER_BYTES: usize = 512;
-/// Where the first value may stand: the header has a block to itself.
+/// Where the first value may stand: the headers have a block to themselves.
 const FIRST: u64 = 4096;
 
 /// Why a file's content is not a value of ours.
@@ -39,21 +43,32 @@ pub enum Unsealed {
     Broken,
 }
 
+/// The file's first line.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Counts {
+    format: u32,
+    /// The last value that counts.
+    last: u64,
+    /// Bytes for one value.
+    room: u64,
+}
+
+/// What stands in one of the places.
 #[derive(Serialize, Deserialize)]
 struct Header {
-    format: u32,
+    /// Of all values of this file.
+    nth: u64,
+    length: u64,
     sha256: String,
-    #[serde(flatten)]
-    place: Place,
 }
 
 /// Where a value stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub at: u64,
+    nth: u64,
     length: u64,
-    /// Bytes for one value.
     room: u64,
+    second: bool,
 }
 
 #[derive(Deserialize)]
@@ -62,38 +77,59 @@ struct Head {
 }
 
 impl Place {
-    /// The other place, for a value that is as long, if it has room there.
+    /// Where its bytes begin.
+    pub(crate) fn at(self) -> u64 {
+        if self.second { FIRST + self.room } else { FIRST }
+    }
+
+    /// Where its header stands.
+    pub(crate) fn header_at(self) -> u64 {
+        HEADER_BYTES as u64 * if self.second { 2 } else { 1 }
+    }
+
+    /// The other place, for the next value, if it has room there.
     pub(crate) fn beside(self, value: &[u8]) -> Option<Place> {
-        let at = if self.at == FIRST { FIRST + self.room } else { FIRST };
         let length = value.len() as u64;
-        (length <= self.room).then_some(Place { at, length, ..self })
+        (length <= self.room).then_some(Place { nth: self.nth + 1, length, second: !self.second, ..self })
     }
 
-    /// The header that names the value at this place.
+    /// Says that this value stands here.
     pub(crate) fn header(self, value: &[u8]) -> [u8; HEADER_BYTES] {
-        let header = Header { format: FORMAT, sha256: self.hash(value), place: self };
-        let text = serde_json::to_vec(&header).expect("numbers and a text become JSON");
-        let mut sector = [b' '; HEADER_BYTES];
-        sector[..text.len()].copy_from_slice(&text);
-        sector[HEADER_BYTES - 1] = b'\n';
-        sector
+        sector(&Header { nth: self.nth, length: self.length, sha256: self.hash(value) })
     }
 
-    /// Of the value and of what the header says about it.
+    /// Says that this value counts.
+    pub(crate) fn counts(self) -> [u8; HEADER_BYTES] {
+        sector(&Counts { format: FORMAT, last: self.nth, room: self.room })
+    }
+
+    /// Of the value and of where it stands.
     fn hash(self, value: &[u8]) -> String {
-        let Place { at, length, room } = self;
-        let digest = Sha256::new().chain_update(format!("{at} {length} {room}\n")).chain_update(value).finalize();
+        let Place { nth, length, room, second } = self;
+        let digest = Sha256::new().chain_update(format!("{nth} {length} {room} {second}\n")).chain_update(value).finalize();
         digest.iter().map(|b| format!("{b:02x}")).collect()
     }
+}
+
+/// Says that nothing stands there.
+pub(crate) const NOTHING: [u8; HEADER_BYTES] = [b' '; HEADER_BYTES];
+
+fn sector(header: &impl Serialize) -> [u8; HEADER_BYTES] {
+    let text = serde_json::to_vec(header).expect("numbers and a text become JSON");
+    let mut sector = NOTHING;
+    sector[..text.len()].copy_from_slice(&text);
+    sector[HEADER_BYTES - 1] = b'\n';
+    sector
 }
 
 /// A whole new file with this value, and room for another and for growth.
 pub(crate) fn whole(value: &[u8]) -> Vec<u8> {
     let length = value.len() as u64;
     let room = (length + length / 2).next_power_of_two().max(FIRST);
-    let place = Place { at: FIRST, length, room };
+    let place = Place { nth: 1, length, room, second: false };
     let mut file = vec![b' '; (FIRST + 2 * room) as usize];
-    file[..HEADER_BYTES].copy_from_slice(&place.header(value));
+    file[..HEADER_BYTES].copy_from_slice(&place.counts());
+    file[place.header_at() as usize..][..HEADER_BYTES].copy_from_slice(&place.header(value));
     file[FIRST as usize..][..value.len()].copy_from_slice(value);
     file
 }
@@ -108,17 +144,23 @@ pub fn unseal<T: DeserializeOwned>(file: &[u8]) -> Result<T, Unsealed> {
 
 /// The value, and where it stands.
 pub(crate) fn placed<T: DeserializeOwned>(file: &[u8]) -> Result<(T, Place), Unsealed> {
-    let sector = file.get(..HEADER_BYTES).unwrap_or(file);
-    let head: Head = serde_json::from_slice(sector)?;
+    let line = |at: usize| file.get(at..at + HEADER_BYTES).unwrap_or(file.get(at..).unwrap_or_default());
+    let head: Head = serde_json::from_slice(line(0))?;
     if head.format != FORMAT {
         return Err(Unsealed::Format(head.format));
     }
-    let Header { sha256, place, .. } = serde_json::from_slice(sector)?;
-    let range = place.at.checked_add(place.length).and_then(|end| Some(usize::try_from(place.at).ok()?..usize::try_from(end).ok()?));
-    let value = range.and_then(|range| file.get(range)).ok_or(Unsealed::Broken)?;
-    if place.hash(value) != sha256 {
-        return Err(Unsealed::Broken);
-    }
+    let Counts { last, room, .. } = serde_json::from_slice(line(0))?;
+    let standing = |second: bool| {
+        let mut place = Place { nth: 0, length: 0, room, second };
+        let header: Header = serde_json::from_slice(line(usize::try_from(place.header_at()).ok()?)).ok()?;
+        (place.nth, place.length) = (header.nth, header.length);
+        let at = FIRST.checked_add(if second { room } else { 0 })?;
+        let range = usize::try_from(at).ok()?..usize::try_from(at.checked_add(header.length)?).ok()?;
+        let value = file.get(range)?;
+        // What is not whole was damaged, or never written to its end: then it is the next one.
+        (header.nth >= last && place.hash(value) == header.sha256).then_some((place, value))
+    };
+    let (place, value) = [false, true].into_iter().filter_map(standing).max_by_key(|(place, _)| place.nth).ok_or(Unsealed::Broken)?;
     Ok((serde_json::from_slice(value)?, place))
 }
 
@@ -126,22 +168,54 @@ pub(crate) fn placed<T: DeserializeOwned>(file: &[u8]) -> Result<(T, Place), Uns
 mod tests {
     use super::*;
 
+    fn value(n: usize) -> Vec<u8> {
+        serde_json::to_vec(&"x".repeat(n)).unwrap()
+    }
+
+    fn put(file: &mut [u8], at: u64, bytes: &[u8]) {
+        file[at as usize..][..bytes.len()].copy_from_slice(bytes);
+    }
+
     #[test]
     fn a_value_goes_beside_the_last_one_while_it_has_room() {
-        let value = |n: usize| serde_json::to_vec(&"x".repeat(n)).unwrap();
         let mut file = whole(&value(10));
         assert_eq!(file.len(), 3 * 4096);
         for (n, at) in [(20, 8192), (4094, 4096), (30, 8192)] {
-            let (_, place) = placed::<String>(&file).unwrap();
+            let (before, place) = placed::<String>(&file).unwrap();
             let next = place.beside(&value(n)).unwrap();
-            assert_eq!(next.at, at);
-            file[at as usize..][..n + 2].copy_from_slice(&value(n));
-            assert_eq!(unseal::<String>(&file).unwrap().len(), placed::<String>(&file).unwrap().0.len());
-            file[..HEADER_BYTES].copy_from_slice(&next.header(&value(n)));
+            assert_eq!(next.at(), at);
+            put(&mut file, next.at(), &value(n));
+            assert_eq!(unseal::<String>(&file).unwrap(), before, "without its header it is nothing");
+            put(&mut file, next.header_at(), &next.header(&value(n)));
+            assert_eq!(unseal::<String>(&file).unwrap(), "x".repeat(n), "with it, it is the last");
+            put(&mut file, 0, &next.counts());
             assert_eq!(unseal::<String>(&file).unwrap(), "x".repeat(n));
         }
         let (_, place) = placed::<String>(&file).unwrap();
         assert!(place.beside(&value(4095)).is_none());
         assert_eq!(whole(&value(4095)).len(), 4096 + 2 * 8192);
+    }
+
+    // Rule STORE-1.
+    #[test]
+    fn a_change_that_was_cut_short_is_the_value_before_and_one_that_counted_is_damaged() {
+        let mut file = whole(&value(10));
+        let (_, place) = placed::<String>(&file).unwrap();
+        let next = place.beside(&value(3_000)).unwrap();
+        // In whatever order, and however much of it, a disk has written it.
+        for part in 0..3_002 {
+            let mut cut = file.clone();
+            put(&mut cut, next.at(), &value(3_000)[..part]);
+            assert_eq!(unseal::<String>(&cut).unwrap(), "x".repeat(10), "{part} bytes, and no header");
+            put(&mut cut, next.header_at(), &next.header(&value(3_000)));
+            assert_eq!(unseal::<String>(&cut).unwrap(), "x".repeat(10), "{part} bytes, and the header");
+        }
+        put(&mut file, next.at(), &value(3_000));
+        put(&mut file, next.header_at(), &next.header(&value(3_000)));
+        put(&mut file, 0, &next.counts());
+        put(&mut file, next.at() + 5, b"y");
+        assert!(matches!(unseal::<String>(&file), Err(Unsealed::Broken)), "the value before is not taken for it");
+        put(&mut file, next.header_at(), &NOTHING);
+        assert!(matches!(unseal::<String>(&file), Err(Unsealed::Broken)), "nor without its header");
     }
 }
