@@ -2,8 +2,8 @@
 //! through two gateways; writers are killed at any moment.
 //!
 //! What must hold is seen from outside: each process says what it was answered, and the
-//! parent compares. Two at once are found by a file that only one can make. Deliberately
-//! absent: whole gateways and real peers, which are the stories' part.
+//! parent compares. Two at once are found by a file that only one can make. With `--whole`
+//! it is the real peers that are killed, at each step of a ride.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -20,7 +20,11 @@ use ride_core::step::Rules;
 use ride_core::thread::ClaudeSession;
 use ride_core::wire::Driver;
 use ride_store::{Gate, Store, clock};
+use ride_testkit::peers::Peer;
+use ride_testkit::story::{Facts, Product, kills};
 use uuid::Uuid;
+
+use crate::build;
 
 const KEY: &str = "agent:main:telegram:group:-100:topic:42";
 const GATEWAYS: [&str; 2] = ["/state", "/elsewhere"];
@@ -43,6 +47,13 @@ pub(crate) struct Chaos {
     /// Processes that contend.
     #[arg(long, default_value_t = 64)]
     processes: usize,
+    /// Instead: kill the gateway, `ride` and Claude Code at each step of a ride, on the real
+    /// peers, so many times.
+    #[arg(long, value_name = "ROUNDS", num_args = 0..=1, default_missing_value = "1")]
+    whole: Option<usize>,
+    /// Of these kills only those whose name has this, such as ride/leaving/drain.
+    #[arg(long, value_name = "NAME", requires = "whole", default_value = "")]
+    only: String,
     /// Of the moments of the kills.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -66,6 +77,9 @@ impl Chaos {
                 None => bail!("--dir is for the processes this command starts"),
             }
             return Ok(true);
+        }
+        if let Some(rounds) = self.whole {
+            return whole(rounds, &self.only);
         }
         let mut violations = Violations::default();
         let grants = self.contention(&mut violations)?;
@@ -167,6 +181,20 @@ impl Chaos {
         }
         Ok(self.rounds)
     }
+}
+
+/// With the whole product, on the newest pinned peers.
+fn whole(rounds: usize, only: &str) -> Result<bool> {
+    let packed = build::pack()?;
+    let product = Product::new(packed.plugin, packed.ride);
+    let mut facts = Facts::default();
+    tokio::runtime::Runtime::new()?.block_on(async {
+        Peer::openclaw(&product.openclaw).fetched().await?;
+        Peer::claude_code(&product.claude_code).fetched().await?;
+        kills::play(&product, &mut facts, rounds, only).await
+    })?;
+    println!("facts: {}, violations: {}", facts.told, facts.wrong.len());
+    Ok(facts.wrong.is_empty())
 }
 
 #[derive(Default)]

@@ -11,6 +11,7 @@ mod beside;
 mod commands;
 mod first_ride;
 mod install;
+pub mod kills;
 mod previews;
 mod people;
 mod reach;
