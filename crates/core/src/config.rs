@@ -82,15 +82,8 @@ pub const KEYS: [&str; 8] = [
 ];
 
 impl Config {
-    /// Reads a configuration; the error names the key, the value and what is allowed.
-    pub fn parse(json: &str) -> Result<Self, String> {
-        match Self::salvage(json) {
-            (config, None) => Ok(config),
-            (_, Some(error)) => Err(error),
-        }
-    }
-
-    /// Reads what can be used of it, with defaults in the place of the rest, and the first error.
+    /// Reads what can be used of a configuration, with defaults in the place of the rest, and
+    /// the first error: it names the key, the value and what is allowed.
     pub fn salvage(json: &str) -> (Self, Option<String>) {
         let mut config = Config::default();
         let given = match serde_json::from_str(json) {

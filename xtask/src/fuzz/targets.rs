@@ -55,7 +55,7 @@ pub(super) fn all() -> Result<Vec<Target>> {
     let (state, thread) = state(scratch.path())?;
     Ok(vec![
         target("method", methods(), Box::new(method)),
-        target("config", vec![serde_json::to_value(Config::default())?, json!({ "lockDir": "~/x", "syncMirrorDir": "/m" })], Box::new(|b| ok(Config::parse(&text(b)))) ),
+        target("config", vec![serde_json::to_value(Config::default())?, json!({ "lockDir": "~/x", "syncMirrorDir": "/m" })], Box::new(|b| ok(match Config::salvage(&text(b)) { (config, None) => Ok(config), (_, Some(error)) => Err(error) })) ),
         Target { name: "state", samples: vec![state], read: Box::new(|b| ok(sealed::unseal::<Thread>(b))) },
         target("thread", vec![thread], Box::new(json_of::<Thread>)),
         Target { name: "line", samples: transcript_lines()?, read: Box::new(transcript) },
