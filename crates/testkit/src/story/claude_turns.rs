@@ -127,7 +127,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     facts.tell(handed == 0, "what went along is not handed to the agent again", format!("{handed} turns of it"));
 
     let mine = telegram.chat(&plans);
-    let prompts: Vec<_> = mine.by_bot().into_iter().filter(|t| t.starts_with("🖥")).collect();
+    let prompts: Vec<_> = mine.by_bot().into_iter().filter(|t| t.starts_with("🖥") && !t.ends_with("anything new?")).collect();
     let mut once: Vec<_> = prompts.clone();
     once.sort_unstable();
     once.dedup();

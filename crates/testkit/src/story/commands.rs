@@ -105,12 +105,8 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     strangers(&stage, facts, &group, calls).await?;
 
     // Nothing of all this is left behind.
-    stage.rests().await?;
     for ride in &mut rides {
-        ride.submit("/exit").await?;
-    }
-    for ride in &mut rides {
-        ride.wait_exit(TURN).await?;
+        stage.leave(ride).await?;
     }
     let quiet = [&topic, &direct].iter().all(|place| !telegram.chat(place).bot_wrote("was reset") && !telegram.chat(place).bot_wrote("beside"));
     facts.tell(quiet, "the thread comes back as it was: no reset, no turn beside the ride", if quiet { "nothing announced" } else { "something announced" });

@@ -13,7 +13,7 @@ use crate::anthropic::Anthropic;
 use crate::claude;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, GatewayBuilder, Plugin};
-use crate::pty::{Program, Terminal};
+use crate::pty::{Key, Program, Terminal};
 use crate::telegram::{Person, Place, Telegram};
 use crate::wait::poll_until;
 
@@ -118,6 +118,10 @@ impl<'p> Stage<'p> {
     /// Leaves a ride as a person does, once Claude Code takes it; its exit code.
     pub(super) async fn leave(&self, ride: &mut Terminal) -> Result<u32> {
         self.rests().await?;
+        if claude::shows_prompt(&ride.screen()) {
+            // On a busy machine 2.1.197 now and then has the last prompt in its input box again.
+            ride.press(Key::Ctrl('u'))?;
+        }
         ride.submit("/exit").await?;
         ride.wait_exit(TURN).await
     }
