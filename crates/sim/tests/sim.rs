@@ -1,7 +1,7 @@
 //! Whole rides with faults between every two steps.
 
 /// Runs of one test; `cargo xtask sim --seeds N` plays more.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 200;
 
 // Rules LEASE-1, LEASE-11, RELAY-1, RELAY-3, RELAY-5, RELAY-7, INBOX-4, HAND-1.
 #[test]
