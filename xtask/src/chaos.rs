@@ -234,6 +234,7 @@ fn claim(store: &Store, name: &str) -> Result<Option<Fence>> {
         wait_ms: 1_000,
         session_held: None,
         steal: false,
+        adopts: None,
     };
     match store.apply(KEY, Event::Claim(Box::new(asked)), clock::now(), &Rules::default())?.1 {
         Reply::Claiming { fence } => Ok(Some(fence)),

@@ -61,6 +61,24 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make a terminal's Claude session a thread's conversation; alone, list them
+    Adopt {
+        /// Its id, or the beginning of it
+        #[arg(long, value_name = "ID", requires = "to", conflicts_with = "undo")]
+        session: Option<String>,
+        /// Words of the thread's title, channel or key; `-` for the thread ridden last
+        #[arg(long, value_name = "WORDS", num_args = 1.., add = titles())]
+        to: Vec<String>,
+        /// Bring back the Claude session that the thread had before
+        #[arg(long, requires = "to")]
+        undo: bool,
+        /// How long to wait for a running turn, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=600))]
+        wait: u64,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Hand back a thread that a ride of this machine holds
     Release {
         /// Words of its title, channel or key; `-` for the thread ridden last
@@ -115,6 +133,7 @@ impl Cli {
                 Command::Ls { words, .. }
                 | Command::Status { words, .. }
                 | Command::Log { words, .. }
+                | Command::Adopt { to: words, .. }
                 | Command::Release { words, .. }
                 | Command::Doctor { words, .. },
             ) => words,
@@ -131,6 +150,7 @@ impl Command {
             Command::Ls { json, .. }
             | Command::Status { json, .. }
             | Command::Log { json, .. }
+            | Command::Adopt { json, .. }
             | Command::Release { json, .. }
             | Command::Doctor { json, .. }
             | Command::Config { json } => *json,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::{Fence, Process, Route};
-use crate::thread::{ClaudeSession, Held, Outgoing, Parked};
+use crate::thread::{Adopts, ClaudeSession, Held, Outgoing, Parked};
 use crate::wire::{ChainMark, Driver, Holder, Opaque, RelayItem, Refusal, Reason, SayState};
 
 /// What happens.
@@ -120,6 +120,9 @@ pub struct ClaimAsked {
     /// Take it over from whoever rides it.
     #[serde(default)]
     pub steal: bool,
+    /// Do not ride it: bind it to `claude`.
+    #[serde(default)]
+    pub adopts: Option<Adopts>,
     /// Who holds the Claude session through another thread.
     pub session_held: Option<Holder>,
 }
@@ -220,6 +223,15 @@ pub enum Act {
     },
     /// Addon: record the transcript.
     Mark {
+        /// The Claude session.
+        claude: ClaudeSession,
+        /// It must be whole, and wait for nothing: the host is to resume it.
+        whole: bool,
+    },
+    /// Host: bind the entry to this Claude session, to be reused by force.
+    Adopt {
+        /// Session key of the thread.
+        session: String,
         /// The Claude session.
         claude: ClaudeSession,
     },

@@ -50,6 +50,9 @@ pub struct Thread {
     pub met: VecDeque<String>,
     /// The last fence that ended, and why the last claim failed.
     pub last: Option<Ended>,
+    /// The Claude session it was bound to before another was adopted.
+    #[serde(default)]
+    pub former: Option<ClaudeSession>,
     /// What happened, oldest first.
     pub journal: VecDeque<JournalLine>,
 }
@@ -166,6 +169,8 @@ pub enum ClaimStage {
     Prove,
     /// The transcript is recorded.
     Mark,
+    /// Of an adoption, in the place of a grant: the host's entry is bound to it.
+    Adopt,
 }
 
 /// The stages of seeing the driver off, in order.
@@ -196,6 +201,11 @@ pub enum Why {
     Silent,
     /// `ride` and its Claude are both gone.
     Gone,
+    /// It was no ride: the thread is bound to another Claude session.
+    Adopted {
+        /// Which.
+        to: ClaudeSession,
+    },
     /// It died, and its driver is back.
     Back,
     /// Another driver took it over.
@@ -241,6 +251,9 @@ pub struct Lease {
     pub title: String,
     /// The Claude session; `None` for a chat ride, whose driver speaks to the agent itself.
     pub claude: Option<ClaudeSession>,
+    /// No ride: the thread is to be bound to `claude`.
+    #[serde(default)]
+    pub adopts: Option<Adopts>,
     /// Of a chat ride: the driver's prompt that waits for the agent or is being answered.
     #[serde(default)]
     pub said: Option<Said>,
@@ -273,6 +286,14 @@ pub struct Lease {
     /// What the host told of during the ride, oldest first.
     #[serde(default)]
     pub news: VecDeque<News>,
+}
+
+/// Another Claude session is to be the thread's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Adopts {
+    /// The one it is bound to.
+    pub from: Option<ClaudeSession>,
 }
 
 /// What the host told of during a ride, for the driver.
@@ -426,6 +447,7 @@ impl Thread {
             taken: VecDeque::new(),
             met: VecDeque::new(),
             last: None,
+            former: None,
             journal: VecDeque::new(),
         }
     }

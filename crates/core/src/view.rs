@@ -83,6 +83,7 @@ fn ended(t: &Thread) -> String {
             Why::Expired => "its lease ran out".into(),
             Why::Silent => "it was silent for too long".into(),
             Why::Gone => "its driver was gone".into(),
+            Why::Adopted { .. } => "the thread was bound to another Claude session".into(),
             Why::Back => "its driver came back from another process".into(),
             Why::Stolen { by } => format!("{by} took the thread over"),
             Why::TakenBack { by } => format!("{by} took the thread back"),
@@ -166,6 +167,7 @@ pub fn status(t: &Thread, now: Now, rules: &Rules) -> ThreadStatus {
         inbox: t.inbox.len() as u32,
         outbox: t.outbox.len() as u32,
         undelivered: t.undelivered.len() as u32,
+        former: t.former.as_ref().map(|former| former.id),
         waiting_for: waiting_for(t),
         journal: t.journal.iter().cloned().collect(),
     }

@@ -29,6 +29,8 @@ pub mod method {
     pub const RELEASE: &str = "ride_release";
     /// A person gives a thread back to the agent, whoever rides it.
     pub const TAKE_BACK: &str = "ride_take_back";
+    /// Binds a thread to another Claude session.
+    pub const ADOPT: &str = "ride_adopt";
     /// Tells whether a fence is still the thread's. Needs `operator.read`.
     pub const CHECK: &str = "ride_check";
     /// Shows the state of one thread or of all that are not open. Needs `operator.read`.
@@ -36,7 +38,7 @@ pub mod method {
     /// Shows the configuration in force. Needs `operator.read`.
     pub const CONFIG: &str = "ride_config";
     /// All of them.
-    pub const ALL: [&str; 12] = [RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, TAKE_BACK, CHECK, STATUS, CONFIG];
+    pub const ALL: [&str; 13] = [RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, TAKE_BACK, ADOPT, CHECK, STATUS, CONFIG];
 }
 
 /// One thread as `sessions_rideable` lists it. The first eight are the seed's fields.
@@ -485,6 +487,34 @@ pub struct TakeBack {
     pub wait_ms: u64,
 }
 
+/// Request of `ride_adopt`: a Claude session of the gateway's machine becomes the thread's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Adopt {
+    /// Session key of the thread.
+    pub key: String,
+    /// The Claude session.
+    pub cli_session_id: Uuid,
+    /// Who adopts.
+    pub driver: Driver,
+    /// How long to wait for a running turn, milliseconds; at most 600,000.
+    #[serde(default = "default_claim_wait_ms")]
+    pub wait_ms: u64,
+}
+
+/// Answer of `ride_adopt`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Adopted {
+    /// The Claude session that is the thread's now.
+    pub cli_session_id: Uuid,
+    /// The one before; adopted again, it is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Uuid>,
+    /// The project folder the agent goes on in.
+    pub cwd: String,
+}
+
 /// Answer of `ride_release` and `ride_take_back`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -579,6 +609,9 @@ pub struct ThreadStatus {
     pub outbox: u32,
     /// Relay items refused for good by the channel.
     pub undelivered: u32,
+    /// The Claude session it was bound to before another was adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Uuid>,
     /// What the thread is waiting for while it changes hands.
     pub waiting_for: Option<String>,
     /// The latest journal entries, oldest first.
@@ -688,6 +721,7 @@ pub fn fits(method: &str, params: &str) -> Result<(), MethodError> {
         method::TAKE => parse::<Take>(method, params).map(drop),
         method::RELEASE => parse::<Release>(method, params).map(drop),
         method::TAKE_BACK => parse::<TakeBack>(method, params).map(drop),
+        method::ADOPT => parse::<Adopt>(method, params).map(drop),
         method::CHECK => parse::<Check>(method, params).map(drop),
         method::STATUS => parse::<Status>(method, params).map(drop),
         _ => parse::<Nothing>(method, params).map(drop),

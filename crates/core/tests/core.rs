@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod core {
+    mod adopt;
     mod along;
     mod chat;
     mod config;

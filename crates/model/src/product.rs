@@ -302,6 +302,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
             wait_ms: TICK_MS,
             session_held: held.then(holder),
             steal,
+            adopts: None,
         })),
         Ask::Renew { driver, run, epoch, claude, active } => Event::Renew {
             fence: fence(t, epoch),
@@ -404,6 +405,7 @@ fn doing(act: &Act) -> (u8, Do) {
         }),
         Act::Hand { held, .. } => (4, Do::Hand { id: number(&held.id), repeat: held.repeat }),
         Act::Follow { .. } => unreachable!("the drivers of this world ride with Claude Code"),
+        Act::Adopt { .. } => unreachable!("nobody adopts in this world"),
     }
 }
 

@@ -9,7 +9,7 @@ use ride_core::thread::ClaudeSession;
 use ride_core::transcript::{End, Origin, Turns};
 use ride_core::wire::{ChainMark, Reason, RelayItem, RelayKind};
 use ride_store::claude::process::{Alive, alive, look};
-use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, Writer, chain_mark, end_idle_child, live_writers, show_chain};
+use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, Writer, chain_mark, end_idle_child, live_writers, show_chain, why_not_resumed};
 
 use crate::sync::Sync;
 
@@ -22,7 +22,7 @@ pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
     let result = match act {
         Act::EndChild { claude } => end_child(sync, claude),
         Act::Prove { claude, process, ride } => prove(sync, claude, process.as_ref(), ride.as_ref()),
-        Act::Mark { claude } => mark(claude),
+        Act::Mark { claude, whole } => mark(claude, *whole),
         Act::Probe { driver, process } => probe(driver, process.as_ref()),
         Act::Show { mark } => show(mark),
         other => return Outcome::Failed { what: format!("the host performs this, not the addon: {other:?}"), reason: Reason::Host },
@@ -84,11 +84,14 @@ fn child_of(writer: &Writer, gateway: u32) -> Result<bool, ClaudeError> {
     Ok(false)
 }
 
-fn mark(claude: &ClaudeSession) -> Result<Outcome, ClaudeError> {
+fn mark(claude: &ClaudeSession, whole: bool) -> Result<Outcome, ClaudeError> {
     let failed = |what: String| Outcome::Failed { what, reason: Reason::Transcript };
     let Some(path) = dir(claude).find(claude.id, Some(Path::new(&claude.cwd)))? else {
         return Ok(failed(format!("the transcript of Claude session {} is gone", claude.id)));
     };
+    if let (true, Some(why)) = (whole, why_not_resumed(&path)?) {
+        return Ok(failed(format!("Claude session {} cannot be gone on with: {why}", claude.id)));
+    }
     Ok(match chain_mark(&path) {
         Ok(mark) => Outcome::Marked { mark },
         Err(e @ (ClaudeError::NoLeaf { .. } | ClaudeError::NotRegular(_))) => failed(e.to_string()),

@@ -145,6 +145,7 @@ mod tests {
             wait_ms: 1,
             session_held: None,
             steal: false,
+            adopts: None,
         };
         store.apply("agent:main:main", Event::Claim(Box::new(asked)), clock::now(), &Config::default().rules()).unwrap();
     }

@@ -9,7 +9,7 @@ use ride_core::id::Fence;
 use ride_core::limits;
 use ride_core::person::Person;
 use ride_core::row::{self, Around};
-use ride_core::thread::{ClaudeSession, Phase, Thread, Why};
+use ride_core::thread::{Adopts, ClaudeSession, Phase, Thread, Why};
 use ride_core::view;
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
 use ride_store::claude::{ClaudeDir, summary};
@@ -89,6 +89,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::TAKE => take(sync, &params),
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::TAKE_BACK => return take_back(sync, &params, asked.host).unwrap_or_else(Answer::Error),
+        method::ADOPT => return adopt(sync, &params, asked.host).unwrap_or_else(Answer::Error),
         method::CHECK => check(sync, &params, &asked.host.person),
         method::STATUS => status(sync, &params, &asked.host.person),
         method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| config(sync, &asked.host.plugin)),
@@ -104,6 +105,7 @@ pub(crate) fn pending(sync: &Sync, waiting: Waiting) -> Answer {
         let thread = thread.ok_or_else(|| store_error(format!("the state of {} is gone", waiting.key)))?;
         match waiting.method.as_str() {
             method::CLAIM => granted(sync, &thread, waiting.fence),
+            method::ADOPT => adopted(&thread, waiting.fence),
             _ => Ok(released(&thread, waiting.fence)),
         }
     };
@@ -122,7 +124,7 @@ pub(crate) fn late(sync: &Sync, waiting: &Waiting) -> Answer {
         Err(e) => return Answer::Error(store_error(e.to_string())),
     };
     let what = view::waiting_for(&thread).unwrap_or_else(|| "the hand-over takes longer than asked for".into());
-    if waiting.method == method::CLAIM {
+    if [method::CLAIM, method::ADOPT].contains(&waiting.method.as_str()) {
         return Answer::Error(MethodError { code: "UNAVAILABLE".into(), ..error(Reason::TurnRunning, what) });
     }
     Answer::Ok(json!(wire::Released {
@@ -234,6 +236,7 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
         wait_ms: asked.wait_ms,
         session_held: None,
         steal: asked.steal,
+        adopts: None,
     };
     let (_, reply) = sync.apply(&asked.key, Event::Claim(Box::new(event))).map_err(store_error)?;
     match reply {
@@ -369,6 +372,77 @@ fn release(sync: &Sync, params: &str) -> Outcome<Answer> {
     match reply {
         Reply::Ok => Ok(Answer::Wait(Waiting { method: method::RELEASE.into(), key: r.key, fence: r.fence, wait_ms: r.wait_ms.min(limits::WAIT_MS) })),
         other => Err(refused(other)),
+    }
+}
+
+/// Binds a thread to another Claude session of this machine.
+fn adopt(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
+    let asked: wire::Adopt = wire::parse(method::ADOPT, params)?;
+    named("driver.name", &asked.driver.name, limits::NAME_CHARS)?;
+    named("driver.host", &asked.driver.host, limits::NAME_CHARS)?;
+    let entry: Option<Entry> = host.entry.map(Entry::from).filter(|e| host.person.sees(e));
+    let entry = entry.ok_or_else(|| error(Reason::UnknownThread, format!("no thread has the key {}", asked.key)))?;
+    let config = sync.config();
+    let around = Around {
+        channels: &host.channels,
+        transcripts: &HashSet::new(),
+        person: &host.person,
+        allow: &config.ride_allow,
+        now: clock::now(),
+        rules: &config.rules(),
+    };
+    let row = row::row(&entry, None, &around);
+    host.person.may_ride(&entry, &config.ride_allow).map_err(|rule| error(Reason::NotAllowed, format!("you may not adopt into {}: {rule}", row.title)))?;
+    let id = asked.cli_session_id;
+    if entry.claude == Some(id) {
+        return Err(error(Reason::BadRequest, format!("{} is bound to Claude session {id} already", row.title)));
+    }
+    if let Some(other) = host.twins.first() {
+        return Err(error(Reason::SessionInUse, format!("Claude session {id} is bound to another thread, {other}")));
+    }
+    let claude = locate(sync, id, None)?;
+    if !Path::new(&claude.cwd).is_dir() {
+        return Err(error(Reason::Transcript, format!("the project folder of Claude session {id} is not on the gateway's machine: {}", claude.cwd)));
+    }
+    // Its folder is looked for again when it is adopted back.
+    let config_dir = || sync.claude_dir.to_string_lossy().into_owned();
+    let from = entry.claude.map(|id| ClaudeSession { id, config_dir: config_dir(), cwd: entry.cwd.clone().unwrap_or_default() });
+    let event = ClaimAsked {
+        driver: asked.driver,
+        // Nobody comes back to it.
+        secret_sha256: secret_sha256(&Uuid::new_v4().to_string()),
+        grant: Uuid::new_v4(),
+        title: row.title,
+        claude: Some(claude),
+        route: row.echo_target.filter(|_| row.relay_ready),
+        twins: Vec::new(),
+        wait_ms: asked.wait_ms,
+        session_held: None,
+        steal: false,
+        adopts: Some(Adopts { from }),
+    };
+    let (_, reply) = sync.apply(&asked.key, Event::Claim(Box::new(event))).map_err(store_error)?;
+    match reply {
+        Reply::Claiming { fence } => {
+            let wait_ms = asked.wait_ms.min(limits::WAIT_MS) + 30_000;
+            Ok(Answer::Wait(Waiting { method: method::ADOPT.into(), key: asked.key, fence, wait_ms }))
+        }
+        other => Err(refused(other)),
+    }
+}
+
+/// The answer once the thread is bound; an error once that has failed.
+fn adopted(thread: &Thread, fence: Fence) -> Outcome<Option<Value>> {
+    if thread.lease().is_some_and(|lease| lease.fence == fence) {
+        return Ok(None);
+    }
+    match thread.last.as_ref().filter(|last| last.fence == fence).map(|last| &last.why) {
+        Some(Why::Adopted { to }) => {
+            let former = thread.former.as_ref().map(|former| former.id);
+            value(&wire::Adopted { cli_session_id: to.id, former, cwd: to.cwd.clone() }).map(Some)
+        }
+        Some(Why::Failed { reason, text }) => Err(error(*reason, text.clone())),
+        _ => Err(error(Reason::Stale, "the adoption was overtaken".into())),
     }
 }
 

@@ -406,6 +406,7 @@ impl Sim {
             wait_ms: WAIT_MS,
             session_held: None,
             steal,
+            adopts: None,
         };
         match self.tell(Event::Claim(Box::new(event))) {
             Reply::Claiming { fence } => {

@@ -53,6 +53,7 @@ fn asked() -> ClaimAsked {
         wait_ms: 1_000,
         session_held: None,
         steal: false,
+        adopts: None,
     }
 }
 

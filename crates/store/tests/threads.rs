@@ -40,6 +40,7 @@ fn claim(store: &Store, session: &str, name: &str, claude: Uuid) -> Reply {
         wait_ms: 1_000,
         session_held: None,
         steal: false,
+        adopts: None,
     };
     store.apply(session, Event::Claim(Box::new(asked)), clock::now(), &Rules::default()).unwrap().1
 }

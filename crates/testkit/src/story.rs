@@ -4,6 +4,7 @@
 //! the process table, the model API's requests. Never from our own word, unless
 //! our word is the fact (what a command printed).
 
+mod adopt;
 mod claude_turns;
 mod config;
 mod chat_ride;
@@ -88,6 +89,8 @@ pub enum Story {
     Steal,
     /// The addon throws.
     Throws,
+    /// A Claude session of a terminal becomes a thread's.
+    Adopt,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
     /// `ride` as a tool to live in.
@@ -98,7 +101,7 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 18] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Throws, Story::Loads, Story::Tool, Story::ClaudeTurns];
+    pub const ALL: [Story; 19] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Throws, Story::Adopt, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -118,6 +121,7 @@ impl Story {
             Story::Upset => "upset",
             Story::Steal => "steal",
             Story::Throws => "throws",
+            Story::Adopt => "adopt",
             Story::Loads => "loads",
             Story::Tool => "tool",
             Story::ClaudeTurns => "claude-turns",
@@ -142,6 +146,7 @@ impl Story {
             Story::Upset => "the gateway is killed in a claim, a ride and a release, and its plugin reloaded and switched off",
             Story::Steal => "a thread is taken over by another driver and taken back for the agent, also from a driver that is stopped",
             Story::Throws => "every export of the addon throws under a ride, and the gateway and every message are well",
+            Story::Adopt => "a Claude session that began in a terminal becomes a thread's conversation, and it is undone",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
             Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
@@ -181,6 +186,7 @@ impl Story {
             Story::Upset => upset::play(product, facts).await,
             Story::Steal => steal::play(product, facts).await,
             Story::Throws => throws::play(product, facts).await,
+            Story::Adopt => adopt::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
             Story::ClaudeTurns => claude_turns::play(product, facts).await,

@@ -42,6 +42,7 @@ async function perform(api, sync, what) {
       case "copy": return copy(api, what);
       case "park": return await park(api, sync, what);
       case "restore": return await restore(api, sync, what);
+      case "adopt": return await adopt(api, sync, what);
       case "send": return await send(api, sync, what);
       case "follow": return await follow(api, what.session, what.id);
       case "hand": return await hand(api, what.session, what.held);
@@ -116,6 +117,26 @@ async function restore(api, sync, { parked, claude }) {
     if (restored) await ridden(api, sync, session, claude, mark);
   }
   return slipped.length > 0 || reset || deleted ? { outcome: "restoredOver", slipped, reset, deleted } : { outcome: "ok" };
+}
+
+/**
+ * Binds an entry to another Claude session, which belongs to its own folder.
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>}
+ */
+async function adopt(api, sync, { session, claude }) {
+  let mark = "";
+  const bound = await patch(api, sync, session, (entry) => {
+    mark = resetMark(entry);
+    return {
+      spawnedCwd: claude.cwd,
+      cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { sessionId: claude.id, forceReuse: true } },
+      cliSessionIds: { ...entry.cliSessionIds, "claude-cli": claude.id },
+      ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude.id } : {}),
+    };
+  });
+  if (!bound) return { outcome: "failed", what: "the host has no entry of this thread", reason: "UNKNOWN_THREAD" };
+  await ridden(api, sync, session, claude.id, mark);
+  return { outcome: "ok" };
 }
 
 /** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} sessionKey @param {(entry: any) => any} update */

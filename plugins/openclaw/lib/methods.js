@@ -16,6 +16,7 @@ const METHODS = {
   ride_take: "operator.write",
   ride_release: "operator.write",
   ride_take_back: "operator.write",
+  ride_adopt: "operator.write",
   ride_check: "operator.read",
   ride_status: "operator.read",
   ride_config: "operator.read",
@@ -43,12 +44,12 @@ export function registerMethods(api, sync, entries) {
           ? await shared.relay(params.key, params)
           : JSON.parse(await sync().call("request", JSON.stringify({ method, params, host: method === "ride_config" ? { plugin: condition() } : await facts(api, entries, client, method, params) })));
         // A renewal changes nothing that anybody waits for; a relay has been taken up already.
-        if ((["ride_claim", "ride_release", "ride_take_back", "ride_take"].includes(method) || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
+        if ((["ride_claim", "ride_release", "ride_take_back", "ride_adopt", "ride_take"].includes(method) || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
           wake(params.key);
           changed(params.key);
         }
         // From the first moment on: a driver that goes while it waits withdraws its claim.
-        const fence = method === "ride_claim" ? answer.wait?.fence : method === "ride_renew" && answer.ok ? params.fence : undefined;
+        const fence = method === "ride_claim" || method === "ride_adopt" ? answer.wait?.fence : method === "ride_renew" && answer.ok ? params.fence : undefined;
         if (fence) onDisconnect(client, sync(), params.key, fence);
         // Where the host tells of no changes (2026.7 and before), they are seen here.
         if (method === "ride_renew" && answer.ok) look(api, sync(), params.key);
@@ -71,12 +72,14 @@ export function registerMethods(api, sync, entries) {
  */
 async function facts(api, entries, client, method, params) {
   if (method === "ride_status" || method === "ride_check") return { person: person(api, client) };
-  if (!["sessions_rideable", "ride_claim", "ride_take_back"].includes(method)) return {};
+  if (!["sessions_rideable", "ride_claim", "ride_take_back", "ride_adopt"].includes(method)) return {};
   const around = { channels: channels(api), person: person(api, client) };
   if (method === "ride_take_back") return { ...around, entry: entryFor(api, params.key) };
   await entries.ready();
   if (method === "sessions_rideable" || typeof params.key !== "string") return around;
-  const twins = await entries.twins(params.key, claudeOf(entryOf(api, params.key)));
+  // Who else is bound to the Claude session that is to be ridden, or adopted.
+  const claude = method === "ride_adopt" ? String(params.cliSessionId) : claudeOf(entryOf(api, params.key));
+  const twins = await entries.twins(params.key, claude);
   return { ...around, twins, entry: entryFor(api, params.key) };
 }
 

@@ -229,6 +229,7 @@ fn somebody() -> ClaimAsked {
         wait_ms: 1,
         session_held: None,
         steal: false,
+        adopts: None,
     }
 }
 

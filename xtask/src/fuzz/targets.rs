@@ -108,6 +108,7 @@ fn method(bytes: &[u8]) -> Kept {
     one::<wire::Relay>(wire::method::RELAY, &params)?;
     one::<wire::Release>(wire::method::RELEASE, &params)?;
     one::<wire::TakeBack>(wire::method::TAKE_BACK, &params)?;
+    one::<wire::Adopt>(wire::method::ADOPT, &params)?;
     one::<wire::Check>(wire::method::CHECK, &params)?;
     one::<wire::Status>(wire::method::STATUS, &params)
 }

@@ -40,13 +40,15 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
     }
     t.epoch += 1;
     let fence = Fence { incarnation: t.incarnation, epoch: t.epoch, grant: asked.grant };
-    t.note(now, format!("claim {fence} by {}@{}", asked.driver.name, asked.driver.host));
+    let what = if asked.adopts.is_some() { "adoption" } else { "claim" };
+    t.note(now, format!("{what} {fence} by {}@{}", asked.driver.name, asked.driver.host));
     let lease = Lease {
         fence,
         driver: asked.driver,
         secret_sha256: asked.secret_sha256,
         title: asked.title,
         claude: asked.claude,
+        adopts: asked.adopts,
         said: None,
         mark: None,
         route: asked.route,
@@ -153,13 +155,15 @@ pub(super) fn succeed(t: &mut Thread, now: Now) {
 pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
     let sessions = || std::iter::once(session.to_owned()).chain(lease.twins.iter().cloned()).collect::<Vec<_>>();
     let Some(claude) = lease.claude.clone() else { return Act::Settle { sessions: sessions() } };
+    let from = lease.adopts.as_ref().and_then(|adopts| adopts.from.clone());
     match stage {
         ClaimStage::Settle => Act::Settle { sessions: sessions() },
-        ClaimStage::EndChild => Act::EndChild { claude },
+        ClaimStage::EndChild => Act::EndChild { claude: from.unwrap_or(claude) },
         ClaimStage::Copy => Act::Copy { sessions: sessions(), claude: claude.id },
         ClaimStage::Park => Act::Park { sessions: sessions(), claude: claude.id },
         ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone(), ride: None },
-        ClaimStage::Mark => Act::Mark { claude },
+        ClaimStage::Mark => Act::Mark { claude, whole: lease.adopts.is_some() },
+        ClaimStage::Adopt => Act::Adopt { session: session.to_owned(), claude },
     }
 }
 
@@ -186,7 +190,18 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
     match (at.stage, outcome) {
         // The agent stays the writer: there is nothing else to see off.
         (ClaimStage::Settle, Outcome::Ok) if lease.claude.is_none() => grant(t, now),
+        (ClaimStage::Settle, Outcome::Ok) if lease.adopts.as_ref().is_some_and(|adopts| adopts.from.is_none()) => on(at, ClaimStage::Prove),
         (ClaimStage::Settle, Outcome::Ok) => on(at, ClaimStage::EndChild),
+        // Of an adoption nothing is parked: the binding is exchanged in one step, at the end.
+        (ClaimStage::EndChild, Outcome::Ok) if lease.adopts.is_some() => on(at, ClaimStage::Prove),
+        (ClaimStage::Prove, Outcome::ChildAgain) if lease.adopts.is_some() => {
+            fail(t, Reason::SessionInUse, "the gateway's own Claude has the session".into(), now);
+        }
+        (ClaimStage::Mark, Outcome::Marked { mark }) if lease.adopts.is_some() => {
+            lease.mark = Some(mark);
+            on(at, ClaimStage::Adopt);
+        }
+        (ClaimStage::Adopt, Outcome::Ok) => adopted(t, now),
         (ClaimStage::EndChild, Outcome::Ok) => on(at, ClaimStage::Copy),
         (ClaimStage::Copy, Outcome::Copied { bindings }) => {
             // Copying again after a child came back finds the binding gone: keep the first.
@@ -217,6 +232,18 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         (_, Outcome::Failed { what, reason }) => fail(t, reason, what, now),
         (stage, other) => fail(t, Reason::Host, format!("stage {stage:?} ended in {other:?}"), now),
     }
+}
+
+/// The thread is the agent's all along, with another Claude session behind it.
+fn adopted(t: &mut Thread, now: Now) {
+    let Phase::Claiming { lease, .. } = &t.phase else { return };
+    let Some(to) = lease.claude.clone() else { return };
+    let (fence, from) = (lease.fence, lease.adopts.clone().and_then(|adopts| adopts.from));
+    let before = from.as_ref().map_or_else(|| "none".to_owned(), |from| from.id.to_string());
+    t.phase = Phase::Open;
+    t.note(now, format!("adopted {} in the place of {before}", to.id));
+    t.former = from;
+    t.last = Some(Ended { fence, why: Why::Adopted { to } });
 }
 
 /// The thread is the driver's.

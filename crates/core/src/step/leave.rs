@@ -69,6 +69,7 @@ fn in_words(why: &Why) -> String {
         Why::Expired => "its lease ran out".into(),
         Why::Silent => "silent for too long".into(),
         Why::Gone => "its driver is gone".into(),
+        Why::Adopted { to } => format!("adopted {}", to.id),
         Why::Back => "its driver is back".into(),
         Why::Stolen { by } => format!("{by} takes it over"),
         Why::TakenBack { by } => format!("{by} takes it back"),

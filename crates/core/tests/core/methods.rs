@@ -16,13 +16,14 @@ fn process() -> Value {
 fn whole(name: &str) -> Value {
     match name {
         method::RIDEABLE => json!({ "limit": 5, "after": "x.1" }),
-        method::CLAIM => json!({ "key": "k", "driver": { "name": "ada", "host": "h", "process": process() }, "secret": "s", "waitMs": 1 }),
+        method::CLAIM => json!({ "key": "k", "driver": { "name": "ada", "host": "h", "process": process() }, "secret": "s", "waitMs": 1, "steal": true }),
         method::RENEW => json!({ "key": "k", "fence": fence(), "secret": "s", "claude": process(), "active": true }),
         method::RELAY => json!({ "key": "k", "fence": fence(), "items": [{ "id": "i", "kind": "prompt", "text": "t" }] }),
         method::SAY => json!({ "key": "k", "fence": fence(), "id": "i", "text": "t" }),
         method::INBOX => json!({ "key": "k", "fence": fence(), "after": 1 }),
         method::TAKE => json!({ "key": "k", "fence": fence(), "prompt": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db", "seqs": [1] }),
         method::RELEASE => json!({ "key": "k", "fence": fence(), "acceptBrokenChain": true, "waitMs": 1 }),
+        method::ADOPT => json!({ "key": "k", "cliSessionId": "11111111-2222-3333-4444-555555555555", "driver": { "name": "ada", "host": "h", "process": process() }, "waitMs": 1 }),
         method::TAKE_BACK => json!({ "key": "k", "by": "ada@laptop", "acceptBrokenChain": true, "waitMs": 1 }),
         method::CHECK => json!({ "key": "k", "fence": fence(), "cliSessionId": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db" }),
         method::STATUS => json!({ "key": "k" }),
@@ -92,6 +93,7 @@ fn missing_fields_are_named() {
     check(method::TAKE, &["key", "fence", "prompt", "seqs"]);
     check(method::RELEASE, &["key", "fence"]);
     check(method::TAKE_BACK, &["key", "by"]);
+    check(method::ADOPT, &["key", "cliSessionId", "driver"]);
     check(method::CHECK, &[]);
     check(method::STATUS, &[]);
     check(method::CONFIG, &[]);

@@ -3,7 +3,7 @@
 use ride_core::event::{Act, ClaimAsked, Effect, Ending, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
-use ride_core::thread::{ClaudeSession, Parked, Thread};
+use ride_core::thread::{Adopts, ClaudeSession, Parked, Thread};
 use ride_core::time::Now;
 use ride_core::wire::{ChainMark, Driver, RelayItem, RelayKind};
 use serde_json::json;
@@ -106,8 +106,27 @@ impl World {
             wait_ms: 5_000,
             session_held: None,
             steal,
+            adopts: None,
         };
         self.does(Event::Claim(Box::new(asked)))
+    }
+
+    /// Asks for another Claude session behind the thread.
+    pub fn adopt(&mut self, name: &str, to: u128, from: Option<u128>) -> Reply {
+        let session = |n: u128| ClaudeSession { id: id(n), config_dir: "/c".into(), cwd: "/w".into() };
+        self.does(Event::Claim(Box::new(ClaimAsked {
+            driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), pid: 10, start: 20 } },
+            secret_sha256: format!("secret of {name}"),
+            grant: id(900),
+            title: "Lab › topic".into(),
+            claude: Some(session(to)),
+            route: Some(route()),
+            twins: Vec::new(),
+            wait_ms: 5_000,
+            session_held: None,
+            steal: false,
+            adopts: Some(Adopts { from: from.map(session) }),
+        })))
     }
 
     pub fn says(&mut self, n: u32, text: &str) -> Reply {
@@ -209,6 +228,7 @@ pub fn name(act: &Act) -> &'static str {
         Act::Park { .. } => "park",
         Act::Prove { .. } => "prove",
         Act::Mark { .. } => "mark",
+        Act::Adopt { .. } => "adopt",
         Act::Probe { .. } => "probe",
         Act::Show { .. } => "show",
         Act::Restore { .. } => "restore",

@@ -22,6 +22,17 @@ const MAX_SLUG: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaudeDir(PathBuf);
 
+/// A transcript that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Of which Claude session.
+    pub session: Uuid,
+    /// Its file.
+    pub path: PathBuf,
+    /// Last change, milliseconds since 1970.
+    pub changed_ms: u64,
+}
+
 impl ClaudeDir {
     /// The folder in force: the value of `CLAUDE_CONFIG_DIR` when it is set and
     /// not empty, else `.claude` in the home folder.
@@ -62,6 +73,19 @@ impl ClaudeDir {
         let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
         let regular = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file()));
         regular.filter_map(|file| file.file_name().to_str()?.strip_suffix(".jsonl")?.parse().ok()).collect()
+    }
+
+    /// Every transcript there is, with when it last changed. What cannot be read is left out.
+    pub fn transcripts(&self) -> Vec<Found> {
+        let folders = fs::read_dir(self.0.join("projects")).into_iter().flatten().flatten().take(MAX_PROJECTS);
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        let one = |file: fs::DirEntry| {
+            let session = file.file_name().to_str()?.strip_suffix(".jsonl")?.parse().ok()?;
+            let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
+            let since = meta.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+            Some(Found { session, path: file.path(), changed_ms: u64::try_from(since.as_millis()).ok()? })
+        };
+        files.filter_map(one).collect()
     }
 
     /// Finds the transcript of a Claude session: in the project of `cwd` first,

@@ -140,6 +140,25 @@ pub(super) fn is_quiet(path: &Path) -> Result<bool, ClaudeError> {
     }
 }
 
+/// Why the host could not go on with a transcript, or would go on with less than all of it;
+/// `None` where it can.
+///
+/// # Errors
+/// When it cannot be read or is being written.
+pub fn why_not_resumed(path: &Path) -> Result<Option<String>, ClaudeError> {
+    let (file, transcript) = read_still(path)?;
+    let leaf = match transcript.leaf() {
+        Ok(Some(leaf)) => leaf,
+        Ok(None) => return Ok(Some("it has no turn yet".into())),
+        Err(broken) => return Ok(Some(format!("its chain is damaged: {broken}"))),
+    };
+    if let Err(broken) = transcript.path(None, leaf) {
+        return Ok(Some(format!("its chain is damaged: {broken}")));
+    }
+    let quiet = transcript.is_quiet(leaf, |span| line(path, &file, span))?;
+    Ok((!quiet).then(|| "a turn is under way, or its last tool call has no answer".into()))
+}
+
 /// Reads what a picker shows, from the end of the file alone where that has it.
 ///
 /// # Errors

@@ -138,7 +138,7 @@ async fn crash(stage: &mut Stage<'_>, facts: &mut Facts, topic: &Place) -> Resul
     let ended = poll_until("the end of the turn in the thread", TURN, told).await?;
     facts.tell(ended.len() == 1, "after a crash of the gateway the thread is told how the turn ended", ended.join(" | "));
     // The terminal hears of the end on its own: until then it takes no prompt.
-    let ends = |screen: &str| screen.contains("]: ::gate crash") || screen.contains("was restarted during the turn");
+    let ends = |screen: &str| screen.contains("]: ::gate crash") || screen.contains("the turn ended") || screen.contains("was restarted during");
     ride.wait_for(TURN, ends).await?;
     ride.submit("and on it goes").await?;
     let answered = stage.telegram.wait_for_bot(topic, TURN, "]: and on it goes").await;

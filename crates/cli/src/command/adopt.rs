@@ -1,0 +1,131 @@
+//! `ride adopt`: a Claude session that began in a terminal of the gateway's machine
+//! becomes a thread's conversation, and back.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::time::Duration;
+
+use ride_core::wire::{Adopt, Adopted, Driver, Row, Status, Statuses, method};
+use ride_store::claude::{ClaudeDir, Liveness, Registry, summary};
+use ride_store::clock;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Context, name, print, print_json, rows, say};
+use crate::error::{Error, Kind};
+use crate::gateway::client::{Access, Connection};
+use crate::launch::start_of;
+use crate::render::{self, clean};
+
+/// What an adoption may take beyond the wait for the running turn.
+const MORE: Duration = Duration::from_secs(30);
+/// Sessions that are listed.
+const LISTED: usize = 20;
+
+/// A Claude session of this machine.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Local {
+    /// Its id.
+    pub session: Uuid,
+    /// The name a person or Claude Code gave it.
+    pub title: Option<String>,
+    /// Its project folder.
+    pub cwd: Option<String>,
+    /// The last prompt.
+    pub last_prompt: Option<String>,
+    /// Last change, milliseconds since 1970.
+    pub changed_ms: u64,
+    /// A Claude Code has it open.
+    pub live: bool,
+}
+
+/// Binds a thread to a Claude session, named by its id or the beginning of it.
+pub async fn run(context: &Context<'_>, session: &str, words: &[String], wait_s: u64, json: bool) -> Result<(), Error> {
+    let id = named(&locals(context, usize::MAX)?, session)?;
+    let target = context.target()?;
+    let (connection, _events) = context.connect(&target, Access::Write).await?;
+    let rows = rows(&connection).await?;
+    let row = context.find(&target, &rows, words)?;
+    ask(context, &connection, row, id, wait_s, json).await
+}
+
+/// Binds a thread to what it was bound to before it adopted another Claude session.
+pub async fn undo(context: &Context<'_>, words: &[String], wait_s: u64, json: bool) -> Result<(), Error> {
+    let target = context.target()?;
+    let (connection, _events) = context.connect(&target, Access::Write).await?;
+    let rows = rows(&connection).await?;
+    let row = context.find(&target, &rows, words)?;
+    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(row.key.clone()) }).await?;
+    let former = statuses.threads.first().and_then(|thread| thread.former);
+    let none = || Error::new(Kind::NotRideable, format!("{} adopted no Claude session in the place of another", clean(&row.title)));
+    ask(context, &connection, row, former.ok_or_else(none)?, wait_s, json).await
+}
+
+async fn ask(context: &Context<'_>, connection: &Connection, row: &Row, id: Uuid, wait_s: u64, json: bool) -> Result<(), Error> {
+    let pid = std::process::id();
+    let process = ride_core::id::Process { machine: clock::machine(), pid, start: start_of(pid).unwrap_or(0) };
+    let driver = Driver { name: name(&context.env.person()), host: name(&context.env.host), process };
+    let request = Adopt { key: row.key.clone(), cli_session_id: id, driver, wait_ms: wait_s * 1_000 };
+    let limit = Duration::from_millis(request.wait_ms) + MORE;
+    let adopted: Adopted = connection.call_within(method::ADOPT, &request, limit).await?;
+    if json {
+        return print_json(&adopted);
+    }
+    let title = clean(&row.title);
+    let before = adopted.former.map_or_else(|| "no Claude session".to_owned(), |former| format!("Claude session {former}"));
+    say(format_args!("{title} goes on in Claude session {}, in {}", adopted.cli_session_id, clean(&adopted.cwd)));
+    say(format_args!("before it was {before}; `ride adopt --undo --to {}` brings that back", clean(&row.key)));
+    Ok(())
+}
+
+/// Lists the Claude sessions of this machine, the last used first.
+pub fn list(context: &Context<'_>, json: bool) -> Result<(), Error> {
+    let locals = locals(context, LISTED)?;
+    if json {
+        return print_json(&locals);
+    }
+    if locals.is_empty() {
+        say("there is no Claude session on this machine");
+    }
+    let now_ms = context.env.now_ms;
+    for local in &locals {
+        let title = local.title.as_deref().or(local.last_prompt.as_deref()).map_or_else(|| "without a prompt".to_owned(), clean);
+        let live = if local.live { ", open in a Claude Code" } else { "" };
+        let cwd = local.cwd.as_deref().map_or_else(|| "-".to_owned(), clean);
+        print(&format!("{}  {:>4}  {cwd}{live}\n    {title}\n", local.session, render::age(now_ms, local.changed_ms)));
+    }
+    say("ride adopt --session ID --to WORDS    makes one a thread's conversation");
+    Ok(())
+}
+
+fn locals(context: &Context<'_>, most: usize) -> Result<Vec<Local>, Error> {
+    let env = context.env;
+    let home = env.home().ok_or_else(|| Error::new(Kind::Config, "could not tell where Claude Code keeps its sessions: no home folder").hint("set HOME"))?;
+    let dir = ClaudeDir::new(env.get("CLAUDE_CONFIG_DIR").map(OsStr::new), Path::new(&home));
+    let registry = Registry::read(&dir).unwrap_or_default();
+    let live = |id: Uuid| registry.entries.iter().any(|entry| entry.session == id && matches!(entry.liveness, Liveness::Live(_)));
+    let mut found = dir.transcripts();
+    found.sort_by_key(|one| std::cmp::Reverse(one.changed_ms));
+    let one = |at: &ride_store::claude::Found| {
+        let seen = summary(&at.path).ok()?;
+        let (title, last_prompt, cwd) = (seen.title, seen.last_prompt, seen.cwd);
+        Some(Local { session: at.session, title, cwd, last_prompt, changed_ms: at.changed_ms, live: live(at.session) })
+    };
+    // Only as many files are read as are shown; to find one by its id none is.
+    Ok(match most {
+        usize::MAX => found.into_iter().map(|at| Local { session: at.session, title: None, cwd: None, last_prompt: None, changed_ms: at.changed_ms, live: false }).collect(),
+        most => found.iter().filter_map(one).take(most).collect(),
+    })
+}
+
+/// The one session that an id, or the beginning of one, names.
+fn named(locals: &[Local], id: &str) -> Result<Uuid, Error> {
+    let id = id.trim().to_lowercase();
+    let fits: Vec<Uuid> = locals.iter().map(|local| local.session).filter(|session| session.to_string().starts_with(&id)).collect();
+    match fits.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(Error::new(Kind::Match, format!("no Claude session of this machine has an id that begins with {}", clean(&id))).hint("`ride adopt` lists them")),
+        several => Err(Error::new(Kind::Match, format!("{} Claude sessions have an id that begins with {}", several.len(), clean(&id))).hint("give more of it")),
+    }
+}
