@@ -89,7 +89,8 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         let lost = EXPORTS.into_iter().filter(|export| !chat.bot_wrote(&format!("]: in the ridden thread: {export}"))).count();
         Ok((lost, chat.count("Send it again")))
     };
-    let (unanswered, told) = settled(TURN, left, |(lost, told)| lost <= told).await?;
+    // Hosts before 2026.9 send 20 messages a minute into a group.
+    let (unanswered, told) = settled(2 * TURN, left, |(lost, told)| lost <= told).await?;
     let once = EXPORTS.into_iter().all(|export| stage.telegram.chat(&ridden).count(&format!("]: in the ridden thread: {export}")) <= 1);
     facts.tell(unanswered == told && once, "each message of the ridden thread is answered once, or its sender was told to send it again", format!("{unanswered} not answered, {told} told"));
     let same = stage.anthropic.turns().iter().filter(|r| on(r)).all(|r| r.session() == Some(&session));
