@@ -71,7 +71,11 @@ impl Upset<'_> {
             let stuck = gateway.version().starts_with("2026.8") && gateway.log().contains(STUCK);
             (answered || stuck).then_some(if answered { "answered" } else { STUCK })
         });
-        let seen = seen.await?;
+        // Seen twice in five, with older Claude Code: 2026.8.2 does neither. A later gateway shows what it does then.
+        let seen = match seen.await {
+            Err(_) if self.stage.gateway.version().starts_with("2026.8") => "this host neither answers nor says why",
+            seen => seen?,
+        };
         let free = self.stage.json(&["status", "--json"]).await?["threads"].as_array().is_some_and(Vec::is_empty);
         facts.tell(free, "and the thread is the agent's, as far as its host has it", seen);
         Ok(())
