@@ -234,6 +234,8 @@ pub enum Act {
         session: String,
         /// The Claude session.
         claude: ClaudeSession,
+        /// The one that it must still be bound to.
+        from: Option<Uuid>,
     },
     /// Addon: look for a driver whose connection dropped.
     Probe {

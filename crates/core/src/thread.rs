@@ -271,6 +271,9 @@ pub struct Lease {
     pub renewed: Stamp,
     /// Last prompt or running turn.
     pub active: Stamp,
+    /// Its claim is not wanted any more; in words.
+    #[serde(default)]
+    pub withdrawn: Option<String>,
     /// The connection was lost then, and the driver not heard of since.
     pub dropped: Option<Stamp>,
     /// The search for a dropped driver, when one is under way.

@@ -74,7 +74,9 @@ type Outcome<T> = Result<T, MethodError>;
 pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
     let params = asked.params.to_string();
     let name = asked.method.as_str();
-    if let Some(why) = sync.refused().filter(|_| matches!(name, method::RIDEABLE | method::CLAIM)) {
+    // What it says of who may is not known: only what was begun goes on, and whoever may all.
+    let begins = matches!(name, method::RIDEABLE | method::CLAIM | method::ADOPT) || name == method::TAKE_BACK && !asked.host.person.unlimited();
+    if let Some(why) = sync.refused().filter(|_| begins) {
         let hint = Some("correct plugins.entries.claude-code-sync.config on the gateway".into());
         let details = Refusal { reason: Reason::Config, holder: None, hint };
         return Answer::Error(MethodError { code: "UNAVAILABLE".into(), message: why, details });
@@ -394,6 +396,10 @@ fn adopt(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     let row = row::row(&entry, None, &around);
     host.person.may_ride(&entry, &config.ride_allow).map_err(|rule| error(Reason::NotAllowed, format!("you may not adopt into {}: {rule}", row.title)))?;
     let id = asked.cli_session_id;
+    // The shell looked for it by these very letters.
+    if !params.contains(&format!("\"{id}\"")) {
+        return Err(error(Reason::BadRequest, "cliSessionId is not written as a UUID is: lower case, with hyphens".into()));
+    }
     if entry.claude == Some(id) {
         return Err(error(Reason::BadRequest, format!("{} is bound to Claude session {id} already", row.title)));
     }
@@ -487,7 +493,8 @@ fn released(thread: &Thread, fence: Fence) -> Option<Value> {
             open: true,
             waiting_for: None,
             acceptable: false,
-            waiting: thread.inbox.len() as u32,
+            // With another driver, they wait on.
+            waiting: if thread.lease().is_none() { thread.inbox.len() as u32 } else { 0 },
             undelivered: thread.undelivered.len() as u32,
         };
         json!(released)
@@ -551,13 +558,14 @@ fn value<T: Serialize>(answer: &T) -> Outcome<Value> {
 
 fn refused(reply: Reply) -> MethodError {
     match reply {
-        Reply::Refused { message, refusal } => MethodError { code: "INVALID_REQUEST".into(), message, details: refusal },
+        Reply::Refused { message, refusal } => MethodError { details: refusal.clone(), ..error(refusal.reason, message) },
         other => store_error(format!("unexpected answer {other:?}")),
     }
 }
 
 fn error(reason: Reason, message: String) -> MethodError {
-    MethodError { code: "INVALID_REQUEST".into(), message, details: Refusal { reason, holder: None, hint: None } }
+    let code = if reason == Reason::TurnRunning { "UNAVAILABLE" } else { "INVALID_REQUEST" };
+    MethodError { code: code.into(), message, details: Refusal { reason, holder: None, hint: None } }
 }
 
 fn store_error(message: String) -> MethodError {

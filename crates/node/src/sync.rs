@@ -228,8 +228,9 @@ impl Sync {
             "restarted" => {
                 for key in self.store.busy().map_err(|e| e.to_string())? {
                     let Ok(Some(thread)) = self.store.read(&key) else { continue };
-                    if let Some(lease) = thread.lease() {
-                        self.apply(&key, Event::Dropped { fence: lease.fence })?;
+                    let waits = thread.heir().map(|heir| heir.fence);
+                    for fence in thread.lease().map(|lease| lease.fence).into_iter().chain(waits) {
+                        self.apply(&key, Event::Dropped { fence })?;
                     }
                 }
                 write(&Reply::Ok)

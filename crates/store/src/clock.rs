@@ -19,12 +19,25 @@ pub fn now() -> Now {
     Now { boot: boot(), mono_ms: mono.tv_sec as u64 * 1000 + mono.tv_nsec as u64 / 1_000_000, wall_ms: wall }
 }
 
-/// Names this boot of this machine: pids and start times mean nothing beyond it.
+/// Names this machine and this boot of it: pids and start times mean nothing beyond it.
 pub fn machine() -> String {
     let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let digest = Sha256::digest(format!("{}\n{host}\n{}", id.trim(), boot_id()));
-    digest[..8].iter().map(|b| format!("{b:02x}")).collect()
+    let short = |text: String| Sha256::digest(text)[..8].iter().map(|b| format!("{b:02x}")).collect::<String>();
+    match id.trim() {
+        // Without an id of its own nothing tells it from another machine but its boot.
+        "" => short(format!("{host}\n{}", boot_id())),
+        id => format!("{}.{}", short(format!("{id}\n{host}")), short(boot_id())),
+    }
+}
+
+/// Whether a name is of this machine before it was started again: nothing of then runs.
+pub(crate) fn earlier_boot(name: &str) -> bool {
+    let now = machine();
+    match (name.split_once('.'), now.split_once('.')) {
+        (Some((machine, boot)), Some((here, this))) => machine == here && boot != this,
+        _ => false,
+    }
 }
 
 /// The user this process runs as.
@@ -44,4 +57,19 @@ pub(crate) fn boot() -> u64 {
 
 fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ran_before_the_machine_was_started_again_is_known_to_be_gone() {
+        let now = machine();
+        let Some((here, _)) = now.split_once('.') else { return };
+        assert!(earlier_boot(&format!("{here}.0000000000000000")));
+        for other in [now.as_str(), "0000000000000000.0000000000000000", "elsewhere", here] {
+            assert!(!earlier_boot(other), "{other}");
+        }
+    }
 }

@@ -21,8 +21,9 @@ use sha2::{Digest, Sha256};
 use crate::error::StoreError;
 use crate::sealed::{self, Place, Unsealed};
 
-/// Largest state file read: an inbox of 1 MiB, an outbox of 500 messages, and room.
-const MAX_FILE: u64 = 16 * 1024 * 1024;
+/// Largest state file: an inbox of 1 MiB, an outbox of 500 messages of 3,500 characters of
+/// any script, twice, and room.
+const MAX_FILE: u64 = 64 * 1024 * 1024;
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 
@@ -246,7 +247,12 @@ impl Folder {
         let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
         let bytes = serde_json::to_vec(value).map_err(|e| io(e.into()))?;
         let Some((opened, place)) = opened.and_then(|o| Some((o, o.place.beside(&bytes)?))) else {
-            return self.replace(name, &sealed::whole(&bytes), Survives::PowerLoss);
+            let whole = sealed::whole(&bytes);
+            // What could not be read again is not written.
+            if whole.len() as u64 > MAX_FILE {
+                return Err(StoreError::TooLarge { path: self.path.join(name), limit: MAX_FILE });
+            }
+            return self.replace(name, &whole, Survives::PowerLoss);
         };
         let file = &opened.file;
         put(file, place, &bytes).and_then(|()| file.sync_data()).map_err(|error| {

@@ -123,10 +123,14 @@ async function restore(api, sync, { parked, claude }) {
  * Binds an entry to another Claude session, which belongs to its own folder.
  * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>}
  */
-async function adopt(api, sync, { session, claude }) {
-  let mark = "";
+async function adopt(api, sync, { session, claude, from }) {
+  let [mark, moved] = ["", false];
   const bound = await patch(api, sync, session, (entry) => {
     mark = resetMark(entry);
+    // A turn that was waited for may have bound it to another; done before, it is done.
+    const now = claudeOf(entry) ?? null;
+    moved = now !== (from ?? null) && now !== claude.id;
+    if (moved) return null;
     return {
       spawnedCwd: claude.cwd,
       cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { sessionId: claude.id, forceReuse: true } },
@@ -134,6 +138,7 @@ async function adopt(api, sync, { session, claude }) {
       ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude.id } : {}),
     };
   });
+  if (moved) return { outcome: "failed", what: "the thread was bound to another Claude session while the adoption waited", reason: "HOST" };
   if (!bound) return { outcome: "failed", what: "the host has no entry of this thread", reason: "UNKNOWN_THREAD" };
   await ridden(api, sync, session, claude.id, mark);
   return { outcome: "ok" };

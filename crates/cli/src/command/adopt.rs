@@ -73,9 +73,11 @@ async fn ask(context: &Context<'_>, connection: &Connection, row: &Row, id: Uuid
         return print_json(&adopted);
     }
     let title = clean(&row.title);
-    let before = adopted.former.map_or_else(|| "no Claude session".to_owned(), |former| format!("Claude session {former}"));
     say(format_args!("{title} goes on in Claude session {}, in {}", adopted.cli_session_id, clean(&adopted.cwd)));
-    say(format_args!("before it was {before}; `ride adopt --undo --to {}` brings that back", clean(&row.key)));
+    match adopted.former {
+        Some(former) => say(format_args!("before it was Claude session {former}; `ride adopt --undo --to {}` brings that back", clean(&row.key))),
+        None => say("before it had none"),
+    }
     Ok(())
 }
 

@@ -77,9 +77,15 @@ pub async fn take_back(context: &Context<'_>, words: &[String], accept: bool, js
     let released = connection.call_within::<_, Released>(method::TAKE_BACK, &request, HANDOVER + ANSWER).await?;
     if json {
         print_json(&released)?;
-        return outcome(&title, &row.key, &released);
+        return outcome(&title, &row.key, &released).map_err(again);
     }
-    tell(&title, &row.key, &released)
+    tell(&title, &row.key, &released).map_err(again)
+}
+
+/// The line that accepts, for whoever has no ride to release.
+fn again(e: Error) -> Error {
+    let hint = e.hint.map(|hint| hint.replace(" --accept-broken-chain", " --take-back --accept-broken-chain"));
+    Error { hint, ..e }
 }
 
 /// Asks for the hand-over, and forgets the ride when the agent has the thread.

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ride_core::wire::{Claim, Driver, Grant, Mode, Release, Row, method};
+use ride_core::wire::{Check, Checked, Claim, Driver, Grant, Mode, Release, Row, method};
 use ride_store::clock;
 
 use super::{Context, Last, Missed, chat, name, release, say};
@@ -46,7 +46,15 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let title = clean(&row.title);
     let earlier = Record::load(&state_dir, target.origin(), &row.key)?;
     check_row(&row, earlier.as_ref(), args.steal)?;
-    if let Some(holder) = row.driver.as_ref().filter(|_| args.steal && earlier.is_none() && !args.yes) {
+    // A ride of this machine that died comes back by its secret, and takes nothing from anybody.
+    let ours = match earlier.as_ref().and_then(|record| record.fence).filter(|_| args.steal) {
+        Some(fence) => {
+            let check = Check { key: Some(row.key.clone()), fence: Some(fence), cli_session_id: None };
+            connection.call::<_, Checked>(method::CHECK, &check).await?.valid == Some(true)
+        }
+        None => false,
+    };
+    if let Some(holder) = row.driver.as_ref().filter(|_| args.steal && !ours && !args.yes) {
         let held = format!("{title} is {}", render::held(holder));
         if !env.terminal.interactive {
             return Err(Error::new(Kind::Usage, held).hint("--yes takes it over without asking"));

@@ -88,7 +88,7 @@ pub fn explain(known: &Known<'_>) -> Explained {
         ("leaving", _, None) if holder.acceptable => (false, Some(format!("ride release {key} --take-back --accept-broken-chain"))),
         ("leaving", true, _) => {
             let waits = holder.waiting_for.as_deref().unwrap_or_default();
-            let named = |p: &&Process| waits.contains(&format!("process {}", p.pid));
+            let named = |p: &&Process| waits.split(|c: char| !c.is_ascii_digit()).any(|number| number == p.pid.to_string());
             let process = status.and_then(|s| [&s.claude, &s.process].into_iter().flatten().find(named));
             (false, process.map(|p| format!("kill -9 {}    on its machine, if it does not end by itself", p.pid)))
         }

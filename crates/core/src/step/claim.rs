@@ -57,6 +57,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         since_ms: now.wall_ms,
         renewed: now.stamp(),
         active: now.stamp(),
+        withdrawn: None,
         dropped: None,
         probe: None,
         probe_again: None,
@@ -94,7 +95,7 @@ fn steal(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
     let (from, route) = match &t.phase {
         // Where the binding is on its way back already, the next claim is as fast.
         Phase::Leaving { lease, at, why, heir: None, .. }
-            if at.stage != LeaveStage::Restore && !matches!(why, Why::Failed { .. }) =>
+            if at.stage != LeaveStage::Restore && !matches!(why, Why::Failed { .. } | Why::TakenBack { .. }) =>
         {
             (format!("{}@{}", lease.driver.name, lease.driver.host), lease.route.clone())
         }
@@ -129,7 +130,8 @@ pub(super) fn succeed(t: &mut Thread, now: Now) {
         fence: heir.fence,
         driver: heir.driver,
         secret_sha256: heir.secret_sha256,
-        route: heir.route,
+        // A host that forgot it has not moved the thread.
+        route: heir.route.or_else(|| lease.route.clone()),
         since_ms: heir.since_ms,
         mark: None,
         // The agent answers a prompt of the one before, whoever has the thread.
@@ -163,15 +165,19 @@ pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
         ClaimStage::Park => Act::Park { sessions: sessions(), claude: claude.id },
         ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone(), ride: None },
         ClaimStage::Mark => Act::Mark { claude, whole: lease.adopts.is_some() },
-        ClaimStage::Adopt => Act::Adopt { session: session.to_owned(), claude },
+        ClaimStage::Adopt => Act::Adopt { session: session.to_owned(), claude, from: from.map(|from| from.id) },
     }
 }
 
 /// A claim gives up when the running turn takes too long.
 pub(super) fn overdue(t: &mut Thread, now: Now) {
     let Phase::Claiming { at, give_up, lease } = &t.phase else { return };
-    if at.flight.is_some() {
+    // A binding that may be exchanged already is not left in doubt: it is asked for until it is known.
+    if at.flight.is_some() || at.stage == ClaimStage::Adopt {
         return;
+    }
+    if let Some(why) = lease.withdrawn.clone() {
+        return fail(t, Reason::Held, why, now);
     }
     let text = if lease.dropped.is_some() {
         "the driver left while it waited".to_owned()
@@ -187,6 +193,9 @@ pub(super) fn overdue(t: &mut Thread, now: Now) {
 pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
     let Phase::Claiming { lease, at, .. } = &mut t.phase else { return };
     let on = |at: &mut At<ClaimStage>, next| *at = At::new(next);
+    if let Some(why) = lease.withdrawn.clone().filter(|_| at.stage != ClaimStage::Adopt) {
+        return fail(t, Reason::Held, why, now);
+    }
     match (at.stage, outcome) {
         // The agent stays the writer: there is nothing else to see off.
         (ClaimStage::Settle, Outcome::Ok) if lease.claude.is_none() => grant(t, now),

@@ -4,7 +4,7 @@
 use crate::event::Reply;
 use crate::id::{Fence, Process};
 use crate::limits;
-use crate::thread::{At, Deadline, LeaveStage, Phase, Thread, Why};
+use crate::thread::{At, ClaimStage, Deadline, LeaveStage, Phase, Thread, Why};
 use crate::time::Now;
 use crate::view;
 use crate::wire::{Reason, Refusal, RelayItem};
@@ -98,10 +98,10 @@ pub(super) fn release(t: &mut Thread, fence: Fence, accept_broken: bool, now: No
             Reply::Ok
         }
         Phase::Claiming { lease, at, .. } if lease.fence == fence => {
-            if at.flight.is_none() {
+            if at.flight.is_none() && at.stage != ClaimStage::Adopt {
                 super::claim::fail(t, Reason::Stale, "the driver changed its mind".into(), now);
             } else {
-                lease.dropped = Some(now.stamp());
+                lease.withdrawn = Some("the driver changed its mind".into());
             }
             Reply::Ok
         }

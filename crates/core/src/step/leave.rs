@@ -4,7 +4,7 @@
 use crate::event::{Act, Outcome, Reply};
 use crate::id::Route;
 use crate::limits;
-use crate::thread::{At, Deadline, Ended, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
+use crate::thread::{At, Ended, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
 use crate::wire::{Reason, Refusal, RelayItem, RelayKind};
 
@@ -25,26 +25,31 @@ pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, tell: bool, no
         let refusal = Refusal { reason: Reason::NotRideable, holder: None, hint: None };
         return Reply::Refused { message: "nobody rides this thread".into(), refusal };
     };
-    let from = format!("{}@{}", lease.driver.name, lease.driver.host);
+    // Whoever waits to follow the driver is the one it is taken from.
+    let driver = t.heir().map_or(&lease.driver, |heir| &heir.driver);
+    let from = format!("{}@{}", driver.name, driver.host);
     let route = lease.route.clone().filter(|_| tell && t.outbox.len() < limits::OUTBOX_MESSAGES);
     t.note(now, format!("{by} takes the thread back"));
-    match &mut t.phase {
-        Phase::Claiming { give_up, .. } => *give_up = Deadline::after(now, 0),
+    let changed = match &mut t.phase {
+        Phase::Claiming { lease, at, .. } => {
+            lease.withdrawn = Some(format!("{by} took the thread back"));
+            at.again = None;
+            true
+        }
         Phase::Leaving { at, accept_broken, heir, .. } => {
-            if let Some(heir) = heir {
-                heir.gone = true;
-            }
+            // What a person has not been told of cannot be accepted.
             if accept {
                 *accept_broken = true;
                 at.again = None;
             }
+            heir.as_mut().is_some_and(|heir| !std::mem::replace(&mut heir.gone, true))
         }
-        Phase::Ridden { .. } | Phase::Open => begin(t, Why::TakenBack { by: by.clone() }, now),
-    }
-    if let Phase::Leaving { accept_broken, .. } = &mut t.phase {
-        *accept_broken |= accept;
-    }
-    if let Some(route) = route {
+        Phase::Ridden { .. } | Phase::Open => {
+            begin(t, Why::TakenBack { by: by.clone() }, now);
+            true
+        }
+    };
+    if let Some(route) = route.filter(|_| changed) {
         outbox::notice(t, &route, &format!("⇄ {by} takes this thread back from {from}."));
     }
     Reply::Ok
@@ -103,14 +108,19 @@ pub(crate) fn silent_ms(lease: &Lease, now: Now, rules: &Rules) -> u64 {
     rules.silence_ms.saturating_sub(now.since_ms(lease.active).unwrap_or(0))
 }
 
+/// Whether a driver that was not asked may still act on its lease, as far as it knows.
+fn unasked(lease: &Lease, why: &Why, now: Now, rules: &Rules) -> bool {
+    let revoked = matches!(why, Why::Back | Why::Stolen { .. } | Why::TakenBack { .. });
+    revoked && now.since_ms(lease.renewed).is_some_and(|gone| gone < rules.lease_ms)
+}
+
 /// The effect a stage asks for; a turn is followed and the outbox sends by itself.
 pub(super) fn act(stage: LeaveStage, lease: &Lease, why: &Why, session: &str, now: Now, rules: &Rules) -> Option<Act> {
     match stage {
         LeaveStage::Turn | LeaveStage::Drain => None,
         LeaveStage::Prove => {
             // Who was not asked may be about to start Claude Code, until its own clock forbids that.
-            let unasked = matches!(why, Why::Back | Why::Stolen { .. } | Why::TakenBack { .. }) && left_ms(lease, now, rules) > 0;
-            let ride = unasked.then(|| lease.driver.process.clone());
+            let ride = unasked(lease, why, now, rules).then(|| lease.driver.process.clone());
             Some(Act::Prove { claude: lease.claude.clone()?, process: lease.process.clone(), ride })
         }
         LeaveStage::Show => lease.mark.clone().map(|mark| Act::Show { mark }),
@@ -132,7 +142,7 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
         say::withdraw(t, told, now, rules);
     }
     let (empty, runs) = (t.outbox.is_empty(), say::runs(t));
-    let Phase::Leaving { lease, at, accept_broken, heir, .. } = &mut t.phase else { return };
+    let Phase::Leaving { lease, at, why, accept_broken, heir } = &mut t.phase else { return };
     match at.stage {
         // What is on its way to the channel goes before what the next driver says.
         LeaveStage::Drain if heir.is_some() => return claim::succeed(t, now),
@@ -140,7 +150,7 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
         LeaveStage::Turn => *at = At::new(LeaveStage::Drain),
         LeaveStage::Drain if empty && lease.claude.is_none() => return open(t, now),
         LeaveStage::Show if lease.mark.is_none() => *at = At::new(LeaveStage::Restore),
-        LeaveStage::Prove if *accept_broken && at.acceptable => *at = At::new(LeaveStage::Show),
+        LeaveStage::Prove if *accept_broken && at.acceptable && !unasked(lease, why, now, rules) => *at = At::new(LeaveStage::Show),
         LeaveStage::Show if *accept_broken && at.acceptable => *at = At::new(LeaveStage::Drain),
         LeaveStage::Drain if empty => *at = At::new(LeaveStage::Restore),
         LeaveStage::Drain => {

@@ -133,7 +133,7 @@ pub(super) fn withdraw(t: &mut Thread, told: bool, now: Now, rules: &Rules) {
     t.note(now, format!("prompt {} did not begin", said.id));
     if !told {
         take_over(t, &said.id, RelayKind::Prompt, &said.text, route.as_ref(), rules);
-        take_over(t, &format!("{}/end", said.id), RelayKind::Notice, "the agent did not get this prompt: the terminal was gone", route.as_ref(), rules);
+        take_over(t, &format!("{}/end", said.id), RelayKind::Notice, "the agent did not get this prompt: the ride had ended", route.as_ref(), rules);
     }
 }
 

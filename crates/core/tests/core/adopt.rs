@@ -84,6 +84,10 @@ fn a_crash_before_the_binding_is_known_to_be_exchanged_exchanges_it_again() {
     }
     assert_eq!(acts, ["settle", "prove", "mark", "adopt"], "no child to end where nothing was bound");
     w.crash();
+    // The gateway that starts again tells every thread that its driver was on a lost connection.
+    let fence = w.fence();
+    w.does(Event::Dropped { fence });
+    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: false });
     assert_eq!(names(&w.settle()), ["adopt"]);
     assert!(matches!(&w.t.last.as_ref().unwrap().why, Why::Adopted { .. }));
 }

@@ -102,7 +102,7 @@ fn a_lease_that_ran_out_lets_nothing_in() {
     say(&mut w, "p1", "too late");
     w.wait(61_000);
     assert!(declined(&w.sends("p1", "too late")));
-    assert_eq!(shown(&w.settle()), ["🖥 ada: too late", "the agent did not get this prompt: the terminal was gone"]);
+    assert_eq!(shown(&w.settle()), ["🖥 ada: too late", "the agent did not get this prompt: the ride had ended"]);
     assert_eq!(w.t.phase_name(), "open");
 }
 
@@ -204,7 +204,7 @@ fn a_driver_that_comes_back_goes_on() {
     assert_eq!(w.t.phase_name(), "ridden");
     assert_ne!(w.fence(), before);
     assert!(declined(&w.sends("p1", "not sent")));
-    assert_eq!(shown(&w.settle()), ["🖥 ada: not sent", "the agent did not get this prompt: the terminal was gone"]);
+    assert_eq!(shown(&w.settle()), ["🖥 ada: not sent", "the agent did not get this prompt: the ride had ended"]);
     say(&mut w, "p2", "sent");
     w.sends("p2", "sent");
     w.claim_from("ada", 502, 12);

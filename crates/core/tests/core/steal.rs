@@ -175,6 +175,38 @@ fn a_thread_taken_back_is_the_agents_once_the_driver_is_seen_off() {
     assert_eq!(w.t.phase_name(), "open");
     assert!(matches!(&w.t.last.as_ref().unwrap().why, Why::Failed { .. }));
 
+    // Also where its last stage is under way, which would grant it.
+    let mut w = World::new();
+    w.claim("ada", 500);
+    loop {
+        let effects = w.take();
+        if let Some(mark) = effects.iter().find(|e| matches!(e.act, Act::Mark { .. })) {
+            w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: false });
+            w.done(mark.op, super::world::fine(&mark.act));
+            break;
+        }
+        effects.iter().for_each(|e| w.done(e.op, super::world::fine(&e.act)));
+    }
+    assert_eq!(names(&w.settle()), ["restore"]);
+    let last = w.t.last.as_ref().unwrap();
+    assert_eq!(last.why, Why::Failed { reason: Reason::Held, text: "Tess took the thread back".into() });
+
+    // And nobody takes over what a person takes back.
+    let mut w = World::ridden_by("ada");
+    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: true, tell: false });
+    assert_eq!(refused(&w.steal("bob", 601, 11)).0, Reason::Held);
+    let broken = |act: &Act| match act {
+        Act::Prove { .. } => Outcome::Broken { what: "of another machine".into() },
+        act => super::world::fine(act),
+    };
+    for _ in 0..3 {
+        w.take().iter().for_each(|e| w.done(e.op, broken(&e.act)));
+        w.wait(1_000);
+    }
+    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: true, tell: false });
+    w.take();
+    assert_eq!(w.t.phase_name(), "leaving", "a driver that may still act is not accepted away");
+
     // Where the chain cannot be shown, a person may say that it is well.
     let mut w = World::ridden_by("ada");
     w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: false });

@@ -16,7 +16,7 @@ pub enum Alive {
     Yes,
     /// It is not, or only its exit status is left.
     No,
-    /// It belongs to another machine or boot, which cannot be looked at from here.
+    /// It belongs to another machine, which cannot be looked at from here.
     Elsewhere,
 }
 
@@ -48,7 +48,8 @@ impl Seen {
 /// When the process table cannot be read.
 pub fn alive(process: &Process) -> Result<Alive, ClaudeError> {
     if process.machine != crate::clock::machine() {
-        return Ok(Alive::Elsewhere);
+        let gone = crate::clock::earlier_boot(&process.machine);
+        return Ok(if gone { Alive::No } else { Alive::Elsewhere });
     }
     Ok(match look(process.pid)? {
         Some(seen) if seen.start == process.start => Alive::Yes,

@@ -267,7 +267,7 @@ fn processes_by_pid_and_start() {
     reused.start -= 1;
     assert_eq!(alive(&reused).unwrap(), Alive::No);
     let mut far = process.clone();
-    far.machine.push('x');
+    far.machine.insert(0, 'x');
     assert_eq!(alive(&far).unwrap(), Alive::Elsewhere);
     // Gone as soon as only its status is left.
     child.0.kill().unwrap();
