@@ -7,7 +7,7 @@ const [ROUNDS, WARM] = [100, 20];
 
 export default async ({ api, params }) => {
   const gate = await gateOf(params.plugin, Object.create(api, { pluginConfig: { value: {} } }));
-  const { kept } = globalThis[Symbol.for("claude-code-sync/1")];
+  const { kept } = globalThis[Symbol.for("claude-code-sync/2")];
   if (!kept) throw new Error("this OpenClaw keeps Claude sessions by itself: nothing to measure");
   const entry = (sessionKey) => api.runtime.agent.session.getSessionEntry({ agentId: "main", sessionKey });
   const { sessionId, cliSessionBindings } = entry(params.kept);
