@@ -65,8 +65,6 @@ pub enum Event {
         by: String,
         /// Although the chain could not be shown.
         accept_broken: bool,
-        /// Whether the thread is told of it here.
-        tell: bool,
     },
     /// A driver's connection is gone.
     Dropped {

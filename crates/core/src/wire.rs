@@ -163,6 +163,13 @@ pub struct Driver {
     pub process: Process,
 }
 
+/// In words: `ada@laptop`.
+impl std::fmt::Display for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.name, self.host)
+    }
+}
+
 /// Request of `ride_claim`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -317,7 +317,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
             seqs: t.inbox.iter().filter(|h| number(&h.id) == id).map(|h| h.seq).collect(),
         },
         Ask::Release { epoch, accept } => Event::Release { fence: fence(t, epoch), accept_broken: accept },
-        Ask::TakeBack { accept } => Event::TakeBack { by: "p".into(), accept_broken: accept, tell: true },
+        Ask::TakeBack { accept } => Event::TakeBack { by: "p".into(), accept_broken: accept },
         Ask::Dropped { epoch } => Event::Dropped { fence: fence(t, epoch) },
         Ask::Message { id, behind } => Event::Message(Box::new(Inbound {
             id: format!("m{id}"),

@@ -197,7 +197,7 @@ fn listed(sync: &Sync, key: &str, busy: bool, around: &Around<'_>) -> Option<wir
     Some(row)
 }
 
-fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
+fn claim(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     let asked: wire::Claim = wire::parse(method::CLAIM, params)?;
     named("driver.name", &asked.driver.name, limits::NAME_CHARS)?;
     named("driver.host", &asked.driver.host, limits::NAME_CHARS)?;
@@ -206,20 +206,7 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     }
     let thread = sync.store.read(&asked.key).map_err(|e| store_error(e.to_string()))?;
     let held = thread.as_ref().and_then(Thread::lease);
-    let entry: Option<Entry> = host.entry.map(Entry::from).filter(|e| host.person.sees(e));
-    let entry = entry.ok_or_else(|| error(Reason::UnknownThread, format!("no thread has the key {}", asked.key)))?;
-    let config = sync.config();
-    let around = Around {
-        channels: &host.channels,
-        // Looked for below, where it matters which file it is.
-        transcripts: &HashSet::new(),
-        person: &host.person,
-        allow: &config.ride_allow,
-        now: clock::now(),
-        rules: &config.rules(),
-    };
-    let row = row::row(&entry, None, &around);
-    host.person.may_ride(&entry, &config.ride_allow).map_err(|rule| error(Reason::NotAllowed, format!("you may not ride {}: {rule}", row.title)))?;
+    let (entry, row) = may(sync, &asked.key, &mut host, "ride")?;
     // A held thread's binding is parked: the refusal must name the holder, not its absence.
     let claude = match (held, entry.claude) {
         (Some(lease), _) => lease.claude.clone(),
@@ -247,6 +234,26 @@ fn claim(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
         }
         other => Err(refused(other)),
     }
+}
+
+/// The thread that a person asks for, if it is one for this person to drive.
+fn may(sync: &Sync, key: &str, host: &mut Host, what: &str) -> Outcome<(Entry, wire::Row)> {
+    let entry = host.entry.take().map(Entry::from).filter(|e| host.person.sees(e));
+    let entry = entry.ok_or_else(|| error(Reason::UnknownThread, format!("no thread has the key {key}")))?;
+    let config = sync.config();
+    let around = Around {
+        channels: &host.channels,
+        // Looked for where it matters which file it is.
+        transcripts: &HashSet::new(),
+        person: &host.person,
+        allow: &config.ride_allow,
+        now: clock::now(),
+        rules: &config.rules(),
+    };
+    let row = row::row(&entry, None, &around);
+    let refused = |rule| error(Reason::NotAllowed, format!("you may not {what} {}: {rule}", row.title));
+    host.person.may_ride(&entry, &config.ride_allow).map_err(refused)?;
+    Ok((entry, row))
 }
 
 /// The Claude session behind an entry, with the project folder it belongs to.
@@ -378,23 +385,11 @@ fn release(sync: &Sync, params: &str) -> Outcome<Answer> {
 }
 
 /// Binds a thread to another Claude session of this machine.
-fn adopt(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
+fn adopt(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     let asked: wire::Adopt = wire::parse(method::ADOPT, params)?;
     named("driver.name", &asked.driver.name, limits::NAME_CHARS)?;
     named("driver.host", &asked.driver.host, limits::NAME_CHARS)?;
-    let entry: Option<Entry> = host.entry.map(Entry::from).filter(|e| host.person.sees(e));
-    let entry = entry.ok_or_else(|| error(Reason::UnknownThread, format!("no thread has the key {}", asked.key)))?;
-    let config = sync.config();
-    let around = Around {
-        channels: &host.channels,
-        transcripts: &HashSet::new(),
-        person: &host.person,
-        allow: &config.ride_allow,
-        now: clock::now(),
-        rules: &config.rules(),
-    };
-    let row = row::row(&entry, None, &around);
-    host.person.may_ride(&entry, &config.ride_allow).map_err(|rule| error(Reason::NotAllowed, format!("you may not adopt into {}: {rule}", row.title)))?;
+    let (entry, row) = may(sync, &asked.key, &mut host, "adopt into")?;
     let id = asked.cli_session_id;
     // The shell looked for it by these very letters.
     if !params.contains(&format!("\"{id}\"")) {
@@ -465,7 +460,7 @@ fn take_back(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
         None if host.person.unlimited() => {}
         None => return Err(error(Reason::UnknownThread, format!("no thread has the key {}", asked.key))),
     }
-    let event = Event::TakeBack { by: asked.by, accept_broken: asked.accept_broken_chain, tell: true };
+    let event = Event::TakeBack { by: asked.by, accept_broken: asked.accept_broken_chain };
     let (thread, reply) = sync.apply(&asked.key, event).map_err(store_error)?;
     match (reply, thread.lease()) {
         (Reply::Ok, Some(lease)) => {

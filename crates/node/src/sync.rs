@@ -246,7 +246,7 @@ impl Sync {
             }
             "unride" => {
                 let u: Keyed<By> = read(payload)?;
-                let (_, reply) = self.apply(&u.key, Event::TakeBack { by: u.rest.by, accept_broken: false, tell: true })?;
+                let (_, reply) = self.apply(&u.key, Event::TakeBack { by: u.rest.by, accept_broken: false })?;
                 write(&view::unridden(&reply))
             }
             "kept" => write(&self.kept.as_ref().map_or_else(|| Ok(Vec::new()), Kept::all).map_err(|e| e.to_string())?),

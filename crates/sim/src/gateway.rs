@@ -310,7 +310,7 @@ impl Sim {
     pub(crate) fn take_back(&mut self) {
         if self.gateway.up {
             self.log("fault: somebody takes the thread back");
-            self.tell(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: true });
+            self.tell(Event::TakeBack { by: "Tess".into(), accept_broken: false });
             self.changed();
         }
     }
@@ -489,18 +489,25 @@ impl Sim {
         }
     }
 
+    /// What is under way, in order, when nobody will hear what comes of it.
+    fn interrupted(&mut self) -> Vec<(u64, Act)> {
+        let mut flying: Vec<(u64, Act)> = std::mem::take(&mut self.gateway.flying).into_iter().collect();
+        flying.sort_by_key(|(op, _)| *op);
+        for (_, act) in &flying {
+            if let Act::Send { item, .. } = act {
+                *self.outside.unknown.entry(item.id.clone()).or_default() += 1;
+            }
+        }
+        flying
+    }
+
     pub(crate) fn crash(&mut self) {
         if !self.gateway.up {
             return;
         }
         self.log("fault: the gateway is killed");
         // What was under way has happened, or not.
-        let mut flying: Vec<(u64, Act)> = std::mem::take(&mut self.gateway.flying).into_iter().collect();
-        flying.sort_by_key(|(op, _)| *op);
-        for (_, act) in flying {
-            if let Act::Send { item, .. } = &act {
-                *self.outside.unknown.entry(item.id.clone()).or_default() += 1;
-            }
+        for (_, act) in self.interrupted() {
             let does = matches!(act, Act::Send { .. } | Act::Park { .. } | Act::Restore { .. }) && self.dice.one_in(2);
             if does {
                 match &act {
@@ -535,8 +542,11 @@ impl Sim {
         self.gateway.up = true;
         self.gateway.performer += 1;
         self.gateway.looks_at = 0;
-        // As after any crash, the drivers are looked for.
-        if let Some(fence) = self.gateway.thread.lease().map(|lease| lease.fence) {
+        // As `restarted` of crates/node/src/sync.rs: the drivers are looked for.
+        let thread = &self.gateway.thread;
+        let waits = thread.heir().map(|heir| heir.fence);
+        let fences: Vec<Fence> = thread.lease().map(|lease| lease.fence).into_iter().chain(waits).collect();
+        for fence in fences {
             self.commit(Event::Dropped { fence });
         }
         self.take();
@@ -551,12 +561,7 @@ impl Sim {
             return;
         }
         self.log("fault: the plugin is reloaded");
-        let mut flying: Vec<(u64, Act)> = std::mem::take(&mut self.gateway.flying).into_iter().collect();
-        flying.sort_by_key(|(op, _)| *op);
-        for (op, act) in flying {
-            if let Act::Send { item, .. } = &act {
-                *self.outside.unknown.entry(item.id.clone()).or_default() += 1;
-            }
+        for (op, act) in self.interrupted() {
             // A copy that stops sees its patches through.
             if matches!(act, Act::Park { .. } | Act::Restore { .. } | Act::Send { .. }) {
                 self.perform(op, &act);

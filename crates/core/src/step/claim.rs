@@ -41,7 +41,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
     t.epoch += 1;
     let fence = Fence { incarnation: t.incarnation, epoch: t.epoch, grant: asked.grant };
     let what = if asked.adopts.is_some() { "adoption" } else { "claim" };
-    t.note(now, format!("{what} {fence} by {}@{}", asked.driver.name, asked.driver.host));
+    t.note(now, format!("{what} {fence} by {}", asked.driver));
     let lease = Lease {
         fence,
         driver: asked.driver,
@@ -74,14 +74,15 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
 /// A driver that died comes back by its secret. What it had said and not handed over goes
 /// first, as when another one takes over; what was parked stays parked.
 fn again(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
-    let back = format!("{}@{}, come back", asked.driver.name, asked.driver.host);
-    if t.lease().is_some_and(|lease| lease.claude.is_none()) {
+    let back = format!("{}, come back", asked.driver);
+    let chat = t.claude().is_none();
+    if chat {
         // The agent was the only writer all along; what had not begun never will.
         say::withdraw(t, false, now, rules);
     }
     leave::begin(t, Why::Back, now);
     let fence = follow(t, asked, &back, now);
-    if t.lease().is_some_and(|lease| lease.claude.is_none()) {
+    if chat {
         succeed(t, now);
     }
     Reply::Claiming { fence }
@@ -90,21 +91,19 @@ fn again(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
 /// Another driver takes a ridden thread over: the one before is revoked at once, and seen
 /// off as ever; the thread stays closed and passes from one to the other.
 fn steal(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
-    let by = format!("{}@{}", asked.driver.name, asked.driver.host);
+    let by = asked.driver.to_string();
     leave::begin(t, Why::Stolen { by: by.clone() }, now);
     let (from, route) = match &t.phase {
         // Where the binding is on its way back already, the next claim is as fast.
         Phase::Leaving { lease, at, why, heir: None, .. }
             if at.stage != LeaveStage::Restore && !matches!(why, Why::Failed { .. } | Why::TakenBack { .. }) =>
         {
-            (format!("{}@{}", lease.driver.name, lease.driver.host), lease.route.clone())
+            (lease.driver.to_string(), lease.route.clone())
         }
         _ => return view::held_by(t, now, rules),
     };
     let fence = follow(t, asked, &format!("{by}, taking it over from {from}"), now);
-    if let Some(route) = route.filter(|_| t.outbox.len() < limits::OUTBOX_MESSAGES) {
-        outbox::notice(t, &route, &format!("⇄ {by} takes this thread over from {from}."));
-    }
+    outbox::tell(t, route.as_ref(), &format!("⇄ {by} takes this thread over from {from}."));
     Reply::Claiming { fence }
 }
 
@@ -134,13 +133,12 @@ pub(super) fn succeed(t: &mut Thread, now: Now) {
         route: heir.route.or_else(|| lease.route.clone()),
         since_ms: heir.since_ms,
         mark: None,
-        // The agent answers a prompt of the one before, whoever has the thread.
-        said: lease.said.clone(),
         dropped: None,
         probe: None,
         probe_again: None,
         process: None,
         relay_stopped: None,
+        // Also a prompt that the agent still answers, whoever has the thread.
         ..(**lease).clone()
     };
     t.note(now, format!("{before} gives way to {}", heir.fence));

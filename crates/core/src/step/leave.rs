@@ -20,15 +20,14 @@ pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
 }
 
 /// The agent is to have the thread again, whoever rides it or waits for it.
-pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, tell: bool, now: Now) -> Reply {
+pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, now: Now) -> Reply {
     let Some(lease) = t.lease() else {
         let refusal = Refusal { reason: Reason::NotRideable, holder: None, hint: None };
         return Reply::Refused { message: "nobody rides this thread".into(), refusal };
     };
     // Whoever waits to follow the driver is the one it is taken from.
-    let driver = t.heir().map_or(&lease.driver, |heir| &heir.driver);
-    let from = format!("{}@{}", driver.name, driver.host);
-    let route = lease.route.clone().filter(|_| tell && t.outbox.len() < limits::OUTBOX_MESSAGES);
+    let from = t.heir().map_or(&lease.driver, |heir| &heir.driver).to_string();
+    let route = lease.route.clone();
     t.note(now, format!("{by} takes the thread back"));
     let changed = match &mut t.phase {
         Phase::Claiming { lease, at, .. } => {
@@ -49,8 +48,8 @@ pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, tell: bool, no
             true
         }
     };
-    if let Some(route) = route.filter(|_| changed) {
-        outbox::notice(t, &route, &format!("⇄ {by} takes this thread back from {from}."));
+    if changed {
+        outbox::tell(t, route.as_ref(), &format!("⇄ {by} takes this thread back from {from}."));
     }
     Reply::Ok
 }

@@ -38,6 +38,14 @@ pub(super) fn notice(t: &mut Thread, route: &Route, text: &str) {
     push(t, id, RelayKind::Notice, text.to_owned(), route);
 }
 
+/// The same, if there is room for it: where the channel takes nothing, it is the least of it,
+/// and the driver knows by other ways.
+pub(super) fn tell(t: &mut Thread, route: Option<&Route>, text: &str) {
+    if let Some(route) = route.filter(|_| t.outbox.len() < limits::OUTBOX_MESSAGES) {
+        notice(t, route, text);
+    }
+}
+
 fn push(t: &mut Thread, id: String, kind: RelayKind, text: String, route: &Route) {
     let seq = t.number();
     t.outbox.push_back(Outgoing { seq, id, kind, text, route: route.clone(), repeat: false, doubt: None, attempts: 0, again: None });

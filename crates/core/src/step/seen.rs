@@ -15,7 +15,7 @@ use super::outbox;
 
 pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
     let Phase::Ridden { lease } = &t.phase else { return Reply::Ok };
-    let driver = format!("{}@{}", lease.driver.name, lease.driver.host);
+    let driver = lease.driver.to_string();
     match what {
         Seen::Stop { name, route } => {
             let text = format!("{name} asked in the chat to stop");
@@ -28,7 +28,7 @@ pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
             let first = !lease.news.iter().any(|n| n.kind == NewsKind::Stop && n.text == text);
             tell(t, NewsKind::Stop, text, now);
             if first {
-                say(t, route.as_ref(), &notice);
+                outbox::tell(t, route.as_ref(), &notice);
             }
         }
         Seen::Entry { there, reset_mark, claude } => {
@@ -53,14 +53,7 @@ fn once(t: &mut Thread, happened: bool, kind: NewsKind, text: &str, route: Optio
         return;
     }
     tell(t, kind, text.to_owned(), now);
-    say(t, route, notice);
-}
-
-fn say(t: &mut Thread, route: Option<&Route>, notice: &str) {
-    // Where the channel takes nothing, the driver knows all the same.
-    if let Some(route) = route.filter(|_| t.outbox.len() < limits::OUTBOX_MESSAGES) {
-        outbox::notice(t, route, notice);
-    }
+    outbox::tell(t, route, notice);
 }
 
 /// The oldest gives way; a person who asks to stop again and again must not displace the rest.

@@ -87,7 +87,8 @@ fn a_crash_before_the_binding_is_known_to_be_exchanged_exchanges_it_again() {
     // The gateway that starts again tells every thread that its driver was on a lost connection.
     let fence = w.fence();
     w.does(Event::Dropped { fence });
-    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: false });
-    assert_eq!(names(&w.settle()), ["adopt"]);
+    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false });
+    // And the thread is told that somebody wanted it back.
+    assert_eq!(names(&w.settle()), ["adopt", "send"]);
     assert!(matches!(&w.t.last.as_ref().unwrap().why, Why::Adopted { .. }));
 }

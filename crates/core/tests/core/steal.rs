@@ -109,7 +109,7 @@ fn whoever_waits_too_long_or_goes_leaves_the_thread_to_the_agent() {
         ("it was given up while it waited", |w, fence| drop(w.does(Event::Dropped { fence }))),
         ("it was given up while it waited", |w, fence| drop(w.does(Event::Release { fence, accept_broken: false }))),
         ("it was given up while it waited", |w, _| {
-            w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: false });
+            w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false });
         }),
     ];
     for (expected, way) in ways {
@@ -154,13 +154,13 @@ fn a_thread_taken_back_is_the_agents_once_the_driver_is_seen_off() {
     let mut w = World::ridden_by("ada");
     let fence = w.fence();
     w.says(1, "hello?");
-    assert_eq!(w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: true }), Reply::Ok);
+    assert_eq!(w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false }), Reply::Ok);
     assert_eq!(refused(&renew(&mut w, fence, "ada")).1, "the ride is over: Tess took the thread back");
     lives_on(&mut w, 2);
     assert!(w.t.closed());
     assert_eq!(names(&w.settle()), ["prove", "show", "restore", "hand"]);
     assert!(w.t.journal.iter().any(|line| line.what == "Tess takes the thread back"));
-    let again = w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: true });
+    let again = w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false });
     assert_eq!(refused(&again).1, "nobody rides this thread");
 
     // A claim under way ends, and what it had parked returns.
@@ -170,7 +170,7 @@ fn a_thread_taken_back_is_the_agents_once_the_driver_is_seen_off() {
         let effects = w.take();
         effects.iter().for_each(|e| w.done(e.op, super::world::fine(&e.act)));
     }
-    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: false });
+    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false });
     w.settle();
     assert_eq!(w.t.phase_name(), "open");
     assert!(matches!(&w.t.last.as_ref().unwrap().why, Why::Failed { .. }));
@@ -181,7 +181,7 @@ fn a_thread_taken_back_is_the_agents_once_the_driver_is_seen_off() {
     loop {
         let effects = w.take();
         if let Some(mark) = effects.iter().find(|e| matches!(e.act, Act::Mark { .. })) {
-            w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: false });
+            w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false });
             w.done(mark.op, super::world::fine(&mark.act));
             break;
         }
@@ -193,7 +193,7 @@ fn a_thread_taken_back_is_the_agents_once_the_driver_is_seen_off() {
 
     // And nobody takes over what a person takes back.
     let mut w = World::ridden_by("ada");
-    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: true, tell: false });
+    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: true });
     assert_eq!(refused(&w.steal("bob", 601, 11)).0, Reason::Held);
     let broken = |act: &Act| match act {
         Act::Prove { .. } => Outcome::Broken { what: "of another machine".into() },
@@ -203,13 +203,13 @@ fn a_thread_taken_back_is_the_agents_once_the_driver_is_seen_off() {
         w.take().iter().for_each(|e| w.done(e.op, broken(&e.act)));
         w.wait(1_000);
     }
-    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: true, tell: false });
+    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: true });
     w.take();
     assert_eq!(w.t.phase_name(), "leaving", "a driver that may still act is not accepted away");
 
     // Where the chain cannot be shown, a person may say that it is well.
     let mut w = World::ridden_by("ada");
-    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false, tell: false });
+    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false });
     for _ in 0..3 {
         for e in w.take() {
             let outcome = if matches!(e.act, Act::Show { .. }) { Outcome::Broken { what: "two leaves".into() } } else { super::world::fine(&e.act) };
@@ -217,7 +217,7 @@ fn a_thread_taken_back_is_the_agents_once_the_driver_is_seen_off() {
         }
     }
     assert!(view::acceptable(&w.t));
-    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: true, tell: false });
+    w.does(Event::TakeBack { by: "Tess".into(), accept_broken: true });
     w.settle();
     assert_eq!(w.t.phase_name(), "open");
 }
