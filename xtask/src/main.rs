@@ -8,8 +8,8 @@ mod demo;
 mod fuzz;
 mod matrix;
 mod model;
-mod sim;
 mod probe;
+mod sim;
 
 use std::process::ExitCode;
 

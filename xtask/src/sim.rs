@@ -21,12 +21,7 @@ impl Sim {
         for seed in seeds {
             let run = ride_sim::play(seed);
             runs += 1;
-            sum.steps += run.steps;
-            sum.faults += run.faults;
-            sum.grants += run.grants;
-            sum.turns += run.turns;
-            sum.messages += run.messages;
-            sum.marked += run.marked;
+            sum.add(&run);
             if self.seed.is_some() {
                 run.log.iter().for_each(|line| println!("{line}"));
             }

@@ -1,14 +1,17 @@
 //! All the chance of a run.
 
-/// SplitMix64: the same seed gives the same run.
+/// SplitMix64: the same seed gives the same run. Not for secrets.
+#[derive(Debug)]
 pub struct Dice(u64);
 
 impl Dice {
+    /// From a seed.
     pub fn new(seed: u64) -> Dice {
         Dice(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,7 +21,7 @@ impl Dice {
 
     /// Below `most`.
     pub fn below(&mut self, most: u64) -> u64 {
-        self.next() % most.max(1)
+        self.draw() % most.max(1)
     }
 
     /// From `least` up to and without `most`.
@@ -26,6 +29,7 @@ impl Dice {
         least + self.below(most - least)
     }
 
+    /// Once in so many times.
     pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }

@@ -16,7 +16,7 @@ mod outside;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use dice::Dice;
+pub use dice::Dice;
 use driver::{Driver, Heard};
 use gateway::{Asked, Gateway};
 use outside::Outside;
@@ -48,6 +48,18 @@ pub struct Run {
     pub marked: u64,
     /// The first promise that was broken.
     pub broken: Option<String>,
+}
+
+impl Run {
+    /// Adds the figures of another run.
+    pub fn add(&mut self, other: &Run) {
+        self.steps += other.steps;
+        self.faults += other.faults;
+        self.grants += other.grants;
+        self.turns += other.turns;
+        self.messages += other.messages;
+        self.marked += other.marked;
+    }
 }
 
 /// What happens next, to whom.

@@ -201,11 +201,7 @@ fn simulated() -> Vec<Row> {
     let mut broken = 0_usize;
     for seed in 0..SEEDS {
         let run = ride_sim::play(seed);
-        sum.faults += run.faults;
-        sum.grants += run.grants;
-        sum.turns += run.turns;
-        sum.messages += run.messages;
-        sum.marked += run.marked;
+        sum.add(&run);
         broken += usize::from(run.broken.is_some());
     }
     vec![

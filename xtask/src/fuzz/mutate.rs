@@ -1,32 +1,24 @@
 //! Inputs that are nearly what a peer writes: values changed where they stand, lines
 //! moved, ids mixed up, bytes flipped. The same seed and number give the same input.
 
+use ride_sim::Dice;
 use serde_json::{Map, Value, json};
 
 /// Most bytes of an input: what bounds a reader is tried by its own tests.
 const MAX_BYTES: usize = 256 * 1024;
 
 /// A small generator of numbers; not for secrets.
-pub(super) struct Random(u64);
+pub(super) struct Random(Dice);
 
 impl Random {
     pub(super) fn new(seed: u64, nth: u64) -> Self {
-        let mut random = Random(seed ^ nth.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        random.next();
-        random
-    }
-
-    fn next(&mut self) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let mut dice = Dice::new(seed ^ nth.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        dice.draw();
+        Random(dice)
     }
 
     pub(super) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
+        self.0.below(n as u64) as usize
     }
 
     pub(super) fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
