@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ride_core::wire::{Adopt, Adopted, Driver, Row, Status, Statuses, method};
-use ride_store::claude::{ClaudeDir, Liveness, Registry, summary};
+use ride_store::claude::{ClaudeDir, Found, Liveness, Registry, summary};
 use ride_store::clock;
 use serde::Serialize;
 use uuid::Uuid;
@@ -42,7 +42,7 @@ pub struct Local {
 
 /// Binds a thread to a Claude session, named by its id or the beginning of it.
 pub async fn run(context: &Context<'_>, session: &str, words: &[String], wait_s: u64, json: bool) -> Result<(), Error> {
-    let id = named(&locals(context, usize::MAX)?, session)?;
+    let id = named(&claude_dir(context)?.transcripts(), session)?;
     let target = context.target()?;
     let (connection, _events) = context.connect(&target, Access::Write).await?;
     let rows = rows(&connection).await?;
@@ -83,7 +83,7 @@ async fn ask(context: &Context<'_>, connection: &Connection, row: &Row, id: Uuid
 
 /// Lists the Claude sessions of this machine, the last used first.
 pub fn list(context: &Context<'_>, json: bool) -> Result<(), Error> {
-    let locals = locals(context, LISTED)?;
+    let locals = locals(&claude_dir(context)?);
     if json {
         return print_json(&locals);
     }
@@ -101,30 +101,31 @@ pub fn list(context: &Context<'_>, json: bool) -> Result<(), Error> {
     Ok(())
 }
 
-fn locals(context: &Context<'_>, most: usize) -> Result<Vec<Local>, Error> {
+/// Where Claude Code keeps the sessions of this machine.
+fn claude_dir(context: &Context<'_>) -> Result<ClaudeDir, Error> {
     let env = context.env;
     let home = env.home().ok_or_else(|| Error::new(Kind::Config, "could not tell where Claude Code keeps its sessions: no home folder").hint("set HOME"))?;
-    let dir = ClaudeDir::new(env.get("CLAUDE_CONFIG_DIR").map(OsStr::new), Path::new(&home));
-    let registry = Registry::read(&dir).unwrap_or_default();
+    Ok(ClaudeDir::new(env.get("CLAUDE_CONFIG_DIR").map(OsStr::new), Path::new(&home)))
+}
+
+/// The last used ones; only as many files are read as are shown.
+fn locals(dir: &ClaudeDir) -> Vec<Local> {
+    let registry = Registry::read(dir).unwrap_or_default();
     let live = |id: Uuid| registry.entries.iter().any(|entry| entry.session == id && matches!(entry.liveness, Liveness::Live(_)));
     let mut found = dir.transcripts();
     found.sort_by_key(|one| std::cmp::Reverse(one.changed_ms));
-    let one = |at: &ride_store::claude::Found| {
+    let one = |at: &Found| {
         let seen = summary(&at.path).ok()?;
         let (title, last_prompt, cwd) = (seen.title, seen.last_prompt, seen.cwd);
         Some(Local { session: at.session, title, cwd, last_prompt, changed_ms: at.changed_ms, live: live(at.session) })
     };
-    // Only as many files are read as are shown; to find one by its id none is.
-    Ok(match most {
-        usize::MAX => found.into_iter().map(|at| Local { session: at.session, title: None, cwd: None, last_prompt: None, changed_ms: at.changed_ms, live: false }).collect(),
-        most => found.iter().filter_map(one).take(most).collect(),
-    })
+    found.iter().filter_map(one).take(LISTED).collect()
 }
 
 /// The one session that an id, or the beginning of one, names.
-fn named(locals: &[Local], id: &str) -> Result<Uuid, Error> {
+fn named(all: &[Found], id: &str) -> Result<Uuid, Error> {
     let id = id.trim().to_lowercase();
-    let fits: Vec<Uuid> = locals.iter().map(|local| local.session).filter(|session| session.to_string().starts_with(&id)).collect();
+    let fits: Vec<Uuid> = all.iter().map(|one| one.session).filter(|session| session.to_string().starts_with(&id)).collect();
     match fits.as_slice() {
         [one] => Ok(*one),
         [] => Err(Error::new(Kind::Match, format!("no Claude session of this machine has an id that begins with {}", clean(&id))).hint("`ride adopt` lists them")),

@@ -69,23 +69,24 @@ impl ClaudeDir {
     /// The Claude sessions that have a transcript file, by its name. What cannot be
     /// read has none: this is for a listing, a claim looks at the file itself.
     pub fn sessions_with_transcript(&self) -> HashSet<Uuid> {
-        let folders = fs::read_dir(self.0.join("projects")).into_iter().flatten().flatten().take(MAX_PROJECTS);
-        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
-        let regular = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file()));
-        regular.filter_map(|file| file.file_name().to_str()?.strip_suffix(".jsonl")?.parse().ok()).collect()
+        self.files().map(|(session, _)| session).collect()
     }
 
     /// Every transcript there is, with when it last changed. What cannot be read is left out.
     pub fn transcripts(&self) -> Vec<Found> {
-        let folders = fs::read_dir(self.0.join("projects")).into_iter().flatten().flatten().take(MAX_PROJECTS);
-        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
-        let one = |file: fs::DirEntry| {
-            let session = file.file_name().to_str()?.strip_suffix(".jsonl")?.parse().ok()?;
-            let meta = file.metadata().ok().filter(fs::Metadata::is_file)?;
-            let since = meta.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+        let one = |(session, file): (Uuid, fs::DirEntry)| {
+            let since = file.metadata().ok()?.modified().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
             Some(Found { session, path: file.path(), changed_ms: u64::try_from(since.as_millis()).ok()? })
         };
-        files.filter_map(one).collect()
+        self.files().filter_map(one).collect()
+    }
+
+    /// Regular files that are named as transcripts are.
+    fn files(&self) -> impl Iterator<Item = (Uuid, fs::DirEntry)> {
+        let folders = fs::read_dir(self.0.join("projects")).into_iter().flatten().flatten().take(MAX_PROJECTS);
+        let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+        let regular = files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file()));
+        regular.filter_map(|file| Some((file.file_name().to_str()?.strip_suffix(".jsonl")?.parse().ok()?, file)))
     }
 
     /// Finds the transcript of a Claude session: in the project of `cwd` first,
