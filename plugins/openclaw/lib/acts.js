@@ -67,6 +67,15 @@ function without(map) {
   return rest;
 }
 
+/** The fields that bind an entry to a Claude session, which is then reused by force. @param {any} entry @param {string} claude @param {any} binding */
+function bound(entry, claude, binding) {
+  return {
+    cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { ...binding, sessionId: claude, forceReuse: true } },
+    cliSessionIds: { ...entry.cliSessionIds, "claude-cli": claude },
+    ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude } : {}),
+  };
+}
+
 /** @param {import("./types.js").Api} api @param {any} what @returns {import("./types.js").Outcome} */
 function copy(api, { sessions, claude }) {
   const bindings = [];
@@ -106,9 +115,7 @@ async function restore(api, sync, { parked, claude }) {
       mark = resetMark(entry);
       reset ||= mark !== before;
       return {
-        cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { ...binding, sessionId: claude, forceReuse: true } },
-        cliSessionIds: { ...entry.cliSessionIds, "claude-cli": claude },
-        ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude } : {}),
+        ...bound(entry, claude, binding),
         // A `/stop` during the ride stopped nothing: the next turn must not be told to go on with unfinished work.
         ...(entry.abortedLastRun ? { abortedLastRun: false } : {}),
       };
@@ -125,7 +132,7 @@ async function restore(api, sync, { parked, claude }) {
  */
 async function adopt(api, sync, { session, claude, from }) {
   let [mark, moved] = ["", false];
-  const bound = await patch(api, sync, session, (entry) => {
+  const there = await patch(api, sync, session, (entry) => {
     mark = resetMark(entry);
     // A turn that was waited for may have bound it to another; done before, it is done.
     const now = claudeOf(entry) ?? null;
@@ -133,13 +140,11 @@ async function adopt(api, sync, { session, claude, from }) {
     if (moved) return null;
     return {
       spawnedCwd: claude.cwd,
-      cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { sessionId: claude.id, forceReuse: true } },
-      cliSessionIds: { ...entry.cliSessionIds, "claude-cli": claude.id },
-      ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude.id } : {}),
+      ...bound(entry, claude.id, {}),
     };
   });
   if (moved) return { outcome: "failed", what: "the thread was bound to another Claude session while the adoption waited", reason: "HOST" };
-  if (!bound) return { outcome: "failed", what: "the host has no entry of this thread", reason: "UNKNOWN_THREAD" };
+  if (!there) return { outcome: "failed", what: "the host has no entry of this thread", reason: "UNKNOWN_THREAD" };
   await ridden(api, sync, session, claude.id, mark);
   return { outcome: "ok" };
 }
