@@ -225,7 +225,8 @@ pub(crate) fn kill_family(pid: u32) {
     kill(&family);
 }
 
-fn signal(pid: u32, signal: Signal) {
+/// Sends a signal.
+pub(crate) fn signal(pid: u32, signal: Signal) {
     // It may have ended just now, which is what was wanted.
     let _ = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, signal));
 }

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::stage::{Stage, TURN, line_with};
+use super::stage::{Stage, TURN, claude_of, line_with};
 use super::transcript::chain;
 use super::{Facts, Product};
 use crate::claude;
 use crate::error::{Doing as _, Result};
-use crate::process::descendants;
 use crate::pty::{Key, Terminal};
 use crate::telegram::{ChatView, Person, Place};
 use crate::wait::poll_until;
@@ -109,7 +108,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // Claude Code is killed in the middle of a turn.
     ride.submit("::gate for-ever ::say never").await?;
     anthropic.wait_for_prompt(TURN, "::gate for-ever").await?;
-    let holder = ride.pid().into_iter().flat_map(descendants).find(|p| p.command_line().contains(&session));
+    let holder = claude_of(&ride, &session);
     if let Some(claude) = &holder {
         claude.signal(9)?;
     }

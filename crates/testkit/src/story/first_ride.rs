@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::stage::{Stage, TURN, line_with, on_disk, plain};
+use super::stage::{Stage, TURN, claude_of, line_with, on_disk, plain};
 use super::transcript::{chain, leaf, lines};
 use super::{Facts, Product};
 use crate::claude;
 use crate::error::Result;
 use crate::gateway::Gateway;
 use crate::process::{Process, descendants};
-use crate::pty::Terminal;
 use crate::telegram::{Person, Place, Telegram};
 use crate::wait::poll_until;
 
@@ -48,7 +47,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // The ride.
     let watch = Watch::begin(gateway, &session);
     let mut ride = stage.drive(&["forum", "topic:42"]).await?;
-    let ride_claude = ride_claude(&ride, &session);
+    let ride_claude = claude_of(&ride, &session);
     watch.tell(facts);
     let turns = ["first from the terminal", "second from the terminal", "third from the terminal"];
     for text in turns {
@@ -234,10 +233,6 @@ impl Watch {
         let fact = "the gateway's warm Claude is gone before the ride's Claude Code starts";
         facts.tell((seen.warm.is_some() || self.may_be_cold) && order && !seen.together, fact, observed);
     }
-}
-
-fn ride_claude(ride: &Terminal, session: &str) -> Option<Process> {
-    descendants(ride.pid()?).into_iter().find(|p| p.command_line().iter().any(|a| a == session))
 }
 
 /// What stands around a place in a text, on one line.

@@ -10,15 +10,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::stage::{Stage, TURN};
+use super::stage::{Stage, TURN, claude_of};
 use super::transcript::{chain, lines};
 use super::{Facts, Product};
 use crate::claude;
 use crate::error::Result;
-use crate::process::descendants;
+use crate::process::signal;
 use crate::pty::Terminal;
 use crate::telegram::{Fault, Person, Place};
 use crate::wait::poll_until;
@@ -170,7 +170,6 @@ impl Kills<'_> {
             Victim::Ride => ride.pid(),
             Victim::Claude => self.claude(ride),
         };
-        let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
         let (state, wanted) = (self.state.clone(), wanted.map(|(phase, stage)| (phase.to_owned(), stage.to_owned())));
         let looking = tokio::task::spawn_blocking(move || {
             let end = Instant::now() + TURN;
@@ -187,7 +186,7 @@ impl Kills<'_> {
                 seen = stage_of(&state).or(seen);
             }
             if let Some(pid) = pid {
-                let _ = kill_process(pid, Signal::KILL);
+                signal(pid, Signal::KILL);
             }
             seen.map_or_else(|| "open".to_owned(), |(phase, stage)| format!("{phase}/{stage}"))
         });
@@ -195,8 +194,7 @@ impl Kills<'_> {
     }
 
     fn claude(&self, ride: &Terminal) -> Option<u32> {
-        let on = |p: &crate::process::Process| p.command_line().contains(&self.session);
-        descendants(ride.pid()?).into_iter().find(on).map(|p| p.pid)
+        claude_of(ride, &self.session).map(|process| process.pid)
     }
 
     /// A `ride` that lives goes on, and is left; others have ended.

@@ -13,6 +13,7 @@ use crate::anthropic::Anthropic;
 use crate::claude;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, GatewayBuilder, Plugin};
+use crate::process::{Process, descendants};
 use crate::pty::{Key, Program, Terminal};
 use crate::telegram::{Person, Place, Telegram};
 use crate::wait::poll_until;
@@ -185,6 +186,11 @@ impl<'p> Stage<'p> {
     pub(super) fn scope(&self) -> Option<&'static str> {
         ["2026.6.1", "2026.5.31-beta.4"].contains(&self.gateway.version()).then_some("--admin")
     }
+}
+
+/// The Claude Code of a ride, by the Claude session it is on.
+pub(super) fn claude_of(ride: &Terminal, session: &str) -> Option<Process> {
+    descendants(ride.pid()?).into_iter().find(|p| p.command_line().iter().any(|a| a == session))
 }
 
 /// What a command printed, on both streams.

@@ -5,15 +5,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 
-use super::stage::{Stage, TURN, line_with, said};
+use super::stage::{Stage, TURN, claude_of, line_with, said};
 use super::transcript::chain;
 use super::{Facts, Product};
 use crate::claude;
 use crate::error::Result;
-use crate::process::{Process, descendants};
+use crate::process::signal;
 use crate::pty::Terminal;
 use crate::telegram::{Person, Place};
 use crate::wait::{poll_until, settled};
@@ -48,7 +48,7 @@ impl Steal<'_> {
         let mut ada = self.stage.drive(&["forum", "topic:42"]).await?;
         ada.submit("from ada").await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: from ada").await?;
-        let adas = self.claude(&ada);
+        let adas = claude_of(&ada, &self.session);
         self.says("what about the PAPAYA?");
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "Your message is kept").await?;
 
@@ -75,7 +75,7 @@ impl Steal<'_> {
         facts.tell(code == 9 && told.contains("bob"), "who had it is told by whom, and its Claude Code ends", format!("exit {code}: {}", line_with(&told, "error:")));
         bob.wait_for(TURN, claude::shows_prompt).await?;
         let gone = adas.is_some_and(|p| !p.is_alive());
-        let bobs = self.claude(&bob);
+        let bobs = claude_of(&bob, &self.session);
         facts.tell(gone && bobs.is_some() && bobs != adas, "it is gone before the next one's starts", format!("{adas:?}, then {bobs:?}"));
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "takes this thread over from ada").await?;
 
@@ -118,7 +118,7 @@ impl Steal<'_> {
         let mut ada = self.stage.drive(&["forum", "topic:42"]).await?;
         ada.submit("before the stop").await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: before the stop").await?;
-        let (ride, claude) = (ada.pid().unwrap_or_default(), self.claude(&ada).map_or(0, |p| p.pid));
+        let (ride, claude) = (ada.pid().unwrap_or_default(), claude_of(&ada, &self.session).map_or(0, |p| p.pid));
         signal(ride, Signal::STOP);
         ada.submit("typed under a stopped ride").await?;
         let refused = ada.wait_for(TURN, |screen| screen.contains("not sent") || screen.contains("not answer")).await;
@@ -141,7 +141,7 @@ impl Steal<'_> {
         facts.tell(code == 9, "it goes on, lets go, and the thread passes", format!("exit {code}"));
 
         // The whole group this time, past its lease: what it wakes up to is not its thread.
-        let claude = self.claude(&bob).map_or(0, |p| p.pid);
+        let claude = claude_of(&bob, &self.session).map_or(0, |p| p.pid);
         let bobs = bob.pid().unwrap_or_default();
         signal(bobs, Signal::STOP);
         signal(claude, Signal::STOP);
@@ -209,15 +209,5 @@ impl Steal<'_> {
 
     fn bob(&self, args: &[&str]) -> Result<Terminal> {
         self.stage.ride_as("bob", args)
-    }
-
-    fn claude(&self, ride: &Terminal) -> Option<Process> {
-        descendants(ride.pid()?).into_iter().find(|p| p.command_line().contains(&self.session))
-    }
-}
-
-fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, signal);
     }
 }

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::stage::{Stage, TURN, line_with, said};
+use super::stage::{Stage, TURN, claude_of, line_with, said};
 use super::transcript::chain;
 use super::{Facts, Product};
 use crate::client::{Answered, Client};
 use crate::error::{Doing as _, Result};
-use crate::process::{Process, descendants};
+use crate::process::Process;
 use crate::pty::{Key, Terminal};
 use crate::telegram::{Fault, Person, Place};
 use crate::wait::poll_until;
@@ -200,7 +200,7 @@ impl Trouble<'_> {
             } else {
                 self.stage.telegram.wait_for_bot(&self.plans, TURN, &format!("]: {prompt}")).await?;
             }
-            let claude = self.claude_of(&ride);
+            let claude = claude_of(&ride, &self.session);
             self.signal(&ride, signal)?;
             let freed = self.freed().await;
             let standing = if freed.is_none() { self.standing().await? } else { String::new() };
@@ -250,10 +250,6 @@ impl Trouble<'_> {
 
     async fn ride(&self) -> Result<Terminal> {
         self.stage.drive(&["forum", "topic:42"]).await
-    }
-
-    fn claude_of(&self, ride: &Terminal) -> Option<Process> {
-        descendants(ride.pid()?).into_iter().find(|p| p.command_line().contains(&self.session))
     }
 
     fn signal(&self, ride: &Terminal, signal: i32) -> Result<()> {
