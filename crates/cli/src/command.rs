@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use ride_core::limits::NAME_CHARS;
@@ -218,12 +219,16 @@ impl Last {
     }
 }
 
+/// What a listing may take: the gateway gives the process that reads its sessions 60 s, and
+/// a gateway that has just been started on a busy machine needs more than a plain answer.
+const LISTED: Duration = Duration::from_secs(75);
+
 /// All rows, page by page.
 pub(crate) async fn rows(connection: &Connection) -> Result<Vec<Row>, CallError> {
     let mut all = Vec::new();
     let mut list = List::default();
     loop {
-        let Rideable { rows, next, .. } = connection.call(method::RIDEABLE, &list).await?;
+        let Rideable { rows, next, .. } = connection.call_within(method::RIDEABLE, &list, LISTED).await?;
         all.extend(rows);
         match next {
             Some(next) => list.after = Some(next),
