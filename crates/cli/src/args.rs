@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::engine::ArgValueCompleter;
+use ride_core::config::RemoteControlSpawn;
 
 use crate::error::exit_codes;
 
@@ -111,6 +113,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write a systemd unit that keeps Claude Code's Remote Control running in a project folder
+    Deploy(DeployArgs),
     /// Print the completions of a shell; `ride help completions` says how to load them
     #[command(after_help = crate::command::completions::HOW)]
     Completions {
@@ -154,7 +158,7 @@ impl Command {
             | Command::Release { json, .. }
             | Command::Doctor { json, .. }
             | Command::Config { json } => *json,
-            Command::Completions { .. } | Command::Man { .. } => false,
+            Command::Deploy(_) | Command::Completions { .. } | Command::Man { .. } => false,
         }
     }
 }
@@ -192,6 +196,39 @@ pub struct RideArgs {
     /// Given to Claude Code
     #[arg(last = true, value_name = "CLAUDE ARGS")]
     pub extra: Vec<OsString>,
+}
+
+/// What a Remote Control unit can be told.
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// The project folder [default: this one]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// How it makes sessions; without it as the gateway's configuration says, which must allow Remote Control
+    #[arg(long, value_name = "MODE", value_parser = PossibleValuesParser::new(["same-dir", "worktree", "session"]).try_map(spawn_of))]
+    pub spawn: Option<RemoteControlSpawn>,
+    /// Its name on claude.ai [default: Claude Code's own, from the machine's]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub name: Option<String>,
+    /// Most sessions at once [default: Claude Code's own]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub capacity: Option<u32>,
+    /// Claude Code's program
+    #[arg(long, value_name = "PROGRAM", default_value = "claude")]
+    pub claude: OsString,
+    /// Print the unit, and write nothing
+    #[arg(long)]
+    pub print: bool,
+    /// Replace or remove also a unit that was written or changed by somebody else
+    #[arg(long, conflicts_with = "print")]
+    pub force: bool,
+    /// Remove the unit that was written
+    #[arg(long, conflicts_with_all = ["dir", "spawn", "name", "capacity", "print"])]
+    pub undo: bool,
+}
+
+fn spawn_of(word: String) -> Result<RemoteControlSpawn, &'static str> {
+    crate::deploy::spawn(&word).ok_or("no such mode")
 }
 
 /// Which gateway, and as whom.

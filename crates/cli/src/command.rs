@@ -5,6 +5,7 @@ mod adopt;
 mod chat;
 pub mod completions;
 mod config;
+mod deploy;
 mod doctor;
 mod log;
 mod ls;
@@ -104,6 +105,8 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
         }
         Some(Command::Doctor { words, claude, json }) => doctor::run(&context, words, claude, *json).await,
         Some(Command::Config { json }) => config::run(&context, *json).await,
+        Some(Command::Deploy(args)) if args.undo => deploy::undo(&context, args.force),
+        Some(Command::Deploy(args)) => deploy::run(&context, args).await,
         Some(Command::Completions { shell }) => completions::run(*shell),
         Some(Command::Man { command }) => man::run(command.as_deref()),
         None => ride::run(&context, &cli.ride).await,

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::link::{SOCKET_VAR, TOKEN_VAR, Token};
 
-pub use claude::{ClaudeBinary, MIN_VERSION, MODS_FROM, Version};
+pub use claude::{ClaudeBinary, MIN_VERSION, MODS_FROM, Version, locate};
 pub use options::{Unfit, check as check_options};
 pub use plugin::{PLUGIN_NAME, Plugin, unpack};
 pub use private_dir::PrivateDir;

@@ -9,6 +9,7 @@ mod gateway {
     mod chat;
     mod client;
     mod command;
+    mod deploy;
     mod leave;
     mod locate;
     mod picker;

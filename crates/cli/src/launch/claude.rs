@@ -82,16 +82,17 @@ impl ClaudeBinary {
     }
 }
 
-fn locate(claude: &OsStr, path_var: &OsStr, cwd: &Path) -> Option<PathBuf> {
+/// Finds a program by its name in `path_var`, or by a path taken from `cwd`.
+pub fn locate(program: &OsStr, path_var: &OsStr, cwd: &Path) -> Option<PathBuf> {
     let runnable = |path: &PathBuf| {
         path.metadata()
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
-    if Path::new(claude).components().count() > 1 {
-        return Some(cwd.join(claude)).filter(runnable);
+    if Path::new(program).components().count() > 1 {
+        return Some(cwd.join(program)).filter(runnable);
     }
     std::env::split_paths(path_var)
-        .map(|dir| cwd.join(dir).join(claude))
+        .map(|dir| cwd.join(dir).join(program))
         .find(runnable)
 }
 
