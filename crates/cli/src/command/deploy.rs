@@ -234,7 +234,7 @@ fn failed(doing: &str, at: &Path, e: &io::Error) -> Error {
 
 impl From<Unsayable> for Error {
     fn from(e: Unsayable) -> Error {
-        Error::new(Kind::Usage, e.to_string()).hint("give it another name, or a link to it")
+        Error::new(Kind::Usage, e.to_string()).hint("give it a plainer name")
     }
 }
 
