@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::build::{self, cargo, run};
 use crate::demo::Demo;
+use crate::versions;
 
 /// Versions of the type checker and Node's types.
 const TYPESCRIPT: &str = "typescript@7.0.2";
@@ -17,6 +18,8 @@ const NODE_TYPES: &str = "@types/node@24.19.2";
 pub(crate) fn test() -> Result<bool> {
     let root = build::root();
     let step = |name: &str| eprintln!("== {name}");
+    step("versions");
+    versions::check(&root)?;
     step("lints");
     let clippy = ["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     run(Command::new(cargo()).current_dir(&root).args(clippy))?;

@@ -8,8 +8,12 @@ mod demo;
 mod fuzz;
 mod matrix;
 mod model;
+mod notices;
+mod pack;
+mod platform;
 mod probe;
 mod sim;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -24,8 +28,14 @@ struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// Build the addon and `ride`, and pack the gateway plugin's tarball.
-    Pack,
+    /// Make everything that is given out, into `target/pack`.
+    Pack(pack::Pack),
+    /// Check that every file that names the version names the same.
+    Versions {
+        /// A release's tag, which has to be `v` and the version.
+        #[arg(long)]
+        tag: Option<String>,
+    },
     /// Play the product on real hosts: in your terminal, or headless as facts.
     Demo(demo::Demo),
     /// Run every test, the real hosts included.
@@ -54,7 +64,9 @@ enum What {
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.what {
-        What::Pack => build::pack().map(|packed| packed.tell()),
+        What::Pack(pack) => pack.run(),
+        What::Versions { tag: None } => versions::check(&build::root()),
+        What::Versions { tag: Some(tag) } => versions::check_tag(&build::root(), &tag),
         What::Demo(demo) => return exit(demo.run()),
         What::Test { matrix: true, cells } => return exit(cells.run()),
         What::Test { matrix: false, .. } => return exit(check::test()),
