@@ -96,6 +96,21 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Go on with one of two branches of a conversation that went apart between this machine and the gateway; the other is kept aside
+    Repair {
+        /// Words of its title, channel or key; `-` for the thread ridden last
+        #[arg(required = true, add = titles())]
+        words: Vec<String>,
+        /// The leaf to go on with, or the beginning of it: the refused ride names both
+        #[arg(long, value_name = "LEAF")]
+        keep: String,
+        /// The folder of this machine that the gateway's project is in; remembered
+        #[arg(long, value_name = "DIR")]
+        project: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Say what is missing or wrong, and what mends it; with words, explain that thread
     Doctor {
         /// Words of its title, channel or key; `-` for the thread ridden last
@@ -139,6 +154,7 @@ impl Cli {
                 | Command::Log { words, .. }
                 | Command::Adopt { to: words, .. }
                 | Command::Release { words, .. }
+                | Command::Repair { words, .. }
                 | Command::Doctor { words, .. },
             ) => words,
             Some(_) => &[],
@@ -156,6 +172,7 @@ impl Command {
             | Command::Log { json, .. }
             | Command::Adopt { json, .. }
             | Command::Release { json, .. }
+            | Command::Repair { json, .. }
             | Command::Doctor { json, .. }
             | Command::Config { json } => *json,
             Command::Deploy(_) | Command::Completions { .. } | Command::Man { .. } => false,
@@ -190,6 +207,9 @@ pub struct RideArgs {
     /// With --say: print JSON
     #[arg(long, requires = "say")]
     pub json: bool,
+    /// Where the gateway is another machine: the folder of this one that its project is in; remembered
+    #[arg(long, value_name = "DIR")]
+    pub project: Option<PathBuf>,
     /// Claude Code's program
     #[arg(long, value_name = "PROGRAM", default_value = "claude")]
     pub claude: OsString,
@@ -229,6 +249,23 @@ pub struct DeployArgs {
 
 fn spawn_of(word: String) -> Result<RemoteControlSpawn, &'static str> {
     crate::deploy::spawn(&word).ok_or("no such mode")
+}
+
+impl RideArgs {
+    /// A claim that nobody is asked about.
+    pub fn quiet(words: &[String], project: Option<&std::path::Path>) -> RideArgs {
+        RideArgs {
+            words: words.to_vec(),
+            wait: 120,
+            steal: false,
+            yes: true,
+            say: None,
+            json: false,
+            project: project.map(std::path::Path::to_owned),
+            claude: "claude".into(),
+            extra: Vec::new(),
+        }
+    }
 }
 
 /// Which gateway, and as whom.

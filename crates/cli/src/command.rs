@@ -7,10 +7,12 @@ pub mod completions;
 mod config;
 mod deploy;
 mod doctor;
+mod elsewhere;
 mod log;
 mod ls;
 mod man;
 mod release;
+mod repair;
 mod ride;
 mod status;
 
@@ -103,6 +105,7 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
         Some(Command::Release { words, accept_broken_chain, take_back: false, json }) => {
             release::run(&context, words, *accept_broken_chain, *json).await
         }
+        Some(Command::Repair { words, keep, project, json }) => repair::run(&context, words, keep, project.as_deref(), *json).await,
         Some(Command::Doctor { words, claude, json }) => doctor::run(&context, words, claude, *json).await,
         Some(Command::Config { json }) => config::run(&context, *json).await,
         Some(Command::Deploy(args)) if args.undo => deploy::undo(&context, args.force),

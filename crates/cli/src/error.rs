@@ -310,7 +310,7 @@ fn refused(refusal: &MethodError) -> Error {
         Reason::UnknownThread => Kind::Match,
         Reason::NotRideable | Reason::NotAllowed => Kind::NotRideable,
         Reason::Stale => Kind::LeaseLost,
-        Reason::Transcript => Kind::Transcript,
+        Reason::Transcript | Reason::Diverged => Kind::Transcript,
         Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host | Reason::Config | Reason::Unknown => Kind::Other,
     };
     let mut message = refusal.message.clone();

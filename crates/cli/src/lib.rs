@@ -3,14 +3,15 @@
 //!
 //! In reading order: [`args`] and [`command`] (what is asked), [`gateway`] (the way
 //! there), [`matching`], [`render`] and [`picker`] (threads for people), [`ride`] (one ride),
-//! [`chat`] (one without Claude Code), [`doctor`] (what is missing), [`deploy`] (a unit for
-//! Claude Code's Remote Control).
+//! [`copy`] (one on another machine than the gateway's), [`chat`] (one without Claude Code),
+//! [`doctor`] (what is missing), [`deploy`] (a unit for Claude Code's Remote Control).
 //! [`hook`] is a program of its own: what an older Claude Code runs at each prompt.
 //! Only [`env`](mod@env) reads the process's surroundings, only [`error`] knows exit codes.
 
 pub mod args;
 pub mod chat;
 pub mod command;
+pub mod copy;
 pub mod deploy;
 pub mod doctor;
 pub mod env;

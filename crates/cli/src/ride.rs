@@ -8,19 +8,24 @@ pub mod along;
 pub mod record;
 pub mod state;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use ride_core::id::Process;
-use ride_core::wire::{self, ClaudeTarget, Grant, Renew, Renewed, Waiting, method};
-use ride_store::claude::process;
+use ride_core::id::{Fence, Process};
+use ride_core::wire::{self, ClaudeTarget, CopyEnd, Grant, Reason, Renew, Renewed, Waiting, method};
+use ride_store::claude::{chain_mark, process};
 use ride_store::clock;
+use ride_store::copy::Files;
 use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::copy::push::{PushError, push, push_beside, whole_lines};
+use crate::copy::{self, Copy};
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, CallError, Connection, Events};
 use crate::gateway::keep::{Line, keep};
@@ -42,6 +47,8 @@ pub(crate) const RELEASE_MORE: Duration = Duration::from_secs(15);
 const KILL_AFTER: Duration = Duration::from_secs(5);
 /// How often a process that is not our child is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How late the last lines of a turn are written, and more.
+const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
 /// How long Claude Code may take to load our plugin; it comes up in 1 to 3 s, and
 /// may show a question first.
 const HELLO_WITHIN: Duration = Duration::from_secs(60);
@@ -70,6 +77,8 @@ pub struct Plan {
     pub config_dir: Option<PathBuf>,
     /// What the person wrote after `--`.
     pub extra: Vec<OsString>,
+    /// The conversation's files, where they are another machine's than the gateway's.
+    pub copy: Option<Copy>,
 }
 
 /// What a ride leaves to be said.
@@ -84,6 +93,8 @@ pub struct Report {
     pub waiting: (Vec<Waiting>, u32),
     /// Items that never reached the gateway; they stay on disk.
     pub unsent: usize,
+    /// Bytes of the copy that never reached it.
+    pub unpushed: u64,
 }
 
 /// Rides until Claude Code is gone and the thread handed back, or lost. An error
@@ -271,10 +282,27 @@ struct Drive {
     gone: bool,
     notes: Vec<String>,
     outcome: Option<Outcome>,
+    copy: Option<OnCopy>,
+    /// What this machine's own files tell; not of any connection.
+    told: mpsc::Receiver<Event>,
+    tell: mpsc::Sender<Event>,
+}
+
+/// The conversation's files on this machine, while they are pushed.
+struct OnCopy {
+    key: String,
+    fence: Fence,
+    files: Files,
+    /// What the gateway has of the files of subagents; one push at a time has it.
+    beside: Arc<Mutex<BTreeMap<String, u64>>>,
+    /// What could not be pushed, in words.
+    notes: Arc<std::sync::Mutex<Vec<String>>>,
+    /// A turn ended: its last lines are written by then.
+    grown_at: Option<Instant>,
 }
 
 impl Drive {
-    fn new(plan: Plan, mut started: Started, seat: Seat) -> Drive {
+    fn new(mut plan: Plan, mut started: Started, seat: Seat) -> Drive {
         let left: Vec<_> = started.outboxes.iter().flat_map(Outbox::held).map(|queued| queued.item.clone()).collect();
         let mut notes = std::mem::take(&mut started.notes);
         if !left.is_empty() {
@@ -282,8 +310,14 @@ impl Drive {
             let what = count(n, "prompt or answer", "prompts and answers");
             notes.push(format!("{what} of an earlier ride waited to be handed over, and went first"));
         }
-        let ride = Ride::new(&plan.grant, &plan.secret, left, now_ms());
+        let mut ride = Ride::new(&plan.grant, &plan.secret, left, now_ms());
+        let copy = plan.copy.take().map(|copy| {
+            ride.on_copy(copy.pushed, copy.size, now_ms());
+            let (beside, notes) = (Arc::new(Mutex::new(copy.beside)), Arc::default());
+            OnCopy { key: plan.grant.key.clone(), fence: plan.grant.fence, files: copy.files, beside, notes, grown_at: None }
+        });
         let (answer_in, answers) = mpsc::channel(16);
+        let (tell, told) = mpsc::channel(1);
         Drive {
             ride,
             seat,
@@ -304,6 +338,9 @@ impl Drive {
             gone: false,
             notes,
             outcome: None,
+            copy,
+            told,
+            tell,
         }
     }
 
@@ -357,8 +394,8 @@ impl Drive {
     async fn turn(&mut self) {
         let wake = Duration::from_millis(self.ride.wake_ms(now_ms()).saturating_sub(now_ms()));
         let mut tick = Instant::now() + wake;
-        if let Some(kill_at) = self.kill_at {
-            tick = tick.min(kill_at);
+        for at in [self.kill_at, self.copy.as_ref().and_then(|copy| copy.grown_at)].into_iter().flatten() {
+            tick = tick.min(at);
         }
         let alive = self.ended.is_none();
         if !alive && !self.gone {
@@ -371,6 +408,7 @@ impl Drive {
                     self.take(event);
                 }
             }
+            Some(event) = self.told.recv() => self.take(event),
             Some(event) = self.started.place.link_events.recv() => self.link(event),
             ended = self.started.claude.ended(), if alive => {
                 self.ended = Some(ended);
@@ -402,6 +440,16 @@ impl Drive {
                 self.link(event);
             }
             self.take(Event::ClaudeGone);
+            self.rests();
+        }
+        if let Some(copy) = self.copy.as_mut().filter(|copy| copy.grown_at.is_some_and(|at| at <= now)) {
+            copy.grown_at = None;
+            // Another turn ends by itself.
+            if !self.ride.turn_runs() {
+                let size = copy::length(&copy.files, None).unwrap_or(0);
+                let end = whole_lines(&copy.files, None, 0, size);
+                self.take(Event::Grown(end));
+            }
         }
         if self.holder.is_none() && self.ended.is_none() && now >= self.hello_by {
             // Its prompts would neither be checked nor reach the thread.
@@ -461,6 +509,9 @@ impl Drive {
                 }
             }
             LinkEvent::Turn { turn, kept } => {
+                if let Some(copy) = &mut self.copy {
+                    copy.grown_at = Some(Instant::now() + WRITTEN_WITHIN);
+                }
                 if self.take_kept(Event::Turn(turn)) {
                     let _ = kept.send(());
                 }
@@ -507,6 +558,7 @@ impl Drive {
             Effect::Inbox(request) => {
                 self.call(method::INBOX, request, RENEW_WITHIN, |_, answer| Event::Inboxed(answer));
             }
+            Effect::Push { from, to } => self.push(from, to),
             Effect::Take(request) => self.call(method::TAKE, request, RENEW_WITHIN, |_, answer| Event::Took(answer)),
             Effect::Say(line) => self.started.place.link.say(line),
             Effect::Release(request) => {
@@ -607,7 +659,44 @@ impl Drive {
         });
     }
 
-    fn report(self, outcome: Outcome) -> Report {
+    /// Pushes a range of the copy, and before it what subagents wrote.
+    fn push(&self, from: u64, to: u64) {
+        let (Some(copy), Some(connection)) = (&self.copy, self.connection.clone()) else { return };
+        let (answers, generation) = (self.answer_in.clone(), self.generation);
+        let thread = copy::Thread { connection, key: copy.key.clone(), fence: copy.fence, session: self.seat.target.session_id };
+        let (files, beside, notes) = (copy.files.clone(), copy.beside.clone(), copy.notes.clone());
+        tokio::spawn(async move {
+            let moved = || drop(answers.try_send((generation, Event::Pushing)));
+            let mut beside = beside.lock().await;
+            let pushed = match push_beside(&thread, &files, &mut beside, moved).await {
+                Ok(left) => {
+                    notes.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+                    push(&thread, &files, None, from, to, moved).await
+                }
+                Err(e) => Err(e.into()),
+            };
+            let pushed = pushed.map(|()| to).map_err(|e| match e {
+                PushError::Call(e) => trouble(e),
+                here => Trouble::Refused { reason: Reason::Transcript, message: here.to_string(), holder: None },
+            });
+            let _ = answers.send((generation, Event::Pushed(pushed))).await;
+        });
+    }
+
+    /// Nobody writes to the copy any more: where does it end?
+    fn rests(&self) {
+        let Some(copy) = &self.copy else { return };
+        let (path, tell) = (copy.files.transcript().to_owned(), self.tell.clone());
+        tokio::task::spawn_blocking(move || {
+            let end = chain_mark(&path).map(|mark| CopyEnd { size: mark.size, tail_sha256: mark.tail_sha256, leaf: mark.leaf });
+            let _ = tell.blocking_send(Event::Rests(end.map_err(|e| e.to_string())));
+        });
+    }
+
+    fn report(mut self, outcome: Outcome) -> Report {
+        if let Some(copy) = &self.copy {
+            self.notes.append(&mut copy.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        }
         let (waiting, total) = self.ride.waiting();
         let report = Report {
             outcome,
@@ -615,6 +704,7 @@ impl Drive {
             notes: self.notes,
             waiting: (waiting.to_vec(), total),
             unsent: self.ride.unsent(),
+            unpushed: self.ride.unpushed(),
         };
         for outbox in self.started.outboxes {
             // One that still holds items stays for the next ride.

@@ -41,6 +41,11 @@ pub enum NotHere {
 }
 
 impl NotHere {
+    /// Whether the file may be that of another machine, user or container: a copy will do.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, NotHere::Missing(_) | NotHere::OtherUser(_) | NotHere::OtherFile(_))
+    }
+
     /// What the person can do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {

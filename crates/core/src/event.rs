@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::id::{Fence, Process, Route};
 use crate::thread::{Adopts, ClaudeSession, Held, Outgoing, Parked};
-use crate::wire::{ChainMark, Driver, Holder, Opaque, RelayItem, Refusal, Reason, SayState};
+use crate::wire::{ChainMark, CopyEnd, Driver, Holder, Opaque, RelayItem, Refusal, Reason, SayState};
 
 /// What happens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,13 @@ pub enum Event {
         prompt: Uuid,
         /// Which messages.
         seqs: Vec<u64>,
+    },
+    /// A driver works on a copy of its own.
+    Copied {
+        /// Its fence.
+        fence: Fence,
+        /// Where that ends, when the driver is done.
+        end: Option<CopyEnd>,
     },
     /// A driver is done.
     Release {
@@ -246,6 +253,8 @@ pub enum Act {
     Show {
         /// The mark of the claim.
         mark: ChainMark,
+        /// Where the driver's copy ends: the transcript must end there, too.
+        copy: Option<CopyEnd>,
     },
     /// Host: put the bindings back, to be reused by force.
     Restore {

@@ -37,6 +37,13 @@ pub const WAITING_CHARS: usize = 280;
 pub const WAITING_LISTED: usize = 20;
 /// Bytes of the whole texts in one `ride_inbox`: two of the largest messages.
 pub const INBOX_READ_BYTES: usize = 128 * 1024;
+/// Bytes of one frame of a transcript that is copied, before compression: the host reads and
+/// writes its JSON on its event loop, and a megabyte that cannot be compressed is 2 ms of it.
+pub const FRAME_BYTES: usize = 1024 * 1024;
+/// Bytes of one range that extends a transcript: all turns that were never pushed.
+pub const RANGE_BYTES: u64 = 256 * 1024 * 1024;
+/// Files of subagents that travel with one transcript; a long session has dozens.
+pub const COPY_FILES: usize = 2_000;
 /// Rows of one answer of `sessions_rideable`: the host reads and writes the answer's
 /// JSON on its event loop, 250 rows are 150 KB and 2 ms of it.
 pub const ROWS: u32 = 250;

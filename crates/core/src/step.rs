@@ -50,6 +50,7 @@ pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Threa
         Event::Relay { fence, items } => driver::relay(t, fence, items, now, rules),
         Event::Say { fence, id, text } => say::say(t, fence, id, text, now, rules),
         Event::TakeAlong { fence, prompt, seqs } => along::take(t, fence, prompt, &seqs, now, rules),
+        Event::Copied { fence, end } => driver::copied(t, fence, end, now, rules),
         Event::Release { fence, accept_broken } => driver::release(t, fence, accept_broken, now, rules),
         Event::TakeBack { by, accept_broken } => leave::take_back(t, by, accept_broken, now),
         Event::Dropped { fence } => driver::dropped(t, fence, now),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::id::{Fence, Process, Route, ThreadKey};
 use crate::limits;
 use crate::time::{Now, Stamp};
-use crate::wire::{ChainMark, Driver, JournalLine, Opaque, Reason, RelayKind};
+use crate::wire::{ChainMark, CopyEnd, Driver, JournalLine, Opaque, Reason, RelayKind};
 
 /// Format of the state file; another one is refused, never guessed at.
 pub const FORMAT: u32 = 3;
@@ -259,6 +259,9 @@ pub struct Lease {
     pub said: Option<Said>,
     /// The transcript when this driver got it.
     pub mark: Option<ChainMark>,
+    /// The driver writes to a copy of its own: the transcript is extended by what it pushes.
+    #[serde(default)]
+    pub copy: Option<OnCopy>,
     /// Frozen delivery route; `None` where nothing is relayed.
     pub route: Option<Route>,
     /// Other threads bound to the same Claude session; their gates hold too.
@@ -289,6 +292,14 @@ pub struct Lease {
     /// What the host told of during the ride, oldest first.
     #[serde(default)]
     pub news: VecDeque<News>,
+}
+
+/// A ride on a copy of the transcript.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OnCopy {
+    /// Where the copy ended when the driver released.
+    pub end: Option<CopyEnd>,
 }
 
 /// Another Claude session is to be the thread's.

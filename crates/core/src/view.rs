@@ -103,6 +103,16 @@ pub fn waiting(t: &Thread) -> Vec<Waiting> {
     t.inbox.iter().take(limits::WAITING_LISTED).map(one).collect()
 }
 
+/// The lease of a driver that writes to a copy, while it may extend the transcript.
+pub fn on_copy<'t>(t: &'t Thread, fence: Fence, now: Now, rules: &Rules) -> Option<&'t Lease> {
+    t.lease().filter(|lease| rides(t, fence, now, rules) && lease.copy.is_some())
+}
+
+/// Whether a fence rides the thread, its lease not over.
+pub fn rides(t: &Thread, fence: Fence, now: Now, rules: &Rules) -> bool {
+    matches!(&t.phase, Phase::Ridden { lease } if lease.fence == fence && left_ms(lease, now, rules) > 0)
+}
+
 /// The messages after one, whole, as many as fit into one answer; `None` when this
 /// fence does not ride the thread.
 pub fn inbox(t: &Thread, fence: Fence, after: u64) -> Option<Inboxed> {

@@ -31,6 +31,12 @@ pub mod method {
     pub const TAKE_BACK: &str = "ride_take_back";
     /// Binds a thread to another Claude session.
     pub const ADOPT: &str = "ride_adopt";
+    /// Says that the driver works on a copy of its own, and compares the two. Needs `operator.read`.
+    pub const COPY: &str = "ride_copy";
+    /// Reads a range of the conversation's files. Needs `operator.read`.
+    pub const PULL: &str = "ride_pull";
+    /// Extends the conversation's files by what the driver's copy has more. Needs `operator.write`.
+    pub const PUSH: &str = "ride_push";
     /// Tells whether a fence is still the thread's. Needs `operator.read`.
     pub const CHECK: &str = "ride_check";
     /// Shows the state of one thread or of all that are not open. Needs `operator.read`.
@@ -38,7 +44,8 @@ pub mod method {
     /// Shows the configuration in force. Needs `operator.read`.
     pub const CONFIG: &str = "ride_config";
     /// All of them.
-    pub const ALL: [&str; 13] = [RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, TAKE_BACK, ADOPT, CHECK, STATUS, CONFIG];
+    pub const ALL: [&str; 16] =
+        [RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, TAKE_BACK, ADOPT, COPY, PULL, PUSH, CHECK, STATUS, CONFIG];
 }
 
 /// One thread as `sessions_rideable` lists it. The first eight are the seed's fields.
@@ -471,6 +478,138 @@ pub struct Release {
     /// How long to wait for the hand-over, milliseconds; at most 600,000.
     #[serde(default = "default_release_wait_ms")]
     pub wait_ms: u64,
+    /// Where the driver's own copy of the conversation ends: the gateway's must end there, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyEnd>,
+}
+
+/// Where a copy of a transcript ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CopyEnd {
+    /// Its length in bytes.
+    pub size: u64,
+    /// SHA-256, hex, of the last 64 KiB before `size`.
+    pub tail_sha256: String,
+    /// The active leaf.
+    pub leaf: Option<Uuid>,
+}
+
+/// Request of `ride_copy`: from here on the driver writes to a copy of its own, and what
+/// runs on its machine cannot touch the gateway's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Copy {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// How long the driver's transcript is; 0 where it has none.
+    #[serde(default)]
+    pub size: u64,
+}
+
+/// Answer of `ride_copy`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Copied {
+    /// Length of the gateway's transcript in bytes.
+    pub size: u64,
+    /// How much of it was compared: the shorter of the two lengths.
+    pub compared: u64,
+    /// SHA-256, hex, of that much.
+    pub sha256: String,
+    /// The active leaf of the gateway's.
+    pub leaf: Option<Uuid>,
+    /// The last prompt in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_prompt: Option<String>,
+    /// The files of subagents beside it.
+    pub files: Vec<CopyFile>,
+    /// The repository its project folder is in, where that is one of git's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+}
+
+/// A file of a conversation beside its transcript.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyFile {
+    /// `subagents/agent-….jsonl` or `subagents/agent-….meta.json`.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// What git says of a project folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repository {
+    /// Address of its `origin`.
+    pub remote: String,
+    /// Its branch.
+    pub branch: String,
+    /// The folder within it; empty for its root.
+    pub inside: String,
+}
+
+/// Request of `ride_pull`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pull {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// A file of `ride_copy`; the transcript when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// From which byte on.
+    pub from: u64,
+}
+
+/// Answer of `ride_pull`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pulled {
+    /// Up to 1 MiB from there on: base64 of a Zstandard frame.
+    pub data: String,
+    /// Length of the file in bytes.
+    pub size: u64,
+}
+
+/// Request of `ride_push`: one frame of a range that extends a file. Nothing is in the file
+/// before the whole range is there and was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Push {
+    /// Session key of the thread.
+    pub key: String,
+    /// The driver's fence.
+    pub fence: Fence,
+    /// A file of a subagent; the transcript when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// Where the range begins: the length of the gateway's file.
+    pub from: u64,
+    /// SHA-256, hex, of the last 64 KiB before it.
+    pub before_sha256: String,
+    /// Length of the range in bytes.
+    pub total: u64,
+    /// Where in the range this frame begins.
+    pub at: u64,
+    /// Up to 1 MiB: base64 of a Zstandard frame.
+    pub data: String,
+}
+
+/// Answer of `ride_push`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pushed {
+    /// How much of the range is there.
+    pub at: u64,
+    /// Whether the file ends with it, on disk.
+    pub done: bool,
 }
 
 fn default_release_wait_ms() -> u64 {
@@ -673,6 +812,8 @@ pub enum Reason {
     SessionInUse,
     /// The transcript is missing, not a regular file, or its chain is damaged.
     Transcript,
+    /// The driver's copy and the gateway's transcript are not the beginning of one another.
+    Diverged,
     /// A text or list is over its limit; the message names it.
     TooLarge,
     /// The outbox is full because the channel does not take messages.
@@ -729,6 +870,9 @@ pub fn fits(method: &str, params: &str) -> Result<(), MethodError> {
         method::RELEASE => parse::<Release>(method, params).map(drop),
         method::TAKE_BACK => parse::<TakeBack>(method, params).map(drop),
         method::ADOPT => parse::<Adopt>(method, params).map(drop),
+        method::COPY => parse::<Copy>(method, params).map(drop),
+        method::PULL => parse::<Pull>(method, params).map(drop),
+        method::PUSH => parse::<Push>(method, params).map(drop),
         method::CHECK => parse::<Check>(method, params).map(drop),
         method::STATUS => parse::<Status>(method, params).map(drop),
         _ => parse::<Nothing>(method, params).map(drop),

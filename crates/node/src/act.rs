@@ -7,7 +7,7 @@ use ride_core::event::{Act, Outcome};
 use ride_core::id::Process;
 use ride_core::thread::ClaudeSession;
 use ride_core::transcript::{End, Origin, Turns};
-use ride_core::wire::{ChainMark, Reason, RelayItem, RelayKind};
+use ride_core::wire::{ChainMark, CopyEnd, Reason, RelayItem, RelayKind};
 use ride_store::claude::process::{Alive, alive, look};
 use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, Writer, chain_mark, end_idle_child, live_writers, show_chain, why_not_resumed};
 
@@ -24,7 +24,7 @@ pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
         Act::Prove { claude, process, ride } => prove(sync, claude, process.as_ref(), ride.as_ref()),
         Act::Mark { claude, whole } => mark(claude, *whole),
         Act::Probe { driver, process } => probe(driver, process.as_ref()),
-        Act::Show { mark } => show(mark),
+        Act::Show { mark, copy } => show(mark, copy.as_ref()),
         other => return Outcome::Failed { what: format!("the host performs this, not the addon: {other:?}"), reason: Reason::Host },
     };
     // A table or a file that cannot be read now may be readable in a moment; until then nothing is proven.
@@ -109,9 +109,10 @@ fn probe(driver: &Process, process: Option<&Process>) -> Result<Outcome, ClaudeE
     Ok(Outcome::Gone)
 }
 
-fn show(mark: &ChainMark) -> Result<Outcome, ClaudeError> {
+fn show(mark: &ChainMark, copy: Option<&CopyEnd>) -> Result<Outcome, ClaudeError> {
     let broken = |what: &str| Outcome::Broken { what: format!("{}: {what}", mark.path) };
     Ok(match show_chain(mark)? {
+        Look::Shown { now, .. } if copy.is_some_and(|copy| !ends_with(&now, copy)) => broken("it does not end where the driver's copy ends"),
         Look::Shown { mut turns, .. } => {
             let typed = std::mem::take(&mut turns.beside).into_iter().filter(|p| p.from == Origin::Person);
             Outcome::Shown { beside: typed.map(|p| p.uuid.to_string()).collect(), turns: items(turns) }
@@ -121,6 +122,11 @@ fn show(mark: &ChainMark) -> Result<Outcome, ClaudeError> {
         Look::Replaced => broken("another file stands where the transcript was"),
         Look::Rewritten => broken("what was there at the claim has been changed"),
     })
+}
+
+/// Whether a transcript ends where a copy of it does.
+fn ends_with(mark: &ChainMark, copy: &CopyEnd) -> bool {
+    (mark.size, &mark.tail_sha256, mark.leaf) == (copy.size, &copy.tail_sha256, copy.leaf)
 }
 
 /// Turns as relay items: ids are those of the transcript lines, as the driver uses them.

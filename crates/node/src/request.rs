@@ -12,7 +12,7 @@ use ride_core::row::{self, Around};
 use ride_core::thread::{Adopts, ClaudeSession, Phase, Thread, Why};
 use ride_core::view;
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
-use ride_store::claude::{ClaudeDir, summary};
+use ride_store::claude::{ClaudeDir, find_cwd, summary};
 use ride_store::clock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -21,6 +21,8 @@ use uuid::Uuid;
 
 use crate::condition;
 use crate::sync::Sync;
+
+mod copy;
 
 /// A request with what the shell knows of the host.
 #[derive(Deserialize)]
@@ -92,6 +94,9 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::TAKE_BACK => return take_back(sync, &params, asked.host).unwrap_or_else(Answer::Error),
         method::ADOPT => return adopt(sync, &params, asked.host).unwrap_or_else(Answer::Error),
+        method::COPY => copy::begin(sync, &params),
+        method::PULL => copy::pull(sync, &params),
+        method::PUSH => copy::push(sync, &params),
         method::CHECK => check(sync, &params, &asked.host.person),
         method::STATUS => status(sync, &params, &asked.host.person),
         method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| config(sync, &asked.host.plugin)),
@@ -263,10 +268,14 @@ fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<ClaudeSession> {
     let found = dir.find(id, cwd.map(Path::new)).map_err(|e| transcript(e.to_string()))?;
     let path = found.ok_or_else(|| no_transcript(sync, id))?;
     let last = summary(&path).map_err(|e| transcript(e.to_string()))?.cwd;
-    let belongs = |cwd: &&str| Some(dir.project(Path::new(cwd)).as_path()) == path.parent();
-    let cwd = [cwd, last.as_deref()].into_iter().flatten().find(belongs);
+    let belongs = |cwd: &str| Some(dir.project(Path::new(cwd)).as_path()) == path.parent();
+    let cwd = match [cwd, last.as_deref()].into_iter().flatten().find(|cwd| belongs(cwd)) {
+        Some(cwd) => Some(cwd.to_owned()),
+        // Whoever resumed it last was in another folder, of another machine perhaps.
+        None => find_cwd(&path, belongs).map_err(|e| transcript(e.to_string()))?,
+    };
     let cwd = cwd.ok_or_else(|| transcript(format!("the project folder of {} could not be told", path.display())))?;
-    Ok(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd: cwd.into() })
+    Ok(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd })
 }
 
 fn no_transcript(sync: &Sync, id: Uuid) -> MethodError {
@@ -376,6 +385,12 @@ fn take(sync: &Sync, params: &str) -> Outcome<Value> {
 
 fn release(sync: &Sync, params: &str) -> Outcome<Answer> {
     let r: wire::Release = wire::parse(method::RELEASE, params)?;
+    if let Some(end) = r.copy {
+        let (_, reply) = sync.apply(&r.key, Event::Copied { fence: r.fence, end: Some(end) }).map_err(store_error)?;
+        if reply != Reply::Ok {
+            return Err(refused(reply));
+        }
+    }
     let event = Event::Release { fence: r.fence, accept_broken: r.accept_broken_chain };
     let (_, reply) = sync.apply(&r.key, event).map_err(store_error)?;
     match reply {

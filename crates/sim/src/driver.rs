@@ -353,7 +353,8 @@ impl Sim {
                 }
                 self.over(d);
             }
-            Effect::Say(_) | Effect::Status(_) | Effect::Tell(_) => {}
+            // Simulated rides are on the gateway's machine.
+            Effect::Push { .. } | Effect::Say(_) | Effect::Status(_) | Effect::Tell(_) => {}
         }
     }
 

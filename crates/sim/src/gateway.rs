@@ -184,7 +184,7 @@ impl Sim {
                 Some(if self.outside.agent.child { Outcome::ChildAgain } else { Outcome::Ok })
             }
             Act::Mark { .. } => Some(Outcome::Marked { mark: self.mark() }),
-            Act::Show { mark } => Some(Outcome::Shown { turns: self.outside.turns_after(mark.leaf), beside: Vec::new() }),
+            Act::Show { mark, .. } => Some(Outcome::Shown { turns: self.outside.turns_after(mark.leaf), beside: Vec::new() }),
             Act::Probe { driver, process } => {
                 let lives = self.lives(driver) || process.as_ref().is_some_and(|p| self.lives(p));
                 Some(if lives { Outcome::Alive } else { Outcome::Gone })

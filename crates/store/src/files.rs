@@ -87,7 +87,7 @@ impl Files {
     pub(crate) fn apply(&self, key: &ThreadKey, events: Vec<Event>, now: Now, rules: &Rules) -> Result<(Thread, Vec<Reply>), StoreError> {
         let claims = events.iter().any(|e| matches!(e, Event::Claim(_)));
         for _ in 0..REBUILDS {
-            let own = self.gateway.lock(LOCK)?;
+            let own = self.lock()?;
             let whole = claims.then(|| self.root.lock(INDEX_LOCK)).transpose()?;
             let Some(index) = self.kept_index()? else {
                 // It is made again under every gateway's lock.
@@ -120,6 +120,11 @@ impl Files {
             self.amend(whole, |index| index.note(&me, &new, old.epoch, &behind)).ok();
         }
         Ok((new, replies))
+    }
+
+    /// Held while no thread of this gateway may change.
+    pub(crate) fn lock(&self) -> Result<Locked, StoreError> {
+        self.gateway.lock(LOCK)
     }
 
     /// A thread as it was last committed, of whatever gateway.

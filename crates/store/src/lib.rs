@@ -7,6 +7,7 @@
 
 pub mod claude;
 pub mod clock;
+pub mod copy;
 mod error;
 mod file;
 mod files;

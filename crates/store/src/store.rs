@@ -135,6 +135,18 @@ impl Store {
         }
     }
 
+    /// Does something while nobody can change a thread: what its value allows holds until it
+    /// is done. For what takes milliseconds: every change of this gateway's threads waits.
+    pub fn while_it_stays<R>(&self, session: &str, act: impl FnOnce(Option<&Thread>) -> R) -> Result<R, StoreError> {
+        match &self.backend {
+            Backend::Files(files) => {
+                let _lock = files.lock()?;
+                Ok(act(files.read(&owner(files.name().into(), session))?.as_ref()))
+            }
+            Backend::Memory(memory) => Ok(act(memory.lock().unwrap_or_else(PoisonError::into_inner).threads.get(session))),
+        }
+    }
+
     /// Finds the thread that has a Claude session now, of whatever gateway under this `lockDir`.
     pub fn riding(&self, claude: Uuid) -> Result<Option<Thread>, StoreError> {
         let Some(owner) = self.look(|_, index| index.claude.get(&claude).cloned())? else { return Ok(None) };

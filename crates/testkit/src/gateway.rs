@@ -75,6 +75,11 @@ impl Gateway {
         format!("{scheme}://127.0.0.1:{}", self.port)
     }
 
+    /// Gives the address it takes other machines' connections on.
+    pub fn address_from_elsewhere(&self) -> Result<std::net::SocketAddr> {
+        Ok((own_address()?, self.port).into())
+    }
+
     /// Gives the address by which another machine would reach it: a client that comes
     /// in by it is none of this machine's to the gateway.
     pub fn url_from_elsewhere(&self) -> Result<String> {

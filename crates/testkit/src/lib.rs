@@ -13,6 +13,7 @@ pub mod gateway;
 mod http;
 pub mod peers;
 pub mod process;
+pub mod proxy;
 pub mod pty;
 pub mod story;
 pub mod telegram;

@@ -195,7 +195,7 @@ impl Riding {
 
     async fn release(&self, stage: &Stage, ride: usize) -> Result<f64> {
         let key = stage.threads[ride].key.clone();
-        let release = Release { key, fence: self.rides[ride].0, accept_broken_chain: false, wait_ms: 60_000 };
+        let release = Release { key, fence: self.rides[ride].0, accept_broken_chain: false, wait_ms: 60_000, copy: None };
         let begin = Instant::now();
         let released: Released = stage.connection.call_within(method::RELEASE, &release, ANSWER).await?;
         anyhow::ensure!(released.open, "a release did not come through: {:?}", released.waiting_for);

@@ -578,7 +578,7 @@ impl Chat {
             *asked = true;
             // A turn that still runs is answered in the thread; nobody waits for it here.
             let wait_ms = if matches!(self.turn, Turn::None) { HANDOVER_MS } else { PAUSE_MS };
-            out.push(Effect::Release(Release { key: self.key.clone(), fence: self.fence, accept_broken_chain: false, wait_ms }));
+            out.push(Effect::Release(Release { key: self.key.clone(), fence: self.fence, accept_broken_chain: false, wait_ms, copy: None }));
         } else if !*asked && now_ms >= *until_ms {
             let why = self.trouble.clone().unwrap_or_else(|| "no answer".to_owned());
             self.phase = Phase::Done;

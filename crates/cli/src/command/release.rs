@@ -52,7 +52,7 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
         return Err(Error::new(Kind::NotRideable, format!("the claim of {title} never came through; nothing to hand back")));
     };
     let wait_ms = u64::try_from(HANDOVER.as_millis()).expect("a minute fits");
-    let request = Release { key: row.key.clone(), fence, accept_broken_chain: accept, wait_ms };
+    let request = Release { key: row.key.clone(), fence, accept_broken_chain: accept, wait_ms, copy: None };
     let released = ask(&connection, &request, &record, &state_dir).await?;
     if json {
         print_json(&released)?;
@@ -128,7 +128,7 @@ pub fn tell(title: &str, key: &str, released: &Released) -> Result<(), Error> {
 }
 
 /// An error where the agent does not have the thread yet.
-fn outcome(title: &str, key: &str, released: &Released) -> Result<(), Error> {
+pub(super) fn outcome(title: &str, key: &str, released: &Released) -> Result<(), Error> {
     if !released.open {
         let what = released.waiting_for.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
         let e = Error::new(Kind::Waiting, format!("{title} is handed over, but the agent does not have it yet: {what}"));

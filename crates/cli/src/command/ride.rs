@@ -10,7 +10,7 @@ use std::time::Duration;
 use ride_core::wire::{Check, Checked, Claim, Driver, Grant, Mode, Release, Row, method};
 use ride_store::clock;
 
-use super::{Context, Last, Missed, chat, name, release, say};
+use super::{Context, Last, Missed, chat, elsewhere, name, release, say};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
@@ -24,7 +24,7 @@ use crate::render::{self, clean, count};
 use crate::ride::record::Record;
 use crate::ride::state::Outcome;
 use crate::ride::{self, Plan, Report};
-use crate::transcript;
+use crate::transcript::{self, NotHere};
 
 /// What a claim may take beyond the wait for the running turn: the gateway ends its
 /// own Claude Code (2.1.330: within 2 s) and reads the transcript.
@@ -83,9 +83,15 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
 
     let (record, grant) = claim(context, args, &row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
     Last { gateway: target.origin().to_owned(), key: grant.key.clone() }.save(&state_dir);
-    if let Err(e) = check_grant(&grant) {
-        return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await;
-    }
+    let mut grant = grant;
+    let copied = match check_grant(&grant) {
+        Err(e) if e.is_elsewhere() => elsewhere::begin(context, args, &target, &mut grant, &connection, e.into(), &mut interrupts).await.map(Some),
+        checked => checked.map(|()| None).map_err(Error::from),
+    };
+    let copy = match copied.and_then(|copy| check_place(&grant).map(|()| copy)) {
+        Ok(copy) => copy,
+        Err(e) => return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
+    };
     if grant.claude.is_none() {
         let ridden = chat::ride(context, args, words, target, (connection, events), grant.clone(), &record).await;
         return match ridden {
@@ -114,6 +120,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         program: env.program.clone(),
         claude,
         extra: args.extra.clone(),
+        copy,
         grant: grant.clone(),
     };
     match ride::drive(plan, &mut interrupts).await {
@@ -150,7 +157,7 @@ async fn choose(
     chosen.ok_or_else(|| Error::new(Kind::Left, ""))
 }
 
-fn check_row(row: &Row, earlier: Option<&Record>, steal: bool) -> Result<(), Error> {
+pub(super) fn check_row(row: &Row, earlier: Option<&Record>, steal: bool) -> Result<(), Error> {
     let title = clean(&row.title);
     if let Some(earlier) = earlier
         && earlier.is_alive()
@@ -180,8 +187,14 @@ fn check_row(row: &Row, earlier: Option<&Record>, steal: bool) -> Result<(), Err
     Ok(())
 }
 
-async fn confirm(question: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
-    let _ = std::io::stderr().write_all(format!("{question} [y/N] ").as_bytes());
+pub(super) async fn confirm(question: &str, interrupts: &mut Interrupts) -> Result<bool, Error> {
+    let answer = ask(&format!("{question} [y/N] "), interrupts).await?;
+    Ok(matches!(answer.as_str(), "y" | "Y" | "yes"))
+}
+
+/// What a person answers to a question, without the blanks around it.
+pub(super) async fn ask(question: &str, interrupts: &mut Interrupts) -> Result<String, Error> {
+    let _ = std::io::stderr().write_all(question.as_bytes());
     let read = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)
@@ -192,11 +205,11 @@ async fn confirm(question: &str, interrupts: &mut Interrupts) -> Result<bool, Er
         // Not onto the line of the question.
         say("\n");
     }
-    Ok(matches!(answer?.trim(), "y" | "Y" | "yes"))
+    Ok(answer?.trim().to_owned())
 }
 
 #[expect(clippy::too_many_arguments, reason = "one claim, from everything that was looked at before")]
-async fn claim(
+pub(super) async fn claim(
     context: &Context<'_>,
     args: &RideArgs,
     row: &Row,
@@ -264,9 +277,13 @@ async fn claim(
     Ok((record, grant))
 }
 
-fn check_grant(grant: &Grant) -> Result<(), Error> {
+pub(super) fn check_grant(grant: &Grant) -> Result<(), NotHere> {
+    grant.claude.as_ref().map_or(Ok(()), |claude| transcript::check(&claude.transcript))
+}
+
+/// What Claude Code needs around the transcript.
+fn check_place(grant: &Grant) -> Result<(), Error> {
     let Some(claude) = &grant.claude else { return Ok(()) };
-    transcript::check(&claude.transcript)?;
     if !Path::new(&claude.cwd).is_dir() {
         return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", claude.cwd))
             .hint("Claude Code can resume a conversation only in its folder: make it again"));
@@ -276,7 +293,7 @@ fn check_grant(grant: &Grant) -> Result<(), Error> {
 }
 
 /// Hands a thread back that was claimed and could not be ridden.
-async fn give_back(
+pub(super) async fn give_back(
     connection: &Connection,
     grant: &Grant,
     record: &Record,
@@ -284,7 +301,7 @@ async fn give_back(
     cause: Error,
     interrupts: &mut Interrupts,
 ) -> Result<(), Error> {
-    let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 30_000 };
+    let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 30_000, copy: None };
     let asked = tokio::select! {
         asked = release::ask(connection, &request, record, state_dir) => asked,
         _ = interrupts.next() => {
@@ -334,6 +351,9 @@ pub(super) fn tell(
     if *total > 0 {
         say(format_args!("{} meanwhile:", count(*total, "message came", "messages came")));
         say(render::waiting(waiting, context.env.now_ms, context.env.terminal));
+    }
+    if report.unpushed > 0 {
+        say(format_args!("what was said here last did not reach the gateway; it stays on this machine, and the next ride of {title} from here can go on with it"));
     }
     if report.unsent > 0 {
         let what = count(u32::try_from(report.unsent).unwrap_or(u32::MAX), "item", "items");

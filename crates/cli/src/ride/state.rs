@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use ride_core::id::{Fence, Process};
 use ride_core::limits;
 use ride_core::wire::{
-    Grant, Holder, Inbox, Inboxed, Reason, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, Take,
+    CopyEnd, Grant, Holder, Inbox, Inboxed, Reason, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, Take,
     Taken, Waiting,
 };
 use uuid::Uuid;
@@ -77,6 +77,14 @@ pub enum Event {
     Took(Result<Taken, Trouble>),
     /// A release ended.
     Released(Result<Released, Trouble>),
+    /// Of a ride on a copy: a finished turn ends at this byte of it.
+    Grown(u64),
+    /// A frame of it reached the gateway.
+    Pushing,
+    /// The gateway has it up to this byte, or would not take it.
+    Pushed(Result<u64, Trouble>),
+    /// Nobody writes to it any more: where it ends, or why that cannot be told.
+    Rests(Result<CopyEnd, String>),
     /// Claude Code greeted: the process that holds the Claude session.
     Claude(Process),
     /// Claude Code asks whether something may begin.
@@ -135,6 +143,13 @@ pub enum Effect {
     Take(Take),
     /// Show this in the conversation.
     Say(String),
+    /// Extend the gateway's transcript by what the copy has between these bytes.
+    Push {
+        /// Up to here the gateway has it.
+        from: u64,
+        /// Up to here it is to have it.
+        to: u64,
+    },
     /// Release the thread.
     Release(Release),
     /// Write these to the outbox, before what caused it is acknowledged.
@@ -229,8 +244,23 @@ pub struct Ride {
     /// Up to here it was told.
     news_seq: u64,
 
+    copy: Option<OnCopy>,
+
     phase: Phase,
     shown: Status,
+}
+
+/// The driver's own copy of the conversation.
+#[derive(Debug)]
+struct OnCopy {
+    /// Up to here the gateway has it.
+    pushed: u64,
+    /// Up to here it is to have it: a finished turn ends there, or all of it.
+    wanted: u64,
+    /// Where it ends, once nobody writes to it.
+    end: Option<CopyEnd>,
+    pushing: bool,
+    push_at_ms: u64,
 }
 
 /// Messages that went along with a prompt.
@@ -313,9 +343,25 @@ impl Ride {
             relay_stopped: None,
             news: None,
             news_seq: 0,
+            copy: None,
             phase: Phase::Riding,
             shown: Status::default(),
         }
+    }
+
+    /// Rides on a copy of `size` bytes, of which the gateway has the first `pushed`.
+    pub fn on_copy(&mut self, pushed: u64, size: u64, now_ms: u64) {
+        self.copy = Some(OnCopy { pushed, wanted: size, end: None, pushing: false, push_at_ms: now_ms });
+    }
+
+    /// How much of the copy the gateway does not have.
+    pub fn unpushed(&self) -> u64 {
+        self.copy.as_ref().map_or(0, |copy| copy.wanted.saturating_sub(copy.pushed))
+    }
+
+    /// Whether a turn is under way, as far as is known.
+    pub fn turn_runs(&self) -> bool {
+        self.turn_running
     }
 
     /// Hands the thread back although its chain could not be shown to be whole.
@@ -355,6 +401,9 @@ impl Ride {
         if self.up && !self.taking && self.taken.iter().any(|along| along.heard) {
             wake = wake.min(self.take_at_ms);
         }
+        if let Some(copy) = self.copy.as_ref().filter(|copy| self.up && copy.is_due()) {
+            wake = wake.min(copy.push_at_ms);
+        }
         if let Phase::Releasing { at_ms, asked: false, .. } = self.phase {
             wake = wake.min(at_ms);
         }
@@ -377,6 +426,9 @@ impl Ride {
                 self.relaying = 0;
                 (self.reading, self.taking) = (false, false);
                 (self.read_at_ms, self.take_at_ms) = (now_ms, now_ms);
+                if let Some(copy) = &mut self.copy {
+                    (copy.pushing, copy.push_at_ms) = (false, now_ms);
+                }
                 if let Phase::Releasing { at_ms, asked, .. } = &mut self.phase {
                     (*at_ms, *asked) = (now_ms, false);
                 }
@@ -386,6 +438,9 @@ impl Ride {
                 self.renewing = false;
                 self.relaying = 0;
                 (self.reading, self.taking) = (false, false);
+                if let Some(copy) = &mut self.copy {
+                    copy.pushing = false;
+                }
                 self.trouble = Some(why);
             }
             Event::Changed(key) => {
@@ -398,6 +453,21 @@ impl Ride {
             Event::Inboxed(answer) => self.inboxed(answer, now_ms, out),
             Event::Took(answer) => self.took(answer, now_ms, out),
             Event::Released(answer) => self.released(answer, now_ms, out),
+            Event::Grown(size) => {
+                if let Some(copy) = &mut self.copy {
+                    copy.wanted = copy.wanted.max(size);
+                }
+            }
+            Event::Pushing => self.flush_on(now_ms),
+            Event::Pushed(answer) => self.pushed(answer, now_ms, out),
+            Event::Rests(Ok(end)) => {
+                if let Some(copy) = &mut self.copy {
+                    copy.wanted = end.size;
+                    copy.end = Some(end);
+                    self.flush_on(now_ms);
+                }
+            }
+            Event::Rests(Err(why)) => self.cannot_push(Reason::Transcript, why, out),
             Event::Claude(process) => {
                 self.claude = Some(process);
                 self.renew_at_ms = now_ms;
@@ -741,6 +811,46 @@ impl Ride {
         self.relay_pause_ms = (self.relay_pause_ms * 2).min(PAUSE_MAX_MS);
     }
 
+    fn pushed(&mut self, answer: Result<u64, Trouble>, now_ms: u64, out: &mut Vec<Effect>) {
+        let Some(copy) = &mut self.copy else { return };
+        copy.pushing = false;
+        match answer {
+            Ok(size) => {
+                copy.pushed = copy.pushed.max(size);
+                self.flush_on(now_ms);
+            }
+            // It would not be taken at another time either.
+            Err(Trouble::Refused { reason, message, .. })
+                if matches!(reason, Reason::Diverged | Reason::BadRequest | Reason::TooLarge | Reason::Transcript | Reason::Unknown) =>
+            {
+                self.cannot_push(reason, message, out);
+            }
+            Err(trouble) => {
+                copy.push_at_ms = now_ms + PAUSE_MS;
+                self.failed(trouble, out);
+            }
+        }
+    }
+
+    /// The gateway's transcript cannot be extended: nothing more is said in this ride.
+    fn cannot_push(&mut self, reason: Reason, message: String, out: &mut Vec<Effect>) {
+        let why = format!("the gateway cannot be given what was said here: {message}");
+        match self.phase {
+            Phase::Flushing { .. } | Phase::Releasing { .. } => {
+                self.phase = Phase::Done;
+                out.push(Effect::Done(Outcome::Refused { reason, message: why }));
+            }
+            _ => self.lose(Loss { why, holder: None }, out),
+        }
+    }
+
+    /// The last items go out: as long as something moves, they may take their time.
+    fn flush_on(&mut self, now_ms: u64) {
+        if let Phase::Flushing { until_ms } = &mut self.phase {
+            *until_ms = now_ms + FLUSH_MS;
+        }
+    }
+
     fn released(&mut self, answer: Result<Released, Trouble>, now_ms: u64, out: &mut Vec<Effect>) {
         let Phase::Releasing { at_ms, asked, .. } = &mut self.phase else { return };
         let outcome = match answer {
@@ -800,7 +910,22 @@ impl Ride {
             let (prompt, seqs) = (along.prompt, along.seqs.clone());
             out.push(Effect::Take(Take { key: self.key.clone(), fence: self.fence, prompt, seqs }));
         }
+        let may_relay = self.may_relay();
+        if let Some(copy) = self.copy.as_mut().filter(|copy| self.up && may_relay && copy.is_due() && now_ms >= copy.push_at_ms) {
+            copy.pushing = true;
+            out.push(Effect::Push { from: copy.pushed, to: copy.wanted });
+        }
         if let Phase::Flushing { until_ms } = self.phase
+            && self.copy.as_ref().is_some_and(|copy| !copy.is_whole())
+            && now_ms >= until_ms
+        {
+            // Released, the agent would go on without it.
+            let why = self.trouble.clone().unwrap_or_else(|| "the gateway takes nothing more".to_owned());
+            self.phase = Phase::Done;
+            out.push(Effect::Done(Outcome::Unreleased(why)));
+        }
+        if let Phase::Flushing { until_ms } = self.phase
+            && self.copy.as_ref().is_none_or(OnCopy::is_whole)
             && (self.queue.is_empty() && self.taken.iter().all(|along| !along.heard) || now_ms >= until_ms)
         {
             self.phase = Phase::Releasing { until_ms: now_ms + RELEASE_MS, at_ms: now_ms, asked: false };
@@ -813,6 +938,7 @@ impl Ride {
                     fence: self.fence,
                     accept_broken_chain: self.accept_broken_chain,
                     wait_ms: HANDOVER_MS,
+                    copy: self.copy.as_ref().and_then(|copy| copy.end.clone()),
                 }));
             } else if !*asked && now_ms >= *until_ms {
                 let why = self.trouble.clone().unwrap_or_else(|| "no answer".to_owned());
@@ -886,6 +1012,18 @@ impl Ride {
             return warn(format!("{line} · handed back in {minutes} min without a prompt"));
         }
         calm(line)
+    }
+}
+
+impl OnCopy {
+    /// Whether the gateway has all of it.
+    fn is_whole(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| self.pushed >= end.size)
+    }
+
+    /// Whether there is something to push, and nothing on its way.
+    fn is_due(&self) -> bool {
+        !self.pushing && self.pushed < self.wanted
     }
 }
 

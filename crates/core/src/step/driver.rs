@@ -4,10 +4,10 @@
 use crate::event::Reply;
 use crate::id::{Fence, Process};
 use crate::limits;
-use crate::thread::{At, ClaimStage, Deadline, LeaveStage, Phase, Thread, Why};
+use crate::thread::{At, ClaimStage, Deadline, LeaveStage, OnCopy, Phase, Thread, Why};
 use crate::time::Now;
 use crate::view;
-use crate::wire::{Reason, Refusal, RelayItem};
+use crate::wire::{CopyEnd, Reason, Refusal, RelayItem};
 
 use super::{Rules, leave, outbox};
 
@@ -69,6 +69,37 @@ pub(super) fn relay(t: &mut Thread, fence: Fence, items: Vec<RelayItem>, now: No
         outbox::take_over(t, item, route.as_ref(), rules);
     }
     Reply::Relayed { accepted }
+}
+
+/// A driver says that it writes to a copy, or, when it is done, where that ends.
+pub(super) fn copied(t: &mut Thread, fence: Fence, end: Option<CopyEnd>, now: Now, rules: &Rules) -> Reply {
+    leave::if_overdue(t, now, rules);
+    let refused = |message: &str| {
+        let refusal = Refusal { reason: Reason::BadRequest, holder: None, hint: None };
+        Reply::Refused { message: message.into(), refusal }
+    };
+    match &mut t.phase {
+        Phase::Ridden { lease } if lease.fence == fence => match (&mut lease.copy, end) {
+            (_, _) if lease.claude.is_none() => refused("the thread has no Claude session to be copied"),
+            (None, Some(_)) => refused("the ride is not on a copy"),
+            (None, None) if lease.process.is_some() => refused("the ride's Claude Code writes to the transcript itself"),
+            (None, None) => {
+                lease.copy = Some(OnCopy::default());
+                let note = format!("{fence} rides on a copy at {}", lease.driver.host);
+                t.note(now, note);
+                Reply::Ok
+            }
+            (Some(_), None) => Reply::Ok,
+            (Some(copy), end @ Some(_)) => {
+                copy.end = end;
+                Reply::Ok
+            }
+        },
+        // A release that is asked again.
+        Phase::Leaving { lease, .. } if lease.fence == fence => Reply::Ok,
+        _ if t.last.as_ref().is_some_and(|l| l.fence == fence) => Reply::Ok,
+        _ => view::stale(t, fence, now, rules),
+    }
 }
 
 fn too_large(message: String) -> Reply {

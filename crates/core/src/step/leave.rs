@@ -2,7 +2,7 @@
 //! the outbox emptied, the binding restored, and only then the gate opens.
 
 use crate::event::{Act, Outcome, Reply};
-use crate::id::Route;
+use crate::id::{Process, Route};
 use crate::limits;
 use crate::thread::{At, Ended, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
@@ -120,9 +120,14 @@ pub(super) fn act(stage: LeaveStage, lease: &Lease, why: &Why, session: &str, no
         LeaveStage::Prove => {
             // Who was not asked may be about to start Claude Code, until its own clock forbids that.
             let ride = unasked(lease, why, now, rules).then(|| lease.driver.process.clone());
-            Some(Act::Prove { claude: lease.claude.clone()?, process: lease.process.clone(), ride })
+            // What runs beside a copy cannot write here, wherever it is: its pushes are refused by now.
+            let here = |process: Option<Process>| process.filter(|_| lease.copy.is_none());
+            Some(Act::Prove { claude: lease.claude.clone()?, process: here(lease.process.clone()), ride: here(ride) })
         }
-        LeaveStage::Show => lease.mark.clone().map(|mark| Act::Show { mark }),
+        LeaveStage::Show => {
+            let copy = lease.copy.as_ref().and_then(|copy| copy.end.clone());
+            lease.mark.clone().map(|mark| Act::Show { mark, copy })
+        }
         LeaveStage::Restore => {
             // As was announced: a deleted thread begins anew, also where somebody has written there since.
             let gone = lease.news.iter().any(|n| n.kind == NewsKind::Deleted);

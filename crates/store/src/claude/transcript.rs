@@ -2,11 +2,11 @@
 //! written. A read ends at the size the file had when it was opened.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead as _, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use ride_core::transcript::{Broken, Chain, Reader, Shown, Span, Transcript, Turns, turns};
+use ride_core::transcript::{Broken, Chain, MAX_LINE_BYTES, Reader, Shown, Span, Transcript, Turns, turns};
 use ride_core::wire::ChainMark;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
@@ -195,6 +195,28 @@ pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
         summary.cwd = summary.cwd.or(whole.cwd);
     }
     Ok(summary)
+}
+
+/// The first folder a Claude session was ever used in of which something holds: where it was
+/// resumed since, on a copy of another machine too, is in its lines as well.
+///
+/// # Errors
+/// When it is no regular file or cannot be read.
+pub fn find_cwd(path: &Path, holds: impl Fn(&str) -> bool) -> Result<Option<String>, ClaudeError> {
+    let mut lines = std::io::BufReader::with_capacity(CHUNK_BYTES, open_regular(path)?);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = lines.by_ref().take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut line);
+        if read.map_err(|e| ClaudeError::io("read transcript", path, e))? == 0 {
+            return Ok(None);
+        }
+        let mut reader = Reader::new();
+        reader.feed(&line);
+        if let Some(cwd) = reader.finish().cwd.filter(|cwd| holds(cwd)) {
+            return Ok(Some(cwd));
+        }
+    }
 }
 
 /// How much of the end [`summary`] reads first: a turn's lines fit, with its

@@ -134,7 +134,7 @@ pub fn merge(into: &mut Value, from: &Value) {
 
 /// Writes the `claude` that the gateway finds first on its PATH: the gateway strips
 /// `ANTHROPIC_*` from the child, so this sets them again and becomes the real program.
-pub(super) fn write_shim(
+pub(crate) fn write_shim(
     shim: &Path,
     claude_code: &Path,
     anthropic: &Anthropic,

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::stage::{Stage, TURN, line_with, said};
+use super::stage::{Stage, TURN, fingerprint, line_with, said};
 use super::{Facts, Product};
 use crate::claude;
 use crate::error::{Error, Result};
@@ -65,19 +65,6 @@ fn path_of(stage: &Stage<'_>) -> String {
 
 fn broke(what: &str, cause: &str) -> Error {
     Error::Peer { what: what.into(), said: cause.into() }
-}
-
-/// The certificate's SHA-256, as `openssl` tells it.
-async fn fingerprint(certificate: &Path) -> Result<String> {
-    let args = ["x509", "-noout", "-fingerprint", "-sha256", "-in"];
-    let output = tokio::process::Command::new("openssl").args(args).arg(certificate).output().await;
-    let output = output.map_err(|e| broke("openssl", &e.to_string()))?;
-    let told = said(&output);
-    let hex: String = told.rsplit('=').next().unwrap_or_default().chars().filter(char::is_ascii_hexdigit).collect();
-    match hex.len() {
-        64 => Ok(hex.to_lowercase()),
-        _ => Err(broke("openssl", &told)),
-    }
 }
 
 async fn certificate(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_>, pin: &str) -> Result<()> {

@@ -222,3 +222,16 @@ pub(super) fn line_with(screen: &str, word: &str) -> String {
 pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
+
+/// The certificate's SHA-256, as `openssl` tells it.
+pub(super) async fn fingerprint(certificate: &Path) -> Result<String> {
+    let args = ["x509", "-noout", "-fingerprint", "-sha256", "-in"];
+    let output = tokio::process::Command::new("openssl").args(args).arg(certificate).output().await;
+    let output = output.map_err(|e| Error::Peer { what: "openssl".into(), said: e.to_string() })?;
+    let told = said(&output);
+    let hex: String = told.rsplit('=').next().unwrap_or_default().chars().filter(char::is_ascii_hexdigit).collect();
+    match hex.len() {
+        64 => Ok(hex.to_lowercase()),
+        _ => Err(Error::Peer { what: "openssl".into(), said: told }),
+    }
+}
