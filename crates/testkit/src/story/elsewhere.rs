@@ -300,7 +300,7 @@ impl Elsewhere<'_> {
         self.line.mend();
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "half of it was sent").await?;
         // And in the release: with the last lines, or in its answer.
-        self.line.cut_after_sending(2_500);
+        self.line.cut_after_sending(1_000);
         self.stage.rests().await?;
         ride.submit("/exit").await?;
         poll_until("the line to be cut", TURN, || self.line.is_cut().then_some(())).await?;
