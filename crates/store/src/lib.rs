@@ -12,6 +12,7 @@ mod file;
 mod files;
 mod index;
 mod kept;
+pub mod mirror;
 pub mod sealed;
 mod store;
 
