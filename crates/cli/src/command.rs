@@ -12,6 +12,7 @@ mod man;
 mod release;
 mod ride;
 mod status;
+mod sync;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -103,6 +104,7 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
             release::run(&context, words, *accept_broken_chain, *json).await
         }
         Some(Command::Doctor { words, claude, json }) => doctor::run(&context, words, claude, *json).await,
+        Some(Command::Sync { what }) => sync::run(&context, what).await,
         Some(Command::Config { json }) => config::run(&context, *json).await,
         Some(Command::Completions { shell }) => completions::run(*shell),
         Some(Command::Man { command }) => man::run(command.as_deref()),

@@ -13,6 +13,7 @@ mod gateway {
     mod locate;
     mod picker;
     mod standin;
+    mod sync;
     mod tls;
     mod tool;
 }

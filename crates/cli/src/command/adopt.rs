@@ -102,7 +102,7 @@ pub fn list(context: &Context<'_>, json: bool) -> Result<(), Error> {
 }
 
 /// Where Claude Code keeps the sessions of this machine.
-fn claude_dir(context: &Context<'_>) -> Result<ClaudeDir, Error> {
+pub(super) fn claude_dir(context: &Context<'_>) -> Result<ClaudeDir, Error> {
     let env = context.env;
     let home = env.home().ok_or_else(|| Error::new(Kind::Config, "could not tell where Claude Code keeps its sessions: no home folder").hint("set HOME"))?;
     Ok(ClaudeDir::new(env.get("CLAUDE_CONFIG_DIR").map(OsStr::new), Path::new(&home)))
