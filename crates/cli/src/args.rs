@@ -122,6 +122,12 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look at the mirror of finished turns, bring a Claude session back from it, prune it
+    Sync {
+        /// What of it
+        #[command(subcommand)]
+        what: Sync,
+    },
     /// Show this ride's own settings, where each comes from, and the gateway's
     Config {
         /// Print JSON
@@ -141,6 +147,53 @@ pub enum Command {
     Man {
         /// Of this command; of `ride` itself without one
         command: Option<String>,
+    },
+}
+
+/// What is done with a mirror (`syncMirrorDir`).
+#[derive(Debug, Subcommand)]
+pub enum Sync {
+    /// List what is in the mirror, and whether it is whole
+    Status {
+        /// The mirror's folder; the gateway's own, where it is on this machine
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Read every line and show the chain of each
+        #[arg(long)]
+        verify: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a Claude session where `claude --resume` finds it; nothing is overwritten
+    Restore {
+        /// The beginning of its id, or words of its thread's title, key or folder
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// The mirror's folder; the gateway's own, where it is on this machine
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// The project folder to resume it in; the one it was in unless told
+        #[arg(long, value_name = "PROJECT_DIR")]
+        into: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take out what had no turn for so long
+    Prune {
+        /// Days since the last turn
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=36_500))]
+        older_than: u64,
+        /// The mirror's folder; the gateway's own, where it is on this machine
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -174,7 +227,8 @@ impl Command {
             | Command::Release { json, .. }
             | Command::Repair { json, .. }
             | Command::Doctor { json, .. }
-            | Command::Config { json } => *json,
+            | Command::Config { json }
+            | Command::Sync { what: Sync::Status { json, .. } | Sync::Restore { json, .. } | Sync::Prune { json, .. } } => *json,
             Command::Deploy(_) | Command::Completions { .. } | Command::Man { .. } => false,
         }
     }

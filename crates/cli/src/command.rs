@@ -15,6 +15,7 @@ mod release;
 mod repair;
 mod ride;
 mod status;
+mod sync;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -107,6 +108,7 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
         }
         Some(Command::Repair { words, keep, project, json }) => repair::run(&context, words, keep, project.as_deref(), *json).await,
         Some(Command::Doctor { words, claude, json }) => doctor::run(&context, words, claude, *json).await,
+        Some(Command::Sync { what }) => sync::run(&context, what).await,
         Some(Command::Config { json }) => config::run(&context, *json).await,
         Some(Command::Deploy(args)) if args.undo => deploy::undo(&context, args.force),
         Some(Command::Deploy(args)) => deploy::run(&context, args).await,

@@ -9,7 +9,7 @@ pub mod thread;
 
 use std::path::PathBuf;
 
-use ride_core::condition::Condition;
+use ride_core::condition::{Condition, Mirror};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -276,6 +276,7 @@ fn plugin(found: &Found, version: Option<&str>, out: &mut Vec<Finding>) {
     });
     out.push(store(found, plugin, condition));
     out.push(claude_dir(found, condition));
+    out.extend(condition.mirror.as_ref().map(mirror));
     let apart = found.here.now_ms.abs_diff(condition.now_ms);
     out.push(if apart <= CLOCK_MS {
         finding("clock", State::Ok, "agrees with the gateway's")
@@ -341,6 +342,16 @@ fn claude_dir(found: &Found, condition: &Condition) -> Finding {
             .mend(format!("run ride as that user: sudo -u '#{}' -i ride <words>", condition.uid));
     }
     finding("sessions", State::Ok, format!("{dir}, on this machine"))
+}
+
+/// Where finished turns are mirrored.
+fn mirror(mirror: &Mirror) -> Finding {
+    let dir = clean(&mirror.dir);
+    match &mirror.trouble {
+        Some(why) => finding("mirror", State::Wrong, format!("{} not mirrored to {dir}: {}", count(mirror.failing, "thread is", "threads are"), clean(why)))
+            .mend("make room, or the folder writable, on the gateway's machine; it is tried again within a minute, and no ride depends on it"),
+        None => finding("mirror", State::Ok, format!("{dir}; {}", count(mirror.threads, "thread", "threads"))),
+    }
 }
 
 fn machine(found: &Found, out: &mut Vec<Finding>) {

@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use ride_core::wire::{Holder, MethodError, Reason};
+use ride_store::mirror::MirrorError;
 use serde_json::{Value, json};
 
 use crate::gateway::client::{CallError, ConnectError};
@@ -147,6 +148,23 @@ impl From<LocateError> for Error {
     fn from(e: LocateError) -> Error {
         let hint = e.hint();
         Error { kind: Kind::Config, message: e.to_string(), hint }
+    }
+}
+
+impl From<MirrorError> for Error {
+    fn from(e: MirrorError) -> Error {
+        let (kind, hint) = match &e {
+            MirrorError::Open { .. } => (Kind::Held, Some("leave Claude Code there first")),
+            MirrorError::NoProject(_) => (Kind::Transcript, Some("name the folder to resume it in: --into PROJECT_DIR")),
+            MirrorError::Elsewhere { .. } => (Kind::Transcript, Some("resume it there; or move that transcript away first")),
+            MirrorError::Diverged(_) => (Kind::Transcript, Some("nothing was overwritten; move it away to restore the mirrored one")),
+            MirrorError::NotWhole { .. } => (Kind::Transcript, Some("where its own transcript is still there, its next turn mirrors it anew")),
+            MirrorError::Changed(_) => (Kind::Transcript, Some("try again")),
+            MirrorError::Claude(_) => (Kind::Transcript, None),
+            MirrorError::Full { .. } => (Kind::Other, Some("ride sync prune --older-than DAYS")),
+            _ => (Kind::Other, None),
+        };
+        Error { kind, message: clean(&e.to_string()), hint: hint.map(str::to_owned) }
     }
 }
 

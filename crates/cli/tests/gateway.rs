@@ -14,6 +14,7 @@ mod gateway {
     mod locate;
     mod picker;
     mod standin;
+    mod sync;
     mod tls;
     mod tool;
 }

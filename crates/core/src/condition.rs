@@ -27,4 +27,26 @@ pub struct Condition {
     /// Why the index of threads cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// The mirror of finished turns; absent where none is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
+}
+
+/// How the mirror is, since the plugin was loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mirror {
+    /// Its folder.
+    pub dir: String,
+    /// Threads whose Claude session is mirrored.
+    pub threads: u32,
+    /// When something was mirrored last, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirrored_ms: Option<u64>,
+    /// How many of them could not be mirrored when it was tried last.
+    #[serde(default)]
+    pub failing: u32,
+    /// Why the first of those could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }

@@ -15,6 +15,7 @@ pub mod id;
 pub mod known;
 pub mod limits;
 pub mod lost;
+pub mod mirror;
 pub mod person;
 pub mod row;
 pub mod split;

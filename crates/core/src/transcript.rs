@@ -52,12 +52,14 @@
 //! line type of a newer host does not break every chain.
 
 mod chain;
+mod finished;
 mod follow;
 mod line;
 mod reader;
 mod turn;
 
 pub use chain::{Broken, Chain, Shown, Why};
+pub use finished::Finished;
 pub use follow::{Ended, Entry, Follow, News};
 pub use reader::{Malformed, Reader, Tail, Transcript, Wrong};
 pub use turn::{Answer, End, Origin, Prompt, Turn, Turns, turns};

@@ -35,6 +35,7 @@ pub(crate) fn report(sync: &Sync, seen: &Seen) -> Report {
         claude_dir_found: sync.claude_dir.is_dir(),
         now_ms: clock::now().wall_ms,
         trouble: sync.store.busy().err().map(|e| e.to_string()),
+        mirror: sync.mirror.condition(sync.mirror_dir()),
     };
     Report { config: (*sync.config()).clone(), version: env!("CARGO_PKG_VERSION"), condition }
 }

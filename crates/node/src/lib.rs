@@ -8,6 +8,7 @@
 mod act;
 mod condition;
 mod index;
+mod mirror;
 mod place;
 mod request;
 mod sync;
@@ -132,7 +133,7 @@ impl JsSync {
     }
 
     /// Runs one of `request`, `pending`, `late`, `message`, `drop`, `take`, `act`, `list`,
-    /// `listed` off the event loop; JSON in, JSON out.
+    /// `listed`, `mirrorable`, `mirror`, `mirrorAll` off the event loop; JSON in, JSON out.
     #[napi(ts_return_type = "Promise<string>")]
     pub fn call(&self, what: String, payload: String) -> AsyncTask<Job> {
         AsyncTask::new(Job { sync: self.0.clone(), what, payload })

@@ -83,9 +83,14 @@ pub(crate) fn in_force(config: &Config, home: &Path, waits: Option<&Waits>) -> O
 /// The folder the configuration names.
 fn wanted(config: &Config, home: &Path) -> Option<PathBuf> {
     match config.lock_backend {
-        LockBackend::File => Some(config.lock_dir.strip_prefix("~/").map_or_else(|| PathBuf::from(&config.lock_dir), |rest| home.join(rest))),
+        LockBackend::File => Some(folder(&config.lock_dir, home)),
         LockBackend::None => None,
     }
+}
+
+/// A folder as the configuration writes it.
+pub(crate) fn folder(text: &str, home: &Path) -> PathBuf {
+    text.strip_prefix("~/").map_or_else(|| PathBuf::from(text), |rest| home.join(rest))
 }
 
 fn files(dir: &Path, gateway: &str) -> Result<Store, String> {

@@ -262,7 +262,7 @@ fn may(sync: &Sync, key: &str, host: &mut Host, what: &str) -> Outcome<(Entry, w
 }
 
 /// The Claude session behind an entry, with the project folder it belongs to.
-fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<ClaudeSession> {
+pub(crate) fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<ClaudeSession> {
     let transcript = |message: String| error(Reason::Transcript, message);
     let dir = ClaudeDir::at(&sync.claude_dir);
     let found = dir.find(id, cwd.map(Path::new)).map_err(|e| transcript(e.to_string()))?;

@@ -19,8 +19,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::index::Index;
+use crate::mirror::Mirror;
 use crate::place::{self, Waits};
-use crate::{act, request};
+use crate::{act, mirror, request};
 
 /// Everything one copy of the plugin needs.
 pub(crate) struct Sync {
@@ -33,6 +34,8 @@ pub(crate) struct Sync {
     pub(crate) waits: Option<Waits>,
     pub(crate) claude_dir: PathBuf,
     pub(crate) index: Index,
+    pub(crate) mirror: Mirror,
+    home: PathBuf,
     /// The gateway's process: the parent of its Claude children.
     pub(crate) gateway_pid: u32,
     me: Uuid,
@@ -128,6 +131,8 @@ impl Sync {
             waits,
             claude_dir,
             index: Index::default(),
+            mirror: Mirror::default(),
+            home,
             gateway_pid: options.pid,
             me: Uuid::new_v4(),
             performer: Mutex::new(None),
@@ -151,6 +156,11 @@ impl Sync {
     pub(crate) fn waiting(&self) -> String {
         let refused = self.refused().map(|error| format!("{error}; what is ridden goes on, and nothing new is claimed"));
         refused.or_else(|| self.waits.as_ref().map(ToString::to_string)).unwrap_or_default()
+    }
+
+    /// Where finished turns are mirrored, if anywhere.
+    pub(crate) fn mirror_dir(&self) -> Option<PathBuf> {
+        self.config().sync_mirror_dir.as_deref().map(|dir| place::folder(dir, &self.home))
     }
 
     pub(crate) fn rules(&self) -> Rules {
@@ -266,6 +276,9 @@ impl Sync {
             }
             "list" => write(&self.index.list(&read(payload)?)?),
             "listed" => write(&self.index.listed(read(payload)?)),
+            "mirrorable" => write(&mirror::keys(self)?),
+            "mirror" => write(&mirror::threads(self, read(payload)?)?),
+            "mirrorAll" => write(&mirror::all(self)),
             "act" => write(&act::perform(self, &read::<Act>(payload)?)),
             other => Err(format!("no such call: {other}")),
         }

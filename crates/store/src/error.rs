@@ -61,6 +61,12 @@ pub enum StoreError {
         /// Which.
         path: PathBuf,
     },
+    /// Whoever can write there decides what is taken from there.
+    #[error("folder {} can be written into by everybody", path.display())]
+    Writable {
+        /// Which.
+        path: PathBuf,
+    },
     /// A link, or no folder at all.
     #[error("state folder {} is a link or no folder; links are not followed", path.display())]
     NotAFolder {

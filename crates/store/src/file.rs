@@ -90,7 +90,47 @@ impl Folder {
         }
     }
 
+    /// Opens a folder of the user's whose mode is theirs to choose, if it is there; one that
+    /// everybody can write into is refused.
+    pub(crate) fn as_is(path: &Path) -> Result<Option<Self>, StoreError> {
+        let path: PathBuf = path.components().collect();
+        match rustix::fs::open(&path, FOLDER, Mode::empty()) {
+            Err(Errno::NOENT) => Ok(None),
+            dir => Self::private(Self::ours(path, dir)?).map(Some),
+        }
+    }
+
+    /// The same in this folder; it is made, mode 0700, where it is not there and `make` says so.
+    pub(crate) fn inner(&self, name: &str, make: bool) -> Result<Option<Self>, StoreError> {
+        if make {
+            match rustix::fs::mkdirat(&self.dir, name, Mode::RWXU) {
+                Ok(()) => rustix::fs::fsync(&self.dir).map_err(|e| self.err("sync the folder of", name, e))?,
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(self.err("make the folder", name, e)),
+            }
+        }
+        match rustix::fs::openat(&self.dir, name, FOLDER, Mode::empty()) {
+            Err(Errno::NOENT) => Ok(None),
+            dir => Self::private(Self::ours(self.path.join(name), dir)?).map(Some),
+        }
+    }
+
     fn checked(path: PathBuf, dir: Result<OwnedFd, Errno>) -> Result<Self, StoreError> {
+        let (folder, mode) = Self::ours(path, dir)?;
+        if mode & 0o077 != 0 {
+            let io = |e: Errno| StoreError::Io { doing: "open the state folder", path: folder.path.clone(), source: e.into() };
+            rustix::fs::fchmod(&folder.dir, Mode::RWXU).map_err(io)?;
+        }
+        Ok(folder)
+    }
+
+    fn private((folder, mode): (Self, u32)) -> Result<Self, StoreError> {
+        if mode & 0o002 == 0 { Ok(folder) } else { Err(StoreError::Writable { path: folder.path }) }
+    }
+
+    /// A folder of this user, and its mode.
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between platforms")]
+    fn ours(path: PathBuf, dir: Result<OwnedFd, Errno>) -> Result<(Self, u32), StoreError> {
         let io = |e: Errno| StoreError::Io { doing: "open the state folder", path: path.clone(), source: e.into() };
         let dir = match dir {
             Err(Errno::LOOP | Errno::NOTDIR) => return Err(StoreError::NotAFolder { path }),
@@ -100,10 +140,7 @@ impl Folder {
         if stat.st_uid != rustix::process::geteuid().as_raw() {
             return Err(StoreError::NotOurs { path });
         }
-        if stat.st_mode & 0o077 != 0 {
-            rustix::fs::fchmod(&dir, Mode::RWXU).map_err(io)?;
-        }
-        Ok(Folder { path, dir })
+        Ok((Folder { path, dir }, stat.st_mode as u32))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -211,6 +248,12 @@ impl Folder {
         Ok(now == *seen && now.links > 0 && now.modified != RETIRED)
     }
 
+    /// Opens a regular file, if something has that name; no link is followed.
+    pub(crate) fn regular(&self, name: &str, write: bool) -> Result<Option<File>, StoreError> {
+        let how = if write { OFlags::RDWR } else { OFlags::RDONLY };
+        Ok(self.open_file(name, how)?.map(|(file, _)| file))
+    }
+
     fn open_file(&self, name: &str, how: OFlags) -> Result<Option<(File, Version)>, StoreError> {
         // NONBLOCK: a fifo in its place must not hang the gateway.
         let flags = how | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -265,6 +308,11 @@ impl Folder {
         Ok(())
     }
 
+    /// Replaces a file whole, durably.
+    pub(crate) fn put_whole(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.replace(name, bytes, Survives::PowerLoss)
+    }
+
     /// Replaces a file whole.
     fn replace(&self, name: &str, bytes: &[u8], survives: Survives) -> Result<(), StoreError> {
         let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
@@ -310,14 +358,50 @@ impl Folder {
     }
 
     /// Makes a file that was not there; what a crash left under that name goes first.
-    fn create(&self, name: &str) -> Result<File, StoreError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    pub(crate) fn create(&self, name: &str) -> Result<File, StoreError> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR);
         let fd = match open() {
             Err(Errno::EXIST) => rustix::fs::unlinkat(&self.dir, name, AtFlags::empty()).and_then(|()| open()),
             opened => opened,
         };
         fd.map(File::from).map_err(|e| self.err("create", name, e))
+    }
+
+    /// Gives a file another name, in place of what had it.
+    pub(crate) fn rename(&self, name: &str, to: &str) -> Result<(), StoreError> {
+        rustix::fs::renameat(&self.dir, name, &self.dir, to).map_err(|e| self.err("replace", to, e))
+    }
+
+    /// Gives a file another name that nothing has; tells whether nothing had.
+    pub(crate) fn rename_new(&self, name: &str, to: &str) -> Result<bool, StoreError> {
+        match rustix::fs::linkat(&self.dir, name, &self.dir, to, AtFlags::empty()) {
+            Ok(()) => self.remove(name).map(|()| true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(e) => Err(self.err("make", to, e)),
+        }
+    }
+
+    /// Removes a file, if it is there.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), StoreError> {
+        self.unlink(name, AtFlags::empty())
+    }
+
+    /// Removes an empty folder, if it is there.
+    pub(crate) fn remove_folder(&self, name: &str) -> Result<(), StoreError> {
+        self.unlink(name, AtFlags::REMOVEDIR)
+    }
+
+    fn unlink(&self, name: &str, how: AtFlags) -> Result<(), StoreError> {
+        match rustix::fs::unlinkat(&self.dir, name, how) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(self.err("remove", name, e)),
+        }
+    }
+
+    /// Makes names that were given or taken survive the end of the machine's power.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        rustix::fs::fsync(&self.dir).map_err(|source| StoreError::Io { doing: "sync", path: self.path.clone(), source: source.into() })
     }
 
     /// Moves a file into another folder, in place of one of that name.

@@ -137,6 +137,13 @@ impl Files {
         gateway.existing(THREADS)?.map_or(Ok(None), |threads| threads.read(&file))
     }
 
+    /// This gateway's threads as they were last committed; one that cannot be read hides no
+    /// other.
+    pub(crate) fn all(&self) -> Result<Vec<Thread>, StoreError> {
+        let files = self.threads.names()?.into_iter().filter(|file| file.ends_with(".json"));
+        Ok(files.filter_map(|file| self.threads.read::<Thread>(&file).ok().flatten()).collect())
+    }
+
     /// Becomes the performer of the gateway's effects, unless another copy is.
     pub(crate) fn perform(&self) -> Result<Option<Locked>, StoreError> {
         self.gateway.try_lock(PERFORMER)

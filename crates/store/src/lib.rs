@@ -13,6 +13,7 @@ mod file;
 mod files;
 mod index;
 mod kept;
+pub mod mirror;
 pub mod sealed;
 mod store;
 

@@ -101,6 +101,19 @@ impl Store {
         self.look(|gateway, index| index.part(gateway).map_or_else(Vec::new, |p| p.busy.iter().cloned().collect()))
     }
 
+    /// The threads somebody once claimed, for a ride or an adoption; those whose file
+    /// cannot be read are left out. Reads every thread's file.
+    pub fn claimed(&self) -> Result<Vec<String>, StoreError> {
+        let claimed = |thread: &Thread| thread.epoch > 0;
+        match &self.backend {
+            Backend::Files(files) => Ok(files.all()?.into_iter().filter(claimed).map(|t| t.key.session).collect()),
+            Backend::Memory(memory) => {
+                let memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(memory.threads.values().filter(|t| claimed(t)).map(|t| t.key.session.clone()).collect())
+            }
+        }
+    }
+
     /// Applies one event and commits what follows from it before answering.
     pub fn apply(&self, session: &str, event: Event, now: Now, rules: &Rules) -> Result<(Thread, Reply), StoreError> {
         let (thread, mut replies) = self.apply_all(session, vec![event], now, rules)?;

@@ -14,6 +14,7 @@ mod elsewhere;
 mod first_ride;
 mod install;
 pub mod kills;
+mod mirror;
 mod previews;
 mod people;
 mod reach;
@@ -100,11 +101,13 @@ pub enum Story {
     Tool,
     /// What happens in Claude Code during a ride.
     ClaudeTurns,
+    /// Finished turns are mirrored, and a Claude session is brought back.
+    Mirror,
 }
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 20] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Throws, Story::Adopt, Story::Elsewhere, Story::Loads, Story::Tool, Story::ClaudeTurns];
+    pub const ALL: [Story; 21] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Throws, Story::Adopt, Story::Elsewhere, Story::Loads, Story::Tool, Story::ClaudeTurns, Story::Mirror];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -129,6 +132,7 @@ impl Story {
             Story::Loads => "loads",
             Story::Tool => "tool",
             Story::ClaudeTurns => "claude-turns",
+            Story::Mirror => "mirror",
         }
     }
 
@@ -155,6 +159,7 @@ impl Story {
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
             Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
+            Story::Mirror => "finished turns are mirrored across a crash, and a Claude session is brought back from the mirror elsewhere",
         }
     }
 
@@ -196,6 +201,7 @@ impl Story {
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
             Story::ClaudeTurns => claude_turns::play(product, facts).await,
+            Story::Mirror => mirror::play(product, facts).await,
         }
     }
 }

@@ -6,6 +6,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { act } from "./acts.js";
 import { listen } from "./answers.js";
 import { keepThreads } from "./keep.js";
+import { mirrorTurns } from "./mirror.js";
 import { changed, shared } from "./shared.js";
 import { follow } from "./turns.js";
 import { watch } from "./watch.js";
@@ -141,7 +142,7 @@ function perform(api, sync, gatewayEvents) {
       api.logger.error(`claude-code-sync: could not look for work: ${String(error)}`);
     }
   };
-  const offs = [follow(api), listen(api), watch(api, sync, gatewayEvents), keepThreads(api, sync)];
+  const offs = [follow(api), listen(api), watch(api, sync, gatewayEvents), keepThreads(api, sync), mirrorTurns(api, sync, () => !closing && shared.relay === relay)];
   shared.wake.add(wake);
   const timer = setInterval(look, LOOK_MS);
   look();

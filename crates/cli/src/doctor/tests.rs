@@ -289,3 +289,17 @@ fn a_thread_is_explained() {
         );
     }
 }
+
+#[test]
+fn a_mirror_is_told_of_where_there_is_one() {
+    let with = |found: &mut Found, mirror: Value| {
+        let mut condition = condition();
+        condition["mirror"] = mirror;
+        found.plugin = Some(Ok(plugin(&condition, VERSION)));
+    };
+    check(|found| with(found, json!({"dir": "/m", "threads": 2, "mirroredMs": NOW})), &[]);
+    check(
+        |found| with(found, json!({"dir": "/m", "threads": 2, "failing": 1, "trouble": "could not write /m/x: No space left on device"})),
+        &["Wrong mirror: 1 thread is not mirrored to /m: could not write /m/x: No space left on device → make room, or the folder writable, on the gateway's machine; it is tried again within a minute, and no ride depends on it"],
+    );
+}

@@ -10,7 +10,7 @@ use super::line::{Field, Line};
 use super::{MAX_LINE_BYTES, MAX_NODES, Span};
 
 /// The bodies of model requests, most bytes of a file; never chain lines.
-const SKIPPED: &[u8] = br#"{"type":"api-request"#;
+pub(super) const SKIPPED: &[u8] = br#"{"type":"api-request"#;
 
 /// Most malformed lines that are kept; more are only counted.
 const MAX_MALFORMED_KEPT: usize = 64;

@@ -215,16 +215,31 @@ pub(super) fn is_kept(bytes: &[u8]) -> Option<bool> {
 /// Whether a turn whose last line this is, is over; `None` for lines that say
 /// nothing either way.
 pub(super) fn is_over(bytes: &[u8]) -> Option<bool> {
+    over(&serde_json::from_slice::<Whole<'_>>(bytes).ok()?)
+}
+
+/// The same for lines in the order of the file, where others stand between those of the
+/// chain: what a subagent said ends nothing, and what was queued begins a turn. With the
+/// line's own id.
+pub(super) fn ends(bytes: &[u8]) -> Option<(bool, Option<Uuid>)> {
     let line = serde_json::from_slice::<Whole<'_>>(bytes).ok()?;
+    if line.is_sidechain.is_true() {
+        return None;
+    }
+    let over = if line.kind.plain() == Some("queue-operation") { Some(false) } else { over(&line) };
+    over.map(|over| (over, line.uuid.uuid()))
+}
+
+fn over(line: &Whole<'_>) -> Option<bool> {
     match line.kind.plain() {
         Some("user") if line.is_meta.is_true() => None,
-        Some("user") if !said(&line).results.is_empty() => Some(false),
-        Some("user") => Some(prompt(&line).is_none_or(|prompt| prompt.from == Origin::Local)),
+        Some("user") if !said(line).results.is_empty() => Some(false),
+        Some("user") => Some(prompt(line).is_none_or(|prompt| prompt.from == Origin::Local)),
         Some("assistant") => {
-            let said = said(&line);
+            let said = said(line);
             Some(said.over && said.calls.is_empty() && !said.text.trim().is_empty())
         }
-        Some("attachment") => queued(&line).map(|_| false),
+        Some("attachment") => queued(line).map(|_| false),
         _ => None,
     }
 }

@@ -224,7 +224,7 @@ pub fn find_cwd(path: &Path, holds: impl Fn(&str) -> bool) -> Result<Option<Stri
 const SUMMARY_BYTES: u64 = 512 << 10;
 
 /// Opens a transcript for reading; a link or a device in its place is refused.
-pub(super) fn open_regular(path: &Path) -> Result<File, ClaudeError> {
+pub(crate) fn open_regular(path: &Path) -> Result<File, ClaudeError> {
     // NONBLOCK: a fifo in its place must not hang the gateway.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = match rustix::fs::open(path, flags, Mode::empty()) {

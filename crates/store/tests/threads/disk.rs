@@ -12,6 +12,7 @@ use std::process::{Command, Output};
 use ride_core::event::{Event, Reply};
 use ride_core::step::Rules;
 use ride_core::thread::Thread;
+use ride_store::mirror::{MirrorDir, Source};
 use ride_store::{Gate, Store, StoreError, clock};
 use uuid::Uuid;
 
@@ -81,6 +82,54 @@ fn a_full_disk_keeps_the_last_value() {
     let fence = thread.lease().unwrap().fence;
     store.apply(TOPIC, Event::Release { fence, accept_broken: false }, clock::now(), &Rules::default()).unwrap();
     assert!(store.read(TOPIC).unwrap().unwrap().lease().is_none());
+}
+
+#[test]
+fn a_mirror_on_a_full_disk_keeps_what_counts() {
+    let Some(dir) = inside() else {
+        // Where nothing can be mounted there is no disk that gets room again.
+        if let Some(wrap) = namespace() {
+            passed(&again("a_mirror_on_a_full_disk_keeps_what_counts", wrap, "mount -t tmpfs -o size=256k none \"$D\""));
+        }
+        return;
+    };
+    let elsewhere = tempfile::tempdir().unwrap();
+    let transcript = elsewhere.path().join("t.jsonl");
+    let session = Uuid::from_u128(5);
+    let source = Source {
+        session,
+        transcript: transcript.clone(),
+        thread: "k".into(),
+        title: "t".into(),
+        cwd: "/w".into(),
+        config_dir: "/c".into(),
+    };
+    fs::create_dir(&dir).unwrap();
+    let ballast = dir.parent().unwrap().join("ballast");
+    fs::write(&ballast, vec![0; 100 << 10]).unwrap();
+    let mirror = MirrorDir::open(&dir).unwrap();
+    let counts = || {
+        let kept = mirror.all().unwrap().pop().unwrap().unwrap();
+        kept.whole().unwrap();
+        kept.about.size
+    };
+    let (mut counted, mut text) = (0, String::new());
+    let refused = loop {
+        text.push_str(&format!("{{\"type\":\"assistant\",\"uuid\":\"{}\",\"message\":{{\"stop_reason\":\"end_turn\",\"content\":[{{\"type\":\"text\",\"text\":\"{}\"}}]}}}}\n", Uuid::new_v4(), "x".repeat(9_000)));
+        fs::write(&transcript, &text).unwrap();
+        match mirror.mirror(&source, 1) {
+            Ok(_) => counted = counts(),
+            Err(error) => break error,
+        }
+        assert!(text.len() < 1 << 20, "the disk should be full first");
+    };
+    assert!(refused.to_string().contains("could not "), "{refused}");
+    assert_eq!((counts(), counted > 0), (counted, true));
+    fs::remove_file(&ballast).unwrap();
+    mirror.mirror(&source, 1).unwrap();
+    assert_eq!(counts(), text.len() as u64);
+    let copied = fs::read_to_string(dir.join(session.to_string()).join("transcript.jsonl")).unwrap();
+    assert!(copied == text, "the same file went on");
 }
 
 fn message(id: &str) -> Event {
