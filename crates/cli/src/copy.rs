@@ -19,7 +19,7 @@ use std::time::Duration;
 use ride_core::id::Fence;
 use ride_core::limits::FRAME_BYTES;
 use ride_core::wire::{self, Copied, Pulled, method};
-use ride_store::claude::{ClaudeDir, chain_mark, live_writers, summary, tail_sha256};
+use ride_store::claude::{ClaudeDir, chain_mark, last_prompt, live_writers, tail_sha256};
 use ride_store::copy::{CopyError, Files, Range, Staged, sha256_to, unpack};
 use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
@@ -140,13 +140,13 @@ pub async fn standing(thread: &Thread, files: &Files) -> Result<(Standing, Copie
         let path = files.transcript().to_owned();
         let here = spawn_blocking(move || {
             let leaf = chain_mark(&path).ok().and_then(|mark| mark.leaf);
-            Branch { leaf, last_prompt: summary(&path).ok().and_then(|seen| seen.last_prompt) }
+            Branch { leaf, last_prompt: last_prompt(&path).ok().flatten() }
         });
         let there_ends = Branch { leaf: there.leaf, last_prompt: there.last_prompt.clone() };
         return Ok((Standing::Apart { here: here.await.map_err(|e| broke(&e))?, there: there_ends }, there));
     }
     if size > there.size {
-        let last_prompt = summary(files.transcript()).ok().and_then(|seen| seen.last_prompt);
+        let last_prompt = last_prompt(files.transcript()).ok().flatten();
         return Ok((Standing::Ahead { bytes: size - there.size, last_prompt }, there));
     }
     Ok((Standing::Behind, there))

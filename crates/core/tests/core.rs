@@ -6,6 +6,7 @@ mod core {
     mod along;
     mod chat;
     mod config;
+    mod copy;
     mod gate;
     mod host;
     mod known;

@@ -96,8 +96,8 @@ pub(super) fn copied(t: &mut Thread, fence: Fence, end: Option<CopyEnd>, now: No
             }
         },
         // A release that is asked again.
-        Phase::Leaving { lease, .. } if lease.fence == fence => Reply::Ok,
-        _ if t.last.as_ref().is_some_and(|l| l.fence == fence) => Reply::Ok,
+        Phase::Leaving { lease, why: Why::Released, .. } if lease.fence == fence && end.is_some() => Reply::Ok,
+        _ if end.is_some() && t.last.as_ref().is_some_and(|l| l.fence == fence && l.why == Why::Released) => Reply::Ok,
         _ => view::stale(t, fence, now, rules),
     }
 }

@@ -22,8 +22,11 @@ fn whole(name: &str) -> Value {
         method::SAY => json!({ "key": "k", "fence": fence(), "id": "i", "text": "t" }),
         method::INBOX => json!({ "key": "k", "fence": fence(), "after": 1 }),
         method::TAKE => json!({ "key": "k", "fence": fence(), "prompt": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db", "seqs": [1] }),
-        method::RELEASE => json!({ "key": "k", "fence": fence(), "acceptBrokenChain": true, "waitMs": 1 }),
+        method::RELEASE => json!({ "key": "k", "fence": fence(), "acceptBrokenChain": true, "waitMs": 1, "copy": { "size": 5, "tailSha256": "00", "leaf": null } }),
         method::ADOPT => json!({ "key": "k", "cliSessionId": "11111111-2222-3333-4444-555555555555", "driver": { "name": "ada", "host": "h", "process": process() }, "waitMs": 1 }),
+        method::COPY => json!({ "key": "k", "fence": fence(), "size": 5 }),
+        method::PULL => json!({ "key": "k", "fence": fence(), "file": "f", "from": 5 }),
+        method::PUSH => json!({ "key": "k", "fence": fence(), "file": "f", "from": 5, "beforeSha256": "00", "total": 3, "at": 0, "data": "" }),
         method::TAKE_BACK => json!({ "key": "k", "by": "ada@laptop", "acceptBrokenChain": true, "waitMs": 1 }),
         method::CHECK => json!({ "key": "k", "fence": fence(), "cliSessionId": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db" }),
         method::STATUS => json!({ "key": "k" }),
@@ -92,6 +95,9 @@ fn missing_fields_are_named() {
     check(method::INBOX, &["key", "fence"]);
     check(method::TAKE, &["key", "fence", "prompt", "seqs"]);
     check(method::RELEASE, &["key", "fence"]);
+    check(method::COPY, &["key", "fence"]);
+    check(method::PULL, &["key", "fence", "from"]);
+    check(method::PUSH, &["key", "fence", "from", "beforeSha256", "total", "at", "data"]);
     check(method::TAKE_BACK, &["key", "by"]);
     check(method::ADOPT, &["key", "cliSessionId", "driver"]);
     check(method::CHECK, &[]);

@@ -10,7 +10,7 @@ use ride_core::limits::RANGE_BYTES;
 use ride_core::thread::{Lease, Thread};
 use ride_core::view;
 use ride_core::wire::{self, MethodError, Reason, method};
-use ride_store::claude::summary;
+use ride_store::claude::last_prompt;
 use ride_store::clock;
 use ride_store::copy::{self, CopyError, Files, Range, Staged, pack, sha256_to, unpack};
 use serde_json::Value;
@@ -39,7 +39,7 @@ pub(super) fn begin(sync: &Sync, params: &str) -> Outcome<Value> {
     let io = |e: std::io::Error| error(Reason::Transcript, format!("could not read {}: {e}", files.transcript().display()));
     let size = opened.metadata().map_err(io)?.len();
     let compared = size.min(asked.size);
-    let last_prompt = summary(files.transcript()).map_err(|e| error(Reason::Transcript, e.to_string()))?.last_prompt;
+    let last_prompt = last_prompt(files.transcript()).map_err(|e| error(Reason::Transcript, e.to_string()))?;
     value(&wire::Copied {
         size,
         compared,

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use ride_core::transcript::{Broken, Chain, MAX_LINE_BYTES, Reader, Shown, Span, Transcript, Turns, turns};
+use ride_core::transcript::{Broken, Chain, Follow, MAX_LINE_BYTES, News, Origin, Reader, Shown, Span, Transcript, Turns, turns};
 use ride_core::wire::ChainMark;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
@@ -195,6 +195,33 @@ pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
         summary.cwd = summary.cwd.or(whole.cwd);
     }
     Ok(summary)
+}
+
+/// The last prompt of a person, in its own words: where a session was cut off, no line has
+/// said yet that it is the last.
+///
+/// # Errors
+/// When it is no regular file or cannot be read.
+pub fn last_prompt(path: &Path) -> Result<Option<String>, ClaudeError> {
+    let file = open_regular(path)?;
+    let size = stat(path, &file)?.len();
+    let from = size.saturating_sub(SUMMARY_BYTES);
+    let mut bytes = vec![0; (size - from) as usize];
+    file.read_exact_at(&mut bytes, from).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    let mut follow = Follow::default();
+    let mut last = None;
+    for news in bytes.split(|byte| *byte == b'\n').flat_map(|line| follow.line(line)) {
+        if let News::Prompt { prompt, .. } = news
+            && prompt.from == Origin::Person
+        {
+            last = Some(prompt.text);
+        }
+    }
+    match last {
+        // The host puts what it knows of the chat before the words, in a fenced block.
+        Some(text) => Ok(text.rsplit("```").map(str::trim).find(|words| !words.is_empty()).map(str::to_owned)),
+        None => Ok(summary(path)?.last_prompt),
+    }
 }
 
 /// The first folder a Claude session was ever used in of which something holds: where it was

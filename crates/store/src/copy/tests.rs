@@ -65,6 +65,7 @@ fn tail(text: &str) -> String {
     tail_sha256(&file, text.len() as u64).unwrap()
 }
 
+// Rule COPY-2.
 #[test]
 fn a_file_is_extended_by_what_the_other_has_more() {
     let (old, more) = (line(1, 100), line(2, 100));
@@ -95,6 +96,7 @@ fn a_file_that_is_not_there_is_made_for_its_user_alone() {
     }
 }
 
+// Rule COPY-2.
 #[test]
 fn a_range_of_many_frames_is_in_the_file_whole_or_not_at_all() {
     let (old, more) = (line(1, 100), line(2, 5 * FRAME_BYTES / 2));
@@ -123,6 +125,7 @@ fn a_range_of_many_frames_is_in_the_file_whole_or_not_at_all() {
     assert_eq!(side.names().len(), 1);
 }
 
+// Rule COPY-4.
 #[test]
 fn copies_that_went_apart_are_left_as_they_are() {
     let (old, ours, theirs) = (line(1, 100), line(2, 100), line(3, 100));
@@ -145,6 +148,7 @@ fn copies_that_went_apart_are_left_as_they_are() {
     assert_eq!(said(refused, &nothing), "there is no FILE");
 }
 
+// Rule COPY-2.
 #[test]
 fn only_lines_of_this_conversation_extend_it() {
     let old = line(1, 10);
@@ -170,6 +174,7 @@ fn only_lines_of_this_conversation_extend_it() {
     check(&format!("{}nonsense\n", line(2, 2 * FRAME_BYTES)), Some("line 2 of the range is no line of a transcript"));
 }
 
+// Rule COPY-3.
 #[test]
 fn files_of_subagents_have_derived_names() {
     let side = Side::having("");
@@ -191,6 +196,7 @@ fn files_of_subagents_have_derived_names() {
     }
 }
 
+// Rule COPY-3.
 #[test]
 fn no_link_is_followed() {
     let text = line(1, 10);

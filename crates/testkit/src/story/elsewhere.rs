@@ -40,6 +40,7 @@ struct Elsewhere<'s> {
     home: TempDir,
 }
 
+// Rules COPY-1, COPY-2, COPY-4, COPY-5, HAND-3.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let stage = Stage::build(product, json!({}), |builder| builder.tls().allow(&[1001])).await?;
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");
@@ -180,7 +181,9 @@ impl Elsewhere<'_> {
     fn same_bytes(&self) -> (bool, String) {
         let there = fs::read(&self.there).unwrap_or_default();
         let here = self.here().map(|path| fs::read(path).unwrap_or_default()).unwrap_or_default();
-        (!here.is_empty() && there.starts_with(&here), format!("{} bytes here, {} at the gateway", here.len(), there.len()))
+        // The longer may be written to just now.
+        let synced = here.len().min(there.len());
+        (synced > 0 && there[..synced] == here[..synced], format!("{} bytes here, {} at the gateway", here.len(), there.len()))
     }
 
     /// Waits until the agent has the thread.
@@ -243,19 +246,19 @@ impl Elsewhere<'_> {
 
     /// The line is cut while a first copy is brought; the next ride goes on with what is there.
     async fn cut_in_a_pull(&mut self, facts: &mut Facts) -> Result<()> {
-        // Something that takes more than a frame: a subagent's worth of lines of no conversation.
+        // Something that takes more than a frame: lines of no conversation, behind it.
         let mut padding = String::new();
-        for n in 0..4_000 {
+        for n in 0..8_000 {
             let text: String = (0..24).map(|i| format!("{:x}", (n * 7_919 + i * 104_729) ^ (n << 13))).collect();
             padding.push_str(&format!("{}\n", json!({ "type": "file-history-snapshot", "snapshot": { "n": n, "text": text.repeat(3) } })));
         }
         let mut whole = fs::read_to_string(&self.there).doing(|| "read the transcript".into())?;
-        whole.insert_str(0, &padding);
+        whole.push_str(&padding);
         fs::write(&self.there, &whole).doing(|| "write the transcript".into())?;
         if let Some(here) = self.here() {
             fs::remove_file(&here).doing(|| "remove the copy".into())?;
         }
-        self.line.cut_after_receiving(400_000);
+        self.line.cut_after_receiving(700_000);
         let mut ride = self.ride(&["plans"])?;
         let code = ride.wait_exit(TURN).await?;
         let part = self.part();
@@ -316,17 +319,17 @@ impl Elsewhere<'_> {
 
     /// The driver vanishes with a turn that was not pushed; it is offered when it returns.
     async fn vanishes(&mut self, facts: &mut Facts) -> Result<()> {
-        self.only_here("only on the laptop").await?;
+        self.only_here("only-on-the-laptop").await?;
         self.free().await?;
-        facts.tell(!has(&self.there, "only on the laptop"), "a driver that vanishes leaves what it had pushed, whole", format!("leaf {}", leaf(&self.there).unwrap_or_default()));
+        facts.tell(!has(&self.there, "only-on-the-laptop"), "a driver that vanishes leaves what it had pushed, whole", format!("leaf {}", leaf(&self.there).unwrap_or_default()));
         let mut ride = self.ride(&["plans"])?;
         let asked = ride.wait_for(TURN, |screen| screen.contains("never reached the gateway")).await?;
-        facts.tell(asked.contains("only on the laptop"), "what it had not is offered when it returns", line_with(&asked, "never reached"));
+        facts.tell(asked.contains("only-on-the-laptop"), "what it had not is offered when it returns", line_with(&asked, "never reached"));
         ride.submit("y").await?;
         ride.wait_for(TURN, claude::shows_prompt).await?;
-        poll_until("it in the gateway's transcript", TURN, || has(&self.there, "only on the laptop").then_some(())).await?;
+        poll_until("it in the gateway's transcript", TURN, || has(&self.there, "only-on-the-laptop").then_some(())).await?;
         let code = self.stage.leave(&mut ride).await?;
-        let (knew, session) = self.agent("and that?", "only on the laptop").await?;
+        let (knew, session) = self.agent("and that?", "only-on-the-laptop").await?;
         let (same, seen) = self.same_bytes();
         facts.tell(code == 0 && knew && same, "taken along, it is the agent's too", format!("exit {code}, session {session}, {seen}"));
         Ok(())

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::*;
 
 mod along;
+mod copy;
 
 const SESSION: Uuid = Uuid::from_u128(7);
 
