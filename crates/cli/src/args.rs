@@ -61,12 +61,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make a terminal's Claude session a thread's conversation; alone, list them
+    /// Make a terminal's Claude session a thread's conversation; without a terminal, list them
     Adopt {
-        /// Its id, or the beginning of it
-        #[arg(long, value_name = "ID", requires = "to", conflicts_with = "undo")]
+        /// Its id, or the beginning of it; without one, it is chosen from all
+        #[arg(long, value_name = "ID", conflicts_with = "undo")]
         session: Option<String>,
-        /// Words of the thread's title, channel or key; `-` for the thread ridden last
+        /// Words of the thread's title, channel or key; `-` for the thread ridden last; without
+        /// any, it is chosen from all
         #[arg(long, value_name = "WORDS", num_args = 1.., add = titles())]
         to: Vec<String>,
         /// Bring back the Claude session that the thread had before

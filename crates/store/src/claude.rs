@@ -18,7 +18,7 @@ pub use child::{EndChild, end_idle_child};
 pub use error::ClaudeError;
 pub use path::{ClaudeDir, Found, project_slug};
 pub use registry::{Entry, Liveness, Registry, Status};
-pub use transcript::{Look, Summary, chain_mark, read_transcript, read_turns, show_chain, summary, tail_sha256, why_not_resumed};
+pub use transcript::{Look, Summary, chain_mark, glance, read_transcript, read_turns, show_chain, summary, tail_sha256, why_not_resumed};
 pub use writers::{By, Writer, Writers, live_writers};
 
 #[cfg(test)]

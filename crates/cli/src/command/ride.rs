@@ -146,7 +146,7 @@ async fn choose(
     let ours = |row: &Row| check_row(row, Record::load(state_dir, target.origin(), &row.key)?.as_ref(), args.steal);
     let connect = async || context.connect(target, Access::Write).await;
     let look = Look { colour: context.env.terminal.colour };
-    let chosen = picker::pick(threads, &args.words.join(" "), pair, connect, ours, look, interrupts).await?;
+    let chosen = picker::pick(threads, &args.words.join(" "), "ride", pair, connect, ours, look, interrupts).await?;
     chosen.ok_or_else(|| Error::new(Kind::Left, ""))
 }
 

@@ -495,3 +495,24 @@ fn writers_by_registry_arguments_and_open_file() {
     let pid = registered.0.id();
     assert_eq!(writers(&[]).elsewhere, [("linux:far:pid:[9]".to_owned(), pid)]);
 }
+
+#[test]
+fn a_glance_reads_no_more_than_the_end() {
+    let (home, dir) = home();
+    let title = json!({"type": "custom-title", "customTitle": "t"});
+    let last = json!({"type": "last-prompt", "lastPrompt": "hello", "leafUuid": Uuid::from_u128(2)});
+    let body = |bytes| json!({"type": "api-request-blob", "message": "x".repeat(bytes)});
+    let check = |lines: &[Value], expected: [Option<&str>; 3]| {
+        let path = transcript(&dir, home.path(), lines);
+        let seen = glance(&path).unwrap();
+        fs::remove_file(path).unwrap();
+        assert_eq!([seen.title.as_deref(), seen.last_prompt.as_deref(), seen.cwd.as_deref()], expected);
+    };
+    let turn = [prompt(1, None), answer(2, 1)];
+    check(&[title.clone(), turn[0].clone(), turn[1].clone(), last.clone()], [Some("t"), Some("hello"), Some("/p")]);
+    // The folder is further back than the near end.
+    check(&[turn[0].clone(), turn[1].clone(), body(100 << 10), title.clone(), last.clone()], [Some("t"), Some("hello"), Some("/p")]);
+    // And further than is looked at.
+    check(&[title.clone(), turn[0].clone(), turn[1].clone(), body(1 << 20), last.clone()], [None, Some("hello"), None]);
+    check(&[], [None, None, None]);
+}
