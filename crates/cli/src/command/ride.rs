@@ -49,7 +49,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     // A ride of this machine that died comes back by its secret, and takes nothing from anybody.
     let ours = match earlier.as_ref().and_then(|record| record.fence).filter(|_| args.steal) {
         Some(fence) => {
-            let check = Check { key: Some(row.key.clone()), fence: Some(fence), cli_session_id: None };
+            let check = Check { key: Some(row.key.clone()), fence: Some(fence), ..Check::default() };
             connection.call::<_, Checked>(method::CHECK, &check).await?.valid == Some(true)
         }
         None => false,
@@ -172,6 +172,10 @@ fn check_row(row: &Row, earlier: Option<&Record>, steal: bool) -> Result<(), Err
         let holding = render::holding(holder, clock::now().wall_ms);
         return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder)))
             .hint(format!("{holding}\nto take it over: ride {} --steal", clean(&row.key))));
+    }
+    if let Some(pid) = row.in_use {
+        return Err(Error::new(Kind::Held, format!("{title} cannot be ridden: its Claude session is open in a Claude Code, process {pid}"))
+            .hint("leave that with /exit, or go on there"));
     }
     if !row.rideable {
         let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);

@@ -14,7 +14,7 @@ use ride_core::transcript::{Broken, Why};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::process::{Alive, Seen, alive, children_of, command, look};
+use super::process::{Alive, Seen, alive, children_of, command, is_under, look, wait_gone};
 use super::*;
 
 /// A Claude session of one test alone: each looks at every process of the machine.
@@ -515,4 +515,31 @@ fn a_glance_reads_no_more_than_the_end() {
     // And further than is looked at.
     check(&[title.clone(), turn[0].clone(), turn[1].clone(), body(1 << 20), last.clone()], [None, Some("hello"), None]);
     check(&[], [None, None, None]);
+}
+
+#[test]
+fn who_started_a_process_is_told_through_wrappers_and_its_end_is_waited_for() {
+    let own = std::process::id();
+    // A shell that stays, with a child: what runs below it is under it and under us.
+    let mut shell = Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    let sleep = loop {
+        if let Some(sleep) = children_of(shell.id()).unwrap().into_iter().find(|seen| command(seen.pid).first().is_some_and(|name| name == "sleep")) {
+            break sleep;
+        }
+        assert!(Instant::now() < deadline, "no sleep is started");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(is_under(shell.id(), own).unwrap() && is_under(sleep.pid, own).unwrap() && is_under(sleep.pid, shell.id()).unwrap());
+    assert!(!is_under(own, shell.id()).unwrap() && !is_under(shell.id(), sleep.pid).unwrap());
+    let process = sleep.process();
+    assert!(!wait_gone(&process, Duration::from_millis(20)).unwrap());
+    // Another start time is another process, and that one is gone.
+    let before = ride_core::id::Process { start: process.start - 1, ..process.clone() };
+    assert!(wait_gone(&before, LIMIT).unwrap());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(sleep.pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(wait_gone(&process, LIMIT).unwrap());
+    shell.wait().unwrap();
+    assert!(!is_under(sleep.pid, own).unwrap());
 }
