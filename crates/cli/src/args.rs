@@ -61,9 +61,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make a terminal's Claude session a thread's conversation; without a terminal, list them
+    /// Make a terminal's Claude session a thread's conversation
     Adopt {
-        /// Its id, or the beginning of it; without one, it is chosen from all
+        /// Its id, or the beginning of it; without one it is chosen from all, and where there is no terminal they are listed
         #[arg(long, value_name = "ID", conflicts_with = "undo")]
         session: Option<String>,
         /// Words of the thread's title, channel or key; `-` for the thread ridden last; without
@@ -196,7 +196,7 @@ pub struct RideArgs {
 }
 
 /// Which gateway, and as whom.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Gateway (found as `openclaw` finds it unless told)")]
 pub struct GatewayArgs {
     /// Its address: wss://…, or ws:// on this machine

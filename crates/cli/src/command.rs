@@ -6,6 +6,7 @@ mod chat;
 pub mod completions;
 mod config;
 mod doctor;
+pub mod guard;
 mod log;
 mod ls;
 mod man;

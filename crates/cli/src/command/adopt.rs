@@ -104,22 +104,40 @@ pub async fn undo(context: &Context<'_>, words: &[String], wait_s: u64, json: bo
 }
 
 async fn ask(context: &Context<'_>, connection: &Connection, row: &Row, id: Uuid, wait_s: u64, json: bool) -> Result<(), Error> {
-    let pid = std::process::id();
-    let process = ride_core::id::Process { machine: clock::machine(), pid, start: start_of(pid).unwrap_or(0) };
-    let driver = Driver { name: name(&context.env.person()), host: name(&context.env.host), process };
-    let request = Adopt { key: row.key.clone(), cli_session_id: id, driver, wait_ms: wait_s * 1_000 };
-    let limit = Duration::from_millis(request.wait_ms) + MORE;
-    let adopted: Adopted = connection.call_within(method::ADOPT, &request, limit).await?;
+    let adopted = request(context, connection, &row.key, id, wait_s).await?;
     if json {
         return print_json(&adopted);
     }
-    let title = clean(&row.title);
-    say(format_args!("{title} goes on in Claude session {}, in {}", adopted.cli_session_id, clean(&adopted.cwd)));
-    match adopted.former {
-        Some(former) => say(format_args!("before it was Claude session {former}; `ride adopt --undo --to {}` brings that back", clean(&row.key))),
-        None => say("before it had none"),
-    }
+    say(told(&clean(&row.title), &row.key, &adopted));
     Ok(())
+}
+
+/// Binds the thread with this key; what came of it in words.
+pub(super) async fn by_key(context: &Context<'_>, key: &str, id: Uuid, wait_s: u64) -> Result<String, Error> {
+    let target = context.locate()?.target;
+    let (connection, _events) = context.connect(&target, Access::Write).await?;
+    let rows = rows(&connection).await?;
+    let row = rows.iter().find(|row| row.key == key);
+    let row = row.ok_or_else(|| Error::new(Kind::Match, format!("the thread {} is gone", clean(key))))?;
+    let adopted = request(context, &connection, key, id, wait_s).await?;
+    Ok(told(&clean(&row.title), key, &adopted))
+}
+
+async fn request(context: &Context<'_>, connection: &Connection, key: &str, id: Uuid, wait_s: u64) -> Result<Adopted, Error> {
+    let pid = std::process::id();
+    let process = ride_core::id::Process { machine: clock::machine(), pid, start: start_of(pid).unwrap_or(0) };
+    let driver = Driver { name: name(&context.env.person()), host: name(&context.env.host), process };
+    let request = Adopt { key: key.to_owned(), cli_session_id: id, driver, wait_ms: wait_s * 1_000 };
+    let limit = Duration::from_millis(request.wait_ms) + MORE;
+    Ok(connection.call_within(method::ADOPT, &request, limit).await?)
+}
+
+fn told(title: &str, key: &str, adopted: &Adopted) -> String {
+    let former = match adopted.former {
+        Some(former) => format!("before it was Claude session {former}; `ride adopt --undo --to {}` brings that back", clean(key)),
+        None => "before it had none".to_owned(),
+    };
+    format!("{title} goes on in Claude session {}, in {}\n{former}", adopted.cli_session_id, clean(&adopted.cwd))
 }
 
 /// Lists the Claude sessions of this machine, the last used first.
@@ -143,7 +161,7 @@ pub fn list(context: &Context<'_>, json: bool) -> Result<(), Error> {
 }
 
 /// Where Claude Code keeps the sessions of this machine.
-fn claude_dir(context: &Context<'_>) -> Result<ClaudeDir, Error> {
+pub(super) fn claude_dir(context: &Context<'_>) -> Result<ClaudeDir, Error> {
     let env = context.env;
     let home = env.home().ok_or_else(|| Error::new(Kind::Config, "could not tell where Claude Code keeps its sessions: no home folder").hint("set HOME"))?;
     Ok(ClaudeDir::new(env.get("CLAUDE_CONFIG_DIR").map(OsStr::new), Path::new(&home)))
