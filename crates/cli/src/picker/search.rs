@@ -28,7 +28,12 @@ pub trait Searched {
     fn same(&self, at: usize, before: &Self, at_before: usize) -> bool;
     /// What a row is called: searched first, letters in order.
     fn title(&self, at: usize) -> &Title;
-    /// More text of its own: letters in order too.
+    /// Whether that is a text of any length: then it is searched by pieces, since the letters
+    /// of nearly any word stand in order in a long one.
+    fn is_long(&self, _at: usize) -> bool {
+        false
+    }
+    /// Another text of any length.
     fn beside(&self, _at: usize) -> Option<&Title> {
         None
     }
@@ -181,6 +186,8 @@ struct Word {
     fuzzy: Atom,
     /// How it is looked for in ids.
     id: Atom,
+    /// How it is looked for in long texts.
+    piece: Atom,
     /// What it scores in each value of each of the names.
     names: Vec<Vec<Option<u16>>>,
 }
@@ -235,7 +242,8 @@ impl Search {
         let mut found = Found::default();
         for word in &self.words {
             let title = list.title(at).haystack();
-            if word.fuzzy.indices(title, &mut self.matcher, &mut found.title).is_none()
+            let atom = word.for_title(list, at);
+            if atom.indices(title, &mut self.matcher, &mut found.title).is_none()
                 && let Some(names) = list.names().first()
             {
                 let name = haystack(names.get(at), &mut self.buffer);
@@ -254,15 +262,19 @@ impl Word {
         let id = if text.chars().any(|c| c.is_ascii_digit()) { AtomKind::Fuzzy } else { AtomKind::Substring };
         let fuzzy = atom(AtomKind::Fuzzy);
         let names = list.names().iter().map(|names| names.scores(&fuzzy, matcher, buffer)).collect();
-        Word { fuzzy, id: atom(id), names }
+        Word { fuzzy, id: atom(id), piece: atom(AtomKind::Substring), names }
+    }
+
+    fn for_title<L: Searched>(&self, list: &L, at: usize) -> &Atom {
+        if list.is_long(at) { &self.piece } else { &self.fuzzy }
     }
 
     /// What it scores in the first field that it fits: title, text beside it, a name, an id.
     fn score<L: Searched>(&self, list: &L, at: usize, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Option<u32> {
-        if let Some(score) = self.fuzzy.score(list.title(at).haystack(), matcher) {
+        if let Some(score) = self.for_title(list, at).score(list.title(at).haystack(), matcher) {
             return Some(u32::from(score) + TITLE_BONUS);
         }
-        if let Some(score) = list.beside(at).and_then(|text| self.fuzzy.score(text.haystack(), matcher)) {
+        if let Some(score) = list.beside(at).and_then(|text| self.piece.score(text.haystack(), matcher)) {
             return Some(u32::from(score));
         }
         let names = self.names.iter().zip(list.names()).filter_map(|(scores, names)| scores[names.of[at] as usize]);

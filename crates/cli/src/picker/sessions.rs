@@ -144,6 +144,10 @@ impl Searched for Sessions {
         &self.titles[at]
     }
 
+    fn is_long(&self, at: usize) -> bool {
+        self.local(at).1.is_some_and(|summary| summary.title.is_none())
+    }
+
     fn beside(&self, at: usize) -> Option<&Title> {
         self.prompts[at].as_ref()
     }

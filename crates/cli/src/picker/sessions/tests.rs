@@ -92,7 +92,7 @@ fn title_prompt_project_and_id_are_searched_as_they_are_read() {
         let (mut picker, effects) = picker(vec![local(1, None), local(2, None), local(0xabc, None)]);
         typed(&mut picker, text);
         let Effect::Read(paths) = &effects[0] else { panic!("nothing is read") };
-        let told = [summary(Some("Invoices"), "add the tax", "/home/ada/shop"), summary(None, "why is it slow?", "/srv/api-2/"), summary(None, "hm", "/home/ada/shop")];
+        let told = [summary(Some("Invoices"), "add the tax", "/home/ada/shop"), summary(None, "why is it slow?", "/srv/api-2/"), summary(None, &format!("hm {} MANGO", "what else is there to say? ".repeat(9)), "/home/ada/shop")];
         picker.step(Event::Read(paths.iter().cloned().zip(told.map(Some)).collect()), NOW);
         let fitting: Vec<usize> = picker.choice().in_sight().collect();
         assert_eq!(fitting, expected, "{text:?}");
@@ -106,6 +106,9 @@ fn title_prompt_project_and_id_are_searched_as_they_are_read() {
     check("/srv/", &[1]);
     check("abc", &[2]);
     check("nothing", &[]);
+    // Of a long prompt any letters stand in order somewhere: it is searched by pieces.
+    check("waitress", &[]);
+    check("mango", &[2]);
 }
 
 /// The screen as text.
