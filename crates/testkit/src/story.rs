@@ -11,6 +11,7 @@ mod chat_ride;
 mod beside;
 mod commands;
 mod first_ride;
+mod guard;
 mod install;
 pub mod kills;
 mod previews;
@@ -91,6 +92,8 @@ pub enum Story {
     Throws,
     /// A Claude session of a terminal becomes a thread's.
     Adopt,
+    /// The Claude Code plugin is installed for good.
+    Guard,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
     /// `ride` as a tool to live in.
@@ -101,7 +104,7 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 19] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Throws, Story::Adopt, Story::Loads, Story::Tool, Story::ClaudeTurns];
+    pub const ALL: [Story; 20] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Throws, Story::Adopt, Story::Guard, Story::Loads, Story::Tool, Story::ClaudeTurns];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -122,6 +125,7 @@ impl Story {
             Story::Steal => "steal",
             Story::Throws => "throws",
             Story::Adopt => "adopt",
+            Story::Guard => "guard",
             Story::Loads => "loads",
             Story::Tool => "tool",
             Story::ClaudeTurns => "claude-turns",
@@ -147,6 +151,7 @@ impl Story {
             Story::Steal => "a thread is taken over by another driver and taken back for the agent, also from a driver that is stopped",
             Story::Throws => "every export of the addon throws under a ride, and the gateway and every message are well",
             Story::Adopt => "a Claude session that began in a terminal becomes a thread's conversation, and it is undone",
+            Story::Guard => "the Claude Code plugin is installed for good: a ridden session is kept from other prompts, and one is adopted from inside",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
             Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
@@ -187,6 +192,7 @@ impl Story {
             Story::Steal => steal::play(product, facts).await,
             Story::Throws => throws::play(product, facts).await,
             Story::Adopt => adopt::play(product, facts).await,
+            Story::Guard => guard::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
             Story::ClaudeTurns => claude_turns::play(product, facts).await,
