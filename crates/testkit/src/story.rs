@@ -165,6 +165,7 @@ impl Story {
             Story::Loads if only_loads => None,
             Story::Loads => Some("every other story begins with it"),
             _ if only_loads => Some("on this OpenClaw the plugin loads and answers; riding is not promised"),
+            Story::Guard if openclaw == "2026.6.1" => Some("after a channel turn this OpenClaw wants operator.admin, which a hook does not ask for"),
             Story::People if openclaw < "2026.8" => Some("this OpenClaw knows devices, not people"),
             Story::Install | Story::Previews | Story::Reach | Story::Threads | Story::People | Story::Throws if claude_code != pinned().claude_code[0] => {
                 Some("nothing in it depends on Claude Code; played with the newest")
