@@ -73,10 +73,9 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Files, with what `before` knows of those that did not change.
+    /// Files, with what `before` knows of them; those that changed are to be read again.
     pub fn new(locals: Vec<Local>, before: &Sessions) -> Sessions {
-        let known: HashMap<(&PathBuf, u64), usize> =
-            before.locals.iter().enumerate().map(|(at, local)| ((&local.found.path, local.found.changed_ms), at)).collect();
+        let known: HashMap<&PathBuf, usize> = before.locals.iter().enumerate().map(|(at, local)| (&local.found.path, at)).collect();
         let mut sessions = Sessions {
             seen: vec![Seen::Unread; locals.len()],
             titles: locals.iter().map(|_| Title::of(UNREAD)).collect(),
@@ -88,8 +87,12 @@ impl Sessions {
         };
         for at in 0..sessions.locals.len() {
             let found = &sessions.locals[at].found;
-            if let Some(seen) = known.get(&(&found.path, found.changed_ms)).map(|at| before.seen[*at].clone()) {
-                sessions.note(at, seen);
+            let Some(then) = known.get(&found.path).copied() else { continue };
+            let changed = found.changed_ms != before.locals[then].found.changed_ms;
+            sessions.note(at, before.seen[then].clone());
+            // What was known is shown until it is read again.
+            if changed {
+                sessions.seen[at] = Seen::Unread;
             }
         }
         sessions
