@@ -19,6 +19,7 @@ mod relay;
 mod report;
 mod rides;
 mod sample;
+mod sessions;
 mod size;
 mod stage;
 mod store;
@@ -58,6 +59,8 @@ enum Subject {
     Rides,
     /// The picker over 10,000 threads.
     Picker,
+    /// The picker over 5,000 Claude sessions.
+    Sessions,
     /// A prompt where Claude Code has no mods.
     Hooks,
     /// A claim and release by the store alone, against other locks.
@@ -70,9 +73,10 @@ impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
-        if self.only == [Subject::Store] {
+        // These need nothing that is packed.
+        if let [alone @ (Subject::Store | Subject::Sessions)] = self.only[..] {
             report.quiet_look();
-            report.add(store::measure()?);
+            report.add(if alone == Subject::Store { store::measure()? } else { sessions::measure()? });
             report.end();
             print!("{}", report.terminal());
             return Ok(());
@@ -81,6 +85,9 @@ impl Bench {
         let staged = [Subject::Ls, Subject::Gate, Subject::Relay, Subject::Rides];
         if wants(Subject::Picker) {
             report.add(picker::measure()?);
+        }
+        if wants(Subject::Sessions) {
+            report.add(sessions::measure()?);
         }
         if wants(Subject::Hooks) {
             report.add(tokio::runtime::Runtime::new()?.block_on(hooks::measure(&packed))?);

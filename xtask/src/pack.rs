@@ -232,17 +232,12 @@ fn marketplace(out: &Path) -> Result<String> {
     Ok(name)
 }
 
-/// The plugin that `ride` brings along, less what only `ride` can lay beside it: the hooks
-/// run a copy of `ride`, and where none is every Claude Code of the person would say so.
+/// The marketplace as the repository itself is one, and nothing else of it.
 fn lay_marketplace(folder: &Path) -> Result<()> {
     let root = build::root();
-    build::copy_tree(&root.join("plugins/marketplace"), folder)?;
-    let plugin = folder.join("openclaw-session-sync");
-    for file in [".claude-plugin/plugin.json", "hooks/register.js", "commands/inbox.md"] {
-        let to = plugin.join(file);
-        fs::create_dir_all(to.parent().context("every name has a folder")?)?;
-        copy(&root.join("plugins/claude-code").join(file), &to)?;
-    }
+    build::copy_tree(&root.join(".claude-plugin"), &folder.join(".claude-plugin"))?;
+    let plugin = folder.join("plugins/claude-code");
+    build::copy_tree(&root.join("plugins/claude-code"), &plugin)?;
     build::licences(&plugin)
 }
 
@@ -391,7 +386,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("marketplace");
         lay_marketplace(&folder).unwrap();
-        let plugin = folder.join("openclaw-session-sync");
+        let plugin = folder.join("plugins/claude-code");
         for version in &pinned().claude_code {
             let claude = Peer::claude_code(version).entry().unwrap_or_else(|e| panic!("{e}"));
             let home = dir.path().join(version);

@@ -13,8 +13,8 @@ const MANIFESTS: [(&str, &str); 5] = [
     ("plugins/openclaw/package.json", "/version"),
     ("plugins/openclaw/openclaw.plugin.json", "/version"),
     ("plugins/claude-code/.claude-plugin/plugin.json", "/version"),
-    ("plugins/marketplace/.claude-plugin/marketplace.json", "/metadata/version"),
-    ("plugins/marketplace/.claude-plugin/marketplace.json", "/plugins/0/version"),
+    (".claude-plugin/marketplace.json", "/metadata/version"),
+    (".claude-plugin/marketplace.json", "/plugins/0/version"),
 ];
 /// Pages whose lines people copy, and what stands before the version in the files they name.
 const PAGES: [&str; 3] = ["README.md", "docs/operations.md", "plugins/openclaw/README.md"];

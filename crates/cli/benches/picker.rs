@@ -3,30 +3,25 @@
 //! terminal that only counts bytes: what the wire and the window add is not ours.
 //! Prints its samples as JSON; `cargo xtask bench` makes figures of them.
 
-use std::cell::Cell;
-use std::error::Error;
-use std::io::{self, Write};
-use std::rc::Rc;
+#[path = "shared/screen.rs"]
+mod screen;
+
 use std::time::Instant;
 
-use ratatui::backend::CrosstermBackend;
-use ratatui::layout::Rect;
-use ratatui::{Terminal, TerminalOptions, Viewport};
 use ride::picker::keys::Key;
 use ride::picker::search::Threads;
 use ride::picker::state::{Event, Picker};
-use ride::picker::view::{self, Look, Panes};
+use ride::picker::view::Panes;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use screen::{Result, SCREEN, Screen};
+
 const THREADS: usize = 10_000;
 const ROUNDS: usize = 21;
-const SCREEN: Rect = Rect { x: 0, y: 0, width: 160, height: 50 };
 const NOW: u64 = 1_800_000_000_000;
 /// What is typed, letter by letter.
 const TYPED: [&str; 4] = ["deploy", "release plans 42", "tele ops", "日本"];
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
     let answer = answer().to_string();
@@ -52,7 +47,7 @@ fn main() -> Result<()> {
                 screen.draw(&mut picker)?;
                 samples.push(ms(begin));
             }
-            assert!((1..THREADS).contains(&picker.fitting()), "{text:?} fits {} threads", picker.fitting());
+            assert!((1..THREADS).contains(&picker.choice().fitting()), "{text:?} fits {} threads", picker.choice().fitting());
         }
         let typed = |i: usize| keys[..=i].iter().collect::<String>();
         keystrokes.extend(by_key.into_iter().enumerate().map(|(i, ms)| json!({"typed": typed(i), "ms": ms})));
@@ -62,47 +57,14 @@ fn main() -> Result<()> {
 }
 
 fn open(answer: &str) -> Result<Picker> {
-    let mut picker = Picker::new(Threads::read(answer)?, "", NOW);
+    let mut picker = Picker::new(Threads::read(answer)?, "", "ride", NOW);
     let panes = Panes::of(SCREEN, false);
-    picker.step(Event::Room { threads: panes.threads(), preview: panes.has_preview() }, NOW);
+    picker.step(Event::Room { threads: panes.rows(), preview: panes.has_preview() }, NOW);
     Ok(picker)
 }
 
 fn ms(begin: Instant) -> f64 {
     begin.elapsed().as_secs_f64() * 1000.0
-}
-
-/// A terminal of some size that counts what it is sent.
-struct Screen {
-    terminal: Terminal<CrosstermBackend<Counted>>,
-    bytes: Rc<Cell<usize>>,
-}
-
-impl Screen {
-    fn new() -> Result<Screen> {
-        let bytes = Rc::new(Cell::new(0));
-        let options = TerminalOptions { viewport: Viewport::Fixed(SCREEN) };
-        let terminal = Terminal::with_options(CrosstermBackend::new(Counted(bytes.clone())), options)?;
-        Ok(Screen { terminal, bytes })
-    }
-
-    fn draw(&mut self, picker: &mut Picker) -> Result<()> {
-        self.terminal.draw(|frame| view::draw(frame, picker, Look { colour: true }))?;
-        Ok(())
-    }
-}
-
-struct Counted(Rc<Cell<usize>>);
-
-impl Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.set(self.0.get() + bytes.len());
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Threads as a busy gateway has them: several agents and channels, topics of forums,

@@ -63,12 +63,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make a terminal's Claude session a thread's conversation; alone, list them
+    /// Make a terminal's Claude session a thread's conversation
     Adopt {
-        /// Its id, or the beginning of it
-        #[arg(long, value_name = "ID", requires = "to", conflicts_with = "undo")]
+        /// Its id, or the beginning of it; without one it is chosen from all, and where there is no terminal they are listed
+        #[arg(long, value_name = "ID", conflicts_with = "undo")]
         session: Option<String>,
-        /// Words of the thread's title, channel or key; `-` for the thread ridden last
+        /// Words of the thread's title, channel or key; `-` for the thread ridden last; without
+        /// any, it is chosen from all
         #[arg(long, value_name = "WORDS", num_args = 1.., add = titles())]
         to: Vec<String>,
         /// Bring back the Claude session that the thread had before
@@ -323,7 +324,7 @@ impl RideArgs {
 }
 
 /// Which gateway, and as whom.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Gateway (found as `openclaw` finds it unless told)")]
 pub struct GatewayArgs {
     /// Its address: wss://…, or ws:// on this machine

@@ -8,6 +8,7 @@ mod config;
 mod deploy;
 mod doctor;
 mod elsewhere;
+pub mod guard;
 mod log;
 mod ls;
 mod man;
@@ -96,9 +97,9 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
     match &cli.command {
         Some(Command::Ls { words, rideable, json }) => ls::run(&context, words, *rideable, *json).await,
         Some(Command::Status { words, json }) => status::run(&context, words, *json).await,
-        Some(Command::Adopt { session: Some(session), to, wait, json, .. }) => adopt::run(&context, session, to, *wait, *json).await,
         Some(Command::Adopt { undo: true, to, wait, json, .. }) => adopt::undo(&context, to, *wait, *json).await,
-        Some(Command::Adopt { json, .. }) => adopt::list(&context, *json),
+        Some(Command::Adopt { session: None, json, .. }) if *json || !env.can_draw() => adopt::list(&context, *json),
+        Some(Command::Adopt { session, to, wait, json, .. }) => adopt::run(&context, session.as_deref(), to, *wait, *json).await,
         Some(Command::Log { words, json }) => log::run(&context, words, *json).await,
         Some(Command::Release { words, accept_broken_chain, take_back: true, json }) => {
             release::take_back(&context, words, *accept_broken_chain, *json).await

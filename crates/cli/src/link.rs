@@ -16,7 +16,7 @@
 //! `wire` (as the mod writes it), `pairing` (rows to prompts and answers), `hooks` (as
 //! hooks write it), `tail` (the transcript), `server` (HTTP).
 
-mod hooks;
+pub(crate) mod hooks;
 mod pairing;
 mod server;
 mod tail;

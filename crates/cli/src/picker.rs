@@ -1,55 +1,51 @@
-//! The picker: all threads on the terminal, one to be chosen. The thin loop around
-//! [`state`]: it waits for keys, answers, events and signals, and performs what comes
-//! out. Nothing it waits for stands in the way of a keystroke: what it asks is asked in
-//! tasks beside it, and the answer of 10,000 threads is read on another thread.
+//! The pickers: all threads, or all Claude sessions of this machine, on the terminal, one
+//! to be chosen. The thin loops around [`state`] and [`sessions`]: they wait for keys,
+//! answers, events and signals, and perform what comes out. Nothing they wait for stands
+//! in the way of a keystroke: what is asked is asked in tasks beside, and 10,000 threads
+//! or 5,000 files are read on another thread.
 //!
 //! In reading order: [`search`] (threads and words), [`preview`], [`keys`], [`query`],
-//! [`state`], [`view`], [`screen`].
+//! [`choice`] (what the pickers have in common), [`state`], [`sessions`], [`view`],
+//! [`screen`], [`seat`].
 
+pub mod choice;
 pub mod keys;
 pub mod preview;
 pub mod query;
 pub mod screen;
 pub mod search;
+pub mod seat;
+pub mod sessions;
 pub mod state;
 pub mod view;
 
-use std::io;
-use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::time::Duration;
 
 use ride_core::wire::{Row, method};
+use ride_store::claude::{ClaudeDir, glance};
 use ride_store::clock;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::gateway::client::{CallError, Connection, Events};
 use crate::interrupt::Interrupts;
 use crate::ride::CHANGED;
-use keys::Keys;
 use preview::{Ask, HISTORY, History, Preview};
-use screen::Screen;
 use search::Threads;
+use seat::{Felt, Seat};
+use sessions::SessionPicker;
 use state::{Effect, Event, Picker};
-use view::{Look, Panes};
+use uuid::Uuid;
+use view::Look;
 
-/// How long an Escape may be the beginning of a sequence. A sequence cut in two by a
-/// slow line arrives within one packet of the other half.
-const ESCAPE_WITHIN: Duration = Duration::from_millis(50);
 /// The host reads a transcript for a preview: 50 to 125 ms were seen, on a busy machine.
 const PREVIEW_WITHIN: Duration = Duration::from_secs(10);
 /// Between two attempts to connect again.
 const CONNECT_EVERY: Duration = Duration::from_secs(1);
 /// Ages on the screen are as old as this at most.
 const TICK_WITHIN: Duration = Duration::from_secs(5);
-/// One read of the terminal.
-const READ_BYTES: usize = 1024;
 
 /// A connection and what is told on it.
 pub type Pair = (Connection, Events);
@@ -57,42 +53,38 @@ pub type Pair = (Connection, Events);
 /// An attempt to connect again, where one is made.
 type Connecting<'a> = Option<Pin<Box<dyn Future<Output = Result<Pair, Error>> + 'a>>>;
 
-/// Lets the person choose one of the threads. Gives its key and the connection as it
-/// then is; `None` where the person left.
+/// Lets the person choose one of the threads; Enter does `verb`. Gives its row and the
+/// connection as it then is; `None` where the person left.
+#[expect(clippy::too_many_arguments, reason = "one choice, from what is known and what is asked on the way")]
 pub async fn pick(
     threads: Threads,
     words: &str,
+    verb: &'static str,
     pair: Pair,
     connect: impl AsyncFn() -> Result<Pair, Error>,
     check: impl Fn(&Row) -> Result<(), Error>,
     look: Look,
     interrupts: &mut Interrupts,
 ) -> Result<Option<(Row, Pair)>, Error> {
-    let failed = |e: io::Error| Error::new(Kind::Other, format!("could not use the terminal: {e}"));
-    // SAFETY: nothing in this program closes or replaces standard input.
-    let input = unsafe { AsyncFd::register_with_interest(io::stdin(), Interest::READABLE) }.map_err(|e| failed(e.into()))?;
-    let mut resized = signal(SignalKind::window_change()).map_err(failed)?;
-    let mut continued = signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw())).map_err(failed)?;
     let (answer_in, mut answers) = mpsc::channel(4);
-    let mut keys = Keys::default();
     let mut pair = Some(pair);
     let mut connecting: Connecting<'_> = None;
-    let mut picker = Picker::new(threads, words, now_ms());
-    let mut screen = Screen::take().map_err(failed)?;
-    let mut happened = vec![room(&screen, &picker).map_err(failed)?];
+    let mut picker = Picker::new(threads, words, verb, now_ms());
+    let mut seat = Seat::take()?;
+    let mut happened = vec![room(&seat, &picker)?];
     loop {
         for event in std::mem::take(&mut happened) {
-            let help = picker.help();
+            let help = picker.choice().help();
             for effect in picker.step(event, now_ms()) {
                 match effect {
                     Effect::Leave => return Ok(None),
-                    Effect::Suspend => screen.suspend().map_err(failed)?,
+                    Effect::Suspend => seat.suspend()?,
                     Effect::List => ask(&pair, &answer_in, |connection| async move { Event::Listed(list(&connection).await.map_err(|e| e.to_string())) }),
                     Effect::Preview(key) => ask(&pair, &answer_in, |connection| async move {
                         let preview = last_turns(connection, &key).await;
                         Event::Previewed(key, preview)
                     }),
-                    Effect::Ride(key) => {
+                    Effect::Take(key) => {
                         let Some(row) = picker.threads().rows().iter().find(|row| row.key == key) else { continue };
                         match (check(row), pair.take()) {
                             (Ok(()), Some(pair)) => return Ok(Some((row.clone(), pair))),
@@ -104,38 +96,26 @@ pub async fn pick(
                     }
                 }
             }
-            if picker.help() != help {
-                happened.push(room(&screen, &picker).map_err(failed)?);
+            if picker.choice().help() != help {
+                happened.push(room(&seat, &picker)?);
             }
         }
         if !happened.is_empty() {
             continue;
         }
-        screen.draw(|frame| view::draw(frame, &mut picker, look)).map_err(failed)?;
+        seat.draw(|frame| view::draw(frame, &mut picker, look))?;
         let due = Duration::from_millis(picker.wake_ms().saturating_sub(now_ms())).min(TICK_WITHIN);
         tokio::select! {
             biased;
-            ready = input.readable() => {
-                let mut ready = ready.map_err(failed)?;
-                let mut bytes = [0; READ_BYTES];
-                match read(&mut bytes).map_err(failed)? {
-                    Some(0) => return Err(closed()),
-                    Some(n) => happened.extend(keys.feed(&bytes[..n]).into_iter().map(Event::Key)),
-                    None => ready.clear_ready(),
-                }
-            }
-            () = sleep(ESCAPE_WITHIN), if keys.undecided() => happened.extend(keys.decide().map(Event::Key)),
+            felt = seat.next() => for felt in felt? {
+                happened.push(match felt {
+                    Felt::Key(key) => Event::Key(key),
+                    Felt::Room => room(&seat, &picker)?,
+                });
+            },
             what = interrupts.next() => {
-                drop(screen);
+                drop(seat);
                 return Err(what.while_doing("choosing a thread"));
-            }
-            _ = resized.recv() => {
-                screen.redraw().map_err(failed)?;
-                happened.push(room(&screen, &picker).map_err(failed)?);
-            }
-            _ = continued.recv() => {
-                screen.renew().map_err(failed)?;
-                happened.push(room(&screen, &picker).map_err(failed)?);
             }
             Some(event) = answers.recv() => happened.push(event),
             event = next(&mut pair) => match event {
@@ -164,6 +144,70 @@ pub async fn pick(
             () = sleep(due) => happened.push(Event::Tick),
         }
     }
+}
+
+/// Lets the person choose one of the Claude sessions of this machine; `None` where the
+/// person left.
+pub async fn pick_session(dir: &ClaudeDir, look: Look, interrupts: &mut Interrupts) -> Result<Option<Uuid>, Error> {
+    let (answer_in, mut answers) = mpsc::channel(4);
+    let mut picker = SessionPicker::new(now_ms());
+    let mut seat = Seat::take()?;
+    let panes = seat.panes(false)?;
+    let mut happened = vec![sessions::Event::Room { rows: panes.rows() }];
+    loop {
+        for event in std::mem::take(&mut happened) {
+            let help = picker.choice().help();
+            for effect in picker.step(event, now_ms()) {
+                match effect {
+                    sessions::Effect::Leave => return Ok(None),
+                    sessions::Effect::Choose(session) => return Ok(Some(session)),
+                    sessions::Effect::Suspend => seat.suspend()?,
+                    sessions::Effect::List => {
+                        let dir = dir.clone();
+                        beside(&answer_in, move || sessions::Event::Listed(sessions::list(&dir)));
+                    }
+                    sessions::Effect::Read(files) => {
+                        let read = move |path: std::path::PathBuf| {
+                            let summary = glance(&path).ok();
+                            (path, summary)
+                        };
+                        beside(&answer_in, move || sessions::Event::Read(files.into_iter().map(read).collect()));
+                    }
+                }
+            }
+            if picker.choice().help() != help {
+                happened.push(sessions::Event::Room { rows: seat.panes(!help)?.rows() });
+            }
+        }
+        if !happened.is_empty() {
+            continue;
+        }
+        seat.draw(|frame| view::draw(frame, &mut picker, look))?;
+        tokio::select! {
+            biased;
+            felt = seat.next() => for felt in felt? {
+                happened.push(match felt {
+                    Felt::Key(key) => sessions::Event::Key(key),
+                    Felt::Room => sessions::Event::Room { rows: seat.panes(picker.choice().help())?.rows() },
+                });
+            },
+            what = interrupts.next() => {
+                drop(seat);
+                return Err(what.while_doing("choosing a Claude session"));
+            }
+            Some(event) = answers.recv() => happened.push(event),
+            () = sleep(TICK_WITHIN) => happened.push(sessions::Event::Tick),
+        }
+    }
+}
+
+/// Reads something on another thread; what came of it is an event.
+fn beside<E: Send + 'static>(answers: &mpsc::Sender<E>, work: impl FnOnce() -> E + Send + 'static) {
+    let answers = answers.clone();
+    tokio::task::spawn_blocking(move || {
+        // The person has chosen meanwhile.
+        let _ = answers.blocking_send(work());
+    });
 }
 
 /// Asks the gateway something beside the loop; the answer comes as an event.
@@ -206,30 +250,9 @@ async fn again(connecting: &mut Connecting<'_>) -> Result<Pair, Error> {
     }
 }
 
-fn room(screen: &Screen, picker: &Picker) -> io::Result<Event> {
-    let panes = Panes::of(screen.area()?, picker.help());
-    Ok(Event::Room { threads: panes.threads(), preview: panes.has_preview() })
-}
-
-/// What the terminal has to read; `None` where there is nothing after all.
-fn read(bytes: &mut [u8]) -> io::Result<Option<usize>> {
-    let stdin = io::stdin();
-    let mut waiting = [PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    if poll(&mut waiting, Some(&at_once))? == 0 {
-        return Ok(None);
-    }
-    match rustix::io::read(stdin.as_fd(), bytes) {
-        Ok(n) => Ok(Some(n)),
-        // How Linux reports the end of a terminal.
-        Err(rustix::io::Errno::IO) => Ok(Some(0)),
-        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => Ok(None),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn closed() -> Error {
-    Error::new(Kind::Left, "the terminal was closed while choosing a thread")
+fn room(seat: &Seat, picker: &Picker) -> Result<Event, Error> {
+    let panes = seat.panes(picker.choice().help())?;
+    Ok(Event::Room { threads: panes.rows(), preview: panes.has_preview() })
 }
 
 fn now_ms() -> u64 {

@@ -5,7 +5,7 @@
 //! whose transcript is there, or a channel that takes what is relayed. Deliberately
 //! absent: what changes between the listing and a claim; claim looks afresh.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ pub struct Around<'a> {
     pub channels: &'a [Channel],
     /// Claude sessions whose transcript is on this machine.
     pub transcripts: &'a HashSet<Uuid>,
+    /// Claude sessions that a process has open which is not the gateway's.
+    pub in_use: &'a HashMap<Uuid, u32>,
     /// Who asks.
     pub person: &'a Person,
     /// `rideAllow`.
@@ -51,6 +53,7 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
         (None, Err(_)) => None,
     };
     let driver = thread.and_then(|t| view::holder(t, around.now, around.rules));
+    let in_use = claude.filter(|_| driver.is_none()).and_then(|id| around.in_use.get(&id)).copied();
     let title = title(e, around.channels);
     let why_not = if let Some(holder) = &driver {
         Some(format!("ridden by {}", view::who(holder)))
@@ -58,6 +61,8 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
         Some("archived".into())
     } else if let Err(refused) = around.person.may_ride(e, around.allow) {
         Some(refused)
+    } else if let Some(pid) = in_use {
+        Some(format!("its Claude session is open in a Claude Code on the gateway's machine (process {pid})"))
     } else {
         match (mode, claude, &relay) {
             (Some(_), ..) => None,
@@ -84,6 +89,7 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
         agent_id: e.agent_id.clone(),
         rideable: why_not.is_none(),
         why_not,
+        in_use,
         mode,
         shared: shared(&e.key, around.channels) && e.chat_type.as_deref() != Some("group"),
         driver,

@@ -78,6 +78,10 @@ pub struct Row {
     /// Why not, in words, when `rideable` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why_not: Option<String>,
+    /// The process of the gateway's machine that has its Claude session open, where it is
+    /// neither the gateway's nor a driver's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<u32>,
     /// How it would be driven; absent where it cannot be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
@@ -693,6 +697,9 @@ pub struct Check {
     /// A Claude session id, instead of a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cli_session_id: Option<Uuid>,
+    /// With a Claude session: the process that has it, to learn whether the gateway started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
 }
 
 /// Answer of `ride_check`.
@@ -707,6 +714,15 @@ pub struct Checked {
     /// Who holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
+    /// Session key of the thread that a given Claude session is ridden by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// That thread's title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Whether the given process is the gateway's own Claude Code.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
 }
 
 /// Request of `ride_status`.

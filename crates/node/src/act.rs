@@ -8,8 +8,8 @@ use ride_core::id::Process;
 use ride_core::thread::ClaudeSession;
 use ride_core::transcript::{End, Origin, Turns};
 use ride_core::wire::{ChainMark, CopyEnd, Reason, RelayItem, RelayKind};
-use ride_store::claude::process::{Alive, alive, look};
-use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, Writer, chain_mark, end_idle_child, live_writers, show_chain, why_not_resumed};
+use ride_store::claude::process::{Alive, alive, is_under};
+use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, chain_mark, end_idle_child, live_writers, show_chain, why_not_resumed};
 
 use crate::sync::Sync;
 
@@ -56,7 +56,7 @@ fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>, ride: O
     let transcript = dir.find(claude.id, Some(Path::new(&claude.cwd)))?;
     let writers = live_writers(&dir, claude.id, transcript.as_deref(), &[])?;
     if let Some(writer) = writers.here.first() {
-        return Ok(if child_of(writer, sync.gateway_pid)? {
+        return Ok(if is_under(writer.process.pid, sync.gateway_pid)? {
             Outcome::ChildAgain
         } else {
             let name = writer.command.first().and_then(|c| c.rsplit('/').next()).unwrap_or("unknown");
@@ -69,19 +69,6 @@ fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>, ride: O
         },
         None => Outcome::Ok,
     })
-}
-
-/// A child of the gateway, or of a wrapper it started.
-fn child_of(writer: &Writer, gateway: u32) -> Result<bool, ClaudeError> {
-    let mut pid = writer.process.pid;
-    for _ in 0..3 {
-        let Some(seen) = look(pid)? else { return Ok(false) };
-        if seen.ppid == gateway {
-            return Ok(true);
-        }
-        pid = seen.ppid;
-    }
-    Ok(false)
 }
 
 fn mark(claude: &ClaudeSession, whole: bool) -> Result<Outcome, ClaudeError> {

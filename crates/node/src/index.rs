@@ -6,7 +6,7 @@
 //! public SDK), whose lines are read here. Not by a worker thread: that would add the
 //! SDK's 250 MB and more to the gateway, and most of it stays.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
@@ -43,6 +43,8 @@ pub(crate) struct Listing {
     pub(crate) keys: Arc<[String]>,
     /// Claude sessions with a transcript.
     pub(crate) transcripts: Arc<HashSet<Uuid>>,
+    /// Claude sessions that a process has open which is not the gateway's.
+    pub(crate) in_use: Arc<HashMap<Uuid, u32>>,
     at: Instant,
 }
 
@@ -151,8 +153,9 @@ impl Index {
     }
 
     /// A listing; it is remembered if it has more pages than one.
-    pub(crate) fn begin_listing(&self, keys: Vec<String>, transcripts: HashSet<Uuid>, limit: usize) -> Listing {
-        let listing = Listing { id: Uuid::new_v4(), keys: keys.into(), transcripts: Arc::new(transcripts), at: Instant::now() };
+    pub(crate) fn begin_listing(&self, keys: Vec<String>, seen: (HashSet<Uuid>, HashMap<Uuid, u32>), limit: usize) -> Listing {
+        let (transcripts, in_use) = (Arc::new(seen.0), Arc::new(seen.1));
+        let listing = Listing { id: Uuid::new_v4(), keys: keys.into(), transcripts, in_use, at: Instant::now() };
         if listing.keys.len() <= limit {
             return listing;
         }
@@ -269,16 +272,16 @@ mod tests {
         let index = Index::default();
         let keys = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>();
         // One page is not remembered.
-        let short = index.begin_listing(keys(3), HashSet::new(), 3);
+        let short = index.begin_listing(keys(3), Default::default(), 3);
         assert!(index.resume(&format!("{}.1", short.id)).is_none());
-        let long = index.begin_listing(keys(5), HashSet::new(), 3);
+        let long = index.begin_listing(keys(5), Default::default(), 3);
         let (same, at) = index.resume(&format!("{}.3", long.id)).unwrap();
         assert_eq!((same.id, at, same.keys.len()), (long.id, 3, 5));
         for wrong in [format!("{}.5", long.id), format!("{}.x", long.id), long.id.to_string(), "x.1".into(), String::new()] {
             assert!(index.resume(&wrong).is_none(), "{wrong}");
         }
         for _ in 0..limits::LISTINGS {
-            index.begin_listing(keys(5), HashSet::new(), 3);
+            index.begin_listing(keys(5), Default::default(), 3);
         }
         assert!(index.resume(&format!("{}.3", long.id)).is_none(), "the oldest makes room");
     }

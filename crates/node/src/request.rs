@@ -1,6 +1,6 @@
 //! The gateway methods: parameters in, an answer, a refusal, or "wait" out.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use ride_core::event::{ClaimAsked, Event, Reply};
@@ -12,7 +12,8 @@ use ride_core::row::{self, Around};
 use ride_core::thread::{Adopts, ClaudeSession, Phase, Thread, Why};
 use ride_core::view;
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
-use ride_store::claude::{ClaudeDir, find_cwd, summary};
+use ride_store::claude::process::{Alive, alive, is_under};
+use ride_store::claude::{ClaudeDir, Liveness, Registry, find_cwd, summary};
 use ride_store::clock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -152,8 +153,9 @@ fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
     let busy = sync.store.busy().map_err(|e| store_error(e.to_string()))?;
     let (listing, from) = match &asked.after {
         None => {
-            let transcripts = ClaudeDir::at(&sync.claude_dir).sessions_with_transcript();
-            (sync.index.begin_listing(order(sync, &host.person, &busy), transcripts, limit as usize), 0)
+            let dir = ClaudeDir::at(&sync.claude_dir);
+            let seen = (dir.sessions_with_transcript(), in_use(&dir, sync.gateway_pid));
+            (sync.index.begin_listing(order(sync, &host.person, &busy), seen, limit as usize), 0)
         }
         Some(cursor) => sync.index.resume(cursor).ok_or_else(|| MethodError {
             details: Refusal { reason: Reason::BadRequest, holder: None, hint: Some("list again without after".into()) },
@@ -165,6 +167,7 @@ fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
     let around = Around {
         channels: &host.channels,
         transcripts: &listing.transcripts,
+        in_use: &listing.in_use,
         person: &host.person,
         allow: &config.ride_allow,
         now: clock::now(),
@@ -173,6 +176,15 @@ fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
     let rows = listing.keys[from..end].iter().filter_map(|key| listed(sync, key, busy.contains(key), &around)).collect();
     let next = (end < listing.keys.len()).then(|| format!("{}.{end}", listing.id));
     value(&wire::Rideable { rows, next, total: listing.keys.len() as u32 })
+}
+
+/// The Claude sessions that a running process has open which the gateway did not start.
+/// What cannot be read names none: a claim looks again, at every process.
+fn in_use(dir: &ClaudeDir, gateway: u32) -> HashMap<Uuid, u32> {
+    let registry = Registry::read(dir).unwrap_or_default();
+    let live = registry.entries.into_iter().filter(|entry| matches!(entry.liveness, Liveness::Live(_)));
+    let theirs = live.filter(|entry| !is_under(entry.pid, gateway).unwrap_or(true));
+    theirs.map(|entry| (entry.session, entry.pid)).collect()
 }
 
 /// The threads a person is shown, most recent first; those that are ridden or have
@@ -250,6 +262,7 @@ fn may(sync: &Sync, key: &str, host: &mut Host, what: &str) -> Outcome<(Entry, w
         channels: &host.channels,
         // Looked for where it matters which file it is.
         transcripts: &HashSet::new(),
+        in_use: &HashMap::new(),
         person: &host.person,
         allow: &config.ride_allow,
         now: clock::now(),
@@ -521,7 +534,11 @@ fn check(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
     let thread = found.map_err(|e| store_error(e.to_string()))?.filter(|t| shown(sync, &t.key.session, person));
     let holder: Option<Holder> = thread.as_ref().and_then(|t| view::holder(t, clock::now(), &sync.rules()));
     let valid = c.fence.map(|fence| matches!(thread.as_ref().map(|t| &t.phase), Some(Phase::Ridden { lease }) if lease.fence == fence));
-    value(&wire::Checked { ridden: holder.is_some(), valid, holder })
+    let asked = thread.filter(|_| c.cli_session_id.is_some() && holder.is_some());
+    let title = asked.as_ref().and_then(Thread::lease).map(|lease| lease.title.clone());
+    let key = asked.map(|thread| thread.key.session);
+    let own = c.process.is_some_and(|process| matches!(alive(&process), Ok(Alive::Yes)) && is_under(process.pid, sync.gateway_pid).unwrap_or(false));
+    value(&wire::Checked { ridden: holder.is_some(), valid, holder, key, title, own })
 }
 
 fn status(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {

@@ -47,6 +47,19 @@ pub(crate) struct Files {
     seen: Mutex<Option<(Watched, Arc<Index>)>>,
 }
 
+/// Whether a Claude session may be in a driver's hands under `lock_dir`, as its index
+/// alone says, whatever the gateway. Nothing is made or changed; what cannot be told is yes.
+pub fn may_be_ridden(lock_dir: &Path, claude: Uuid) -> bool {
+    if !lock_dir.is_dir() {
+        return false;
+    }
+    match Folder::open(lock_dir).and_then(|root| root.watch::<Index>(INDEX)) {
+        Ok(Some((_, index))) if index.boot == clock::boot() => index.claude.contains_key(&claude),
+        // Not looked at since this machine was started, or damaged: the gateway knows.
+        Ok(_) | Err(_) => true,
+    }
+}
+
 /// A thread as it is before an event.
 struct Loaded {
     thread: Thread,

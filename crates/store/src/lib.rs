@@ -18,5 +18,6 @@ pub mod sealed;
 mod store;
 
 pub use error::StoreError;
+pub use files::may_be_ridden;
 pub use kept::{Kept, KeptThread};
 pub use store::{Gate, Performer, Store};

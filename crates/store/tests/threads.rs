@@ -17,7 +17,7 @@ use ride_core::id::{Process, Route};
 use ride_core::step::Rules;
 use ride_core::thread::{ClaudeSession, Parked};
 use ride_core::wire::{ChainMark, Driver, Reason};
-use ride_store::{Gate, Kept, KeptThread, Store, clock};
+use ride_store::{Gate, Kept, KeptThread, Store, clock, may_be_ridden};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -243,4 +243,23 @@ fn threads_once_ridden_are_remembered() {
     assert_eq!(kept.all().unwrap(), [thread(TOPIC, 3)]);
     let elsewhere = Kept::open(&dir.path().join("locks"), "/another").unwrap();
     assert_eq!(elsewhere.all().unwrap(), []);
+}
+
+#[test]
+fn who_asks_from_outside_learns_only_that_a_session_may_be_ridden() {
+    let dir = tempfile::tempdir().unwrap();
+    let locks = dir.path().join("locks");
+    let (claude, other) = (Uuid::new_v4(), Uuid::new_v4());
+    assert!(!may_be_ridden(&locks, claude));
+    assert!(!locks.exists(), "looking makes nothing");
+    fs::create_dir(&locks).unwrap();
+    assert!(may_be_ridden(&locks, claude), "without an index it cannot be told");
+    let store = Store::files(&locks, "/state").unwrap();
+    assert!(!may_be_ridden(&locks, claude));
+    claim(&store, TOPIC, "ada", claude);
+    assert!(may_be_ridden(&locks, claude) && !may_be_ridden(&locks, other));
+    release(&store, TOPIC);
+    assert!(!may_be_ridden(&locks, claude));
+    fs::write(locks.join("index.json"), "damaged").unwrap();
+    assert!(may_be_ridden(&locks, claude));
 }

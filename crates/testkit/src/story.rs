@@ -12,6 +12,7 @@ mod beside;
 mod commands;
 mod elsewhere;
 mod first_ride;
+mod guard;
 mod install;
 pub mod kills;
 mod mirror;
@@ -95,6 +96,8 @@ pub enum Story {
     Adopt,
     /// A thread is ridden from a machine that is not the gateway's.
     Elsewhere,
+    /// The Claude Code plugin is installed for good.
+    Guard,
     /// An OpenClaw from before the supported ones loads the plugin.
     Loads,
     /// `ride` as a tool to live in.
@@ -107,7 +110,7 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 21] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Throws, Story::Adopt, Story::Elsewhere, Story::Loads, Story::Tool, Story::ClaudeTurns, Story::Mirror];
+    pub const ALL: [Story; 22] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Throws, Story::Adopt, Story::Elsewhere, Story::Guard, Story::Loads, Story::Tool, Story::ClaudeTurns, Story::Mirror];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -129,6 +132,7 @@ impl Story {
             Story::Throws => "throws",
             Story::Adopt => "adopt",
             Story::Elsewhere => "elsewhere",
+            Story::Guard => "guard",
             Story::Loads => "loads",
             Story::Tool => "tool",
             Story::ClaudeTurns => "claude-turns",
@@ -156,6 +160,7 @@ impl Story {
             Story::Throws => "every export of the addon throws under a ride, and the gateway and every message are well",
             Story::Adopt => "a Claude session that began in a terminal becomes a thread's conversation, and it is undone",
             Story::Elsewhere => "a thread is ridden on a copy of its conversation from another machine, over a line that is cut",
+            Story::Guard => "the Claude Code plugin is installed for good: a ridden session is kept from other prompts, and one is adopted from inside",
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
             Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
             Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
@@ -170,6 +175,7 @@ impl Story {
             Story::Loads if only_loads => None,
             Story::Loads => Some("every other story begins with it"),
             _ if only_loads => Some("on this OpenClaw the plugin loads and answers; riding is not promised"),
+            Story::Guard if openclaw == "2026.6.1" => Some("after a channel turn this OpenClaw wants operator.admin, which a hook does not ask for"),
             Story::People if openclaw < "2026.8" => Some("this OpenClaw knows devices, not people"),
             Story::Install | Story::Previews | Story::Reach | Story::Threads | Story::People | Story::Throws if claude_code != pinned().claude_code[0] => {
                 Some("nothing in it depends on Claude Code; played with the newest")
@@ -198,6 +204,7 @@ impl Story {
             Story::Throws => throws::play(product, facts).await,
             Story::Adopt => adopt::play(product, facts).await,
             Story::Elsewhere => elsewhere::play(product, facts).await,
+            Story::Guard => guard::play(product, facts).await,
             Story::Loads => loads::play(product, facts).await,
             Story::Tool => tool::play(product, facts).await,
             Story::ClaudeTurns => claude_turns::play(product, facts).await,

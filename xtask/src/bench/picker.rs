@@ -28,7 +28,7 @@ struct Keystroke {
 }
 
 pub(super) fn measure() -> Result<Section> {
-    let timed = run()?;
+    let timed: Timed = run("picker")?;
     let first = Samples::from(timed.first_ms);
     let all = Samples::from(timed.keystrokes.iter().flat_map(|key| key.ms.clone()).collect::<Vec<_>>());
     let by_key = timed.keystrokes.into_iter().map(|key| (Samples::from(key.ms), key.typed));
@@ -50,11 +50,12 @@ pub(super) fn measure() -> Result<Section> {
     })
 }
 
-fn run() -> Result<Timed> {
-    let args = ["bench", "--quiet", "--locked", "-p", "ride", "--bench", "picker"];
+/// Runs one of the command's own benches; what it printed.
+pub(super) fn run<T: serde::de::DeserializeOwned>(bench: &str) -> Result<T> {
+    let args = ["bench", "--quiet", "--locked", "-p", "ride", "--bench", bench];
     let output = Command::new(build::cargo()).current_dir(build::root()).args(args).output().context("could not run cargo bench")?;
     if !output.status.success() {
-        bail!("the picker's bench ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!("the bench {bench} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
-    serde_json::from_slice(&output.stdout).context("could not read what the picker's bench printed")
+    serde_json::from_slice(&output.stdout).with_context(|| format!("could not read what the bench {bench} printed"))
 }

@@ -1,6 +1,6 @@
 //! What reads what another program wrote, each with samples of what that one writes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -256,6 +256,7 @@ fn entry(bytes: &[u8]) -> Kept {
     let around = Around {
         channels: &[Channel { id: "telegram".into(), enabled: true, ..Channel::default() }],
         transcripts: &HashSet::new(),
+        in_use: &HashMap::new(),
         person: &Person::default(),
         allow: &Allow::default(),
         now: Now { boot: 1, mono_ms: 5, wall_ms: 5 },

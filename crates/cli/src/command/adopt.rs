@@ -6,15 +6,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use ride_core::wire::{Adopt, Adopted, Driver, Row, Status, Statuses, method};
-use ride_store::claude::{ClaudeDir, Found, Liveness, Registry, summary};
+use ride_store::claude::{ClaudeDir, Found, summary};
 use ride_store::clock;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Context, name, print, print_json, rows, say};
+use super::{Context, Missed, name, print, print_json, rows, say};
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
+use crate::gateway::locate::Target;
+use crate::interrupt::Interrupts;
 use crate::launch::start_of;
+use crate::picker::{self, Pair, sessions};
+use crate::picker::view::Look;
 use crate::render::{self, clean};
 
 /// What an adoption may take beyond the wait for the running turn.
@@ -40,14 +44,51 @@ pub struct Local {
     pub live: bool,
 }
 
-/// Binds a thread to a Claude session, named by its id or the beginning of it.
-pub async fn run(context: &Context<'_>, session: &str, words: &[String], wait_s: u64, json: bool) -> Result<(), Error> {
-    let id = named(&claude_dir(context)?.transcripts(), session)?;
+/// Binds a thread to a Claude session: one that is named by its id or the beginning of
+/// it, or chosen; and so is the thread.
+pub async fn run(context: &Context<'_>, session: Option<&str>, words: &[String], wait_s: u64, json: bool) -> Result<(), Error> {
+    let dir = claude_dir(context)?;
+    if words.is_empty() && !context.env.can_draw() {
+        return Err(Error::new(Kind::Usage, "which thread? this terminal cannot show them to choose from")
+            .hint("--to WORDS names one by its title, channel or key; `ride ls` lists them"));
+    }
+    let mut interrupts = Interrupts::take()?;
+    let id = match session {
+        Some(session) => named(&dir.transcripts(), session)?,
+        None => {
+            let chosen = picker::pick_session(&dir, look(context), &mut interrupts).await?;
+            chosen.ok_or_else(|| Error::new(Kind::Left, ""))?
+        }
+    };
     let target = context.target()?;
-    let (connection, _events) = context.connect(&target, Access::Write).await?;
-    let rows = rows(&connection).await?;
-    let row = context.find(&target, &rows, words)?;
-    ask(context, &connection, row, id, wait_s, json).await
+    let pair = interrupts.or("connecting to the gateway", context.connect(&target, Access::Write)).await?;
+    let (row, (connection, _events)) = thread(context, &target, words, pair, &mut interrupts).await?;
+    interrupts.or("adopting; the gateway goes on by itself", ask(context, &connection, &row, id, wait_s, json)).await
+}
+
+/// The thread that was named, or chosen where none or several were.
+async fn thread(context: &Context<'_>, target: &Target, words: &[String], pair: Pair, interrupts: &mut Interrupts) -> Result<(Row, Pair), Error> {
+    let listed = async { picker::list(&pair.0).await.map_err(Error::from) };
+    let threads = interrupts.or("reading the threads", listed).await?;
+    if !words.is_empty() {
+        match context.find(target, threads.rows(), words) {
+            Ok(row) => return Ok((row.clone(), pair)),
+            Err(Missed::Several(_)) if context.env.can_draw() => {}
+            Err(missed) => return Err(missed.into()),
+        }
+    }
+    // Whatever else stands in the way, the gateway tells.
+    let free = |row: &Row| match &row.driver {
+        Some(holder) => Err(Error::new(Kind::Held, format!("{} is {}", clean(&row.title), render::holder(holder)))),
+        None => Ok(()),
+    };
+    let connect = async || context.connect(target, Access::Write).await;
+    let chosen = picker::pick(threads, &words.join(" "), "choose", pair, connect, free, look(context), interrupts).await?;
+    chosen.ok_or_else(|| Error::new(Kind::Left, ""))
+}
+
+fn look(context: &Context<'_>) -> Look {
+    Look { colour: context.env.terminal.colour }
 }
 
 /// Binds a thread to what it was bound to before it adopted another Claude session.
@@ -63,22 +104,40 @@ pub async fn undo(context: &Context<'_>, words: &[String], wait_s: u64, json: bo
 }
 
 async fn ask(context: &Context<'_>, connection: &Connection, row: &Row, id: Uuid, wait_s: u64, json: bool) -> Result<(), Error> {
-    let pid = std::process::id();
-    let process = ride_core::id::Process { machine: clock::machine(), pid, start: start_of(pid).unwrap_or(0) };
-    let driver = Driver { name: name(&context.env.person()), host: name(&context.env.host), process };
-    let request = Adopt { key: row.key.clone(), cli_session_id: id, driver, wait_ms: wait_s * 1_000 };
-    let limit = Duration::from_millis(request.wait_ms) + MORE;
-    let adopted: Adopted = connection.call_within(method::ADOPT, &request, limit).await?;
+    let adopted = request(context, connection, &row.key, id, wait_s).await?;
     if json {
         return print_json(&adopted);
     }
-    let title = clean(&row.title);
-    say(format_args!("{title} goes on in Claude session {}, in {}", adopted.cli_session_id, clean(&adopted.cwd)));
-    match adopted.former {
-        Some(former) => say(format_args!("before it was Claude session {former}; `ride adopt --undo --to {}` brings that back", clean(&row.key))),
-        None => say("before it had none"),
-    }
+    say(told(&clean(&row.title), &row.key, &adopted));
     Ok(())
+}
+
+/// Binds the thread with this key; what came of it in words.
+pub(super) async fn by_key(context: &Context<'_>, key: &str, id: Uuid, wait_s: u64) -> Result<String, Error> {
+    let target = context.locate()?.target;
+    let (connection, _events) = context.connect(&target, Access::Write).await?;
+    let rows = rows(&connection).await?;
+    let row = rows.iter().find(|row| row.key == key);
+    let row = row.ok_or_else(|| Error::new(Kind::Match, format!("the thread {} is gone", clean(key))))?;
+    let adopted = request(context, &connection, key, id, wait_s).await?;
+    Ok(told(&clean(&row.title), key, &adopted))
+}
+
+async fn request(context: &Context<'_>, connection: &Connection, key: &str, id: Uuid, wait_s: u64) -> Result<Adopted, Error> {
+    let pid = std::process::id();
+    let process = ride_core::id::Process { machine: clock::machine(), pid, start: start_of(pid).unwrap_or(0) };
+    let driver = Driver { name: name(&context.env.person()), host: name(&context.env.host), process };
+    let request = Adopt { key: key.to_owned(), cli_session_id: id, driver, wait_ms: wait_s * 1_000 };
+    let limit = Duration::from_millis(request.wait_ms) + MORE;
+    Ok(connection.call_within(method::ADOPT, &request, limit).await?)
+}
+
+fn told(title: &str, key: &str, adopted: &Adopted) -> String {
+    let former = match adopted.former {
+        Some(former) => format!("before it was Claude session {former}; `ride adopt --undo --to {}` brings that back", clean(key)),
+        None => "before it had none".to_owned(),
+    };
+    format!("{title} goes on in Claude session {}, in {}\n{former}", adopted.cli_session_id, clean(&adopted.cwd))
 }
 
 /// Lists the Claude sessions of this machine, the last used first.
@@ -110,16 +169,12 @@ pub(super) fn claude_dir(context: &Context<'_>) -> Result<ClaudeDir, Error> {
 
 /// The last used ones; only as many files are read as are shown.
 fn locals(dir: &ClaudeDir) -> Vec<Local> {
-    let registry = Registry::read(dir).unwrap_or_default();
-    let live = |id: Uuid| registry.entries.iter().any(|entry| entry.session == id && matches!(entry.liveness, Liveness::Live(_)));
-    let mut found = dir.transcripts();
-    found.sort_by_key(|one| std::cmp::Reverse(one.changed_ms));
-    let one = |at: &Found| {
-        let seen = summary(&at.path).ok()?;
+    let one = |local: sessions::Local| {
+        let seen = summary(&local.found.path).ok()?;
         let (title, last_prompt, cwd) = (seen.title, seen.last_prompt, seen.cwd);
-        Some(Local { session: at.session, title, cwd, last_prompt, changed_ms: at.changed_ms, live: live(at.session) })
+        Some(Local { session: local.found.session, title, cwd, last_prompt, changed_ms: local.found.changed_ms, live: local.live.is_some() })
     };
-    found.iter().filter_map(one).take(LISTED).collect()
+    sessions::list(dir).into_iter().filter_map(one).take(LISTED).collect()
 }
 
 /// The one session that an id, or the beginning of one, names.

@@ -49,7 +49,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     // A ride of this machine that died comes back by its secret, and takes nothing from anybody.
     let ours = match earlier.as_ref().and_then(|record| record.fence).filter(|_| args.steal) {
         Some(fence) => {
-            let check = Check { key: Some(row.key.clone()), fence: Some(fence), cli_session_id: None };
+            let check = Check { key: Some(row.key.clone()), fence: Some(fence), ..Check::default() };
             connection.call::<_, Checked>(method::CHECK, &check).await?.valid == Some(true)
         }
         None => false,
@@ -153,7 +153,7 @@ async fn choose(
     let ours = |row: &Row| check_row(row, Record::load(state_dir, target.origin(), &row.key)?.as_ref(), args.steal);
     let connect = async || context.connect(target, Access::Write).await;
     let look = Look { colour: context.env.terminal.colour };
-    let chosen = picker::pick(threads, &args.words.join(" "), pair, connect, ours, look, interrupts).await?;
+    let chosen = picker::pick(threads, &args.words.join(" "), "ride", pair, connect, ours, look, interrupts).await?;
     chosen.ok_or_else(|| Error::new(Kind::Left, ""))
 }
 
@@ -179,6 +179,10 @@ pub(super) fn check_row(row: &Row, earlier: Option<&Record>, steal: bool) -> Res
         let holding = render::holding(holder, clock::now().wall_ms);
         return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder)))
             .hint(format!("{holding}\nto take it over: ride {} --steal", clean(&row.key))));
+    }
+    if let Some(pid) = row.in_use {
+        return Err(Error::new(Kind::Held, format!("{title} cannot be ridden: its Claude session is open in a Claude Code, process {pid}"))
+            .hint("leave that with /exit, or go on there"));
     }
     if !row.rideable {
         let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);

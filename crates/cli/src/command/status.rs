@@ -1,7 +1,9 @@
-//! `ride status [words]`: who rides what, and what it waits for.
+//! `ride status [words]`: who rides what, and what it waits for; and which adoptions wait
+//! for a Claude Code of this machine to be left.
 
 use ride_core::wire::{Status, Statuses, method};
 
+use super::guard::Wish;
 use super::{Context, print, print_json, rows, say};
 use crate::error::Error;
 use crate::gateway::client::Access;
@@ -22,5 +24,9 @@ pub async fn run(context: &Context<'_>, words: &[String], json: bool) -> Result<
         say(format_args!("nothing is ridden"));
     }
     print(&render::statuses(&statuses.threads, context.env.now_ms, context.env.terminal));
+    if words.is_empty() {
+        let wishes = Wish::all(&context.state_dir()?, context.env.now_ms);
+        print(&wishes.iter().map(Wish::told).collect::<String>());
+    }
     Ok(())
 }

@@ -316,6 +316,11 @@ fn configured_secrets(
     Ok(Secrets { token, password })
 }
 
+/// OpenClaw's state folder on this machine, whether or not it is there.
+pub fn state_dir(env: &Env, options: &Options) -> Result<PathBuf, LocateError> {
+    places(env, options).map(|(_, state_dir, _)| state_dir)
+}
+
 /// The environment with a profile applied, OpenClaw's state folder, and its config file.
 fn places(env: &Env, options: &Options) -> Result<(Env, PathBuf, PathBuf), LocateError> {
     let home = openclaw_home(env).ok_or(LocateError::NoHome)?;

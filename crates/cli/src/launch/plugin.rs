@@ -1,4 +1,8 @@
-//! The Claude Code plugin, embedded so that it cannot drift from the binary.
+//! The Claude Code plugin of a ride, embedded so that it cannot drift from the binary.
+//!
+//! The same folder can be installed for good, with hooks and a command of its own
+//! (`hooks/hooks.json`, `commands/adopt.md`): none of that is here. Measured on 2.1.197 and
+//! 2.1.330: of two plugins of one name the one given by `--plugin-dir` is loaded alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +18,7 @@ const MANIFEST: &str = include_str!("../../../../plugins/claude-code/.claude-plu
 const INBOX: &str = include_str!("../../../../plugins/claude-code/commands/inbox.md");
 const WITH_MOD: [(&str, &str); 4] = [
     (".claude-plugin/plugin.json", MANIFEST),
-    ("hooks/hooks.json", include_str!("../../../../plugins/claude-code/hooks/hooks.json")),
+    ("hooks/hooks.json", include_str!("../../../../plugins/claude-code/hooks/with-mods.json")),
     ("hooks/register.js", include_str!("../../../../plugins/claude-code/hooks/register.js")),
     ("commands/inbox.md", INBOX),
 ];
@@ -82,6 +86,17 @@ mod tests {
     fn the_manifest_carries_the_name() {
         let manifest: serde_json::Value = serde_json::from_str(MANIFEST).unwrap();
         assert_eq!(manifest["name"], PLUGIN_NAME);
+    }
+
+    #[test]
+    fn installed_for_good_it_relays_nothing_and_asks_a_ride_on_the_path() {
+        let hooks: serde_json::Value = serde_json::from_str(include_str!("../../../../plugins/claude-code/hooks/hooks.json")).unwrap();
+        assert!(hooks.get("modules").is_none(), "{hooks}");
+        for event in ["SessionStart", "UserPromptSubmit"] {
+            let command = format!("command -v ride >/dev/null 2>&1 || exit 0; exec ride guard {event}");
+            assert_eq!(hooks["hooks"][event][0]["hooks"][0]["command"], command);
+        }
+        assert_eq!(hooks["hooks"].as_object().unwrap().len(), 2);
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! Threads made ready to be searched, and the search: words to the threads they fit,
-//! best first.
+//! The search: words to the rows of a list that they fit, best first. And threads, made
+//! ready to be searched.
 //!
-//! Every word must fit one field of the thread. Titles, channels and agents fit
+//! Every word must fit one field of the row. Titles, channels and agents fit
 //! fuzzily. The ids do too where the word has a digit in it (`topic42`), else only as a
 //! piece: the letters of nearly any word stand in order in some session key. Among
-//! equals the more recent thread comes first. No threads, no clock.
+//! equals the more recent row comes first. No threads, no clock.
 
 use std::collections::HashMap;
 
@@ -20,36 +20,76 @@ const TITLE_BONUS: u32 = 24;
 /// A longer search tells nothing more; the matcher's cost grows with it.
 pub const MAX_QUERY_CHARS: usize = 200;
 
+/// A list as the search sees it.
+pub trait Searched {
+    /// How many rows there are.
+    fn rows(&self) -> usize;
+    /// Whether one row and one of an earlier list are of the same thing.
+    fn same(&self, at: usize, before: &Self, at_before: usize) -> bool;
+    /// What a row is called: searched first, letters in order.
+    fn title(&self, at: usize) -> &Title;
+    /// Whether that is a text of any length: then it is searched by pieces, since the letters
+    /// of nearly any word stand in order in a long one.
+    fn is_long(&self, _at: usize) -> bool {
+        false
+    }
+    /// Another text of any length.
+    fn beside(&self, _at: usize) -> Option<&Title> {
+        None
+    }
+    /// Fields with few values: letters in order. Those found in the first are shown.
+    fn names(&self) -> &[Names];
+    /// Searched by pieces.
+    fn ids(&self, at: usize) -> [Option<&str>; 2];
+}
+
 /// The threads of one answer, most recent first.
 #[derive(Debug, Default)]
 pub struct Threads {
     rows: Vec<Row>,
     titles: Vec<Title>,
-    channels: Names,
-    agents: Names,
+    /// Channels and agents.
+    names: [Names; 2],
 }
 
 /// A field that has few values over many rows: each is looked at once per search.
 #[derive(Debug, Default)]
-struct Names {
+pub struct Names {
     all: Vec<String>,
+    known: HashMap<String, u32>,
     /// By row, which of them.
     of: Vec<u32>,
 }
 
 impl Names {
-    fn of<'r>(values: impl Iterator<Item = &'r str>) -> Names {
+    /// The values of all rows.
+    pub fn of<'r>(values: impl Iterator<Item = &'r str>) -> Names {
         let mut names = Names::default();
-        let mut known: HashMap<&str, u32> = HashMap::new();
         for value in values {
-            let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
-            let at = *known.entry(value).or_insert_with(|| {
-                names.all.push(value.to_owned());
-                next
-            });
+            let at = names.at(value);
             names.of.push(at);
         }
         names
+    }
+
+    /// Gives a row another value.
+    pub fn set(&mut self, row: usize, value: &str) {
+        self.of[row] = self.at(value);
+    }
+
+    /// The value of a row.
+    pub fn get(&self, row: usize) -> &str {
+        &self.all[self.of[row] as usize]
+    }
+
+    fn at(&mut self, value: &str) -> u32 {
+        if let Some(at) = self.known.get(value) {
+            return *at;
+        }
+        let at = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
+        self.all.push(value.to_owned());
+        self.known.insert(value.to_owned(), at);
+        at
     }
 
     fn scores(&self, atom: &Atom, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Vec<Option<u16>> {
@@ -57,19 +97,25 @@ impl Names {
     }
 }
 
-/// A title as it is shown and searched.
+/// A text as it is shown and searched.
 #[derive(Debug)]
-struct Title {
+pub struct Title {
     text: String,
     /// The first character of each grapheme; absent where bytes are the same.
     graphemes: Option<Vec<char>>,
 }
 
 impl Title {
-    fn of(row: &Row) -> Title {
-        let text = clean(&row.title);
+    /// A text without what a terminal must not get.
+    pub fn of(text: &str) -> Title {
+        let text = clean(text);
         let graphemes = (!text.is_ascii()).then(|| text.graphemes(true).filter_map(|g| g.chars().next()).collect());
         Title { text, graphemes }
+    }
+
+    /// As it is shown.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     fn haystack(&self) -> Utf32Str<'_> {
@@ -88,10 +134,10 @@ impl Threads {
 
     /// Prepares rows; of 10,000 this is the work of a millisecond or two.
     pub fn new(rows: Vec<Row>) -> Threads {
-        let titles = rows.iter().map(Title::of).collect();
+        let titles = rows.iter().map(|row| Title::of(&row.title)).collect();
         let channels = Names::of(rows.iter().map(|row| row.channel.as_deref().unwrap_or_default()));
         let agents = Names::of(rows.iter().map(|row| row.agent_id.as_str()));
-        Threads { rows, titles, channels, agents }
+        Threads { rows, titles, names: [channels, agents] }
     }
 
     /// The rows, in the gateway's order.
@@ -99,14 +145,32 @@ impl Threads {
         &self.rows
     }
 
-    /// A title without what a terminal must not get.
-    pub fn title(&self, at: usize) -> &str {
-        &self.titles[at].text
-    }
-
     /// Whether agents have to be told apart.
     pub fn several_agents(&self) -> bool {
-        self.agents.all.len() > 1
+        self.names[1].all.len() > 1
+    }
+}
+
+impl Searched for Threads {
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn same(&self, at: usize, before: &Self, at_before: usize) -> bool {
+        self.rows[at].key == before.rows[at_before].key
+    }
+
+    fn title(&self, at: usize) -> &Title {
+        &self.titles[at]
+    }
+
+    fn names(&self) -> &[Names] {
+        &self.names
+    }
+
+    fn ids(&self, at: usize) -> [Option<&str>; 2] {
+        let row = &self.rows[at];
+        [Some(&row.key), row.conversation_id.as_deref()]
     }
 }
 
@@ -122,9 +186,10 @@ struct Word {
     fuzzy: Atom,
     /// How it is looked for in ids.
     id: Atom,
-    /// What it scores in each of the channels and agents.
-    channels: Vec<Option<u16>>,
-    agents: Vec<Option<u16>>,
+    /// How it is looked for in long texts.
+    piece: Atom,
+    /// What it scores in each value of each of the names.
+    names: Vec<Vec<Option<u16>>>,
 }
 
 /// Where letters of a row were found, in graphemes.
@@ -132,8 +197,8 @@ struct Word {
 pub struct Found {
     /// In the title.
     pub title: Vec<u32>,
-    /// In the channel.
-    pub channel: Vec<u32>,
+    /// In the first of the names: a thread's channel.
+    pub name: Vec<u32>,
 }
 
 impl Default for Search {
@@ -143,74 +208,81 @@ impl Default for Search {
 }
 
 impl Search {
-    /// The threads that fit `text`, best first, as positions in [`Threads::rows`].
+    /// The rows that fit `text`, best first, as positions in the list.
     /// `within` is what it found last: used where the text only grew, since a longer
     /// word fits nothing that its beginning does not.
-    pub fn find(&mut self, threads: &Threads, text: &str, within: Option<&[u32]>) -> Vec<u32> {
+    pub fn find<L: Searched>(&mut self, list: &L, text: &str, within: Option<&[u32]>) -> Vec<u32> {
         // A new digit changes how ids are looked at, so that more may fit.
         let grew = text.strip_prefix(self.text.as_str()).is_some_and(|more| !more.contains(|c: char| c.is_ascii_digit()));
         let narrows = grew && !self.words.is_empty();
-        self.words = text.split_whitespace().map(|word| Word::of(word, threads, &mut self.matcher, &mut self.buffer)).collect();
+        self.words = text.split_whitespace().map(|word| Word::of(word, list, &mut self.matcher, &mut self.buffer)).collect();
         text.clone_into(&mut self.text);
-        let all = 0..u32::try_from(threads.rows.len()).unwrap_or(u32::MAX);
+        let all = 0..u32::try_from(list.rows()).unwrap_or(u32::MAX);
         if self.words.is_empty() {
             return all.collect();
         }
         let mut scored: Vec<(u32, u32)> = match within {
-            Some(within) if narrows => within.iter().filter_map(|at| self.scored(threads, *at)).collect(),
-            _ => all.filter_map(|at| self.scored(threads, at)).collect(),
+            Some(within) if narrows => within.iter().filter_map(|at| self.scored(list, *at)).collect(),
+            _ => all.filter_map(|at| self.scored(list, at)).collect(),
         };
         scored.sort_unstable_by_key(|(score, at)| (std::cmp::Reverse(*score), *at));
         scored.into_iter().map(|(_, at)| at).collect()
     }
 
-    fn scored(&mut self, threads: &Threads, at: u32) -> Option<(u32, u32)> {
+    fn scored<L: Searched>(&mut self, list: &L, at: u32) -> Option<(u32, u32)> {
         let mut sum = 0;
         for word in &self.words {
-            sum += word.score(threads, at as usize, &mut self.matcher, &mut self.buffer)?;
+            sum += word.score(list, at as usize, &mut self.matcher, &mut self.buffer)?;
         }
         Some((sum, at))
     }
 
     /// Where the words stand in one row.
-    pub fn found(&mut self, threads: &Threads, at: usize) -> Found {
+    pub fn found<L: Searched>(&mut self, list: &L, at: usize) -> Found {
         let mut found = Found::default();
-        let channel = threads.rows[at].channel.as_deref().unwrap_or_default();
         for word in &self.words {
-            let title = threads.titles[at].haystack();
-            if word.fuzzy.indices(title, &mut self.matcher, &mut found.title).is_none() {
-                let channel = haystack(channel, &mut self.buffer);
-                word.fuzzy.indices(channel, &mut self.matcher, &mut found.channel);
+            let title = list.title(at).haystack();
+            let atom = word.for_title(list, at);
+            if atom.indices(title, &mut self.matcher, &mut found.title).is_none()
+                && let Some(names) = list.names().first()
+            {
+                let name = haystack(names.get(at), &mut self.buffer);
+                word.fuzzy.indices(name, &mut self.matcher, &mut found.name);
             }
         }
         found.title.sort_unstable();
-        found.channel.sort_unstable();
+        found.name.sort_unstable();
         found
     }
 }
 
 impl Word {
-    fn of(text: &str, threads: &Threads, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Word {
+    fn of<L: Searched>(text: &str, list: &L, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Word {
         let atom = |kind| Atom::new(text, CaseMatching::Ignore, Normalization::Smart, kind, false);
         let id = if text.chars().any(|c| c.is_ascii_digit()) { AtomKind::Fuzzy } else { AtomKind::Substring };
         let fuzzy = atom(AtomKind::Fuzzy);
-        let channels = threads.channels.scores(&fuzzy, matcher, buffer);
-        let agents = threads.agents.scores(&fuzzy, matcher, buffer);
-        Word { fuzzy, id: atom(id), channels, agents }
+        let names = list.names().iter().map(|names| names.scores(&fuzzy, matcher, buffer)).collect();
+        Word { fuzzy, id: atom(id), piece: atom(AtomKind::Substring), names }
     }
 
-    /// What it scores in the first field that it fits: title, channel or agent, an id.
-    fn score(&self, threads: &Threads, at: usize, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Option<u32> {
-        if let Some(score) = self.fuzzy.score(threads.titles[at].haystack(), matcher) {
+    fn for_title<L: Searched>(&self, list: &L, at: usize) -> &Atom {
+        if list.is_long(at) { &self.piece } else { &self.fuzzy }
+    }
+
+    /// What it scores in the first field that it fits: title, text beside it, a name, an id.
+    fn score<L: Searched>(&self, list: &L, at: usize, matcher: &mut Matcher, buffer: &mut Vec<char>) -> Option<u32> {
+        if let Some(score) = self.for_title(list, at).score(list.title(at).haystack(), matcher) {
             return Some(u32::from(score) + TITLE_BONUS);
         }
-        let channel = self.channels[threads.channels.of[at] as usize];
-        if let Some(score) = channel.max(self.agents[threads.agents.of[at] as usize]) {
+        if let Some(score) = list.beside(at).and_then(|text| self.piece.score(text.haystack(), matcher)) {
             return Some(u32::from(score));
         }
-        let row = &threads.rows[at];
+        let names = self.names.iter().zip(list.names()).filter_map(|(scores, names)| scores[names.of[at] as usize]);
+        if let Some(score) = names.max() {
+            return Some(u32::from(score));
+        }
         let mut id = |text: &str| self.id.score(haystack(text, buffer), matcher);
-        id(&row.key).or_else(|| id(row.conversation_id.as_deref()?)).map(u32::from)
+        list.ids(at).into_iter().flatten().find_map(&mut id).map(u32::from)
     }
 }
 
@@ -287,7 +359,7 @@ mod tests {
         let check = |text: &str, at: usize, title: &[u32], channel: &[u32]| {
             let mut search = Search::default();
             search.find(&threads, text, None);
-            assert_eq!(search.found(&threads, at), Found { title: title.to_vec(), channel: channel.to_vec() }, "{text:?}");
+            assert_eq!(search.found(&threads, at), Found { title: title.to_vec(), name: channel.to_vec() }, "{text:?}");
         };
         check("plans", 0, &[8, 9, 10, 11, 12], &[]);
         check("話 home", 2, &[3, 7, 8, 9, 10], &[]);

@@ -1,18 +1,18 @@
 //! The picker as a state machine: what happened goes in, what is to be done comes out.
 //!
-//! Invariants: the selection stays on its thread while the list changes under it; at
-//! most one listing and one preview are on their way, and what comes back for a thread
-//! that changed meanwhile is not kept. Whether a thread may be ridden is not decided
-//! here: Enter asks, and a no is shown. Drawing is in `view`, waiting in `picker`.
+//! Invariants: at most one listing and one preview are on their way, and what comes back
+//! for a thread that changed meanwhile is not kept. Whether a thread may be ridden is not
+//! decided here: Enter asks, and a no is shown. The selection is in `choice`, drawing in
+//! `view`, waiting in `picker`.
 
 use std::collections::{HashMap, VecDeque};
 
 use ride_core::wire::Row;
 
+use super::choice::{Choice, Pressed};
 use super::keys::Key;
 use super::preview::Preview;
-use super::query::Query;
-use super::search::{Found, Search, Threads};
+use super::search::Threads;
 
 /// How often the list is asked for by itself: hosts before 2026.8 tell of no change,
 /// and none tells of a new title.
@@ -44,7 +44,7 @@ pub enum Event {
     Up,
     /// It is gone; why.
     Down(String),
-    /// The thread that Enter was pressed on cannot be ridden; why.
+    /// The thread that Enter was pressed on cannot be had; why.
     Refused(String),
     /// Time passed.
     Tick,
@@ -57,8 +57,8 @@ pub enum Effect {
     List,
     /// Ask for the last turns of a thread.
     Preview(String),
-    /// Ride the thread with this key, if it can be ridden.
-    Ride(String),
+    /// Take the thread with this key, if it can be had.
+    Take(String),
     /// Stop, until the shell continues us.
     Suspend,
     /// Leave without a thread.
@@ -85,16 +85,9 @@ struct Asked {
 
 /// The picker.
 pub struct Picker {
-    threads: Threads,
-    search: Search,
-    query: Query,
-    /// What fits, best first: positions in the threads.
-    fitting: Vec<u32>,
-    /// In `fitting`; meaningless while that is empty.
-    selected: usize,
-    /// The first of `fitting` that is shown.
-    top: usize,
-    room: usize,
+    choice: Choice<Threads>,
+    /// What Enter does with a thread, in a word.
+    verb: &'static str,
     with_preview: bool,
     previews: HashMap<String, Known>,
     /// Keys of `previews`, oldest first.
@@ -106,22 +99,14 @@ pub struct Picker {
     list_outdated: bool,
     listed_ms: u64,
     down: Option<String>,
-    note: Option<String>,
-    help: bool,
-    now_ms: u64,
 }
 
 impl Picker {
-    /// A picker of these threads, searching for `words` already.
-    pub fn new(threads: Threads, words: &str, now_ms: u64) -> Picker {
-        let mut picker = Picker {
-            threads,
-            search: Search::default(),
-            query: Query::of(words),
-            fitting: Vec::new(),
-            selected: 0,
-            top: 0,
-            room: 0,
+    /// A picker of these threads, searching for `words` already. Enter does `verb`.
+    pub fn new(threads: Threads, words: &str, verb: &'static str, now_ms: u64) -> Picker {
+        Picker {
+            choice: Choice::new(threads, words, now_ms),
+            verb,
             with_preview: false,
             previews: HashMap::new(),
             previewed: VecDeque::new(),
@@ -130,25 +115,31 @@ impl Picker {
             list_outdated: false,
             listed_ms: now_ms,
             down: None,
-            note: None,
-            help: false,
-            now_ms,
-        };
-        picker.fitting = picker.search.find(&picker.threads, picker.query.text(), None);
-        picker
+        }
     }
 
     /// Takes an event; gives what is to be done, in order.
     pub fn step(&mut self, event: Event, now_ms: u64) -> Vec<Effect> {
-        self.now_ms = now_ms;
+        self.choice.now_ms = now_ms;
         let mut effects = Vec::new();
         match event {
-            Event::Key(key) => effects.extend(self.key(key)),
-            Event::Room { threads, preview } => (self.room, self.with_preview) = (threads, preview),
-            Event::Listed(Ok(threads)) => self.list(threads),
+            Event::Key(key) => match self.choice.key(key) {
+                Some(Pressed::Leave) => return vec![Effect::Leave],
+                Some(Pressed::Suspend) => effects.push(Effect::Suspend),
+                Some(Pressed::Enter) => effects.extend(self.enter()),
+                None => {}
+            },
+            Event::Room { threads, preview } => {
+                self.choice.make_room(threads);
+                self.with_preview = preview;
+            }
+            Event::Listed(Ok(threads)) => {
+                self.choice.replace(threads);
+                (self.listing, self.listed_ms) = (false, now_ms);
+            }
             Event::Listed(Err(why)) => {
                 (self.listing, self.listed_ms) = (false, now_ms);
-                self.note = Some(format!("the list could not be read again: {why}"));
+                self.choice.tell(format!("the list could not be read again: {why}"));
             }
             Event::Previewed(key, preview) => self.previewed(key, preview),
             Event::Changed(key) => self.changed(key.as_deref()),
@@ -158,10 +149,10 @@ impl Picker {
                 // Nobody answers these any more.
                 (self.listing, self.asked) = (false, None);
             }
-            Event::Refused(why) => self.note = Some(why),
+            Event::Refused(why) => self.choice.tell(why),
             Event::Tick => {}
         }
-        self.scroll();
+        self.choice.scroll();
         if self.down.is_none() {
             effects.extend(self.list_wanted());
             effects.extend(self.preview_wanted());
@@ -169,59 +160,13 @@ impl Picker {
         effects
     }
 
-    fn key(&mut self, key: Key) -> Option<Effect> {
-        self.note = None;
-        let before = self.query.text().to_owned();
-        let last = self.fitting.len().saturating_sub(1);
-        match key {
-            Key::Escape | Key::Ctrl('c') => return Some(Effect::Leave),
-            Key::Ctrl('z') => return Some(Effect::Suspend),
-            Key::Enter => return self.enter(),
-            Key::Up | Key::Ctrl('p') => self.selected = self.selected.saturating_sub(1),
-            Key::Down | Key::Ctrl('n') => self.selected = (self.selected + 1).min(last),
-            Key::PageUp => self.selected = self.selected.saturating_sub(self.room.max(1)),
-            Key::PageDown => self.selected = (self.selected + self.room.max(1)).min(last),
-            Key::Home => self.selected = 0,
-            Key::End => self.selected = last,
-            Key::Help => self.help = !self.help,
-            Key::Char('?') if self.query.text().is_empty() => self.help = !self.help,
-            Key::Char(c) => self.query.insert(c.encode_utf8(&mut [0; 4])),
-            Key::Paste(text) => self.query.insert(&text),
-            Key::Backspace => self.query.backspace(),
-            Key::Delete | Key::Ctrl('d') => self.query.delete(),
-            Key::Ctrl('w') => self.query.delete_word(),
-            Key::Ctrl('u') => self.query.delete_to_start(),
-            Key::Left | Key::Ctrl('b') => self.query.left(),
-            Key::Right | Key::Ctrl('f') => self.query.right(),
-            Key::Ctrl('a') => self.query.start(),
-            Key::Ctrl('e') => self.query.end(),
-            Key::Ctrl(_) => {}
-        }
-        if self.query.text() != before {
-            self.fitting = self.search.find(&self.threads, self.query.text(), Some(&self.fitting));
-            (self.selected, self.top) = (0, 0);
-        }
-        None
-    }
-
     fn enter(&mut self) -> Option<Effect> {
         let key = self.selected_row()?.key.clone();
         if let Some(why) = &self.down {
-            self.note = Some(format!("not connected to the gateway: {why}"));
+            self.choice.tell(format!("not connected to the gateway: {why}"));
             return None;
         }
-        Some(Effect::Ride(key))
-    }
-
-    /// Takes a new list; the selection stays on its thread, or else where it was.
-    fn list(&mut self, threads: Threads) {
-        let selected = self.selected_row().map(|row| row.key.clone());
-        self.threads = threads;
-        self.fitting = self.search.find(&self.threads, self.query.text(), None);
-        let rows = self.threads.rows();
-        let again = selected.and_then(|key| self.fitting.iter().position(|at| rows[*at as usize].key == key));
-        self.selected = again.unwrap_or(self.selected).min(self.fitting.len().saturating_sub(1));
-        (self.listing, self.listed_ms) = (false, self.now_ms);
+        Some(Effect::Take(key))
     }
 
     fn changed(&mut self, key: Option<&str>) {
@@ -235,7 +180,7 @@ impl Picker {
     }
 
     fn list_wanted(&mut self) -> Option<Effect> {
-        if self.listing || self.now_ms < self.wake_ms() {
+        if self.listing || self.choice.now_ms < self.wake_ms() {
             return None;
         }
         (self.listing, self.list_outdated) = (true, false);
@@ -277,44 +222,29 @@ impl Picker {
         Some(Effect::Preview(key))
     }
 
-    fn scroll(&mut self) {
-        let room = self.room.max(1);
-        self.top = self.top.min(self.selected).max((self.selected + 1).saturating_sub(room));
-        // No empty lines below while there is something above.
-        self.top = self.top.min(self.fitting.len().saturating_sub(room));
-    }
-
     /// The thread the selection is on.
     pub fn selected_row(&self) -> Option<&Row> {
-        self.fitting.get(self.selected).map(|at| &self.threads.rows()[*at as usize])
-    }
-
-    /// The threads in the list's room: position in [`Picker::threads`], whether it is
-    /// the selected one, and where the letters searched for stand.
-    pub fn shown(&mut self) -> Vec<(usize, bool, Found)> {
-        let end = (self.top + self.room).min(self.fitting.len());
-        let (search, threads) = (&mut self.search, &self.threads);
-        (self.top..end)
-            .map(|i| {
-                let at = self.fitting[i] as usize;
-                (at, i == self.selected, search.found(threads, at))
-            })
-            .collect()
+        self.choice.selected().map(|at| &self.threads().rows()[at])
     }
 
     /// All threads.
     pub fn threads(&self) -> &Threads {
-        &self.threads
+        self.choice.list()
     }
 
-    /// How many fit the search.
-    pub fn fitting(&self) -> usize {
-        self.fitting.len()
+    /// What is looked at.
+    pub fn choice(&self) -> &Choice<Threads> {
+        &self.choice
     }
 
-    /// The search.
-    pub fn query(&self) -> &Query {
-        &self.query
+    /// The same, to find what is shown.
+    pub fn choice_mut(&mut self) -> &mut Choice<Threads> {
+        &mut self.choice
+    }
+
+    /// What Enter does with a thread.
+    pub fn verb(&self) -> &'static str {
+        self.verb
     }
 
     /// What is known of the selected thread's last turns.
@@ -322,24 +252,9 @@ impl Picker {
         self.previews.get(&self.selected_row()?.key)
     }
 
-    /// What the person has to be told, besides the list.
-    pub fn note(&self) -> Option<&str> {
-        self.note.as_deref()
-    }
-
     /// Why there is no connection.
     pub fn down(&self) -> Option<&str> {
         self.down.as_deref()
-    }
-
-    /// Whether all keys are explained.
-    pub fn help(&self) -> bool {
-        self.help
-    }
-
-    /// Wall clock of the last event.
-    pub fn now_ms(&self) -> u64 {
-        self.now_ms
     }
 }
 

@@ -1,6 +1,6 @@
-//! The picker on a screen: one line of search, the threads, what the selected one was
-//! about, one line for the person. Only what is shown is looked at, so that the length
-//! of the list costs nothing. Nothing is decided here.
+//! A picker on a screen: one line of search, the rows, what the selected one was about,
+//! one line for the person. Only what is shown is looked at, so that the length of the
+//! list costs nothing. Nothing is decided here. What the rows are of is said by [`Drawn`].
 
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
@@ -11,28 +11,64 @@ use ride_core::wire::{Mode, Row};
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthStr as _;
 
+use super::choice::Choice;
 use super::preview::{Said, Speaker};
-use super::search::Found;
+use super::search::{Found, Searched};
 use super::state::{Known, Picker};
 use crate::render::{self, age, clean, count};
 
 /// A terminal narrower than this has no preview: list and preview would both tell too little.
 const PREVIEW_FROM: u16 = 100;
-/// Columns of the time since a thread's last activity.
+/// Columns of the time since a row's last activity.
 const AGE: usize = 4;
-/// A channel or agent column wider than this is cut.
+/// A column of names (channel, agent, project) wider than this is cut.
 const MAX_NAME: usize = 12;
 /// A title is not cut below this for the sake of what stands behind it.
 const MIN_TITLE: usize = 16;
 /// Lines of one text in the preview, so that one long answer does not hide the others.
 const MAX_LINES: usize = 8;
 
-const KEYS: &str = "Enter ride · Esc leave · ? help";
-const HELP: [&str; 3] = [
-    "type to search title, channel, agent and ids; all words fit",
-    "↑ ↓ Ctrl-P Ctrl-N · PgUp PgDn · Home End · Ctrl-U clears",
-    "Enter rides · Esc or Ctrl-C leaves · ? or F1 hides this",
-];
+/// Lines that explain the keys.
+const HELP_LINES: u16 = 3;
+
+/// What differs between the lists that are picked from.
+pub trait Drawn {
+    /// The list.
+    type List: Searched;
+    /// What is looked at.
+    fn choice(&self) -> &Choice<Self::List>;
+    /// The same, to find what is shown.
+    fn choice_mut(&mut self) -> &mut Choice<Self::List>;
+    /// What Enter does, in a word.
+    fn verb(&self) -> &'static str;
+    /// What is searched, in words.
+    fn searched(&self) -> &'static str;
+    /// What to say of a list without a row.
+    fn empty(&self) -> [&'static str; 2];
+    /// A row; its title is the list's.
+    fn line(&self, at: usize) -> RowLook;
+    /// Three lines on the selected row: title, what it belongs to, its key.
+    fn head(&self, at: usize) -> [String; 3];
+    /// What is below them, at the bottom of so many lines of a width.
+    fn body<'a>(&self, at: usize, width: usize, room: usize, look: Look) -> Vec<Line<'a>>;
+    /// What is wrong, before the keys are told.
+    fn alarm(&self) -> Option<String>;
+}
+
+/// A row beside its title.
+#[derive(Clone, Debug, Default)]
+pub struct RowLook {
+    /// Its last activity, wall clock.
+    pub at_ms: Option<u64>,
+    /// Columns before the title; what was found in the first is marked.
+    pub names: Vec<String>,
+    /// What else there is to know, behind the title.
+    pub state: String,
+    /// Whether that stands out.
+    pub stands_out: bool,
+    /// Whether it cannot be had.
+    pub dim: bool,
+}
 
 /// Where things are on a screen of some size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +86,7 @@ impl Panes {
     pub fn of(area: Rect, help: bool) -> Panes {
         let line = |y: u16, height: u16| Rect { y, height, ..area }.intersection(area);
         let (top, foot) = (area.y, area.bottom().saturating_sub(1));
-        let help_lines = if help { HELP.len() as u16 } else { 0 };
+        let help_lines = if help { HELP_LINES } else { 0 };
         let help = foot.saturating_sub(help_lines).max(top + 3);
         let middle = line(top + 2, help.saturating_sub(top + 2));
         let list_width = if area.width >= PREVIEW_FROM { area.width * 11 / 20 } else { area.width };
@@ -70,8 +106,8 @@ impl Panes {
         }
     }
 
-    /// How many threads there is room for.
-    pub fn threads(&self) -> usize {
+    /// How many rows there is room for.
+    pub fn rows(&self) -> usize {
         usize::from(self.list.height)
     }
 
@@ -89,7 +125,7 @@ pub struct Look {
 }
 
 impl Look {
-    fn dim(self) -> Style {
+    pub(super) fn dim(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
@@ -98,27 +134,32 @@ impl Look {
         if self.colour { style.fg(Color::Yellow) } else { style }
     }
 
-    fn mark(self) -> Style {
+    pub(super) fn mark(self) -> Style {
         let style = Style::new().add_modifier(Modifier::BOLD);
         if self.colour { style.fg(Color::Cyan) } else { style }
     }
 
-    fn alarm(self) -> Style {
+    pub(super) fn alarm(self) -> Style {
         let style = Style::new().add_modifier(Modifier::BOLD);
         if self.colour { style.fg(Color::Red) } else { style }
     }
 }
 
-/// Draws the picker.
-pub fn draw(frame: &mut Frame<'_>, picker: &mut Picker, look: Look) {
-    let panes = Panes::of(frame.area(), picker.help());
-    search(frame, panes.search, picker, look);
+/// Draws a picker.
+pub fn draw<P: Drawn>(frame: &mut Frame<'_>, picker: &mut P, look: Look) {
+    let panes = Panes::of(frame.area(), picker.choice().help());
+    search(frame, panes.search, picker.choice(), look);
     put(frame, panes.rule, 0, Line::styled("─".repeat(usize::from(panes.rule.width)), look.dim()));
     list(frame, panes.list, picker, look);
     if let Some(area) = panes.preview {
         preview(frame, area, picker, look);
     }
-    for (y, text) in (0..panes.help.height).zip(HELP) {
+    let help: [String; HELP_LINES as usize] = [
+        format!("type to search {}; all words fit", picker.searched()),
+        "↑ ↓ Ctrl-P Ctrl-N · PgUp PgDn · Home End · Ctrl-U clears".to_owned(),
+        format!("Enter {}s · Esc or Ctrl-C leaves · ? or F1 hides this", picker.verb()),
+    ];
+    for (y, text) in (0..panes.help.height).zip(help) {
         put(frame, panes.help, y, Line::styled(fit(&format!(" {text}"), usize::from(panes.help.width)), look.dim()));
     }
     foot(frame, panes.foot, picker, look);
@@ -133,14 +174,14 @@ fn put(frame: &mut Frame<'_>, area: Rect, y: u16, line: Line<'_>) {
     }
 }
 
-fn search(frame: &mut Frame<'_>, area: Rect, picker: &Picker, look: Look) {
-    let (fitting, all) = (picker.fitting(), picker.threads().rows().len());
-    let tally = if picker.query().text().trim().is_empty() { thousands(all) } else { format!("{} of {}", thousands(fitting), thousands(all)) };
+fn search<L: Searched>(frame: &mut Frame<'_>, area: Rect, choice: &Choice<L>, look: Look) {
+    let (fitting, all) = (choice.fitting(), choice.list().rows());
+    let tally = if choice.query().text().trim().is_empty() { thousands(all) } else { format!("{} of {}", thousands(fitting), thousands(all)) };
     let width = usize::from(area.width);
     let room = width.saturating_sub(3 + tally.width() + 1);
     // The end of what stands before the cursor is what is looked at while typing.
-    let before = fit_end(picker.query().before(), room);
-    let after = fit(&picker.query().text()[picker.query().before().len()..], room - before.width().min(room));
+    let before = fit_end(choice.query().before(), room);
+    let after = fit(&choice.query().text()[choice.query().before().len()..], room - before.width().min(room));
     let gap = width.saturating_sub(3 + before.width() + after.width() + tally.width());
     let cursor = u16::try_from(3 + before.width()).unwrap_or(u16::MAX);
     let line = Line::from(vec![
@@ -156,69 +197,103 @@ fn search(frame: &mut Frame<'_>, area: Rect, picker: &Picker, look: Look) {
     }
 }
 
-fn list(frame: &mut Frame<'_>, area: Rect, picker: &mut Picker, look: Look) {
-    let shown = picker.shown();
-    let threads = picker.threads();
+fn list<P: Drawn>(frame: &mut Frame<'_>, area: Rect, picker: &mut P, look: Look) {
+    let shown = picker.choice_mut().shown();
     if shown.is_empty() {
-        let lines: &[&str] = if threads.rows().is_empty() {
-            &["the gateway has no threads yet", "write to your agent in a channel: the conversation appears here"]
-        } else {
-            &["nothing fits", "Ctrl-U clears the search"]
-        };
+        let nothing = picker.choice().list().rows() == 0;
+        let lines = if nothing { picker.empty() } else { ["nothing fits", "Ctrl-U clears the search"] };
         for (y, text) in (1..).zip(lines) {
             put(frame, area, y, Line::styled(fit(&format!("   {text}"), usize::from(area.width)), look.dim()));
         }
         return;
     }
-    let names = |name: &dyn Fn(&Row) -> Option<String>| {
-        shown.iter().filter_map(|(at, ..)| name(&threads.rows()[*at])).map(|name| name.width()).max().unwrap_or(1).min(MAX_NAME)
-    };
-    let columns = Columns {
-        channel: names(&|row| row.channel.as_deref().map(clean)),
-        agent: threads.several_agents().then(|| names(&|row| Some(clean(&row.agent_id)))),
-        width: usize::from(area.width),
-        now_ms: picker.now_ms(),
-    };
-    for (y, (at, selected, found)) in (0..area.height).zip(&shown) {
-        put(frame, area, y, thread(&threads.rows()[*at], threads.title(*at), *selected, found, columns, look));
+    let rows: Vec<RowLook> = shown.iter().map(|(at, ..)| picker.line(*at)).collect();
+    let count = rows.iter().map(|row| row.names.len()).max().unwrap_or(0);
+    let wide = |column: usize| rows.iter().filter_map(|row| row.names.get(column)).map(|name| name.width()).max().unwrap_or(1).min(MAX_NAME);
+    let columns = Columns { names: (0..count).map(wide).collect(), width: usize::from(area.width), now_ms: picker.choice().now_ms };
+    for ((y, row), (at, selected, found)) in (0..area.height).zip(rows).zip(&shown) {
+        put(frame, area, y, line(row, picker.choice().list().title(*at).text(), *selected, found, &columns, look));
     }
 }
 
 /// How wide the list's columns are.
-#[derive(Clone, Copy)]
 struct Columns {
-    channel: usize,
-    agent: Option<usize>,
+    names: Vec<usize>,
     width: usize,
     now_ms: u64,
 }
 
-fn thread<'a>(row: &Row, title: &str, selected: bool, found: &Found, columns: Columns, look: Look) -> Line<'a> {
+fn line<'a>(row: RowLook, title: &str, selected: bool, found: &Found, columns: &Columns, look: Look) -> Line<'a> {
     let mut spans = vec![if selected { Span::styled(" ▸ ", look.mark()) } else { Span::raw("   ") }];
-    let ago = row.last_activity.map_or_else(|| "-".to_owned(), |at| age(columns.now_ms, at));
+    let ago = row.at_ms.map_or_else(|| "-".to_owned(), |at| age(columns.now_ms, at));
     spans.push(Span::styled(format!("{ago:>AGE$}  "), look.dim()));
-    let channel = row.channel.as_deref().map_or_else(|| "-".to_owned(), clean);
-    letters(&mut spans, &padded(&channel, columns.channel), &found.channel, Style::new(), look);
-    spans.push(Span::raw("  "));
-    if let Some(width) = columns.agent {
-        spans.push(Span::raw(format!("{}  ", padded(&clean(&row.agent_id), width))));
+    for (nth, (name, width)) in row.names.iter().zip(&columns.names).enumerate() {
+        let found: &[u32] = if nth == 0 { &found.name } else { &[] };
+        letters(&mut spans, &padded(name, *width), found, Style::new(), look);
+        spans.push(Span::raw("  "));
     }
     let used: usize = spans.iter().map(Span::width).sum();
     let room = columns.width.saturating_sub(used);
-    let state = state(row);
-    let state = fit(&state, room.saturating_sub(title.width().min(MIN_TITLE) + 2));
+    let state = fit(&row.state, room.saturating_sub(title.width().min(MIN_TITLE) + 2));
     let title_room = room.saturating_sub(if state.is_empty() { 0 } else { state.width() + 2 });
     let shown = fit(title, title_room);
     letters(&mut spans, &shown, &found.title, Style::new(), look);
     if !state.is_empty() {
         spans.push(Span::raw(" ".repeat(title_room - shown.width() + 2)));
-        spans.push(Span::styled(state, if row.driver.is_some() { look.mark() } else { look.dim() }));
+        spans.push(Span::styled(state, if row.stands_out { look.mark() } else { look.dim() }));
     }
     let line = Line::from(spans);
-    match (selected, row.rideable) {
+    match (selected, row.dim) {
         (true, _) => line.patch_style(Modifier::BOLD),
-        (false, false) => line.patch_style(look.dim()),
-        (false, true) => line,
+        (false, true) => line.patch_style(look.dim()),
+        (false, false) => line,
+    }
+}
+
+impl Drawn for Picker {
+    type List = super::search::Threads;
+
+    fn choice(&self) -> &Choice<Self::List> {
+        Picker::choice(self)
+    }
+
+    fn choice_mut(&mut self) -> &mut Choice<Self::List> {
+        Picker::choice_mut(self)
+    }
+
+    fn verb(&self) -> &'static str {
+        Picker::verb(self)
+    }
+
+    fn searched(&self) -> &'static str {
+        "title, channel, agent and ids"
+    }
+
+    fn empty(&self) -> [&'static str; 2] {
+        ["the gateway has no threads yet", "write to your agent in a channel: the conversation appears here"]
+    }
+
+    fn line(&self, at: usize) -> RowLook {
+        let row = &self.threads().rows()[at];
+        let mut names = vec![row.channel.as_deref().map_or_else(|| "-".to_owned(), clean)];
+        names.extend(self.threads().several_agents().then(|| clean(&row.agent_id)));
+        RowLook { at_ms: row.last_activity, names, state: state(row), stands_out: row.driver.is_some(), dim: !row.rideable }
+    }
+
+    fn head(&self, at: usize) -> [String; 3] {
+        let row = &self.threads().rows()[at];
+        let route = [row.channel.as_deref(), row.conversation_id.as_deref()].into_iter().flatten().map(clean).collect::<Vec<_>>().join(" ");
+        // With Claude Code is the rule, and not worth a word.
+        let by = if row.mode == Some(Mode::Chat) { " · by chat" } else { "" };
+        [clean(&row.title), format!("{route} · agent {}{by}", clean(&row.agent_id)), clean(&row.key)]
+    }
+
+    fn body<'a>(&self, _at: usize, width: usize, room: usize, look: Look) -> Vec<Line<'a>> {
+        turns(self.preview(), width, room, self.choice().now_ms, look)
+    }
+
+    fn alarm(&self) -> Option<String> {
+        self.down().map(|why| format!("the connection was lost, trying again: {}", clean(why)))
     }
 }
 
@@ -256,26 +331,20 @@ fn letters(spans: &mut Vec<Span<'_>>, text: &str, found: &[u32], style: Style, l
     spans.push(Span::styled(run, if in_found { look.found() } else { style }));
 }
 
-fn preview(frame: &mut Frame<'_>, area: Rect, picker: &Picker, look: Look) {
+fn preview<P: Drawn>(frame: &mut Frame<'_>, area: Rect, picker: &P, look: Look) {
     let edge = Rect { x: area.x.saturating_sub(2), width: 1, ..area };
     for y in 0..edge.height {
         put(frame, edge, y, Line::styled("│", look.dim()));
     }
-    let Some(row) = picker.selected_row() else { return };
+    let Some(at) = picker.choice().selected() else { return };
     let width = usize::from(area.width);
-    let route = [row.channel.as_deref(), row.conversation_id.as_deref()].into_iter().flatten().map(clean).collect::<Vec<_>>().join(" ");
-    // With Claude Code is the rule, and not worth a word.
-    let by = if row.mode == Some(Mode::Chat) { " · by chat" } else { "" };
-    let head = [
-        Line::styled(fit(&clean(&row.title), width), Modifier::BOLD),
-        Line::styled(fit(&format!("{route} · agent {}{by}", clean(&row.agent_id)), width), look.dim()),
-        Line::styled(fit(&clean(&row.key), width), look.dim()),
-    ];
+    let head = picker.head(at);
     let below = area.height.saturating_sub(head.len() as u16 + 1);
-    for (y, line) in (0..).zip(head) {
-        put(frame, area, y, line);
+    for (y, text) in (0..).zip(head) {
+        let style = if y == 0 { Modifier::BOLD.into() } else { look.dim() };
+        put(frame, area, y, Line::styled(fit(&text, width), style));
     }
-    let mut lines = turns(picker.preview(), width, usize::from(below), picker.now_ms(), look);
+    let mut lines = picker.body(at, width, usize::from(below), look);
     lines.truncate(usize::from(below));
     let begin = area.height - lines.len().min(usize::from(area.height)) as u16;
     for (y, line) in (begin..).zip(lines) {
@@ -316,27 +385,32 @@ fn turn<'a>(said: &Said, width: usize, now_ms: u64, look: Look) -> Vec<Line<'a>>
     let ago = said.at_ms.map_or_else(String::new, |at| format!("  {}", age(now_ms, at)));
     let name = if said.by == Speaker::Agent { look.dim() } else { look.mark() };
     let mut lines = vec![Line::from(vec![Span::styled(fit(&by, width), name), Span::styled(ago, look.dim())])];
-    let mut texts: Vec<String> = said.lines.iter().flat_map(|line| wrapped(line, width.saturating_sub(2))).collect();
+    lines.extend(quoted(&said.lines, width));
+    lines
+}
+
+/// A text's lines, set in, as many as are worth it.
+pub(super) fn quoted<'a>(said: &[String], width: usize) -> Vec<Line<'a>> {
+    let mut texts: Vec<String> = said.iter().flat_map(|line| wrapped(line, width.saturating_sub(2))).collect();
     if texts.len() > MAX_LINES {
         texts.truncate(MAX_LINES - 1);
         texts.push("…".to_owned());
     }
-    lines.extend(texts.into_iter().map(|text| Line::raw(format!("  {text}"))));
-    lines
+    texts.into_iter().map(|text| Line::raw(format!("  {text}"))).collect()
 }
 
-fn foot(frame: &mut Frame<'_>, area: Rect, picker: &Picker, look: Look) {
+fn foot<P: Drawn>(frame: &mut Frame<'_>, area: Rect, picker: &P, look: Look) {
     let width = usize::from(area.width);
-    let (text, style) = match (picker.note(), picker.down()) {
+    let (text, style) = match (picker.choice().note(), picker.alarm()) {
         (Some(note), _) => (clean(note), look.alarm()),
-        (None, Some(why)) => (format!("the connection was lost, trying again: {}", clean(why)), look.alarm()),
-        (None, None) => (KEYS.to_owned(), look.dim()),
+        (None, Some(alarm)) => (alarm, look.alarm()),
+        (None, None) => (format!("Enter {} · Esc leave · ? help", picker.verb()), look.dim()),
     };
     put(frame, area, 0, Line::styled(fit(&format!(" {text}"), width), style));
 }
 
 /// Text cut to a width between what a person takes for characters, with an ellipsis.
-fn fit(text: &str, width: usize) -> String {
+pub(super) fn fit(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }

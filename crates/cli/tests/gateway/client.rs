@@ -57,7 +57,7 @@ async fn with_the_shared_token_on_loopback_no_device_is_needed() {
     );
     assert_eq!(connection.hello().server.version, "2026.9.6");
     let checked = check(&connection).await.unwrap();
-    assert_eq!(checked, Checked { ridden: true, valid: None, holder: None });
+    assert_eq!(checked, Checked { ridden: true, valid: None, holder: None, key: None, title: None, own: false });
     let changed = Event { name: "plugin.claude-code-sync.changed".into(), key: Some("k".into()), payload: r#"{"key":"k","newer":1}"#.into() };
     assert_eq!(events.next().await, Ok(changed));
 }
@@ -277,7 +277,7 @@ async fn a_kept_connection_comes_back_after_cuts_and_refusals() {
             "down: the gateway closed it: 1012 service restart",
             "the gateway at ws://HOST refused the connection: not now (INVALID_REQUEST)",
             "up",
-            "Checked { ridden: true, valid: None, holder: None }",
+            "Checked { ridden: true, valid: None, holder: None, key: None, title: None, own: false }",
         ]
     );
 }

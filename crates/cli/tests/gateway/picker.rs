@@ -232,3 +232,49 @@ async fn a_terminal_that_knows_only_lines_gets_an_error() {
     let screen = shell.wait_for_text(DEADLINE, "ended with 2").await.unwrap();
     assert!(screen.contains("error: which thread? this terminal cannot show them to choose from"), "{screen}");
 }
+
+#[tokio::test]
+async fn a_claude_session_is_chosen_and_then_its_thread() {
+    let home = Home::default();
+    let answer = |request: &Value| match request["method"].as_str() {
+        Some("ride_adopt") => ok(request, json!({"cliSessionId": request["params"]["cliSessionId"], "cwd": "/srv/shop"})),
+        _ => ok(request, history(request)),
+    };
+    let machine = Machine::listing(rows, answer).await;
+    home.is(&machine);
+    let project = home.get().join(".claude/projects/-srv-shop");
+    std::fs::create_dir_all(&project).unwrap();
+    for (n, prompt) in [(1, "add the tax"), (2, "why is it slow?")] {
+        let id = Uuid::from_u128(n);
+        let user = json!({"type": "user", "uuid": Uuid::from_u128(9), "parentUuid": null, "cwd": "/srv/shop", "message": {"role": "user", "content": prompt}});
+        let last = json!({"type": "last-prompt", "lastPrompt": prompt, "leafUuid": Uuid::from_u128(9), "sessionId": id});
+        std::fs::write(project.join(format!("{id}.jsonl")), format!("{user}\n{last}\n")).unwrap();
+    }
+    let mut terminal = machine.terminal(&["adopt"], 24, 120);
+    terminal.wait_for_text(DEADLINE, "why is it slow?").await.unwrap();
+    terminal.type_text("tax").await.unwrap();
+    terminal.wait_for_text(DEADLINE, "1 of 2").await.unwrap();
+    terminal.press(Key::Enter).unwrap();
+    terminal.wait_for_text(DEADLINE, "Enter choose").await.unwrap();
+    terminal.type_text("dep").await.unwrap();
+    terminal.wait_for_text(DEADLINE, "1 of 3").await.unwrap();
+    terminal.press(Key::Enter).unwrap();
+    assert_eq!(terminal.wait_exit(DEADLINE).await.unwrap(), 0, "{}", terminal.screen());
+    let asked = machine.asked("ride_adopt");
+    assert_eq!((&asked[0]["key"], &asked[0]["cliSessionId"]), (&json!(KEY), &json!(Uuid::from_u128(1))));
+    terminal.wait_for_text(DEADLINE, "Deploys goes on in Claude session 00000000-0000-0000-0000-000000000001, in /srv/shop").await.unwrap();
+
+    // Left in either picker, nothing is adopted.
+    for (thread_too, args) in [(false, vec!["adopt"]), (true, vec!["adopt", "--session", "00000000-0000-0000-0000-000000000002"])] {
+        let mut terminal = machine.terminal(&args, 24, 120);
+        terminal.wait_for_text(DEADLINE, if thread_too { "Enter choose" } else { "Enter adopt" }).await.unwrap();
+        terminal.press(Key::Escape).unwrap();
+        assert_eq!(terminal.wait_exit(DEADLINE).await.unwrap(), 130, "{}", terminal.screen());
+    }
+    assert_eq!(machine.asked("ride_adopt").len(), 1);
+    // Without a terminal there is a list, and a thread has to be named.
+    let (code, listed, _) = machine.output(&["adopt"]).await;
+    assert!(code == 0 && listed.contains("add the tax") && listed.contains("why is it slow?"), "{listed}");
+    let (code, _, said) = machine.output(&["adopt", "--session", "00000000-0000-0000-0000-000000000002"]).await;
+    assert!(code == 2 && said.contains("which thread?"), "{code} {said}");
+}

@@ -1,6 +1,6 @@
 //! Entries of both store shapes, as the real hosts have them, and the rows they become.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use ride_core::host::{Channel, Entry, HostEntry};
 use ride_core::person::{Allow, Person};
@@ -12,6 +12,8 @@ use super::world::World;
 
 /// Its transcript is there.
 const CLAUDE: &str = "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db";
+/// Its transcript is, and a Claude Code has it open.
+const OPEN: &str = "22222222-6aad-4529-8c36-a80ffaa2f8db";
 /// Its transcript is not.
 const LOST: &str = "11111111-6aad-4529-8c36-a80ffaa2f8db";
 const TOPIC: &str = "agent:main:telegram:group:-1002:topic:42";
@@ -31,7 +33,8 @@ fn channels(accounts: Value) -> Vec<Channel> {
 fn check_in(channels: &[Channel], key: &str, given: Value, want: Value) {
     let around = Around {
         channels,
-        transcripts: &HashSet::from([CLAUDE.parse().unwrap()]),
+        transcripts: &HashSet::from([CLAUDE.parse().unwrap(), OPEN.parse().unwrap()]),
+        in_use: &HashMap::from([(OPEN.parse().unwrap(), 4711)]),
         person: &Person::default(),
         allow: &Allow(None),
         now: World::new().now,
@@ -114,6 +117,10 @@ fn why_not() {
     check(json!({ "claudeCliSessionId": LOST, "delivery": at("telegram", "default") }), Value::Null, lost);
     check(json!({ "claudeCliSessionId": CLAUDE, "delivery": at("slack", "default") }), json!("claude"), Value::Null);
     check(json!({ "claudeCliSessionId": CLAUDE, "archivedAt": 5 }), json!("claude"), json!("archived"));
+    let open = "its Claude session is open in a Claude Code on the gateway's machine (process 4711)";
+    check(json!({ "claudeCliSessionId": OPEN }), json!("claude"), json!(open));
+    check_in(&channels(json!({})), TOPIC, json!({ "claudeCliSessionId": OPEN }), json!({ "rideable": false, "inUse": 4711 }));
+    check_in(&channels(json!({})), TOPIC, json!({ "claudeCliSessionId": CLAUDE }), json!({ "rideable": true, "inUse": null }));
 }
 
 #[test]

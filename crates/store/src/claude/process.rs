@@ -57,6 +57,46 @@ pub fn alive(process: &Process) -> Result<Alive, ClaudeError> {
     })
 }
 
+/// Waits until a process is gone; false when it is still there after `limit`.
+///
+/// # Errors
+/// When it cannot be waited for, or is of another machine.
+#[cfg(target_os = "linux")]
+pub fn wait_gone(process: &Process, limit: std::time::Duration) -> Result<bool, ClaudeError> {
+    match Handle::open(process.pid)? {
+        Some(handle) if handle.seen.start == process.start => handle.wait_gone(limit),
+        _ => Ok(alive(process)? == Alive::No),
+    }
+}
+
+/// Not supported on this operating system yet.
+///
+/// # Errors
+/// Always.
+#[cfg(not(target_os = "linux"))]
+pub fn wait_gone(_process: &Process, _limit: std::time::Duration) -> Result<bool, ClaudeError> {
+    Err(ClaudeError::Unsupported)
+}
+
+/// Wrappers between a process and who started it.
+const WRAPPERS: usize = 2;
+
+/// Whether a process was started by another one, or by a wrapper that one started.
+///
+/// # Errors
+/// When the process table cannot be read.
+pub fn is_under(pid: u32, ancestor: u32) -> Result<bool, ClaudeError> {
+    let mut pid = pid;
+    for _ in 0..=WRAPPERS {
+        let Some(seen) = look(pid)? else { return Ok(false) };
+        if seen.ppid == ancestor {
+            return Ok(true);
+        }
+        pid = seen.ppid;
+    }
+    Ok(false)
+}
+
 /// The running children of a process.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use ride_core::transcript::{Broken, Why};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::process::{Alive, Seen, alive, children_of, command, look};
+use super::process::{Alive, Seen, alive, children_of, command, is_under, look, wait_gone};
 use super::*;
 
 /// A Claude session of one test alone: each looks at every process of the machine.
@@ -494,4 +494,52 @@ fn writers_by_registry_arguments_and_open_file() {
     );
     let pid = registered.0.id();
     assert_eq!(writers(&[]).elsewhere, [("linux:far:pid:[9]".to_owned(), pid)]);
+}
+
+#[test]
+fn a_glance_reads_no_more_than_the_end() {
+    let (home, dir) = home();
+    let title = json!({"type": "custom-title", "customTitle": "t"});
+    let last = json!({"type": "last-prompt", "lastPrompt": "hello", "leafUuid": Uuid::from_u128(2)});
+    let body = |bytes| json!({"type": "api-request-blob", "message": "x".repeat(bytes)});
+    let check = |lines: &[Value], expected: [Option<&str>; 3]| {
+        let path = transcript(&dir, home.path(), lines);
+        let seen = glance(&path).unwrap();
+        fs::remove_file(path).unwrap();
+        assert_eq!([seen.title.as_deref(), seen.last_prompt.as_deref(), seen.cwd.as_deref()], expected);
+    };
+    let turn = [prompt(1, None), answer(2, 1)];
+    check(&[title.clone(), turn[0].clone(), turn[1].clone(), last.clone()], [Some("t"), Some("hello"), Some("/p")]);
+    // The folder is further back than the near end.
+    check(&[turn[0].clone(), turn[1].clone(), body(100 << 10), title.clone(), last.clone()], [Some("t"), Some("hello"), Some("/p")]);
+    // And further than is looked at.
+    check(&[title.clone(), turn[0].clone(), turn[1].clone(), body(1 << 20), last.clone()], [None, Some("hello"), None]);
+    check(&[], [None, None, None]);
+}
+
+#[test]
+fn who_started_a_process_is_told_through_wrappers_and_its_end_is_waited_for() {
+    let own = std::process::id();
+    // A shell that stays, with a child: what runs below it is under it and under us.
+    let mut shell = Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    let sleep = loop {
+        if let Some(sleep) = children_of(shell.id()).unwrap().into_iter().find(|seen| command(seen.pid).first().is_some_and(|name| name == "sleep")) {
+            break sleep;
+        }
+        assert!(Instant::now() < deadline, "no sleep is started");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(is_under(shell.id(), own).unwrap() && is_under(sleep.pid, own).unwrap() && is_under(sleep.pid, shell.id()).unwrap());
+    assert!(!is_under(own, shell.id()).unwrap() && !is_under(shell.id(), sleep.pid).unwrap());
+    let process = sleep.process();
+    assert!(!wait_gone(&process, Duration::from_millis(20)).unwrap());
+    // Another start time is another process, and that one is gone.
+    let before = ride_core::id::Process { start: process.start - 1, ..process.clone() };
+    assert!(wait_gone(&before, LIMIT).unwrap());
+    let pid = rustix::process::Pid::from_raw(i32::try_from(sleep.pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert!(wait_gone(&process, LIMIT).unwrap());
+    shell.wait().unwrap();
+    assert!(!is_under(sleep.pid, own).unwrap());
 }

@@ -165,30 +165,8 @@ pub fn why_not_resumed(path: &Path) -> Result<Option<String>, ClaudeError> {
 /// When it is no regular file or cannot be read.
 pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
     let file = open_regular(path)?;
-    let meta = stat(path, &file)?;
-    let from = meta.len().saturating_sub(SUMMARY_BYTES);
-    let mut reader = Reader::new();
-    let mut bytes = vec![0; (meta.len() - from) as usize];
-    file.read_exact_at(&mut bytes, from)
-        .map_err(|e| ClaudeError::io("read transcript", path, e))?;
-    // The first line is cut, unless the whole file was read.
-    let start = match from {
-        0 => 0,
-        _ => bytes
-            .iter()
-            .position(|b| *b == b'\n')
-            .map_or(bytes.len(), |at| at + 1),
-    };
-    reader.feed(&bytes[start..]);
-    let end = reader.finish();
-    let mut summary = Summary {
-        title: end.custom_title.or(end.ai_title),
-        last_prompt: end.last_prompt,
-        cwd: end.cwd,
-        size: meta.len(),
-        changed_ms: meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000,
-    };
-    if from > 0 && (summary.title.is_none() || summary.last_prompt.is_none() || summary.cwd.is_none()) {
+    let mut summary = tail(path, &file, SUMMARY_BYTES)?;
+    if summary.size > SUMMARY_BYTES && (summary.title.is_none() || summary.last_prompt.is_none() || summary.cwd.is_none()) {
         let whole = read(path, &file)?;
         summary.title = summary.title.or(whole.custom_title).or(whole.ai_title);
         summary.last_prompt = summary.last_prompt.or(whole.last_prompt);
@@ -246,9 +224,50 @@ pub fn find_cwd(path: &Path, holds: impl Fn(&str) -> bool) -> Result<Option<Stri
     }
 }
 
+/// The same of very many files: never more than the end of one. A title that was given
+/// further back is missed; then the last prompt has to do.
+///
+/// # Errors
+/// When it is no regular file or cannot be read.
+pub fn glance(path: &Path) -> Result<Summary, ClaudeError> {
+    let file = open_regular(path)?;
+    let near = tail(path, &file, GLANCE_BYTES)?;
+    match near.size > GLANCE_BYTES && (near.last_prompt.is_none() || near.cwd.is_none()) {
+        true => tail(path, &file, SUMMARY_BYTES),
+        false => Ok(near),
+    }
+}
+
+/// What the last `most` bytes of a transcript tell.
+fn tail(path: &Path, file: &File, most: u64) -> Result<Summary, ClaudeError> {
+    let meta = stat(path, file)?;
+    let from = meta.len().saturating_sub(most);
+    let mut bytes = vec![0; (meta.len() - from) as usize];
+    file.read_exact_at(&mut bytes, from).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    // The first line is cut, unless the whole file was read.
+    let start = match from {
+        0 => 0,
+        _ => bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1),
+    };
+    let mut reader = Reader::new();
+    reader.feed(&bytes[start..]);
+    let end = reader.finish();
+    Ok(Summary {
+        title: end.custom_title.or(end.ai_title),
+        last_prompt: end.last_prompt,
+        cwd: end.cwd,
+        size: meta.len(),
+        changed_ms: meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000,
+    })
+}
+
 /// How much of the end [`summary`] reads first: a turn's lines fit, with its
 /// request bodies.
 const SUMMARY_BYTES: u64 = 512 << 10;
+
+/// How much of it [`glance`] reads first. Claude Code writes the last prompt again when it
+/// ends, and a title too.
+const GLANCE_BYTES: u64 = 64 << 10;
 
 /// Opens a transcript for reading; a link or a device in its place is refused.
 pub(crate) fn open_regular(path: &Path) -> Result<File, ClaudeError> {
@@ -319,7 +338,6 @@ fn hash_tail(path: &Path, file: &File, size: u64) -> Result<String, ClaudeError>
     tail_sha256(file, size).map_err(|e| ClaudeError::io("read transcript", path, e))
 }
 
-/// SHA-256, hex, of the last 64 KiB before `size`.
 /// SHA-256, hex, of the last 64 KiB before `size`, all of it when shorter: what a mark
 /// carries, and what a driver compares its file with.
 ///

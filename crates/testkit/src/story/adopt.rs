@@ -11,8 +11,8 @@ use super::stage::{Stage, TURN, line_with, said};
 use super::transcript::{chain, lines};
 use super::{Facts, Product};
 use crate::claude;
-use crate::error::{Doing as _, Error, Result};
-use crate::pty::{Program, Terminal};
+use crate::error::{Doing as _, Result};
+use crate::pty::Key;
 use crate::telegram::{Person, Place};
 use crate::wait::poll_until;
 
@@ -38,7 +38,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let folder = stage.gateway.home().join("project");
     fs::create_dir_all(&folder).doing(|| "make a project folder".into())?;
     claude::seed_config(&stage.gateway.claude_dir(), &[&folder])?;
-    let mut terminal = a.claude_in(&folder)?;
+    let mut terminal = stage.in_terminal("claude", &folder, &[])?;
     terminal.wait_for(TURN, claude::shows_prompt).await?;
     terminal.submit("the secret is PLUM").await?;
     let asked = stage.anthropic.wait_for_prompt(TURN, "the secret is PLUM").await?;
@@ -49,6 +49,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     poll_until("the turn in its transcript", TURN, || chain(&file).filter(|c| c.texts.iter().any(|t| t.contains("]: the secret is PLUM")))).await?;
     let (code, told) = a.adopts(&born, &a.plans).await?;
     facts.tell(code == 4 && told.contains("has the Claude session open"), "one that a Claude Code has open is not adopted, and its process is named", told);
+    a.chosen(facts).await?;
     stage.rests().await?;
     terminal.submit("/exit").await?;
     terminal.wait_exit(TURN).await?;
@@ -99,17 +100,20 @@ impl Adopt<'_> {
         self.stage.telegram.says(&Person::tess(), &self.plans, text);
     }
 
-    /// Claude Code as a person starts it in a folder of the gateway's machine.
-    fn claude_in(&self, folder: &Path) -> Result<Terminal> {
-        let environment = self.stage.gateway.environment();
-        let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_str()).unwrap_or_default();
-        let found = std::env::split_paths(path).map(|dir| dir.join("claude")).find(|file| file.is_file());
-        let found = found.ok_or_else(|| Error::Peer { what: "claude".into(), said: format!("not on {path}") })?;
-        let mut program = Program::new(found, folder);
-        for (name, value) in environment {
-            program = program.env(name, value);
-        }
-        program.env("TERM", "xterm-256color").start()
+    /// The picker over the Claude sessions of this machine, one of them open.
+    async fn chosen(&self, facts: &mut Facts) -> Result<()> {
+        let mut picker = self.stage.ride(&["adopt"])?;
+        let shown = picker.wait_for(TURN, |screen| screen.contains("the secret is PLUM") && screen.contains("open in process")).await;
+        facts.tell(shown.is_ok(), "`ride adopt` lists it with its last prompt, and as open", line_with(&picker.screen(), "PLUM"));
+        picker.type_text("plum").await?;
+        picker.wait_for(TURN, |screen| screen.contains(" 1 of ")).await?;
+        picker.press(Key::Enter)?;
+        let told = picker.wait_for(TURN, |screen| screen.contains("it is open in a Claude Code")).await;
+        facts.tell(told.is_ok(), "found by its words it is not chosen while it is open, and the reason is told", line_with(&picker.screen(), "it is open in"));
+        picker.press(Key::Escape)?;
+        let code = picker.wait_exit(TURN).await?;
+        facts.tell(code == 130, "Escape leaves", format!("exit {code}"));
+        Ok(())
     }
 
     async fn adopts(&self, session: &str, place: &Place) -> Result<(i32, String)> {

@@ -78,6 +78,19 @@ impl<'p> Stage<'p> {
         program.env("USER", who).env("TERM", "xterm-256color").start()
     }
 
+    /// Starts a program of the gateway's `PATH` as a person does in a folder of its machine.
+    pub(super) fn in_terminal(&self, name: &str, folder: &Path, args: &[&str]) -> Result<Terminal> {
+        let environment = self.gateway.environment();
+        let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_str()).unwrap_or_default();
+        let found = std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| file.is_file());
+        let found = found.ok_or_else(|| Error::Peer { what: name.into(), said: format!("not on {path}") })?;
+        let mut program = Program::new(found, folder).args(args.iter().copied());
+        for (name, value) in environment {
+            program = program.env(name, value);
+        }
+        program.env("USER", "ada").env("TERM", "xterm-256color").start()
+    }
+
     /// Starts `ride` on a thread, and waits until Claude Code takes a prompt.
     pub(super) async fn drive(&self, args: &[&str]) -> Result<Terminal> {
         let ride = self.ride(args)?;

@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::picker::preview::History;
+use crate::picker::search::{Found, Searched as _};
 
 const NOW: u64 = 1_800_000_000_000;
 
@@ -20,7 +21,7 @@ fn threads(rows: &[(&str, u64)]) -> Threads {
 fn picker() -> Picker {
     let rows: Vec<String> = (0..10).map(|i| format!("t{i}")).collect();
     let rows: Vec<(&str, u64)> = rows.iter().map(|title| (title.as_str(), 1)).collect();
-    let mut picker = Picker::new(threads(&rows), "", NOW);
+    let mut picker = Picker::new(threads(&rows), "", "ride", NOW);
     let effects = picker.step(Event::Room { threads: 4, preview: true }, NOW);
     assert_eq!(effects, [Effect::Preview("t0".into())]);
     picker
@@ -41,10 +42,10 @@ fn typed(picker: &mut Picker, text: &str) -> Vec<Effect> {
 
 /// What is shown, the selected one in brackets.
 fn shown(picker: &mut Picker) -> String {
-    let shown = picker.shown();
+    let shown = picker.choice_mut().shown();
     let name = |(at, selected, _): &(usize, bool, Found)| match selected {
-        true => format!("[{}]", picker.threads().title(*at)),
-        false => picker.threads().title(*at).to_owned(),
+        true => format!("[{}]", picker.threads().title(*at).text()),
+        false => picker.threads().title(*at).text().to_owned(),
     };
     shown.iter().map(name).collect::<Vec<_>>().join(" ")
 }
@@ -72,20 +73,20 @@ fn typing_searches_and_begins_at_the_best() {
     let mut picker = picker();
     press(&mut picker, &[Key::End]);
     typed(&mut picker, "t7");
-    assert_eq!((shown(&mut picker).as_str(), picker.fitting()), ("[t7]", 1));
+    assert_eq!((shown(&mut picker).as_str(), picker.choice().fitting()), ("[t7]", 1));
     press(&mut picker, &[Key::Backspace]);
-    assert_eq!((shown(&mut picker).as_str(), picker.fitting()), ("[t0] t1 t2 t3", 10));
+    assert_eq!((shown(&mut picker).as_str(), picker.choice().fitting()), ("[t0] t1 t2 t3", 10));
     press(&mut picker, &[Key::Ctrl('u'), Key::Paste("no\nsuch".into())]);
-    assert_eq!((shown(&mut picker).as_str(), picker.query().text()), ("", "no such"));
+    assert_eq!((shown(&mut picker).as_str(), picker.choice().query().text()), ("", "no such"));
     // Nothing to ride, nothing to move to, and nothing breaks.
     assert_eq!(press(&mut picker, &[Key::Enter, Key::Down, Key::PageDown, Key::End, Key::Up]), []);
     press(&mut picker, &[Key::Ctrl('w'), Key::Ctrl('w')]);
     assert_eq!(shown(&mut picker), "[t0] t1 t2 t3");
     // A question mark asks for help only where it is not searched for.
     press(&mut picker, &[Key::Char('?')]);
-    assert!(picker.help());
+    assert!(picker.choice().help());
     typed(&mut picker, "t?");
-    assert_eq!((picker.help(), picker.query().text()), (true, "t?"));
+    assert_eq!((picker.choice().help(), picker.choice().query().text()), (true, "t?"));
 }
 
 #[test]
@@ -94,13 +95,13 @@ fn leaving_riding_and_suspending_are_asked_for() {
     check(&[Key::Escape], Effect::Leave);
     check(&[Key::Ctrl('c')], Effect::Leave);
     check(&[Key::Ctrl('z')], Effect::Suspend);
-    check(&[Key::Down, Key::Enter], Effect::Ride("t1".into()));
+    check(&[Key::Down, Key::Enter], Effect::Take("t1".into()));
     let mut picker = picker();
     press(&mut picker, &[Key::Enter]);
     picker.step(Event::Refused("t0 cannot be ridden".into()), NOW);
-    assert_eq!(picker.note(), Some("t0 cannot be ridden"));
+    assert_eq!(picker.choice().note(), Some("t0 cannot be ridden"));
     press(&mut picker, &[Key::Down]);
-    assert_eq!(picker.note(), None);
+    assert_eq!(picker.choice().note(), None);
 }
 
 #[test]
@@ -151,7 +152,7 @@ fn one_preview_is_on_its_way_and_kept_only_while_it_is_true() {
 
 #[test]
 fn without_room_for_a_preview_none_is_asked_for() {
-    let mut picker = Picker::new(threads(&[("t0", 1)]), "", NOW);
+    let mut picker = Picker::new(threads(&[("t0", 1)]), "", "ride", NOW);
     assert_eq!(picker.step(Event::Room { threads: 4, preview: false }, NOW), []);
     assert_eq!(picker.step(Event::Room { threads: 4, preview: true }, NOW), [Effect::Preview("t0".into())]);
 }
@@ -160,7 +161,7 @@ fn without_room_for_a_preview_none_is_asked_for() {
 fn previews_are_bounded() {
     let rows: Vec<String> = (0..200).map(|i| format!("t{i}")).collect();
     let rows: Vec<(&str, u64)> = rows.iter().map(|title| (title.as_str(), 1)).collect();
-    let mut picker = Picker::new(threads(&rows), "", NOW);
+    let mut picker = Picker::new(threads(&rows), "", "ride", NOW);
     let mut effects = picker.step(Event::Room { threads: 4, preview: true }, NOW);
     for _ in 0..200 {
         let Some(Effect::Preview(key)) = effects.pop() else { panic!("no preview is asked for") };
@@ -182,7 +183,7 @@ fn the_list_is_asked_for_when_it_is_due() {
     }
     let listed = NOW + LIST_EVERY_MS + 50;
     assert_eq!(picker.step(Event::Listed(Err("busy".into())), listed), []);
-    assert_eq!(picker.note(), Some("the list could not be read again: busy"));
+    assert_eq!(picker.choice().note(), Some("the list could not be read again: busy"));
     assert_eq!(picker.wake_ms(), listed + LIST_AGAIN_MS);
     assert_eq!(picker.step(Event::Tick, listed + LIST_AGAIN_MS), [Effect::List]);
 }
@@ -194,7 +195,7 @@ fn a_lost_connection_is_told_and_asks_for_nothing() {
     assert_eq!(picker.down(), Some("closed"));
     // Search and preview of what is known still work; riding says why not.
     assert_eq!(press(&mut picker, &[Key::Down, Key::Enter]), []);
-    assert_eq!(picker.note(), Some("not connected to the gateway: closed"));
+    assert_eq!(picker.choice().note(), Some("not connected to the gateway: closed"));
     let effects = picker.step(Event::Up, NOW + LIST_EVERY_MS);
     assert_eq!((effects, picker.down()), (vec![Effect::List, Effect::Preview("t1".into())], None));
 }

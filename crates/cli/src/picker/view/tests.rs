@@ -32,7 +32,7 @@ fn rows() -> Value {
 }
 
 fn picker(rows: Value) -> Picker {
-    Picker::new(Threads::new(serde_json::from_value(rows).unwrap()), "", NOW)
+    Picker::new(Threads::new(serde_json::from_value(rows).unwrap()), "", "ride", NOW)
 }
 
 /// The screen after some keys, as text: what is wide takes two columns.
@@ -41,8 +41,8 @@ fn screen(picker: &mut Picker, width: u16, height: u16, keys: &[Key]) -> String 
     for key in keys {
         picker.step(Event::Key(key.clone()), NOW);
     }
-    let panes = Panes::of(Rect::new(0, 0, width, height), picker.help());
-    picker.step(Event::Room { threads: panes.threads(), preview: panes.has_preview() }, NOW);
+    let panes = Panes::of(Rect::new(0, 0, width, height), picker.choice().help());
+    picker.step(Event::Room { threads: panes.rows(), preview: panes.has_preview() }, NOW);
     terminal.draw(|frame| draw(frame, picker, Look { colour: false })).unwrap();
     let buffer = terminal.backend().buffer();
     let line = |y: u16| {
