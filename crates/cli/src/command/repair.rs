@@ -25,6 +25,8 @@ use crate::ride::record::Record;
 
 /// How long the hand-back may take.
 const HANDOVER_MS: u64 = 60_000;
+/// How long the gateway may take to see that the kept branch does not continue its own.
+const LOOK_MS: u64 = 5_000;
 /// Bytes compared at a time.
 const CHUNK: usize = 1 << 20;
 /// Files set aside of one conversation.
@@ -85,10 +87,15 @@ pub async fn run(context: &Context<'_>, words: &[String], keep: &str, project: O
         Ok(done) => done,
         Err(e) => return ride::give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
     };
-    // The leaf of here does not descend from the gateway's: the person has said so.
     let accept = matches!(kept, Keep::Here(_));
-    let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: accept, wait_ms: HANDOVER_MS, copy: Some(end.clone()) };
-    let released = release::ask(&connection, &request, &record, &state_dir).await?;
+    let wait_ms = if accept { LOOK_MS } else { HANDOVER_MS };
+    let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms, copy: Some(end.clone()) };
+    let mut released = release::ask(&connection, &request, &record, &state_dir).await?;
+    if accept && !released.open && released.acceptable {
+        // The leaf of here does not descend from the gateway's: that is what the person decided.
+        let request = Release { accept_broken_chain: true, wait_ms: HANDOVER_MS, ..request };
+        released = release::ask(&connection, &request, &record, &state_dir).await?;
+    }
     if json {
         print_json(&json!({ "leaf": end.leaf, "aside": aside, "open": released.open }))?;
     } else {

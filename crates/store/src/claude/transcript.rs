@@ -175,7 +175,7 @@ pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
     Ok(summary)
 }
 
-/// The last prompt of a person, in its own words: where a session was cut off, no line has
+/// The last prompt of a person, the last paragraph of it: where a session was cut off, no line has
 /// said yet that it is the last.
 ///
 /// # Errors
@@ -196,8 +196,8 @@ pub fn last_prompt(path: &Path) -> Result<Option<String>, ClaudeError> {
         }
     }
     match last {
-        // The host puts what it knows of the chat before the words, in a fenced block.
-        Some(text) => Ok(text.rsplit("```").map(str::trim).find(|words| !words.is_empty()).map(str::to_owned)),
+        // The gateway puts what it knows of the chat before the words.
+        Some(text) => Ok(text.rsplit("\n\n").map(str::trim).find(|words| !words.is_empty()).map(str::to_owned)),
         None => Ok(summary(path)?.last_prompt),
     }
 }

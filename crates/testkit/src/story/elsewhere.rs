@@ -364,11 +364,18 @@ impl Elsewhere<'_> {
             let code = ride.wait_exit(TURN).await?;
             let text = ride.history();
             self.free().await?;
-            let untouched = before == (fs::read(&here).unwrap_or_default(), fs::read(&self.there).unwrap_or_default());
-            let (leaf_here, leaf_there) = (leaf(&here).unwrap_or_default(), leaf(&self.there).unwrap_or_default());
-            let flat: String = text.split_whitespace().collect();
-            let shown = flat.contains(&leaf_here) && flat.contains(&leaf_there) && flat.contains(&turn.replace(' ', "-")) && flat.contains(&agent.replace(' ', ""));
-            facts.tell(code == 10 && untouched && shown, "copies that went apart are refused with both leaves and their last prompts, and stay as they are", format!("exit {code}, {}", line_with(&text, "at the gateway")));
+            // The gateway's own Claude Code, ended by the claim, says there which leaf was its last.
+            let untouched = fs::read(&here).is_ok_and(|now| now == before.0) && fs::read(&self.there).is_ok_and(|now| now.starts_with(&before.1));
+            let named = |side: &str| {
+                let line = line_with(&text, side);
+                let leaf = line.split_once("leaf ").map_or("", |(_, rest)| rest.split(',').next().unwrap_or_default()).to_owned();
+                (leaf, line)
+            };
+            let ((leaf_here, line_here), (leaf_there, line_there)) = (named("on this machine:"), named("at the gateway:"));
+            let of = |path: &Path, leaf: &str| lines(path).iter().any(|l| l["uuid"] == *leaf);
+            let leaves = of(&here, &leaf_here) && !of(&self.there, &leaf_here) && of(&self.there, &leaf_there) && !of(&here, &leaf_there);
+            let shown = leaves && line_here.contains(&turn.replace(' ', "-")) && line_there.contains(agent);
+            facts.tell(code == 10 && untouched && shown, "copies that went apart are refused with both leaves and their last prompts, and stay as they are", format!("exit {code}, {line_here} / {line_there}"));
             let kept = if keep == "there" { &leaf_there } else { &leaf_here };
             let repaired = self.run(&["repair", "plans", "--keep", kept]).await?;
             self.free().await?;
