@@ -8,6 +8,7 @@
 //! In reading order: [`sample`] (what a figure is), [`report`] (the page), [`stage`]
 //! (the real hosts), then one file per subject.
 
+mod copy;
 mod entries;
 mod gate;
 mod hooks;
@@ -65,6 +66,10 @@ enum Subject {
     Hooks,
     /// A claim and release by the store alone, against other locks.
     Store,
+    /// A conversation of 200 MB, brought from another machine.
+    Copy,
+    /// The chain of one that long.
+    Chain,
     /// What is shipped.
     Size,
 }
@@ -82,7 +87,7 @@ impl Bench {
             return Ok(());
         }
         let packed = build::pack()?;
-        let staged = [Subject::Ls, Subject::Gate, Subject::Relay, Subject::Rides];
+        let staged = [Subject::Ls, Subject::Gate, Subject::Relay, Subject::Rides, Subject::Copy];
         if wants(Subject::Picker) {
             report.add(picker::measure()?);
         }
@@ -131,6 +136,10 @@ impl Bench {
                         report.add(relay);
                     }
                 }
+                if wants(Subject::Copy) {
+                    report.quiet_look();
+                    report.add(copy::measure(&stage).await?);
+                }
                 if wants(Subject::Rides) {
                     report.quiet_look();
                     report.add(rides::measure(&mut stage, &packed).await?);
@@ -144,6 +153,9 @@ impl Bench {
         }
         if wants(Subject::Kept) {
             report.add(tokio::runtime::Runtime::new()?.block_on(kept::measure(&packed))?);
+        }
+        if wants(Subject::Chain) {
+            report.add(copy::check()?);
         }
         if wants(Subject::Size) {
             report.add(size::measure(&packed)?);

@@ -97,7 +97,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Go on with one of two branches of a conversation that went apart between this machine and the gateway; the other is kept aside
+    /// Keep one of two branches of a conversation that went apart; the other is set aside
     Repair {
         /// Words of its title, channel or key; `-` for the thread ridden last
         #[arg(required = true, add = titles())]
@@ -135,7 +135,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write a systemd unit that keeps Claude Code's Remote Control running in a project folder
+    /// Write a systemd unit that keeps Claude Code's Remote Control running
     Deploy(DeployArgs),
     /// Print the completions of a shell; `ride help completions` says how to load them
     #[command(after_help = crate::command::completions::HOW)]

@@ -42,6 +42,8 @@ pub const INBOX_READ_BYTES: usize = 128 * 1024;
 pub const FRAME_BYTES: usize = 1024 * 1024;
 /// Bytes of one range that extends a transcript: all turns that were never pushed.
 pub const RANGE_BYTES: u64 = 256 * 1024 * 1024;
+/// Bytes of a transcript that is extended by pushes: ten times the longest that were seen.
+pub const COPIED_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Files of subagents that travel with one transcript; a long session has dozens.
 pub const COPY_FILES: usize = 2_000;
 /// Rows of one answer of `sessions_rideable`: the host reads and writes the answer's

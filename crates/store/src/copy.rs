@@ -222,6 +222,8 @@ impl Files {
         let io = |cause| CopyError::Io { doing: "write", path: part.path.clone(), cause };
         let there = match at {
             0 => {
+                // One that was cut off is not waited for any more.
+                place.forget_incoming(range.tag, &name);
                 file.set_len(0).map_err(io)?;
                 0
             }
@@ -378,6 +380,18 @@ impl Place {
     /// The name of a range of it that is not whole.
     fn incoming(&self, tag: &str, from: u64) -> OsString {
         format!(".{}.{tag}{from}{INCOMING}", self.name.to_string_lossy()).into()
+    }
+
+    /// Removes what is left of ranges with a tag, but for one.
+    fn forget_incoming(&self, tag: &str, but: &OsString) {
+        let begin = format!(".{}.{tag}", self.name.to_string_lossy());
+        let Ok(dir) = rustix::fs::Dir::read_from(&self.folder) else { return };
+        for entry in dir.flatten() {
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name.starts_with(&begin) && name.ends_with(INCOMING) && name != but.as_os_str() {
+                self.remove_beside(&name.into());
+            }
+        }
     }
 
     /// `None` where it is not there.

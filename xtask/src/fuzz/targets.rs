@@ -20,6 +20,7 @@ use ride_core::time::Now;
 use ride_core::transcript::{Chain, Reader, Transcript, turns};
 use ride_core::wire;
 use ride_store::claude::{ClaudeDir, Registry};
+use ride_store::copy::{Files, Range, pack, unpack};
 use ride_store::{Store, clock, sealed};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -60,12 +61,23 @@ pub(super) fn all() -> Result<Vec<Target>> {
         target("thread", vec![thread], Box::new(json_of::<Thread>)),
         Target { name: "line", samples: transcript_lines()?, read: Box::new(transcript) },
         Target { name: "transcript", samples: transcripts()?, read: Box::new(transcript) },
+        Target { name: "range", samples: transcript_lines()?, read: range(&scratch) },
+        Target { name: "packed", samples: vec![pack(b"{\"type\":\"user\"}\n").into_bytes(), pack(&[0; 5_000]).into_bytes()], read: Box::new(|b| ok(unpack(&text(b)))) },
         target("registry", registry_samples(), registry(scratch.clone())),
         target("frame", frames(), Box::new(frame)),
         target("entry", entries(), Box::new(entry)),
         Target { name: "openclaw", samples: configs(), read: openclaw(scratch.clone()) },
         target("link", bodies(), link(scratch)?),
     ])
+}
+
+/// A range that a driver pushes: looked at, and never put into a file here.
+fn range(scratch: &std::rc::Rc<TempDir>) -> Read {
+    let files = Files::of(&scratch.path().join(format!("{}.jsonl", Uuid::nil())), Uuid::nil());
+    Box::new(move |bytes| {
+        let range = Range { file: None, from: 0, before_sha256: "", total: bytes.len() as u64, tag: "" };
+        ok(files.stage(&range, 0, bytes))
+    })
 }
 
 fn ok<T, E>(_: std::result::Result<T, E>) -> Kept {
@@ -89,6 +101,9 @@ fn methods() -> Vec<Value> {
         json!({ "key": "k", "fence": fence, "secret": secret, "claude": process, "active": true }),
         json!({ "key": "k", "fence": fence, "items": [{ "id": "u", "kind": "prompt", "text": "hello" }, { "id": "v", "kind": "answer", "text": "…" }] }),
         json!({ "key": "k", "fence": fence, "acceptBrokenChain": true, "waitMs": 5 }),
+        json!({ "key": "k", "fence": fence, "size": 5 }),
+        json!({ "key": "k", "fence": fence, "file": "subagents/agent-a.jsonl", "from": 5 }),
+        json!({ "key": "k", "fence": fence, "from": 5, "beforeSha256": "00", "total": 9, "at": 0, "data": pack(b"{}\n") }),
         json!({ "key": "k", "fence": fence }),
         json!({ "cliSessionId": Uuid::nil() }),
         json!({}),
@@ -107,6 +122,9 @@ fn method(bytes: &[u8]) -> Kept {
     one::<wire::Renew>(wire::method::RENEW, &params)?;
     one::<wire::Relay>(wire::method::RELAY, &params)?;
     one::<wire::Release>(wire::method::RELEASE, &params)?;
+    one::<wire::Copy>(wire::method::COPY, &params)?;
+    one::<wire::Pull>(wire::method::PULL, &params)?;
+    one::<wire::Push>(wire::method::PUSH, &params)?;
     one::<wire::TakeBack>(wire::method::TAKE_BACK, &params)?;
     one::<wire::Adopt>(wire::method::ADOPT, &params)?;
     one::<wire::Check>(wire::method::CHECK, &params)?;

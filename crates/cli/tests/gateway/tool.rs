@@ -192,7 +192,7 @@ async fn bash_completes_commands_options_and_titles() {
     for (typed, completed) in [
         ("ride comp\t", "ride completions"),
         ("ride ls --rid\t", "ride ls --rideable"),
-        ("ride dep\t", "ride deploys"),
+        ("ride hol\t", "ride holiday"),
         ("ride status hol\t", "ride status holiday"),
         ("ride release hol\t", "ride release holiday"),
         ("ride release holiday pl\t", "ride release holiday plans"),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ride_core::event::{Event, Reply};
 use ride_core::id::Fence;
-use ride_core::limits::RANGE_BYTES;
+use ride_core::limits::{COPIED_BYTES, COPY_FILES, RANGE_BYTES};
 use ride_core::thread::{Lease, Thread};
 use ride_core::view;
 use ride_core::wire::{self, MethodError, Reason, method};
@@ -64,9 +64,16 @@ pub(super) fn push(sync: &Sync, params: &str) -> Outcome<Value> {
     if asked.total > RANGE_BYTES {
         return Err(error(Reason::TooLarge, format!("the range has {} bytes; at most {RANGE_BYTES} are taken at once", asked.total)));
     }
+    if asked.from.saturating_add(asked.total) > COPIED_BYTES {
+        return Err(error(Reason::TooLarge, format!("the file would have more than {COPIED_BYTES} bytes")));
+    }
     let frame = unpack(&asked.data).map_err(|e| error(Reason::BadRequest, e.to_string()))?;
     let thread = sync.store.read(&asked.key).map_err(|e| store_error(e.to_string()))?;
     let files = files(ridden(sync, thread.as_ref(), asked.fence)?)?;
+    let begins = asked.file.is_some() && asked.from == 0;
+    if begins && files.open(asked.file.as_deref()).map_err(failed)?.is_none() && files.beside().map_err(failed)?.len() >= COPY_FILES {
+        return Err(error(Reason::TooLarge, format!("there are {COPY_FILES} files of subagents; no more are taken")));
+    }
     let tag = format!("{}-", asked.fence.grant.simple());
     let range = Range { file: asked.file.as_deref(), from: asked.from, before_sha256: &asked.before_sha256, total: asked.total, tag: &tag };
     let whole = match files.stage(&range, asked.at, &frame).map_err(failed)? {
