@@ -162,9 +162,10 @@ pub async fn bring(thread: &Thread, files: Files, there: &Copied, mut progress: 
     if size < there.size {
         pull(thread, &files, None, size, there.size, &mut progress).await?;
         size = there.size;
-        let now = told(thread, size).await?;
         let file = files.open(None).map_err(unreadable)?.ok_or_else(|| gone(&files))?;
-        if hash(&files, file, size).await? != now.sha256 {
+        // Both sides read at once.
+        let (now, here) = tokio::join!(told(thread, size), hash(&files, file, size));
+        if here? != now?.sha256 {
             let what = format!("what was brought to {} is not what the gateway has", files.transcript().display());
             return Err(Error::new(Kind::Transcript, what));
         }
@@ -211,7 +212,7 @@ async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to:
         None => tail_sha256(&File::open("/dev/null").map_err(|e| io(files, e))?, 0),
     };
     let before = before.map_err(|e| io(files, e))?;
-    let range = Range { file, from, before_sha256: &before, total: to - from, tag: "" };
+    let range = Range { file, from, before_sha256: &before, total: to - from, tag: "", looked_at: false };
     let mut at = if from == 0 && file.is_none() { resumed(thread, files, to).await? } else { 0 };
     let mut next = from + at;
     let mut flights: VecDeque<JoinHandle<Result<Vec<u8>, Error>>> = VecDeque::new();

@@ -99,6 +99,9 @@ pub struct Range<'a> {
     pub total: u64,
     /// Tells this range from those of others that were cut off.
     pub tag: &'a str,
+    /// Whether its lines are looked at: those of a driver are, those of a driver's own
+    /// gateway are what Claude Code wrote there.
+    pub looked_at: bool,
 }
 
 /// How much of a range is there.
@@ -199,7 +202,7 @@ impl Files {
         Ok((frame, size))
     }
 
-    /// Takes a frame of a range. A frame that does not begin where the last one ended changes
+    /// Takes a frame of a range, whose lines are looked at once it is whole. A frame that does not begin where the last one ended changes
     /// nothing; the first one begins the range anew.
     ///
     /// # Errors
@@ -213,7 +216,9 @@ impl Files {
         let place = self.place(range.file, true)?.expect("the folder is made");
         let whole = |data| Whole { at: place.again(), from: range.from, before_sha256: range.before_sha256.to_owned(), total: range.total, data };
         if at == 0 && frame.len() as u64 == range.total {
-            lines::check(frame, range.file, self.session).map_err(CopyError::Line)?;
+            if range.looked_at {
+                lines::check(frame, range.file, self.session).map_err(CopyError::Line)?;
+            }
             return Ok(Staged::Whole(whole(Data::Memory(frame.to_vec()))));
         }
         let name = place.incoming(range.tag, range.from);
@@ -236,12 +241,14 @@ impl Files {
         if end != Some(range.total) {
             return Ok(Staged::Part(at + frame.len() as u64));
         }
-        file.seek(SeekFrom::Start(0)).map_err(io)?;
-        let checked = lines::check(io::BufReader::with_capacity(FRAME_BYTES, (&file).take(range.total)), range.file, self.session);
-        checked.map_err(|bad| {
-            part.remove();
-            CopyError::Line(bad)
-        })?;
+        if range.looked_at {
+            file.seek(SeekFrom::Start(0)).map_err(io)?;
+            let checked = lines::check(io::BufReader::with_capacity(FRAME_BYTES, (&file).take(range.total)), range.file, self.session);
+            checked.map_err(|bad| {
+                part.remove();
+                CopyError::Line(bad)
+            })?;
+        }
         Ok(Staged::Whole(whole(Data::Beside(file, name))))
     }
 

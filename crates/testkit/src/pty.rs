@@ -307,11 +307,12 @@ impl Terminal {
             what: "resize a terminal".into(),
             said: cause,
         };
+        // The screen first, as a terminal knows its size before the program does: what is
+        // drawn for the new one must not meet the old one.
+        self.shared.parser().screen_mut().set_size(rows, columns);
         self.master
             .resize(size)
-            .map_err(|cause| said(cause.to_string()))?;
-        self.shared.parser().screen_mut().set_size(rows, columns);
-        Ok(())
+            .map_err(|cause| said(cause.to_string()))
     }
 
     /// Waits until the program has ended and gives its exit code (128 + signal if one ended it).

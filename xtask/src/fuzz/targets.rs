@@ -75,7 +75,7 @@ pub(super) fn all() -> Result<Vec<Target>> {
 fn range(scratch: &std::rc::Rc<TempDir>) -> Read {
     let files = Files::of(&scratch.path().join(format!("{}.jsonl", Uuid::nil())), Uuid::nil());
     Box::new(move |bytes| {
-        let range = Range { file: None, from: 0, before_sha256: "", total: bytes.len() as u64, tag: "" };
+        let range = Range { file: None, from: 0, before_sha256: "", total: bytes.len() as u64, tag: "", looked_at: true };
         ok(files.stage(&range, 0, bytes))
     })
 }

@@ -75,7 +75,7 @@ pub(super) fn push(sync: &Sync, params: &str) -> Outcome<Value> {
         return Err(error(Reason::TooLarge, format!("there are {COPY_FILES} files of subagents; no more are taken")));
     }
     let tag = format!("{}-", asked.fence.grant.simple());
-    let range = Range { file: asked.file.as_deref(), from: asked.from, before_sha256: &asked.before_sha256, total: asked.total, tag: &tag };
+    let range = Range { file: asked.file.as_deref(), from: asked.from, before_sha256: &asked.before_sha256, total: asked.total, tag: &tag, looked_at: true };
     let whole = match files.stage(&range, asked.at, &frame).map_err(failed)? {
         Staged::Part(at) => return value(&wire::Pushed { at, done: false }),
         Staged::Whole(whole) => whole,

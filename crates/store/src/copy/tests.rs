@@ -47,7 +47,7 @@ impl Side {
     }
 
     fn take_file(&self, file: Option<&str>, from: u64, range: &[u8], before: &str) -> Result<(), CopyError> {
-        let head = Range { file, from, before_sha256: before, total: range.len() as u64, tag: "t-" };
+        let head = Range { file, from, before_sha256: before, total: range.len() as u64, tag: "t-", looked_at: true };
         let mut at = 0;
         loop {
             let end = range.len().min(at as usize + FRAME_BYTES);
@@ -102,7 +102,7 @@ fn a_range_of_many_frames_is_in_the_file_whole_or_not_at_all() {
     let (old, more) = (line(1, 100), line(2, 5 * FRAME_BYTES / 2));
     let side = Side::having(&old);
     let before = tail(&old);
-    let head = Range { file: None, from: old.len() as u64, before_sha256: &before, total: more.len() as u64, tag: "t-" };
+    let head = Range { file: None, from: old.len() as u64, before_sha256: &before, total: more.len() as u64, tag: "t-", looked_at: true };
     let frame = |at: usize| &more.as_bytes()[at..more.len().min(at + FRAME_BYTES)];
     let staged = |at: usize| match side.files.stage(&head, at as u64, frame(at)).unwrap() {
         Staged::Part(there) => there as usize,
@@ -208,7 +208,7 @@ fn no_link_is_followed() {
     let refused = |side: &Side, file: Option<&str>| {
         let read = side.files.read(file, 0).unwrap_err();
         assert!(matches!(read, CopyError::NotRegular(_)), "{read}");
-        let range = Range { file, from: 0, before_sha256: &tail(""), total: text.len() as u64, tag: "t-" };
+        let range = Range { file, from: 0, before_sha256: &tail(""), total: text.len() as u64, tag: "t-", looked_at: true };
         let written = side.files.stage(&range, 0, text.as_bytes()).and_then(|staged| match staged {
             Staged::Whole(whole) => whole.commit().map(drop),
             Staged::Part(_) => Ok(()),
@@ -241,7 +241,7 @@ fn no_link_is_followed() {
 fn bounds_are_named() {
     let side = Side::having("");
     let before = tail("");
-    let range = |total| Range { file: None, from: 0, before_sha256: &before, total, tag: "t-" };
+    let range = |total| Range { file: None, from: 0, before_sha256: &before, total, tag: "t-", looked_at: true };
     let refused = |total, at, frame: &[u8]| side.files.stage(&range(total), at, frame).unwrap_err().to_string();
     let what = "a frame has up to 1 MiB, and lies within its range";
     assert_eq!(refused(0, 0, b""), format!("0 bytes at 0 of 0: {what}"));
