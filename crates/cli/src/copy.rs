@@ -96,10 +96,15 @@ pub struct Branch {
 
 impl std::fmt::Display for Branch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let leaf = self.leaf.map_or_else(|| "none".to_owned(), |leaf| leaf.to_string());
+        let leaf = leaf_name(self.leaf);
         let said = self.last_prompt.as_deref().map_or_else(|| "nothing".to_owned(), |text| format!("\u{201c}{}\u{201d}", crate::render::cut(&clean(text), 60)));
         write!(f, "leaf {leaf}, last prompt {said}")
     }
+}
+
+/// A leaf as a person names it to `ride repair`.
+pub fn leaf_name(leaf: Option<Uuid>) -> String {
+    leaf.map_or_else(|| "none".to_owned(), |leaf| leaf.to_string())
 }
 
 /// Says that this ride is on a copy, and what the gateway has, compared with a length.

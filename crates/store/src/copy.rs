@@ -15,7 +15,7 @@ mod project;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::bytes::feed;
 use crate::claude::tail_sha256;
 
 pub use frame::{NotAFrame, pack, unpack};
@@ -202,8 +203,8 @@ impl Files {
         Ok((frame, size))
     }
 
-    /// Takes a frame of a range, whose lines are looked at once it is whole. A frame that does not begin where the last one ended changes
-    /// nothing; the first one begins the range anew.
+    /// Takes a frame of a range, whose lines are looked at once it is whole. A frame that does
+    /// not begin where the last one ended changes nothing; the first one begins the range anew.
     ///
     /// # Errors
     /// When a bound is passed, when a line is not one of a transcript, when the disk fails.
@@ -228,7 +229,8 @@ impl Files {
         let there = match at {
             0 => {
                 // One that was cut off is not waited for any more.
-                place.forget_incoming(range.tag, &name);
+                let others = place.incoming_of(range.tag);
+                place.forget_incoming(|found| found.starts_with(&others) && found != name.as_os_str());
                 file.set_len(0).map_err(io)?;
                 0
             }
@@ -265,13 +267,7 @@ impl Files {
         for place in [self.place(None, false), self.place(Some("subagents/agent-x.jsonl"), false)] {
             let Ok(Some(place)) = place else { continue };
             let own = format!(".{}", self.session.as_hyphenated());
-            let Ok(dir) = rustix::fs::Dir::read_from(&place.folder) else { continue };
-            for entry in dir.flatten() {
-                let Ok(name) = entry.file_name().to_str() else { continue };
-                if name.ends_with(INCOMING) && (name.starts_with(&own) || name.starts_with(".agent-")) {
-                    let _ = rustix::fs::unlinkat(&place.folder, name, AtFlags::empty());
-                }
-            }
+            place.forget_incoming(|name| name.starts_with(&own) || name.starts_with(".agent-"));
         }
     }
 
@@ -386,16 +382,20 @@ impl Place {
 
     /// The name of a range of it that is not whole.
     fn incoming(&self, tag: &str, from: u64) -> OsString {
-        format!(".{}.{tag}{from}{INCOMING}", self.name.to_string_lossy()).into()
+        format!("{}{from}{INCOMING}", self.incoming_of(tag)).into()
     }
 
-    /// Removes what is left of ranges with a tag, but for one.
-    fn forget_incoming(&self, tag: &str, but: &OsString) {
-        let begin = format!(".{}.{tag}", self.name.to_string_lossy());
+    /// What the names of its ranges with a tag begin with.
+    fn incoming_of(&self, tag: &str) -> String {
+        format!(".{}.{tag}", self.name.to_string_lossy())
+    }
+
+    /// Removes what is left of ranges whose name is one of these.
+    fn forget_incoming(&self, goes: impl Fn(&str) -> bool) {
         let Ok(dir) = rustix::fs::Dir::read_from(&self.folder) else { return };
         for entry in dir.flatten() {
             let Ok(name) = entry.file_name().to_str() else { continue };
-            if name.starts_with(&begin) && name.ends_with(INCOMING) && name != but.as_os_str() {
+            if name.ends_with(INCOMING) && goes(name) {
                 self.remove_beside(&name.into());
             }
         }
@@ -430,14 +430,10 @@ impl Place {
 /// When it cannot be read or is shorter.
 pub fn sha256_to(file: &File, size: u64) -> io::Result<String> {
     let mut hash = Sha256::new();
-    let mut chunk = vec![0; FRAME_BYTES];
-    let mut at = 0;
-    while at < size {
-        let length = (size - at).min(chunk.len() as u64) as usize;
-        file.read_exact_at(&mut chunk[..length], at)?;
-        hash.update(&chunk[..length]);
-        at += length as u64;
-    }
+    feed(file, 0, size, |bytes| {
+        hash.update(bytes);
+        Ok(())
+    })?;
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
@@ -470,35 +466,32 @@ fn make_private(folder: &Path) -> Result<(), CopyError> {
 
 /// Whether a file has the first `length` bytes of the data from a place on.
 fn same(file: &File, from: u64, data: &Data, length: u64) -> io::Result<bool> {
-    let (mut theirs, mut ours) = (vec![0; FRAME_BYTES], vec![0; FRAME_BYTES]);
-    let mut at = 0;
-    while at < length {
-        let n = (length - at).min(FRAME_BYTES as u64) as usize;
-        file.read_exact_at(&mut theirs[..n], from + at)?;
-        data.read(&mut ours[..n], at)?;
-        if theirs[..n] != ours[..n] {
-            return Ok(false);
+    let (mut at, mut ours, mut same) = (0, Vec::new(), true);
+    feed(file, from, from + length, |theirs| {
+        if same {
+            ours.resize(theirs.len(), 0);
+            data.read(&mut ours, at)?;
+            at += theirs.len() as u64;
+            same = ours == theirs;
         }
-        at += n as u64;
-    }
-    Ok(true)
+        Ok(())
+    })?;
+    Ok(same)
 }
 
 /// Writes the data from `skip` on to the end of a file.
-fn write(mut file: &File, end: u64, data: &Data, skip: u64, total: u64) -> io::Result<()> {
-    file.seek(SeekFrom::Start(end))?;
-    if let Data::Memory(bytes) = data {
-        return file.write_all(&bytes[skip as usize..]);
+fn write(file: &File, end: u64, data: &Data, skip: u64, total: u64) -> io::Result<()> {
+    match data {
+        Data::Memory(bytes) => file.write_all_at(&bytes[skip as usize..], end),
+        Data::Beside(part, _) => {
+            let mut at = end;
+            feed(part, skip, total, |bytes| {
+                file.write_all_at(bytes, at)?;
+                at += bytes.len() as u64;
+                Ok(())
+            })
+        }
     }
-    let mut chunk = vec![0; FRAME_BYTES];
-    let mut at = skip;
-    while at < total {
-        let n = (total - at).min(FRAME_BYTES as u64) as usize;
-        data.read(&mut chunk[..n], at)?;
-        file.write_all(&chunk[..n])?;
-        at += n as u64;
-    }
-    Ok(())
 }
 
 impl Data {

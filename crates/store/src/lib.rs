@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bytes;
 pub mod claude;
 pub mod clock;
 pub mod copy;

@@ -11,7 +11,6 @@
 //! A folder of somebody else, or one everybody can write into, is refused; no link is
 //! followed. What is written here is 0600, in folders that are 0700.
 
-mod bytes;
 mod check;
 mod copy;
 mod prune;

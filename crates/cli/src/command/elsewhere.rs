@@ -13,7 +13,7 @@ use ride_store::copy::{Files, repository};
 use super::{Context, adopt, ride, say};
 use crate::args::RideArgs;
 use crate::copy::folders::{ByGit, Folders, FoldersError, by_git};
-use crate::copy::{self, Copy, Standing, Thread, bring, standing, told};
+use crate::copy::{self, Copy, Standing, Thread, bring, leaf_name, standing, told};
 use crate::error::{Error, Kind};
 use crate::gateway::client::{CallError, Connection};
 use crate::gateway::locate::Target;
@@ -40,8 +40,7 @@ pub(super) async fn begin(
 ) -> Result<Copy, Error> {
     let thread = thread(grant, connection);
     let title = clean(&grant.title);
-    let asked = async { told(&thread, 0).await };
-    let first = match interrupts.or("asking for the conversation", async { Ok::<_, Error>(asked.await) }).await? {
+    let first = match interrupts.or("asking for the conversation", async { Ok::<_, Error>(told(&thread, 0).await) }).await? {
         // A gateway of before: it has to be its own machine.
         Err(CallError::UnknownMethod { .. }) => return Err(why),
         first => first?,
@@ -59,7 +58,7 @@ pub(super) async fn begin(
             let question = format!("this machine has {} of {title} that never reached the gateway{last}. Go on with it?", size(bytes));
             if !args.yes && !ride::confirm(&question, interrupts).await? {
                 return Err(Error::new(Kind::Left, format!("{title} is not ridden; both copies are as they were"))
-                    .hint(format!("to go on with the gateway's: ride repair {} --keep {}", clean(&grant.key), leaf(there.leaf))));
+                    .hint(format!("to go on with the gateway's: ride repair {} --keep {}", clean(&grant.key), leaf_name(there.leaf))));
             }
         }
         Standing::Apart { here, there } => {
@@ -208,10 +207,6 @@ fn size(bytes: u64) -> String {
         0..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
-}
-
-fn leaf(leaf: Option<uuid::Uuid>) -> String {
-    leaf.map_or_else(|| "none".to_owned(), |leaf| leaf.to_string())
 }
 
 impl From<FoldersError> for Error {

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::{Context, elsewhere, print_json, release, ride, rows, say};
 use crate::args::RideArgs;
 use crate::copy::push::{PushError, push};
-use crate::copy::{self, Standing, standing, told};
+use crate::copy::{self, Standing, leaf_name, standing, told};
 use crate::error::{Error, Kind};
 use crate::gateway::client::Access;
 use crate::interrupt::Interrupts;
@@ -118,9 +118,8 @@ fn chosen(keep: &str, stands: &Standing, there: Option<Uuid>) -> Result<Keep, Er
         (true, false) => Ok(Keep::There),
         (false, true) => Ok(Keep::Here(here.expect("it was named"))),
         _ => {
-            let leaf = |leaf: Option<Uuid>| leaf.map_or_else(|| "none".to_owned(), |leaf| leaf.to_string());
             let message = format!("{} names neither leaf, or both", clean(&keep));
-            Err(Error::new(Kind::Match, message).hint(format!("on this machine: {}\nat the gateway:  {}", leaf(here), leaf(there))))
+            Err(Error::new(Kind::Match, message).hint(format!("on this machine: {}\nat the gateway:  {}", leaf_name(here), leaf_name(there))))
         }
     }
 }

@@ -182,10 +182,7 @@ pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
 /// When it is no regular file or cannot be read.
 pub fn last_prompt(path: &Path) -> Result<Option<String>, ClaudeError> {
     let file = open_regular(path)?;
-    let size = stat(path, &file)?.len();
-    let from = size.saturating_sub(SUMMARY_BYTES);
-    let mut bytes = vec![0; (size - from) as usize];
-    file.read_exact_at(&mut bytes, from).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    let (_, bytes) = end_of(path, &file, SUMMARY_BYTES)?;
     let mut follow = Follow::default();
     let mut last = None;
     for news in bytes.split(|byte| *byte == b'\n').flat_map(|line| follow.line(line)) {
@@ -238,16 +235,22 @@ pub fn glance(path: &Path) -> Result<Summary, ClaudeError> {
     }
 }
 
-/// What the last `most` bytes of a transcript tell.
-fn tail(path: &Path, file: &File, most: u64) -> Result<Summary, ClaudeError> {
+/// The last `most` bytes of a transcript.
+fn end_of(path: &Path, file: &File, most: u64) -> Result<(std::fs::Metadata, Vec<u8>), ClaudeError> {
     let meta = stat(path, file)?;
     let from = meta.len().saturating_sub(most);
     let mut bytes = vec![0; (meta.len() - from) as usize];
     file.read_exact_at(&mut bytes, from).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    Ok((meta, bytes))
+}
+
+/// What the last `most` bytes of a transcript tell.
+fn tail(path: &Path, file: &File, most: u64) -> Result<Summary, ClaudeError> {
+    let (meta, bytes) = end_of(path, file, most)?;
     // The first line is cut, unless the whole file was read.
-    let start = match from {
-        0 => 0,
-        _ => bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1),
+    let start = match meta.len() > most {
+        false => 0,
+        true => bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1),
     };
     let mut reader = Reader::new();
     reader.feed(&bytes[start..]);

@@ -30,6 +30,11 @@ struct Line<'a> {
 
 /// Looks at every line of a range of a file.
 pub(super) fn check(mut range: impl BufRead, file: Option<&str>, session: Uuid) -> Result<(), BadLine> {
+    if file.is_some_and(|name| name.ends_with(".meta.json")) {
+        // One object, however it is laid out.
+        let object = serde_json::from_reader::<_, serde_json::Map<String, serde_json::Value>>(range);
+        return object.map(drop).map_err(|_| BadLine { line: 1, what: "is no JSON object" });
+    }
     let (mut line, mut nth, mut torn) = (Vec::new(), 0, 0);
     loop {
         line.clear();
@@ -43,12 +48,6 @@ pub(super) fn check(mut range: impl BufRead, file: Option<&str>, session: Uuid) 
             return Err(bad("is over 64 MiB"));
         }
         let text = line.trim_ascii();
-        if file.is_some_and(|name| name.ends_with(".meta.json")) {
-            // One object, however it is laid out: looked at as a whole.
-            range.read_to_end(&mut line).map_err(|_| bad("cannot be read"))?;
-            let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&line);
-            return object.map(drop).map_err(|_| bad("is no JSON object"));
-        }
         if text.is_empty() {
             continue;
         }

@@ -6,7 +6,7 @@ use std::io;
 use ride_core::mirror::Begins;
 use ride_core::transcript::Reader;
 
-use super::bytes::{begins, feed};
+use crate::bytes::{begins, feed};
 use super::copy::regular;
 use super::{Kept, MirrorError};
 use crate::error::StoreError;

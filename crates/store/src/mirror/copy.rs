@@ -10,7 +10,7 @@ use ride_core::transcript::Finished;
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::bytes::{begins, copy, feed, same};
+use crate::bytes::{begins, copy, feed, same};
 use super::{LOCK, MirrorDir, MirrorError, about, put_about};
 use crate::claude::{ClaudeError, open_regular, tail_sha256};
 use crate::error::StoreError;

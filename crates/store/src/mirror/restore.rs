@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::bytes::{copy, same};
+use crate::bytes::{copy, same};
 use super::copy::{made, regular, wrote};
 use super::{Kept, MirrorError};
 use crate::claude::{ClaudeDir, live_writers};

@@ -13,7 +13,7 @@ use crate::claude::tail_sha256;
 const CHUNK: usize = 256 << 10;
 
 /// Reads a stretch; one that ends before `to` is an error.
-pub(super) fn feed(file: &File, from: u64, to: u64, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn feed(file: &File, from: u64, to: u64, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     let mut at = from;
     while at < to {
@@ -32,7 +32,7 @@ pub(super) fn feed(file: &File, from: u64, to: u64, mut take: impl FnMut(&[u8]) 
 }
 
 /// Copies a stretch to where it stands in the other file.
-pub(super) fn copy(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
+pub(crate) fn copy(from: &File, to: &File, start: u64, end: u64) -> io::Result<()> {
     let mut at = start;
     feed(from, start, end, |bytes| {
         to.write_all_at(bytes, at)?;
@@ -42,7 +42,7 @@ pub(super) fn copy(from: &File, to: &File, start: u64, end: u64) -> io::Result<(
 }
 
 /// Whether both begin with the same so many bytes.
-pub(super) fn same(a: &File, b: &File, size: u64) -> io::Result<bool> {
+pub(crate) fn same(a: &File, b: &File, size: u64) -> io::Result<bool> {
     if a.metadata()?.len() < size || b.metadata()?.len() < size {
         return Ok(false);
     }
@@ -60,7 +60,7 @@ pub(super) fn same(a: &File, b: &File, size: u64) -> io::Result<bool> {
 }
 
 /// Whether a file begins with so many bytes that end as the hash says.
-pub(super) fn begins(file: &File, size: u64, tail: &str) -> io::Result<Begins> {
+pub(crate) fn begins(file: &File, size: u64, tail: &str) -> io::Result<Begins> {
     let so = file.metadata()?.len() >= size && tail_sha256(file, size)? == tail;
     Ok(if so { Begins::So } else { Begins::Otherwise })
 }
