@@ -248,7 +248,7 @@ impl Elsewhere<'_> {
     async fn cut_in_a_pull(&mut self, facts: &mut Facts) -> Result<()> {
         // Something that takes more than a frame: lines of no conversation, behind it.
         let mut padding = String::new();
-        for n in 0..8_000 {
+        for n in 0..16_000 {
             let text: String = (0..24).map(|i| format!("{:x}", (n * 7_919 + i * 104_729) ^ (n << 13))).collect();
             padding.push_str(&format!("{}\n", json!({ "type": "file-history-snapshot", "snapshot": { "n": n, "text": text.repeat(3) } })));
         }
@@ -258,7 +258,9 @@ impl Elsewhere<'_> {
         if let Some(here) = self.here() {
             fs::remove_file(&here).doing(|| "remove the copy".into())?;
         }
-        self.line.cut_after_receiving(700_000);
+        // Eight frames of 217 kB as they travel, four asked for at once and answered in any
+        // order: after five the first is here, and all of them are not.
+        self.line.cut_after_receiving(1_150_000);
         let mut ride = self.ride(&["plans"])?;
         let code = ride.wait_exit(TURN).await?;
         let part = self.part();
