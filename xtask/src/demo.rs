@@ -9,6 +9,8 @@ mod screen;
 mod state;
 mod view;
 
+use std::time::Instant;
+
 use anyhow::{Result, anyhow};
 use clap::Args;
 use ride_testkit::story::{Facts, Product, Story};
@@ -62,16 +64,24 @@ impl Demo {
         };
         let runtime = tokio::runtime::Runtime::new()?;
         let mut facts = Facts::default();
+        // Told again at the end, where they are found.
+        let mut again = String::new();
         for story in stories {
             if let Some(why) = story.why_not(&product.openclaw, &product.claude_code) {
                 println!("# {} is not for this host: {why}", story.name());
                 continue;
             }
             println!("# {}: {}", story.name(), story.about());
+            let (begun, before) = (Instant::now(), facts.wrong.len());
             if let Err(error) = runtime.block_on(story.play(&product, &mut facts)) {
-                facts.tell(false, "the story is played to its end", error);
+                facts.tell(false, "the story is played to its end", format!("{error:#}"));
+            }
+            println!("# {} took {} s", story.name(), begun.elapsed().as_secs());
+            for wrong in &facts.wrong[before..] {
+                again += &format!("FALSE in {}: {}: {}\n", story.name(), wrong.fact, wrong.observed);
             }
         }
+        print!("{again}");
         println!("{} facts, {} false", facts.told, facts.wrong.len());
         Ok(facts.wrong.is_empty())
     }

@@ -122,7 +122,7 @@ fn play(story: Story, product: &Product) -> Result<Came> {
     if let Some(why) = &stopped {
         let _ = writeln!(told, "stopped: {why}");
     }
-    Ok(Came { told: facts.told, wrong: facts.wrong, stopped: stopped.map(|why| table::first_line(&why)) })
+    Ok(Came { told: facts.told, wrong: facts.wrong.into_iter().map(|w| w.fact).collect(), stopped: stopped.map(|why| table::first_line(&why)) })
 }
 
 async fn fetch(product: &Product) -> Result<()> {

@@ -213,13 +213,22 @@ impl Story {
     }
 }
 
+/// A fact that was not so.
+#[derive(Debug)]
+pub struct Wrong {
+    /// What should hold.
+    pub fact: String,
+    /// What was seen instead.
+    pub observed: String,
+}
+
 /// What was observed, told as it is found: printed, or written to a file.
 #[derive(Debug, Default)]
 pub struct Facts {
     /// How many were looked at.
     pub told: usize,
     /// Which were not so.
-    pub wrong: Vec<String>,
+    pub wrong: Vec<Wrong>,
     file: Option<File>,
 }
 
@@ -232,10 +241,11 @@ impl Facts {
     /// Tells a fact with what was observed.
     pub fn tell(&mut self, holds: bool, fact: &str, observed: impl Display) {
         self.told += 1;
-        if !holds {
-            self.wrong.push(fact.to_owned());
-        }
+        let observed = observed.to_string();
         let line = format!("{} {fact}: {observed}", if holds { "true " } else { "FALSE" });
+        if !holds {
+            self.wrong.push(Wrong { fact: fact.to_owned(), observed });
+        }
         match &mut self.file {
             // A fact counts whether or not its line could be kept.
             Some(file) => drop(writeln!(file, "{line}")),
