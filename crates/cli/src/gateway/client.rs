@@ -38,6 +38,8 @@ use super::{locate, tls};
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The pause before a gateway that is starting is asked again.
 const STARTING: Duration = Duration::from_millis(500);
+/// How soon a plugin that is being reloaded is asked again.
+const RELOADING: Duration = Duration::from_millis(300);
 /// What a call gets beyond the time its method may take.
 pub const ANSWER: Duration = Duration::from_secs(15);
 /// Requests not yet written. We make a few at a time.
@@ -295,6 +297,11 @@ impl CallError {
             CallError::Refused(refusal) => Some(refusal),
             _ => None,
         }
+    }
+
+    /// Whether the host is just replacing the plugin, as 2026.9 does when a setting of it changes.
+    fn is_reload(&self) -> bool {
+        matches!(self, CallError::Host { message, .. } if message.starts_with("PluginInstanceUnavailableError"))
     }
 }
 
@@ -703,13 +710,25 @@ impl Connection {
         self.call_within(method, request, ANSWER).await
     }
 
-    /// Calls a method that may take longer.
+    /// Calls a method that may take longer. While the host reloads the plugin it is asked
+    /// again, as long as there is time: none of our code has seen the request by then.
     pub async fn call_within<Q: Serialize, A: DeserializeOwned>(
         &self,
         method: &'static str,
         request: &Q,
         limit: Duration,
     ) -> Result<A, CallError> {
+        let end = Instant::now() + limit;
+        loop {
+            let asked = timeout_at(end, self.ask(method, request)).await;
+            match asked.map_err(|_| CallError::Late { method, after_ms: limit.as_millis() })? {
+                Err(e) if e.is_reload() && Instant::now() + RELOADING < end => sleep(RELOADING).await,
+                answered => return answered,
+            }
+        }
+    }
+
+    async fn ask<Q: Serialize, A: DeserializeOwned>(&self, method: &'static str, request: &Q) -> Result<A, CallError> {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed).to_string();
         let frame = Request { r#type: "req", id: &id, method, params: request };
         let text = serde_json::to_string(&frame).map_err(|cause| CallError::Answer { method, cause })?;
@@ -719,15 +738,9 @@ impl Connection {
         }
         let lost = |cause: String| CallError::Lost { method, cause };
         let (answer_in, answer) = oneshot::channel();
-        let exchange = async {
-            let sent = self.shared.outgoing.send(Outgoing { id, text, answer: answer_in }).await;
-            sent.map_err(|_| lost("it was closed".to_owned()))?;
-            answer.await.map_err(|_| lost("it was closed".to_owned()))
-        };
-        let answer = tokio::time::timeout(limit, exchange)
-            .await
-            .map_err(|_| CallError::Late { method, after_ms: limit.as_millis() })??;
-        match answer {
+        let sent = self.shared.outgoing.send(Outgoing { id, text, answer: answer_in }).await;
+        sent.map_err(|_| lost("it was closed".to_owned()))?;
+        match answer.await.map_err(|_| lost("it was closed".to_owned()))? {
             Ok(payload) => {
                 serde_json::from_str(payload.get()).map_err(|cause| CallError::Answer { method, cause })
             }

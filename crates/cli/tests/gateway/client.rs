@@ -203,6 +203,26 @@ async fn refusals_of_a_method_and_of_the_host_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_is_being_reloaded_is_asked_again() {
+    let reloading = |request: &Value| {
+        let message = "PluginInstanceUnavailableError: Plugin claude-code-sync was reloaded or disabled; use its current tools.";
+        fail(request, json!({"code": "UNAVAILABLE", "message": message}))
+    };
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let answer = move |request: &Value| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+        0 | 1 => reloading(request),
+        _ => ok(request, json!({"ridden": true})),
+    };
+    let (connection, _events, _standin) = up(Script::Serve { scopes: WRITE, answer: Box::new(answer) }).await;
+    assert!(check(&connection).await.unwrap().ridden);
+
+    // One that stays away is an error in time.
+    let (connection, _events, _standin) = up(Script::Serve { scopes: WRITE, answer: Box::new(reloading) }).await;
+    let checked = connection.call_within::<_, Checked>(method::CHECK, &Check::default(), Duration::from_millis(400)).await;
+    assert!(matches!(checked, Err(CallError::Host { ref code, .. }) if code == "UNAVAILABLE"), "{checked:?}");
+}
+
+#[tokio::test]
 async fn a_cut_connection_fails_what_waits_and_says_why() {
     let (connection, mut events, standin) = up(Script::Cut(1012)).await;
     let (a, b) = tokio::join!(check(&connection), check(&connection));
