@@ -9,6 +9,7 @@ mod deploy;
 mod doctor;
 mod elsewhere;
 pub mod guard;
+mod keep;
 mod log;
 mod ls;
 mod man;

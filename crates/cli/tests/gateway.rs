@@ -9,6 +9,7 @@ mod gateway {
     mod chat;
     mod client;
     mod command;
+    mod copy;
     mod deploy;
     mod leave;
     mod locate;

@@ -10,6 +10,7 @@ use ride_core::wire::{ClaudeTarget, Copied, Grant, Repository};
 use ride_store::claude::chain_mark;
 use ride_store::copy::{Files, repository};
 
+use super::keep::Kept;
 use super::{Context, adopt, ride, say};
 use crate::args::RideArgs;
 use crate::copy::folders::{ByGit, Folders, FoldersError, by_git};
@@ -34,23 +35,38 @@ pub(super) async fn begin(
     args: &RideArgs,
     target: &Target,
     grant: &mut Grant,
-    connection: &Connection,
+    (connection, kept): (&Connection, &Kept),
     why: Error,
     interrupts: &mut Interrupts,
 ) -> Result<Copy, Error> {
     let thread = thread(grant, connection);
+    let (files, project, there) = kept.during(false, place(context, args, target, grant, &thread, why, interrupts)).await?;
+    let copy = fetch(&thread, kept, files, &there, &clean(&grant.title), interrupts).await?;
+    grant.claude = Some(claude(&thread, &copy.files, &project, adopt::claude_dir(context)?.path())?);
+    Ok(copy)
+}
+
+/// Finds where the copy of here is and how it stands to the gateway's; asks where a person has to say.
+async fn place(
+    context: &Context<'_>,
+    args: &RideArgs,
+    target: &Target,
+    grant: &Grant,
+    thread: &Thread,
+    why: Error,
+    interrupts: &mut Interrupts,
+) -> Result<(Files, PathBuf, Copied), Error> {
     let title = clean(&grant.title);
-    let first = match interrupts.or("asking for the conversation", async { Ok::<_, Error>(told(&thread, 0).await) }).await? {
+    let first = match interrupts.or("asking for the conversation", async { Ok::<_, Error>(told(thread, 0).await) }).await? {
         // A gateway of before: it has to be its own machine.
         Err(CallError::UnknownMethod { .. }) => return Err(why),
         first => first?,
     };
     let gateway_folder = crate::ride::target(grant).cwd.clone();
     let project = project(context, args.project.as_deref(), target, &gateway_folder, first.repository.as_ref(), interrupts).await?;
-    let dir = adopt::claude_dir(context)?;
-    let files = copy::here(&dir, thread.session, &project)?;
+    let files = copy::here(&adopt::claude_dir(context)?, thread.session, &project)?;
     refuse_shared(&files, grant)?;
-    let (stands, there) = interrupts.or("comparing the two copies", standing(&thread, &files)).await?;
+    let (stands, there) = interrupts.or("comparing the two copies", standing(thread, &files)).await?;
     match stands {
         Standing::Behind => {}
         Standing::Ahead { bytes, last_prompt } => {
@@ -67,9 +83,7 @@ pub(super) async fn begin(
                 .hint(format!("to go on with one of them, the other kept aside: ride repair {} --keep <its leaf>", clean(&grant.key))));
         }
     }
-    let copy = fetch(&thread, files, &there, &title, interrupts).await?;
-    grant.claude = Some(claude(&thread, &copy.files, &project, dir.path())?);
-    Ok(copy)
+    Ok((files, project, there))
 }
 
 /// What a granted thread is asked for by.
@@ -79,9 +93,9 @@ pub(super) fn thread(grant: &Grant, connection: &Connection) -> Thread {
 }
 
 /// Brings what is missing, with its progress where a person may wonder.
-pub(super) async fn fetch(thread: &Thread, files: Files, there: &Copied, title: &str, interrupts: &mut Interrupts) -> Result<Copy, Error> {
+pub(super) async fn fetch(thread: &Thread, kept: &Kept, files: Files, there: &Copied, title: &str, interrupts: &mut Interrupts) -> Result<Copy, Error> {
     let mut progress = Progress { drawn: None, shows: there.size >= SHOWN_FROM && std::io::stderr().is_terminal() };
-    let brought = interrupts.or("bringing the conversation", bring(thread, files, there, |at, of| progress.at(title, at, of))).await;
+    let brought = interrupts.or("bringing the conversation", kept.during(true, bring(thread, files, there, |at, of| progress.at(title, at, of)))).await;
     progress.end();
     brought
 }

@@ -13,6 +13,7 @@ use ride_store::copy::Files;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::keep::Kept;
 use super::{Context, elsewhere, print_json, release, ride, rows, say};
 use crate::args::RideArgs;
 use crate::copy::push::{PushError, push};
@@ -53,7 +54,8 @@ pub async fn run(context: &Context<'_>, words: &[String], keep: &str, project: O
     let args = RideArgs::quiet(words, project);
     let (record, grant) = ride::claim(context, &args, row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
     let title = clean(&grant.title);
-    let repair = async {
+    let lease = Kept::new(&grant, &record, &connection);
+    let repair = lease.during(false, async {
         if grant.claude.is_none() || ride::check_grant(&grant).is_ok() {
             let why = if grant.claude.is_none() { "it has no Claude session" } else { "its file is the gateway's own" };
             return Err(Error::new(Kind::NotRideable, format!("{title} has no copy on this machine: {why}")));
@@ -66,7 +68,7 @@ pub async fn run(context: &Context<'_>, words: &[String], keep: &str, project: O
         let (stands, there) = standing(&thread, &files).await?;
         let kept = chosen(keep, &stands, there.leaf)?;
         let aside = set_aside(&files).map_err(|e| broke("set aside", files.transcript(), &e))?;
-        let brought = elsewhere::fetch(&thread, files, &there, &title, &mut interrupts).await;
+        let brought = elsewhere::fetch(&thread, &lease, files, &there, &title, &mut interrupts).await;
         let copy = match brought {
             Ok(copy) => copy,
             Err(e) => {
@@ -82,7 +84,7 @@ pub async fn run(context: &Context<'_>, words: &[String], keep: &str, project: O
         }
         let mark = chain_mark(copy.files.transcript()).map_err(|e| Error::new(Kind::Transcript, e.to_string()))?;
         Ok((kept, aside, CopyEnd { size: end, tail_sha256: mark.tail_sha256, leaf: mark.leaf }))
-    };
+    });
     let (kept, aside, end) = match repair.await {
         Ok(done) => done,
         Err(e) => return ride::give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,

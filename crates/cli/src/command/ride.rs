@@ -10,6 +10,7 @@ use std::time::Duration;
 use ride_core::wire::{Check, Checked, Claim, Driver, Grant, Mode, Release, Row, method};
 use ride_store::clock;
 
+use super::keep::Kept;
 use super::{Context, Last, Missed, chat, elsewhere, name, release, say};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
@@ -85,7 +86,10 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     Last { gateway: target.origin().to_owned(), key: grant.key.clone() }.save(&state_dir);
     let mut grant = grant;
     let copied = match check_grant(&grant) {
-        Err(e) if e.is_elsewhere() => elsewhere::begin(context, args, &target, &mut grant, &connection, e.into(), &mut interrupts).await.map(Some),
+        Err(e) if e.is_elsewhere() => {
+            let kept = Kept::new(&grant, &record, &connection);
+            elsewhere::begin(context, args, &target, &mut grant, (&connection, &kept), e.into(), &mut interrupts).await.map(Some)
+        }
         checked => checked.map(|()| None).map_err(Error::from),
     };
     let copy = match copied.and_then(|copy| check_place(&grant).map(|()| copy)) {
