@@ -13,13 +13,14 @@ pub mod push;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use ride_core::id::Fence;
 use ride_core::limits::FRAME_BYTES;
-use ride_core::wire::{self, Copied, Pulled, method};
-use ride_store::claude::{ClaudeDir, chain_mark, last_prompt, live_writers, tail_sha256};
+use ride_core::wire::{self, ChainMark, Copied, Pulled, RelayItem, method};
+use ride_store::claude::{ClaudeDir, Look, chain_mark, last_prompt, live_writers, show_chain, tail_sha256};
 use ride_store::copy::{CopyError, Files, Range, Staged, sha256_to, unpack};
 use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
@@ -60,6 +61,8 @@ pub struct Copy {
     pub size: u64,
     /// How much of it the gateway has.
     pub pushed: u64,
+    /// What was said in the rest, for the thread.
+    pub said: Vec<RelayItem>,
     /// How much of each subagent's file it has.
     pub beside: BTreeMap<String, u64>,
 }
@@ -184,7 +187,30 @@ pub async fn bring(thread: &Thread, files: Files, there: &Copied, mut progress: 
         }
         beside.insert(file.name.clone(), file.size);
     }
-    Ok(Copy { files, size, pushed: there.size, beside })
+    let said = if size > there.size { said_here(&files, there).await? } else { Vec::new() };
+    Ok(Copy { files, size, pushed: there.size, said, beside })
+}
+
+/// The turns of here after the gateway's end, shown to continue its chain.
+async fn said_here(files: &Files, there: &Copied) -> Result<Vec<RelayItem>, Error> {
+    let path = files.transcript().to_owned();
+    let file = files.open(None).map_err(unreadable)?.ok_or_else(|| gone(files))?;
+    let found = file.metadata().map_err(|e| io(files, e))?;
+    let mark = ChainMark {
+        path: path.to_string_lossy().into_owned(),
+        dev: found.dev(),
+        ino: found.ino(),
+        size: there.size,
+        tail_sha256: tail_sha256(&file, there.size).map_err(|e| io(files, e))?,
+        leaf: there.leaf,
+    };
+    let why = match spawn_blocking(move || show_chain(&mark)).await.map_err(|e| broke(&e))? {
+        Ok(Look::Shown { turns, .. }) => return Ok(turns.into_items()),
+        Ok(Look::Broken(broken)) => broken.to_string(),
+        Ok(_) => "it was changed just now".to_owned(),
+        Err(e) => e.to_string(),
+    };
+    Err(Error::new(Kind::Transcript, format!("{} does not go on where the gateway's ends: {why}", path.display())))
 }
 
 /// Whether a file of the gateway goes on where the one of here ends.

@@ -313,6 +313,7 @@ impl Drive {
         let mut ride = Ride::new(&plan.grant, &plan.secret, left, now_ms());
         let copy = plan.copy.take().map(|copy| {
             ride.on_copy(copy.pushed, copy.size, now_ms());
+            ride.said_before(copy.said);
             let (beside, notes) = (Arc::new(Mutex::new(copy.beside)), Arc::default());
             OnCopy { key: plan.grant.key.clone(), fence: plan.grant.fence, files: copy.files, beside, notes, grown_at: None }
         });

@@ -6,8 +6,8 @@ use std::time::Duration;
 use ride_core::event::{Act, Outcome};
 use ride_core::id::Process;
 use ride_core::thread::ClaudeSession;
-use ride_core::transcript::{End, Origin, Turns};
-use ride_core::wire::{ChainMark, CopyEnd, Reason, RelayItem, RelayKind};
+use ride_core::transcript::Origin;
+use ride_core::wire::{ChainMark, CopyEnd, Reason};
 use ride_store::claude::process::{Alive, alive, is_under};
 use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, chain_mark, end_idle_child, live_writers, show_chain, why_not_resumed};
 
@@ -102,7 +102,7 @@ fn show(mark: &ChainMark, copy: Option<&CopyEnd>) -> Result<Outcome, ClaudeError
         Look::Shown { now, .. } if copy.is_some_and(|copy| !ends_with(&now, copy)) => broken("it does not end where the driver's copy ends"),
         Look::Shown { mut turns, .. } => {
             let typed = std::mem::take(&mut turns.beside).into_iter().filter(|p| p.from == Origin::Person);
-            Outcome::Shown { beside: typed.map(|p| p.uuid.to_string()).collect(), turns: items(turns) }
+            Outcome::Shown { beside: typed.map(|p| p.uuid.to_string()).collect(), turns: turns.into_items() }
         }
         Look::Broken(broken) => Outcome::Broken { what: format!("{}: {broken}", mark.path) },
         Look::Missing => broken("the transcript is gone"),
@@ -114,22 +114,6 @@ fn show(mark: &ChainMark, copy: Option<&CopyEnd>) -> Result<Outcome, ClaudeError
 /// Whether a transcript ends where a copy of it does.
 fn ends_with(mark: &ChainMark, copy: &CopyEnd) -> bool {
     (mark.size, &mark.tail_sha256, mark.leaf) == (copy.size, &copy.tail_sha256, copy.leaf)
-}
-
-/// Turns as relay items: ids are those of the transcript lines, as the driver uses them.
-fn items(turns: Turns) -> Vec<RelayItem> {
-    let mut items = Vec::new();
-    for turn in turns.turns {
-        // `!command` asks the model something where an answer follows, and not otherwise.
-        let asked = |from: Origin| from == Origin::Person || from == Origin::Local && turn.answer.is_some();
-        for prompt in turn.prompts.into_iter().filter(|p| asked(p.from)) {
-            items.push(RelayItem { id: prompt.uuid.to_string(), kind: RelayKind::Prompt, text: prompt.text });
-        }
-        if let Some(answer) = turn.answer.filter(|_| turn.end == End::Complete) {
-            items.push(RelayItem { id: answer.uuid.to_string(), kind: RelayKind::Answer, text: answer.text });
-        }
-    }
-    items
 }
 
 fn dir(claude: &ClaudeSession) -> ClaudeDir {

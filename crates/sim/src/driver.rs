@@ -1,17 +1,20 @@
-//! A driver: a person, `ride` with its own decisions, and a Claude Code.
+//! A driver: a person, `ride` with its own decisions, and a Claude Code. The last one is on
+//! another machine, and rides on a copy of the transcript.
 
 use ride::link::{Ask, Ending, Origin, Prompt, Turn, Verdict};
 use ride::ride::state::{Effect, Event, Outcome, Ride, Trouble, may_start};
-use ride_core::id::Process;
-use ride_core::wire::{Grant, Inboxed, RelayItem, RelayKind, Relayed, Released, Renew, Renewed, Taken};
+use ride_core::id::{Fence, Process};
+use ride_core::wire::{CopyEnd, Grant, Inboxed, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, Taken};
 use uuid::Uuid;
 
 use crate::gateway::{Asked, CLAUDE, KEY};
-use crate::outside::Line;
-use crate::{Next, Sim};
+use crate::outside::{Line, items};
+use crate::{DRIVERS, Next, Sim};
 
 /// The mod gives `ride` so long for an answer; none means no.
 const VERDICT_MS: u64 = 4_000;
+/// From a turn's end until its last lines are in the file.
+const WRITTEN_MS: u64 = 1_000;
 
 /// What reaches a driver's process.
 #[derive(Debug)]
@@ -25,6 +28,10 @@ pub enum Heard {
     Inboxed(Result<Inboxed, Trouble>),
     Took(Result<Taken, Trouble>),
     Released(Result<Released, Trouble>),
+    /// The gateway's transcript, to be copied.
+    Copied(Result<Vec<Line>, Trouble>),
+    /// The gateway has so many lines.
+    Pushed(Result<u64, Trouble>),
     Changed,
     /// Tries to connect.
     Connect,
@@ -37,6 +44,8 @@ pub enum Heard {
     Began { prompt: Uuid, along: bool },
     /// Claude Code's turn ends.
     TurnEnds { prompt: Uuid },
+    /// The lines of the turn are in the copy.
+    Grown,
     /// This Claude Code ends.
     ClaudeEnds(u32),
     /// No answer came to a claim.
@@ -58,6 +67,8 @@ enum State {
     Off,
     /// A claim is under way.
     Asking,
+    /// Granted on another machine; the copy is compared and brought.
+    Copying(Box<Grant>),
     /// Granted; the lease is proven once more before Claude Code starts.
     Starting(Box<Grant>),
     Riding(Box<Ride>),
@@ -78,6 +89,13 @@ pub struct Driver {
     /// On its disk: of a ride that was not handed back, its secret; and the outbox.
     secret: Option<String>,
     disk: Vec<RelayItem>,
+    /// Whether its machine is not the gateway's.
+    pub elsewhere: bool,
+    /// There: its copy of the transcript, of which the gateway had so many lines.
+    copy: Vec<Line>,
+    had: usize,
+    said: Vec<RelayItem>,
+    fence: Option<Fence>,
     /// Prompts the person still types before leaving.
     prompts: u64,
     /// The next prompt is to take along what waits.
@@ -99,6 +117,11 @@ impl Driver {
             missed: Vec::new(),
             secret: None,
             disk: Vec::new(),
+            elsewhere: n + 1 == DRIVERS,
+            copy: Vec::new(),
+            had: 0,
+            said: Vec::new(),
+            fence: None,
             prompts: 0,
             along: false,
             leaves: false,
@@ -108,6 +131,10 @@ impl Driver {
 
     pub fn is_off(&self) -> bool {
         matches!(self.state, State::Off) && self.claude.is_none()
+    }
+
+    fn process(&self, pid: u32) -> Process {
+        Process { machine: if self.elsewhere { "laptop" } else { HERE }.into(), pid, start: 1 }
     }
 
     /// The process of its `ride`, while that runs.
@@ -120,9 +147,8 @@ fn pid(n: usize, run: u64, which: u32) -> u32 {
     (n as u32 + 1) * 100_000 + run as u32 * 10 + which
 }
 
-fn process(pid: u32) -> Process {
-    Process { machine: "m".into(), pid, start: 1 }
-}
+/// What its processes are called at the gateway's machine, which cannot look at another's.
+pub const HERE: &str = "m";
 
 impl Sim {
     pub(crate) fn uuid(&mut self) -> Uuid {
@@ -160,7 +186,7 @@ impl Sim {
                 self.hear_later(d, 1, Heard::Connect);
                 self.hear_later(d, 90_000, Heard::GivesUp);
             }
-            State::Asking | State::Starting(_) => {}
+            State::Asking | State::Copying(_) | State::Starting(_) => {}
             State::Riding(_) if driver.paused_until.is_some() => {}
             State::Riding(_) => {
                 let busy = driver.claude.as_ref().is_some_and(|claude| claude.turn.is_some());
@@ -215,12 +241,19 @@ impl Sim {
             Heard::Tick => self.step(d, Event::Tick),
             Heard::Greets => {
                 if let Some(claude) = &self.drivers[d].claude {
-                    let greets = Event::Claude(process(claude.pid));
+                    let greets = Event::Claude(self.drivers[d].process(claude.pid));
                     self.step(d, greets);
                 }
             }
             Heard::Began { prompt, along } => self.began(d, prompt, along),
             Heard::TurnEnds { prompt } => self.turn_ends(d, prompt),
+            Heard::Grown => {
+                let driver = &self.drivers[d];
+                let lines = driver.copy.len() as u64;
+                if driver.claude.as_ref().is_none_or(|claude| claude.turn.is_none()) {
+                    self.step(d, Event::Grown(lines));
+                }
+            }
             Heard::ClaudeEnds(pid) => self.claude_ends(d, pid),
             Heard::GivesUp => {
                 if matches!(self.drivers[d].state, State::Asking) {
@@ -246,6 +279,8 @@ impl Sim {
             Heard::Inboxed(answer) => self.step(d, Event::Inboxed(answer)),
             Heard::Took(answer) => self.step(d, Event::Took(answer)),
             Heard::Released(answer) => self.step(d, Event::Released(answer)),
+            Heard::Copied(answer) => self.copied(d, answer),
+            Heard::Pushed(answer) => self.step(d, Event::Pushed(answer)),
             Heard::Changed => self.step(d, Event::Changed(KEY.into())),
             _ => {}
         }
@@ -258,13 +293,13 @@ impl Sim {
         match answer {
             Ok(grant) if grant.claude.is_some() => {
                 self.log(format!("d{d}: has it as {}", grant.fence));
-                let (key, fence) = (grant.key.clone(), grant.fence);
-                let secret = self.drivers[d].secret.clone().unwrap_or_default();
-                self.drivers[d].state = State::Starting(Box::new(grant));
-                let renew = Renew { key, fence, secret, claude: None, active: false };
-                let sent_ms = self.now;
-                self.asks_gateway(d, Asked::Renew(sent_ms, renew));
-                self.hear_later(d, 15_000, Heard::GivesUp);
+                if self.drivers[d].elsewhere {
+                    let fence = grant.fence;
+                    self.drivers[d].state = State::Copying(Box::new(grant));
+                    self.asks_gateway(d, Asked::Copy(fence));
+                } else {
+                    self.proves(d, grant);
+                }
             }
             Ok(_) => self.broken("a grant without a Claude session"),
             Err(trouble) => {
@@ -274,21 +309,74 @@ impl Sim {
         }
     }
 
+    /// Renews once more before Claude Code starts.
+    fn proves(&mut self, d: usize, grant: Grant) {
+        let (key, fence) = (grant.key.clone(), grant.fence);
+        self.drivers[d].fence = Some(fence);
+        let secret = self.drivers[d].secret.clone().unwrap_or_default();
+        self.drivers[d].state = State::Starting(Box::new(grant));
+        let renew = Renew { key, fence, secret, claude: None, active: false };
+        let sent_ms = self.now;
+        self.asks_gateway(d, Asked::Renew(sent_ms, renew));
+    }
+
+    /// How the copy of here stands to the gateway's, as `standing` of crates/cli/src/copy.rs.
+    fn copied(&mut self, d: usize, answer: Result<Vec<Line>, Trouble>) {
+        let State::Copying(grant) = std::mem::replace(&mut self.drivers[d].state, State::Off) else { return };
+        let there = match answer {
+            Ok(there) => there,
+            Err(trouble) => {
+                self.log(format!("d{d}: has no copy: {trouble:?}"));
+                return self.over(d);
+            }
+        };
+        let here = &self.drivers[d].copy;
+        let both = here.len().min(there.len());
+        let alike = here[..both].iter().zip(&there).all(|(a, b)| a.id == b.id);
+        let more = here.len() - both;
+        if alike && more > 0 && self.dice.one_in(3) {
+            self.log(format!("d{d}: does not go on with {more} lines that never reached the gateway"));
+            let release = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 0, copy: None };
+            self.asks_gateway(d, Asked::Release(release));
+            return self.over(d);
+        }
+        self.drivers[d].had = there.len();
+        self.drivers[d].said.clear();
+        match (alike, more) {
+            // As `ride repair` does where the gateway's branch is kept.
+            (false, _) => {
+                self.log(format!("d{d}: its branch is set aside"));
+                self.drivers[d].copy = there;
+            }
+            (true, 0) => self.drivers[d].copy = there,
+            (true, more) => {
+                self.log(format!("d{d}: goes on with {more} lines that never reached the gateway"));
+                self.drivers[d].said = items(&self.drivers[d].copy[there.len()..]);
+            }
+        }
+        self.proves(d, *grant);
+    }
+
     /// The lease is proven: Claude Code starts, and reads the transcript as it is.
     fn launches(&mut self, d: usize, grant: Grant, sent_ms: u64, answer: Result<Renewed, Trouble>) {
         let now = self.now;
         match answer {
             Ok(renewed) if may_start(sent_ms, &renewed, now) => {
-                let leaf = self.outside.leaf();
                 let driver = &mut self.drivers[d];
+                let leaf = if driver.elsewhere { driver.copy.last().map(|line| line.id) } else { self.outside.leaf() };
                 let secret = driver.secret.clone().unwrap_or_default();
-                let ride = Ride::new(&grant, &secret, driver.disk.clone(), now);
+                let mut ride = Ride::new(&grant, &secret, driver.disk.clone(), now);
+                if driver.elsewhere {
+                    ride.on_copy(driver.had as u64, driver.copy.len() as u64, now);
+                    ride.said_before(std::mem::take(&mut driver.said));
+                }
                 driver.state = State::Riding(Box::new(ride));
                 let claude = pid(d, driver.run, 1);
                 driver.claude = Some(Claude { pid: claude, leaf, turn: None });
                 self.log(format!("d{d}: Claude Code starts"));
                 self.step(d, Event::Renewed { sent_ms, answer: Ok(renewed) });
-                self.step(d, Event::Claude(process(claude)));
+                let claude = self.drivers[d].process(claude);
+                self.step(d, Event::Claude(claude));
                 self.step(d, Event::Up);
                 let greets = self.dice.between(800, 3_000);
                 self.hear_later(d, greets, Heard::Greets);
@@ -306,7 +394,10 @@ impl Sim {
         let driver = &mut self.drivers[d];
         let State::Riding(ride) = &mut driver.state else { return };
         let effects = ride.step(event, now);
-        let wake = ride.wake_ms(now).saturating_sub(now).max(1);
+        let wake = ride.wake_ms(now).saturating_sub(now);
+        if wake == 0 {
+            self.broken(format!("d{d}: has nothing to wait for, and nothing to do"));
+        }
         self.hear_later(d, wake, Heard::Tick);
         for effect in effects {
             self.does(d, effect);
@@ -350,11 +441,23 @@ impl Sim {
                 self.log(format!("d{d}: over: {outcome:?}"));
                 if matches!(outcome, Outcome::Released(_)) {
                     self.drivers[d].secret = None;
+                    let copy = &self.drivers[d].copy;
+                    let there = &self.outside.transcript;
+                    if self.drivers[d].elsewhere && !(copy.len() <= there.len() && copy.iter().zip(there).all(|(a, b)| a.id == b.id)) {
+                        self.broken(format!("I5: the copy of d{d} was handed back, and the gateway's does not begin with it"));
+                    }
                 }
                 self.over(d);
             }
-            // Simulated rides are on the gateway's machine.
-            Effect::Push { .. } | Effect::Say(_) | Effect::Status(_) | Effect::Tell(_) => {}
+            Effect::Push { from, to } => {
+                let State::Riding(_) = &self.drivers[d].state else { return };
+                let (from, to) = (from as usize, to as usize);
+                let lines = self.drivers[d].copy[from..to].to_vec();
+                if let Some(fence) = self.drivers[d].fence {
+                    self.asks_gateway(d, Asked::Push { fence, from, lines });
+                }
+            }
+            Effect::Say(_) | Effect::Status(_) | Effect::Tell(_) => {}
         }
     }
 
@@ -362,7 +465,9 @@ impl Sim {
         let Some(claude) = &mut self.drivers[d].claude else { return };
         let line = Line { id, parent: claude.leaf, turn: Some((d, kind)) };
         claude.leaf = Some(id);
-        if !self.outside.append(line) {
+        if self.drivers[d].elsewhere {
+            self.drivers[d].copy.push(line);
+        } else if !self.outside.append(line) {
             self.broken(format!("I5: the Claude Code of d{d} made a fork"));
         }
     }
@@ -391,6 +496,9 @@ impl Sim {
         let Some(claude) = &mut self.drivers[d].claude else { return };
         claude.turn = None;
         let pid = claude.pid;
+        if self.drivers[d].elsewhere {
+            self.hear_later(d, WRITTEN_MS, Heard::Grown);
+        }
         self.link(d, pid, Event::Turn(Turn {
             turn_id: "t".into(),
             ending: Ending::Answered,
@@ -426,6 +534,11 @@ impl Sim {
         }
         self.log(format!("d{d}: Claude Code is gone"));
         self.link(d, pid, Event::ClaudeGone);
+        if self.drivers[d].elsewhere {
+            let copy = &self.drivers[d].copy;
+            let end = CopyEnd { size: copy.len() as u64, tail_sha256: String::new(), leaf: copy.last().map(|line| line.id) };
+            self.link(d, pid, Event::Rests(Ok(end)));
+        }
     }
 
     fn connects(&mut self, d: usize) {
@@ -442,7 +555,7 @@ impl Sim {
         driver.connected = true;
         match &driver.state {
             State::Asking => {
-                let (secret, process) = (driver.secret.clone().unwrap_or_default(), process(pid(d, driver.run, 0)));
+                let (secret, process) = (driver.secret.clone().unwrap_or_default(), driver.process(pid(d, driver.run, 0)));
                 let steal = self.dice.one_in(3);
                 self.asks_gateway(d, Asked::Claim { secret, process, steal });
             }

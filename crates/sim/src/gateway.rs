@@ -16,7 +16,7 @@ use ride::ride::state::Trouble;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::driver::Heard;
+use crate::driver::{HERE, Heard};
 use crate::outside::{Line, Message};
 use crate::{Next, Sim};
 
@@ -34,6 +34,9 @@ pub enum Asked {
     Inbox(Inbox),
     Take(Take),
     Release(Release),
+    Copy(Fence),
+    /// Lines behind the first so many.
+    Push { fence: Fence, from: usize, lines: Vec<Line> },
 }
 
 pub struct Gateway {
@@ -154,13 +157,12 @@ impl Sim {
     /// What an effect does; `None` for one whose end comes later.
     fn perform(&mut self, op: u64, act: &Act) -> Option<Outcome> {
         let not_yet = |what: &str| Some(Outcome::NotYet { what: what.into() });
-        let agent = &mut self.outside.agent;
         match act {
-            Act::Settle { .. } if !agent.is_idle() => not_yet("a turn of the agent"),
+            Act::Settle { .. } if !self.outside.agent.is_idle() => not_yet("a turn of the agent"),
             Act::Settle { .. } => Some(Outcome::Ok),
-            Act::EndChild { .. } if agent.turn.is_some() => not_yet("the agent's Claude is busy"),
+            Act::EndChild { .. } if self.outside.agent.turn.is_some() => not_yet("the agent's Claude is busy"),
             Act::EndChild { .. } => {
-                agent.child = false;
+                self.outside.agent.child = false;
                 Some(Outcome::Ok)
             }
             Act::Copy { .. } if self.outside.parked => Some(Outcome::Copied { bindings: Vec::new() }),
@@ -178,15 +180,23 @@ impl Sim {
             }
             Act::Prove { process, ride, .. } => {
                 let lives = [process, ride].into_iter().flatten().any(|p| self.lives(p));
-                if lives || self.drivers.iter().any(|d| d.claude.is_some()) {
+                if let Some(other) = [process, ride].into_iter().flatten().find(|p| p.machine != HERE) {
+                    return Some(Outcome::Broken { what: format!("process {} of another machine", other.pid) });
+                }
+                if lives || self.drivers.iter().any(|d| !d.elsewhere && d.claude.is_some()) {
                     return not_yet("a driver's process has not ended");
                 }
                 Some(if self.outside.agent.child { Outcome::ChildAgain } else { Outcome::Ok })
             }
             Act::Mark { .. } => Some(Outcome::Marked { mark: self.mark() }),
+            Act::Show { copy: Some(end), .. } if (end.size, end.leaf) != (self.outside.transcript.len() as u64, self.outside.leaf()) => {
+                self.broken("I5: a copy was released, and the gateway's transcript does not end where it does");
+                None
+            }
             Act::Show { mark, .. } => Some(Outcome::Shown { turns: self.outside.turns_after(mark.leaf), beside: Vec::new() }),
             Act::Probe { driver, process } => {
-                let lives = self.lives(driver) || process.as_ref().is_some_and(|p| self.lives(p));
+                // What cannot be looked at from here may live: its lease decides.
+                let lives = driver.machine != HERE || self.lives(driver) || process.as_ref().is_some_and(|p| self.lives(p));
                 Some(if lives { Outcome::Alive } else { Outcome::Gone })
             }
             Act::Send { item, .. } => {
@@ -207,7 +217,7 @@ impl Sim {
                 Some(Outcome::Sent { message_id: item.id.clone() })
             }
             Act::Hand { held, .. } => {
-                if !agent.is_idle() {
+                if !self.outside.agent.is_idle() {
                     return not_yet("a turn of the agent");
                 }
                 let n = held.id.trim_start_matches('m').parse().unwrap_or(0);
@@ -380,7 +390,21 @@ impl Sim {
                 };
                 self.respond(driver, line, Heard::Took(answer));
             }
+            Asked::Copy(fence) => {
+                let answer = match self.tell(Event::Copied { fence, end: None }) {
+                    Reply::Ok => self.may_extend(fence).map(|()| self.outside.transcript.clone()),
+                    reply => Err(refused(reply)),
+                };
+                self.respond(driver, line, Heard::Copied(answer));
+            }
+            Asked::Push { fence, from, lines } => {
+                let answer = self.may_extend(fence).map(|()| self.extends(from, lines));
+                self.respond(driver, line, Heard::Pushed(answer));
+            }
             Asked::Release(release) => {
+                if let Some(end) = release.copy {
+                    self.tell(Event::Copied { fence: release.fence, end: Some(end) });
+                }
                 match self.tell(Event::Release { fence: release.fence, accept_broken: release.accept_broken_chain }) {
                     Reply::Ok => {
                         self.gateway.waits.push((driver, line, false, release.fence));
@@ -390,6 +414,32 @@ impl Sim {
                 }
             }
         }
+    }
+
+    /// As `ridden` of crates/node/src/request/copy.rs.
+    fn may_extend(&self, fence: Fence) -> Result<(), Trouble> {
+        let (thread, now, rules) = (&self.gateway.thread, self.time(), Rules::default());
+        match view::on_copy(thread, fence, now, &rules) {
+            Some(_) => Ok(()),
+            None => Err(refused(view::stale(thread, fence, now, &rules))),
+        }
+    }
+
+    /// Puts a range behind the transcript; what of it is there already stays, as `commit` of
+    /// crates/store/src/copy.rs has it.
+    fn extends(&mut self, from: usize, lines: Vec<Line>) -> u64 {
+        let end = (from + lines.len()) as u64;
+        let there = self.outside.transcript.len().saturating_sub(from);
+        let alike = self.outside.transcript.iter().skip(from).zip(&lines).all(|(a, b)| a.id == b.id);
+        if !alike || there > lines.len() || self.outside.agent.child {
+            self.broken(format!("I1: somebody else wrote while d2 had the thread: {there} lines where its range begins"));
+        }
+        for line in lines.into_iter().skip(there) {
+            if !self.outside.append(line) {
+                self.broken("I5: a push made a fork");
+            }
+        }
+        end
     }
 
     fn claims(&mut self, driver: usize, line: u64, secret: &str, process: Process, steal: bool) {
@@ -494,8 +544,13 @@ impl Sim {
         let mut flying: Vec<(u64, Act)> = std::mem::take(&mut self.gateway.flying).into_iter().collect();
         flying.sort_by_key(|(op, _)| *op);
         for (_, act) in &flying {
-            if let Act::Send { item, .. } = act {
-                *self.outside.unknown.entry(item.id.clone()).or_default() += 1;
+            match act {
+                Act::Send { item, .. } => *self.outside.unknown.entry(item.id.clone()).or_default() += 1,
+                Act::Hand { held, .. } => {
+                    let n = held.id.trim_start_matches('m').parse().unwrap_or(0);
+                    self.outside.messages.entry(n).or_default().unknown += 1;
+                }
+                _ => {}
             }
         }
         flying
@@ -519,9 +574,7 @@ impl Sim {
         }
         // Its Claude child ends with it, and what the agent was about is the host's own loss.
         self.outside.agent.child = false;
-        if let Some((_, n, Some(_))) = self.outside.agent.turn.take() {
-            self.outside.messages.entry(n).or_default().unknown += 1;
-        }
+        self.outside.agent.turn = None;
         self.outside.agent.pending.clear();
         self.gateway.up = false;
         self.gateway.life += 1;
@@ -569,7 +622,6 @@ impl Sim {
         }
         if let Some((_, n, Some(_))) = self.outside.agent.turn {
             // The turn goes on; who handed it over is gone.
-            self.outside.messages.entry(n).or_default().unknown += 1;
             self.outside.agent.turn = self.outside.agent.turn.map(|(turn, _, _)| (turn, n, None));
         }
         self.gateway.performer += 1;

@@ -21,7 +21,7 @@ use driver::{Driver, Heard};
 use gateway::{Asked, Gateway};
 use outside::Outside;
 
-/// People who drive.
+/// People who drive; the last of them from another machine, on a copy.
 pub const DRIVERS: usize = 3;
 /// Faults come in the first part of a run; in the second everybody leaves and all comes home.
 const STORM_MS: u64 = 15 * 60_000;
@@ -239,7 +239,7 @@ impl Sim {
 
     fn one_writer(&mut self) {
         let mut alive: Vec<String> =
-            self.drivers.iter().filter(|d| d.claude.is_some()).map(|d| format!("the Claude Code of d{}", d.n)).collect();
+            self.drivers.iter().filter(|d| d.claude.is_some() && !d.elsewhere).map(|d| format!("the Claude Code of d{}", d.n)).collect();
         if self.outside.agent.child {
             alive.push("the agent's Claude".into());
         }

@@ -84,10 +84,7 @@ impl Outside {
     /// The turns after a leaf, as the proof of the chain lists them.
     pub fn turns_after(&self, leaf: Option<Uuid>) -> Vec<RelayItem> {
         let from = leaf.map_or(0, |leaf| self.transcript.iter().position(|line| line.id == leaf).map_or(0, |at| at + 1));
-        self.transcript[from..]
-            .iter()
-            .filter_map(|line| line.turn.map(|(_, kind)| RelayItem { id: line.id.to_string(), kind, text: line.id.to_string() }))
-            .collect()
+        items(&self.transcript[from..])
     }
 
     pub fn shows(&mut self, item: &Outgoing) {
@@ -124,7 +121,9 @@ impl Outside {
         for (n, message) in &self.messages {
             run.messages += 1;
             let Message { answered, marked, admitted, unknown, held, told, along } = message;
-            let somewhere = *answered > 0 || *told || *along || *admitted && !*held;
+            // After a second one it is given up, and the thread is told.
+            let given_up = *unknown > 1;
+            let somewhere = *answered > 0 || *told || *along || given_up || *admitted && !*held;
             if !somewhere {
                 return Some(format!("I3: message {n} reached neither agent nor driver, and its sender was not told: {message:?}"));
             }
@@ -137,4 +136,10 @@ impl Outside {
         }
         None
     }
+}
+
+/// The turns of some lines, for the thread.
+pub fn items(lines: &[Line]) -> Vec<RelayItem> {
+    let item = |line: &Line| line.turn.map(|(_, kind)| RelayItem { id: line.id.to_string(), kind, text: line.id.to_string() });
+    lines.iter().filter_map(item).collect()
 }

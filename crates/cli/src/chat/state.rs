@@ -243,14 +243,18 @@ impl Chat {
     /// When [`Event::Tick`] is due at the latest.
     pub fn wake_ms(&self, now_ms: u64) -> u64 {
         let mut wake = now_ms + 1_000;
-        if self.up && !self.renewing {
+        // As `go_on` looks at it: what is not done there is not waited for.
+        let rides = self.up && matches!(self.phase, Phase::Riding | Phase::Leaving);
+        if rides && !self.renewing {
             wake = wake.min(self.renew_at_ms);
         }
-        if let Turn::Saying { at_ms, asked: false, .. } | Turn::LookingUp { at_ms, asked: false, .. } = &self.turn {
-            wake = wake.min(*at_ms);
+        match &self.turn {
+            Turn::Saying { at_ms, asked: false, .. } if rides && self.is_ours(now_ms) => wake = wake.min(*at_ms),
+            Turn::LookingUp { at_ms, asked: false, .. } if rides => wake = wake.min(*at_ms),
+            _ => {}
         }
-        if let Phase::Releasing { at_ms, asked: false, .. } = self.phase {
-            wake = wake.min(at_ms);
+        if let Phase::Releasing { at_ms, until_ms, asked: false } = self.phase {
+            wake = wake.min(if self.up { at_ms } else { until_ms });
         }
         wake.max(now_ms)
     }

@@ -354,6 +354,14 @@ impl Ride {
         self.copy = Some(OnCopy { pushed, wanted: size, end: None, pushing: false, push_at_ms: now_ms });
     }
 
+    /// Takes what a copy has that never reached the gateway: it goes to the thread in the
+    /// order it was said. Of what an earlier ride left in its outbox, the rest is older.
+    pub fn said_before(&mut self, said: Vec<RelayItem>) {
+        let said: Vec<RelayItem> = said.iter().flat_map(|item| in_parts(&item.id, item.kind, &item.text)).collect();
+        self.queue.retain(|left| said.iter().all(|item| item.id != left.id));
+        self.queue.extend(said);
+    }
+
     /// How much of the copy the gateway does not have.
     pub fn unpushed(&self) -> u64 {
         self.copy.as_ref().map_or(0, |copy| copy.wanted.saturating_sub(copy.pushed))
@@ -392,20 +400,15 @@ impl Ride {
     /// When [`Event::Tick`] is due at the latest.
     pub fn wake_ms(&self, now_ms: u64) -> u64 {
         let mut wake = now_ms + 1_000;
-        if self.up && !self.renewing {
-            wake = wake.min(self.renew_at_ms);
-        }
-        if self.up && self.relaying == 0 && !self.queue.is_empty() {
-            wake = wake.min(self.relay_at_ms);
-        }
-        if self.up && !self.taking && self.taken.iter().any(|along| along.heard) {
-            wake = wake.min(self.take_at_ms);
-        }
-        if let Some(copy) = self.copy.as_ref().filter(|copy| self.up && copy.is_due()) {
-            wake = wake.min(copy.push_at_ms);
-        }
-        if let Phase::Releasing { at_ms, asked: false, .. } = self.phase {
-            wake = wake.min(at_ms);
+        let mut at_most = |at: u64, due: bool| wake = if due { wake.min(at) } else { wake };
+        // As `go_on` looks at it: what is not done there is not waited for.
+        let holds = self.up && self.holds();
+        at_most(self.renew_at_ms, holds && !self.renewing);
+        at_most(self.relay_at_ms, holds && self.relaying == 0 && !self.queue.is_empty());
+        at_most(self.take_at_ms, holds && !self.taking && self.taken.iter().any(|along| along.heard));
+        at_most(self.copy.as_ref().map_or(0, |copy| copy.push_at_ms), holds && self.copy.as_ref().is_some_and(OnCopy::is_due));
+        if let Phase::Releasing { at_ms, until_ms, asked: false } = self.phase {
+            at_most(if self.up { at_ms } else { until_ms }, true);
         }
         wake.max(now_ms)
     }
@@ -701,16 +704,9 @@ impl Ride {
     /// Queues a text, in parts where it is over the limit of one item. Where nothing is
     /// shown in the thread too: the gateway tells by the ids what this ride wrote.
     fn keep(&mut self, id: &str, kind: RelayKind, text: &str, out: &mut Vec<Effect>) {
-        let items: Vec<RelayItem> = parts(text, limits::RELAY_BYTES)
-            .enumerate()
-            .map(|(i, part)| RelayItem {
-                id: if i == 0 { id.to_owned() } else { format!("{id}/{}", i + 1) },
-                kind,
-                text: part.to_owned(),
-            })
-            // The mod repeats what it could not be sure of.
-            .filter(|item| self.queue.iter().all(|queued| queued.id != item.id))
-            .collect();
+        let mut items = in_parts(id, kind, text);
+        // The mod repeats what it could not be sure of.
+        items.retain(|item| self.queue.iter().all(|queued| queued.id != item.id));
         self.queue.extend(items.iter().cloned());
         if !items.is_empty() {
             out.push(Effect::Keep(items));
@@ -879,7 +875,7 @@ impl Ride {
             );
             self.lose(Loss { why, holder: None }, out);
         }
-        if self.up && self.relaying == 0 && now_ms >= self.relay_at_ms && self.may_relay() {
+        if self.up && self.relaying == 0 && now_ms >= self.relay_at_ms && self.holds() {
             let mut bytes = 0;
             let items: Vec<RelayItem> = self
                 .queue
@@ -902,7 +898,7 @@ impl Ride {
         }
         if self.up
             && !self.taking
-            && self.may_relay()
+            && self.holds()
             && now_ms >= self.take_at_ms
             && let Some(along) = self.taken.iter().find(|along| along.heard)
         {
@@ -910,8 +906,8 @@ impl Ride {
             let (prompt, seqs) = (along.prompt, along.seqs.clone());
             out.push(Effect::Take(Take { key: self.key.clone(), fence: self.fence, prompt, seqs }));
         }
-        let may_relay = self.may_relay();
-        if let Some(copy) = self.copy.as_mut().filter(|copy| self.up && may_relay && copy.is_due() && now_ms >= copy.push_at_ms) {
+        let holds = self.holds();
+        if let Some(copy) = self.copy.as_mut().filter(|copy| self.up && holds && copy.is_due() && now_ms >= copy.push_at_ms) {
             copy.pushing = true;
             out.push(Effect::Push { from: copy.pushed, to: copy.wanted });
         }
@@ -946,8 +942,7 @@ impl Ride {
                 out.push(Effect::Done(Outcome::Unreleased(why)));
             }
         }
-        let holds = matches!(self.phase, Phase::Riding | Phase::Ending(None) | Phase::Flushing { .. });
-        if holds && self.up && !self.renewing && now_ms >= self.renew_at_ms {
+        if self.holds() && self.up && !self.renewing && now_ms >= self.renew_at_ms {
             self.renewing = true;
             self.renew_at_ms = now_ms + self.renew_every_ms;
             out.push(Effect::Renew(Renew {
@@ -965,7 +960,8 @@ impl Ride {
         }
     }
 
-    fn may_relay(&self) -> bool {
+    /// Whether the thread is ours, as far as is known, and not handed back yet.
+    fn holds(&self) -> bool {
         matches!(self.phase, Phase::Riding | Phase::Ending(None) | Phase::Flushing { .. })
     }
 
@@ -1025,6 +1021,12 @@ impl OnCopy {
     fn is_due(&self) -> bool {
         !self.pushing && self.pushed < self.wanted
     }
+}
+
+/// A text as items, in parts where it is over the limit of one.
+fn in_parts(id: &str, kind: RelayKind, text: &str) -> Vec<RelayItem> {
+    let id = |i| if i == 0 { id.to_owned() } else { format!("{id}/{}", i + 1) };
+    parts(text, limits::RELAY_BYTES).enumerate().map(|(i, part)| RelayItem { id: id(i), kind, text: part.to_owned() }).collect()
 }
 
 /// A text in pieces of at most `limit` bytes, at least one.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::Span;
 use super::line::Field;
+use crate::wire::{RelayItem, RelayKind};
 
 /// The turns of a stretch of the chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,24 @@ pub struct Turns {
     /// Prompts that stand beside the way: turns the driver rewound, or turns
     /// of a second writer. Told apart by who sent them, not here.
     pub beside: Vec<Prompt>,
+}
+
+impl Turns {
+    /// They as relay items: ids are those of the transcript lines, as a driver uses them.
+    pub fn into_items(self) -> Vec<RelayItem> {
+        let mut items = Vec::new();
+        for turn in self.turns {
+            // `!command` asks the model something where an answer follows, and not otherwise.
+            let asked = |from: Origin| from == Origin::Person || from == Origin::Local && turn.answer.is_some();
+            for prompt in turn.prompts.into_iter().filter(|p| asked(p.from)) {
+                items.push(RelayItem { id: prompt.uuid.to_string(), kind: RelayKind::Prompt, text: prompt.text });
+            }
+            if let Some(answer) = turn.answer.filter(|_| turn.end == End::Complete) {
+                items.push(RelayItem { id: answer.uuid.to_string(), kind: RelayKind::Answer, text: answer.text });
+            }
+        }
+        items
+    }
 }
 
 /// One turn: what was asked, what was answered, how it ended.

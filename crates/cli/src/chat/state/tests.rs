@@ -70,6 +70,7 @@ fn names(effects: &[Effect]) -> Vec<String> {
 fn check(chat: &mut Chat, now_ms: u64, event: Event, expected: &[&str]) {
     let what = format!("{event:?}");
     assert_eq!(names(&chat.step(event, now_ms)), expected, "{what}");
+    assert!(chat.wake_ms(now_ms) > now_ms, "{what}: there is nothing to wait for, and nothing is done");
 }
 
 #[test]

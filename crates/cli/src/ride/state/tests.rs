@@ -98,6 +98,7 @@ fn riding() -> Ride {
 /// The effects without status lines, which have a test of their own.
 fn step(ride: &mut Ride, event: Event, now_ms: u64) -> Vec<Effect> {
     let mut effects = ride.step(event, now_ms);
+    assert!(ride.wake_ms(now_ms) > now_ms, "there is nothing to wait for, and nothing is done");
     effects.retain(|effect| !matches!(effect, Effect::Status(_)));
     effects
 }

@@ -21,6 +21,20 @@ fn outcome(effects: &[Effect]) -> Option<&Outcome> {
 }
 
 #[test]
+fn what_never_reached_the_gateway_goes_to_the_thread_in_the_order_it_was_said() {
+    let item = |id: &str| RelayItem { id: id.into(), kind: RelayKind::Prompt, text: id.into() };
+    // The outbox has an older one, and two of these; the answer between them was never told.
+    let left = ["older", "p1", "p2"].map(item).to_vec();
+    let mut ride = Ride::new(&grant(), "secret", left, 0);
+    ride.on_copy(100, 150, 0);
+    ride.said_before(["p1", "a1", "p2"].map(item).to_vec());
+    let mut effects = ride.step(Event::Renewed { sent_ms: 0, answer: Ok(renewed()) }, 0);
+    effects.extend(ride.step(Event::Up, 0));
+    let relayed = effects.iter().find_map(|e| if let Effect::Relay(items) = e { Some(items.iter().map(|i| i.id.as_str()).collect::<Vec<_>>()) } else { None });
+    assert_eq!(relayed, Some(vec!["older", "p1", "a1", "p2"]));
+}
+
+#[test]
 fn each_finished_turn_is_pushed_one_range_at_a_time() {
     let mut ride = on_copy(100, 100);
     assert_eq!(pushes(&step(&mut ride, Event::Tick, 1_100)), []);
