@@ -116,7 +116,7 @@ fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Termin
     let fence = thread.fence.as_deref().map_or_else(String::new, |fence| format!(", fence {}", clean(fence)));
     writeln!(out, "  epoch {}{fence}", thread.epoch)?;
     if let Some(id) = &thread.cli_session_id {
-        writeln!(out, "  Claude session {id}")?;
+        writeln!(out, "  Claude session {id}{}", if thread.copy { ", on a copy at its driver's machine" } else { "" })?;
     }
     let pids = [("ride", &thread.process), ("Claude Code", &thread.claude)];
     let pids: Vec<String> =

@@ -174,6 +174,7 @@ pub fn status(t: &Thread, now: Now, rules: &Rules) -> ThreadStatus {
         claude: lease.and_then(|l| l.process.clone()),
         cli_session_id: t.claude(),
         mode: lease.map(mode),
+        copy: lease.is_some_and(|l| l.copy.is_some()),
         inbox: t.inbox.len() as u32,
         outbox: t.outbox.len() as u32,
         undelivered: t.undelivered.len() as u32,

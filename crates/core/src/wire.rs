@@ -765,6 +765,9 @@ pub struct ThreadStatus {
     /// How it is driven.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Mode>,
+    /// Whether its driver writes to a copy of the conversation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy: bool,
     /// Messages that wait.
     pub inbox: u32,
     /// Relay items not acknowledged.

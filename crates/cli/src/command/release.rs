@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ride_core::wire::{Reason, Release, Released, TakeBack, method};
+use ride_core::wire::{Reason, Release, Released, Status, Statuses, TakeBack, method};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
@@ -52,13 +52,20 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
         return Err(Error::new(Kind::NotRideable, format!("the claim of {title} never came through; nothing to hand back")));
     };
     let wait_ms = u64::try_from(HANDOVER.as_millis()).expect("a minute fits");
+    // Only for what is said at the end.
+    let status = connection.call::<_, Statuses>(method::STATUS, &Status { key: Some(row.key.clone()) }).await;
+    let on_copy = status.is_ok_and(|status| status.threads.first().is_some_and(|thread| thread.copy));
     let request = Release { key: row.key.clone(), fence, accept_broken_chain: accept, wait_ms, copy: None };
     let released = ask(&connection, &request, &record, &state_dir).await?;
     if json {
         print_json(&released)?;
         return outcome(&title, &row.key, &released);
     }
-    tell(&title, &row.key, &released)
+    tell(&title, &row.key, &released)?;
+    if on_copy {
+        say(format_args!("what was said here and never reached the gateway stays on this machine; the next ride of it offers that"));
+    }
+    Ok(())
 }
 
 /// Gives a thread back to the agent, whoever rides it.

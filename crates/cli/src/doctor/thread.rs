@@ -77,6 +77,7 @@ pub fn explain(known: &Known<'_>) -> Explained {
             }
         }
         says.push(line);
+        says.extend(status.copy.then(|| "its driver writes to a copy on another machine, and pushes each turn".to_owned()));
         says.push(depths(status));
         says.extend(status.journal.last().map(|last| format!("last: {} ({} ago)", clean(&last.what), render::age(*now_ms, last.at_ms))));
     }
