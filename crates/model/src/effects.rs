@@ -4,7 +4,7 @@
 use crate::model::Model;
 use crate::moves::Bad;
 use crate::product::{Ask, Came, DOUBT_HAND, DOUBT_SEND, Do, Facts, Is, ORPHAN, Said};
-use crate::world::{Child, Claude, Entry, FLIGHTS, Flight, Letter, MESSAGES, Post, Ride, THREADS, TURNS, World};
+use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, Flight, Letter, MESSAGES, Post, Ride, Seen, THREADS, TURNS, World};
 
 impl Model {
     pub(crate) fn tick(&mut self, w: &mut World, ask: Ask) -> bool {
@@ -172,8 +172,12 @@ impl Model {
                 }
                 Came::Ok
             }
+            // Processes of another machine cannot be looked at.
+            Do::Prove { pid, ride } if self.scope.far(pid) || self.scope.far(ride) => Came::Broken,
             Do::Prove { pid, ride } => {
-                if w.lives(pid) || w.lives(ride) || w.drivers.iter().any(|d| d.claude != Claude::None || d.old) || w.orphan && w.child.iter().all(|c| *c == Child::None) {
+                let here = |d: &usize| !self.scope.elsewhere(*d);
+                let writes = (0..DRIVERS).filter(here).any(|d| w.drivers[d].claude != Claude::None || w.drivers[d].old);
+                if w.lives(pid) || w.lives(ride) || writes || w.orphan && w.child.iter().all(|c| *c == Child::None) {
                     Came::NotYet
                 } else if w.child.iter().any(|c| *c != Child::None) {
                     Came::ChildAgain
@@ -182,10 +186,11 @@ impl Model {
                 }
             }
             Do::Mark => Came::Marked,
-            Do::Probe { ride, claude } => if w.lives(ride) || w.lives(claude) { Came::Alive } else { Came::Gone },
+            Do::Probe { ride, claude } => if self.scope.far(ride) || self.scope.far(claude) || w.lives(ride) || w.lives(claude) { Came::Alive } else { Came::Gone },
             Do::Show => {
-                let lease = self.product.facts(w.thread[i]).lease;
-                let of = |k: &usize| w.turns[*k].typed == lease && w.turns[*k].on == f.on;
+                let facts = self.product.facts(w.thread[i]);
+                let (lease, copy) = (facts.lease, facts.copy);
+                let of = |k: &usize| w.turns[*k].typed == lease && w.turns[*k].on == f.on && (w.turns[*k].pushed || !copy);
                 Came::Shown((0..TURNS).filter(of).fold(0, |m, k| m | 1 << k))
             }
             Do::Restore { threads } => {
@@ -305,7 +310,9 @@ impl Model {
         // The thread is the agent's again, or another driver's.
         let passes = before.heir != 0 && after.lease == before.heir;
         let over = (after.lease == 0 || passes) && before.lease != 0;
-        if over && !w.broken && w.turns.iter().any(|t| t.typed == before.lease && usize::from(t.on) == i && !t.accepted) {
+        // What stayed on a copy waits on its driver's disk.
+        let due = |t: &Seen| t.typed == before.lease && usize::from(t.on) == i && !t.accepted && (t.pushed || !before.copy);
+        if over && !w.broken && w.turns.iter().any(due) {
             self.wrong = Some("I3: a prompt of the ride never reached the thread");
         }
         if after.lease == 0 && before.lease != 0 {

@@ -30,6 +30,8 @@ pub struct Scope {
     pub slip_kept: bool,
     /// A patch of a host entry may happen after another copy took over.
     pub late: bool,
+    /// The first driver is on another machine, and rides on a copy of the transcript.
+    pub copy: bool,
 }
 
 impl Scope {
@@ -41,6 +43,21 @@ impl Scope {
     /// Which thread a message comes to.
     pub fn thread_of(&self, message: usize) -> usize {
         if self.threads > 1 { message % 2 } else { 0 }
+    }
+
+    /// Whether a driver's machine is not the gateway's.
+    pub fn elsewhere(&self, driver: usize) -> bool {
+        self.copy && driver == 0
+    }
+
+    /// Whether a process, by its number, is of such a driver.
+    pub(crate) fn far(&self, pid: u8) -> bool {
+        pid != 0 && self.elsewhere(usize::from(pid % 10))
+    }
+
+    /// A driver on a copy, and one beside the gateway.
+    pub fn copy() -> Self {
+        Scope { name: "on a copy", drivers: 2, messages: 1, turns: 1, epochs: 2, copy: true, ..Scope::one_thread() }
     }
 
     /// Three drivers, one thread.
@@ -58,6 +75,7 @@ impl Scope {
             door: true,
             slip_kept: false,
             late: false,
+            copy: false,
         }
     }
 
@@ -108,7 +126,8 @@ impl Model {
 
     /// What holds in every state.
     pub(crate) fn promises(&self, w: &World) -> Option<&'static str> {
-        let claudes: usize = w.drivers.iter().map(|d| usize::from(d.claude != Claude::None) + usize::from(d.old)).sum();
+        let here = w.drivers.iter().enumerate().filter(|(d, _)| !self.scope.elsewhere(*d));
+        let claudes: usize = here.map(|(_, d)| usize::from(d.claude != Claude::None) + usize::from(d.old)).sum();
         if claudes > 1 {
             return Some("I1: two drivers' Claude Code live on one Claude session");
         }

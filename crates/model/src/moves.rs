@@ -16,6 +16,7 @@ pub enum Which {
     /// Of this message.
     Along(usize),
     Release,
+    Push,
     Dropped,
 }
 
@@ -30,6 +31,10 @@ pub enum Move {
     TakeBack(usize),
     /// It hears that it has it, or that the claim failed.
     Granted(usize),
+    /// One on another machine says so, and brings the transcript.
+    Copies(usize),
+    /// It pushes what was said.
+    Push(usize),
     /// It renews before it starts Claude Code.
     Checks(usize),
     /// It starts Claude Code, if its lease can still be proven.
@@ -134,7 +139,7 @@ pub fn all() -> (Vec<Move>, usize) {
     use Move::*;
     let mut moves = Vec::new();
     for d in 0..DRIVERS {
-        moves.extend([Claim(d), Granted(d), Checks(d), Launch(d), Returns(d), OldEnds(d), Renew(d), Prompt(d), TurnEnds(d), Relay(d), Quit(d), Release(d), GiveUp(d), ClaudeEnds(d), Closes(d), Resume(d)]);
+        moves.extend([Claim(d), Granted(d), Copies(d), Push(d), Checks(d), Launch(d), Returns(d), OldEnds(d), Renew(d), Prompt(d), TurnEnds(d), Relay(d), Quit(d), Release(d), GiveUp(d), ClaudeEnds(d), Closes(d), Resume(d)]);
     }
     moves.extend((0..DRIVERS).flat_map(|d| (0..MESSAGES).map(move |m| Along(d, m))));
     moves.extend((0..LETTERS).flat_map(|n| [Arrives(n), Answered(n)]));
@@ -145,7 +150,7 @@ pub fn all() -> (Vec<Move>, usize) {
     let free = moves.len();
     for d in 0..DRIVERS {
         moves.extend([Kill(d), Pause(d), Drops(d), Steal(d)]);
-        moves.extend([Which::Claim, Which::Steal, Which::Renew, Which::Relay, Which::Release, Which::Dropped].map(|w| Late(d, w)));
+        moves.extend([Which::Claim, Which::Steal, Which::Renew, Which::Relay, Which::Release, Which::Push, Which::Dropped].map(|w| Late(d, w)));
         moves.extend((0..MESSAGES).map(|m| Late(d, Which::Along(m))));
     }
     for n in 0..FLIGHTS {
@@ -198,9 +203,20 @@ impl Model {
                 driver.queue = std::mem::take(&mut w.leftover[on]);
                 true
             }
+            Move::Copies(d) => {
+                let driver = w.drivers[d];
+                let asks = self.scope.elsewhere(d) && driver.ride == Ride::Granted && !driver.paused && w.up;
+                asks && self.copies(w, d, driver.epoch)
+            }
+            Move::Push(d) => {
+                let driver = w.drivers[d];
+                let asks = self.scope.elsewhere(d) && matches!(driver.ride, Ride::Riding | Ride::Flushing) && !driver.paused && w.up;
+                asks && self.push(w, d, driver.epoch, true)
+            }
             Move::Checks(d) => {
                 let driver = w.drivers[d];
-                if !matches!(driver.ride, Ride::Granted | Ride::Checked) || driver.paused || !w.up {
+                let ready = if self.scope.elsewhere(d) { Ride::Copied } else { Ride::Granted };
+                if driver.ride != ready && driver.ride != Ride::Checked || driver.paused || !w.up {
                     return false;
                 }
                 w.drivers[d].ride = Ride::Checked;
@@ -243,7 +259,8 @@ impl Model {
             }
             Move::Release(d) => {
                 let driver = w.drivers[d];
-                if driver.ride != Ride::Flushing || driver.paused || !w.up {
+                let whole = !self.scope.elsewhere(d) || w.turns.iter().all(|t| t.typed != driver.epoch || t.pushed);
+                if driver.ride != Ride::Flushing || driver.paused || !w.up || !whole {
                     return false;
                 }
                 self.release(w, d, driver.epoch);
@@ -368,7 +385,7 @@ impl Model {
             Move::Reboot => {
                 self.crash(w, false, false);
                 w.orphan = false;
-                for d in 0..DRIVERS {
+                for d in (0..DRIVERS).filter(|d| !self.scope.elsewhere(*d)) {
                     w.drivers[d].old = false;
                     if rides(w, d) {
                         self.over(w, d, Ride::Dead);

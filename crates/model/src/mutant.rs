@@ -2,9 +2,11 @@
 //! exploration would find it.
 
 use ride_core::event::{Act, Event, Outcome, Reply};
+use ride_core::id::Fence;
 use ride_core::step::Rules;
-use ride_core::thread::{At, ClaimStage, LeaveStage, Phase, Thread};
+use ride_core::thread::{At, ClaimStage, LeaveStage, Lease, Phase, Thread};
 use ride_core::time::Now;
+use ride_core::view;
 
 /// The function under exploration.
 pub type Step = fn(Thread, Event, Now, &Rules) -> (Thread, Reply);
@@ -86,9 +88,24 @@ mutants! {
     TakeBackOpens,
     /// The fence of the driver before stays in force while it is seen off.
     StolenRenews,
+    /// A driver on a copy may push as long as nobody else has the thread.
+    PushesLate,
+    /// A driver on a copy may push whatever its fence.
+    StalePush,
+    /// A copy's driver is seen off like one whose processes can be looked at.
+    CopyIsSeen,
 }
 
 impl Mutant {
+    /// Whether the gateway's transcript may be extended, with this mistake.
+    pub fn may_push(self, t: &Thread, fence: Fence, now: Now, rules: &Rules) -> bool {
+        let of = |lease: &&Lease| lease.copy.is_some() && (lease.fence == fence || self == Mutant::StalePush);
+        match self {
+            Mutant::PushesLate | Mutant::StalePush => t.lease().filter(of).is_some(),
+            _ => view::on_copy(t, fence, now, rules).is_some(),
+        }
+    }
+
     /// The step with this mistake.
     pub fn step(self, old: Thread, mut event: Event, now: Now, rules: &Rules, step: Step) -> (Thread, Reply) {
         let before = old.clone();
@@ -240,6 +257,11 @@ impl Mutant {
                 }
             }
             Mutant::TakenForgotten => new.taken.clear(),
+            Mutant::CopyIsSeen => {
+                if let Some(lease) = new.lease_mut() {
+                    lease.copy = None;
+                }
+            }
             _ => {}
         }
     }

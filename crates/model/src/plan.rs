@@ -24,6 +24,7 @@ pub fn worlds() -> Vec<Scope> {
         Scope::silent(),
         Scope::twins(false),
         Scope::twins(true),
+        Scope::copy(),
         Scope { name: "three drivers", ..one },
     ]
 }

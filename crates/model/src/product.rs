@@ -38,6 +38,10 @@ pub enum Ask {
     Relay { epoch: u8, items: u8 },
     Along { epoch: u8, id: u8 },
     Release { epoch: u8, accept: bool },
+    /// Its driver writes to a copy.
+    Copied { epoch: u8 },
+    /// May the transcript be extended? Changes nothing.
+    Push { epoch: u8 },
     TakeBack { accept: bool },
     Dropped { epoch: u8 },
     Message { id: u8, behind: bool },
@@ -123,6 +127,8 @@ pub struct Facts {
     pub last_expired: u8,
     pub last: u8,
     pub twins: bool,
+    /// Its driver writes to a copy.
+    pub copy: bool,
     pub parked: u8,
     /// Held message ids, and all of them are different.
     pub inbox: u8,
@@ -256,6 +262,11 @@ impl Product {
                 let now = Now { boot: 2, mono_ms: 5_000, ..NOW };
                 return (small(old.clone(), now, &self.rules), Said::Ok, None, false);
             }
+            // As `ridden` of crates/node/src/request/copy.rs asks.
+            Ask::Push { epoch } => {
+                let may = self.mutant.may_push(old, fence(old, epoch), NOW, &self.rules);
+                return (old.clone(), if may { Said::Ok } else { Said::Refused }, None, false);
+            }
             other => event(old, other),
         };
         let at = |wall_ms| {
@@ -317,6 +328,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
             seqs: t.inbox.iter().filter(|h| number(&h.id) == id).map(|h| h.seq).collect(),
         },
         Ask::Release { epoch, accept } => Event::Release { fence: fence(t, epoch), accept_broken: accept },
+        Ask::Copied { epoch } => Event::Copied { fence: fence(t, epoch), end: None },
         Ask::TakeBack { accept } => Event::TakeBack { by: "p".into(), accept_broken: accept },
         Ask::Dropped { epoch } => Event::Dropped { fence: fence(t, epoch) },
         Ask::Message { id, behind } => Event::Message(Box::new(Inbound {
@@ -334,7 +346,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
             Event::Take { performer: uuid(by.into()), behind, flying: bits(flying).map(u64::from).collect() }
         }
         Ask::Done { op, by, came } => Event::Done { op: op.into(), performer: uuid(by.into()), outcome: outcome(came) },
-        Ask::Tick | Ask::Reboot => unreachable!("time is not an event"),
+        Ask::Tick | Ask::Reboot | Ask::Push { .. } => unreachable!("no event"),
     }
 }
 
@@ -477,6 +489,7 @@ fn facts(t: &Thread, rules: &Rules) -> Facts {
         last_expired: t.last.as_ref().filter(|l| l.why == Why::Expired).map_or(0, |l| l.fence.epoch as u8),
         last: t.last.as_ref().map_or(0, |l| l.fence.epoch as u8),
         twins: lease.is_some_and(|l| !l.twins.is_empty()),
+        copy: lease.is_some_and(|l| l.copy.is_some()),
         parked: lease.map_or(0, |l| l.parked.iter().fold(0, |m, p| m | if p.session == "t0" { 1 } else { 2 })),
         inbox: mask(&mut t.inbox.iter().map(|h| number(&h.id))),
         inbox_len: t.inbox.len() as u8,

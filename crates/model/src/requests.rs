@@ -3,14 +3,14 @@
 use crate::model::Model;
 use crate::moves::Which;
 use crate::product::{Ask, Is, Said};
-use crate::world::{Child, Claude, Entry, Letter, Post, Ride, TURNS, World};
+use crate::world::{Child, Claude, DRIVERS, Entry, Letter, Post, Ride, TURNS, World};
 
 impl Model {
     pub(crate) fn may_claim(&self, w: &World, d: usize) -> bool {
         let driver = &w.drivers[d];
         let on = self.scope.on(d);
         // Drivers are alike: the first of a thread that never rode goes first.
-        let turn = (0..d).all(|e| self.scope.on(e) != on || w.drivers[e].ride != Ride::Off || w.drivers[e].epoch != 0);
+        let turn = self.scope.copy || (0..d).all(|e| self.scope.on(e) != on || w.drivers[e].ride != Ride::Off || w.drivers[e].epoch != 0);
         d < self.scope.drivers && turn && matches!(driver.ride, Ride::Off | Ride::Asking) && !driver.paused
     }
 
@@ -197,6 +197,41 @@ impl Model {
         changed
     }
 
+    /// The driver's machine is not the gateway's: it says so before it is told the transcript.
+    pub(crate) fn copies(&mut self, w: &mut World, d: usize, epoch: u8) -> bool {
+        let said = self.tell(w, self.scope.on(d), Ask::Copied { epoch });
+        match said {
+            Said::Ok => w.drivers[d].ride = Ride::Copied,
+            _ => self.over(w, d, Ride::Over),
+        }
+        true
+    }
+
+    /// What was said on a copy is put behind the gateway's transcript, as far as it is typed.
+    pub(crate) fn push(&mut self, w: &mut World, d: usize, epoch: u8, heard: bool) -> bool {
+        let i = self.scope.on(d);
+        let before = *self.product.facts(w.thread[i]);
+        let said = self.tell(w, i, Ask::Push { epoch });
+        if said == Said::Ok {
+            if before.is != Is::Ridden || before.lease != epoch || !before.copy || w.ended[i] & 1 << epoch != 0 {
+                self.wrong = Some("I2: lines were pushed with a stale fence");
+            }
+            let here = (0..DRIVERS).any(|e| !self.scope.elsewhere(e) && (w.drivers[e].claude != Claude::None || w.drivers[e].old));
+            if here || w.orphan || w.child.iter().any(|c| *c != Child::None) {
+                self.wrong = Some("I1: lines were pushed beside a Claude Code that lives on the session");
+            }
+            w.turns.iter_mut().filter(|t| t.typed == epoch && usize::from(t.on) == i).for_each(|t| t.pushed = true);
+        }
+        match (said, w.drivers[d].ride) {
+            (Said::Ok, _) => {}
+            _ if !heard => {}
+            (_, Ride::Riding) => (w.drivers[d].ride, w.drivers[d].left) = (Ride::Lost, 0),
+            (_, Ride::Flushing) => self.over(w, d, Ride::Over),
+            _ => {}
+        }
+        true
+    }
+
     pub(crate) fn dropped(&mut self, w: &mut World, d: usize, epoch: u8) -> bool {
         let i = self.scope.on(d);
         let before = w.thread[i];
@@ -220,6 +255,7 @@ impl Model {
             Which::Relay if rides && driver.queue != 0 => Letter::Relay { driver: d8, epoch, items: driver.queue },
             Which::Along(m) if self.may_take(w, d, m) => Letter::Along { driver: d8, epoch, id: m as u8 },
             Which::Release if driver.ride == Ride::Flushing && !driver.paused => Letter::Release { driver: d8, epoch },
+            Which::Push if rides && self.scope.elsewhere(d) => Letter::Push { driver: d8, epoch },
             Which::Dropped if rides || driver.ride == Ride::Asking => Letter::Dropped { driver: d8, epoch },
             _ => return false,
         })
@@ -236,6 +272,7 @@ impl Model {
                 self.release(w, driver.into(), epoch);
                 true
             }
+            Some(Letter::Push { driver, epoch }) => self.push(w, driver.into(), epoch, false),
             Some(Letter::Dropped { driver, epoch }) => self.dropped(w, driver.into(), epoch),
         }
     }

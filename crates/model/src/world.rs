@@ -40,6 +40,8 @@ pub enum Ride {
     Asking,
     /// It has the grant and has not started Claude Code.
     Granted,
+    /// On another machine: it has the grant and a copy of the transcript.
+    Copied,
     Riding,
     /// It knows that the thread is not its own; Claude Code is being ended.
     Lost,
@@ -98,6 +100,7 @@ pub enum Letter {
     Relay { driver: u8, epoch: u8, items: u8 },
     Along { driver: u8, epoch: u8, id: u8 },
     Release { driver: u8, epoch: u8 },
+    Push { driver: u8, epoch: u8 },
     Dropped { driver: u8, epoch: u8 },
 }
 
@@ -108,6 +111,8 @@ pub struct Seen {
     pub typed: u8,
     /// In which thread.
     pub on: u8,
+    /// It stands in the gateway's transcript, though it was typed on a copy.
+    pub pushed: bool,
     /// The gateway took it over.
     pub accepted: bool,
     pub arrived: u8,
@@ -235,6 +240,7 @@ impl World {
             Some(Letter::Release { driver, epoch }) => (3, *driver, *epoch, 0),
             Some(Letter::Dropped { driver, epoch }) => (4, *driver, *epoch, 0),
             Some(Letter::Along { driver, epoch, id }) => (5, *driver, *epoch, *id),
+            Some(Letter::Push { driver, epoch }) => (6, *driver, *epoch, 0),
         };
         self.letters.sort_by_key(key);
     }
