@@ -10,6 +10,7 @@ mod config;
 mod chat_ride;
 mod beside;
 mod commands;
+mod crash;
 mod elsewhere;
 mod first_ride;
 mod guard;
@@ -88,6 +89,8 @@ pub enum Story {
     Trouble,
     /// The gateway is killed and its plugin switched off.
     Upset,
+    /// The gateway is killed in turns of its agent.
+    Crash,
     /// A thread is taken over, and taken back.
     Steal,
     /// The addon throws.
@@ -110,7 +113,7 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 22] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Steal, Story::Throws, Story::Adopt, Story::Elsewhere, Story::Guard, Story::Loads, Story::Tool, Story::ClaudeTurns, Story::Mirror];
+    pub const ALL: [Story; 23] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Crash, Story::Steal, Story::Throws, Story::Adopt, Story::Elsewhere, Story::Guard, Story::Loads, Story::Tool, Story::ClaudeTurns, Story::Mirror];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -128,6 +131,7 @@ impl Story {
             Story::Whole => "whole",
             Story::Trouble => "trouble",
             Story::Upset => "upset",
+            Story::Crash => "crash",
             Story::Steal => "steal",
             Story::Throws => "throws",
             Story::Adopt => "adopt",
@@ -156,6 +160,7 @@ impl Story {
             Story::Whole => "after a ride, turns of the channel and of alternating surfaces go on as they should",
             Story::Trouble => "what is missing, changed, killed or interrupted ends in a clear error and a whole thread",
             Story::Upset => "the gateway is killed in a claim, a ride and a release, and its plugin reloaded and switched off",
+            Story::Crash => "the gateway is killed in turns of its agent, and a thread is claimed before the host has dealt with them",
             Story::Steal => "a thread is taken over by another driver and taken back for the agent, also from a driver that is stopped",
             Story::Throws => "every export of the addon throws under a ride, and the gateway and every message are well",
             Story::Adopt => "a Claude session that began in a terminal becomes a thread's conversation, and it is undone",
@@ -200,6 +205,7 @@ impl Story {
             Story::Whole => whole::play(product, facts).await,
             Story::Trouble => trouble::play(product, facts).await,
             Story::Upset => upset::play(product, facts).await,
+            Story::Crash => crash::play(product, facts).await,
             Story::Steal => steal::play(product, facts).await,
             Story::Throws => throws::play(product, facts).await,
             Story::Adopt => adopt::play(product, facts).await,

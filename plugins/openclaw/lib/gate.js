@@ -5,7 +5,7 @@ import { began } from "./answers.js";
 import { claudeOf, confirms, entryOf, project } from "./host.js";
 import { isKept, keepWhole } from "./keep.js";
 import { shared, wake } from "./shared.js";
-import { admitted, passed, pending } from "./turns.js";
+import { admitted, passed, pending, recovers } from "./turns.js";
 import { perhapsStop } from "./watch.js";
 
 /** Messages remembered between the two hooks. */
@@ -75,8 +75,8 @@ export function registerGate(api, sync) {
       const gate = sync().gate(session);
       if (gate === 0) return undefined;
       if (gate === 1) {
-        // The turn that a claim waits for was let in before the gate closed; a driver's own, by it.
-        if (!routine && (pending(session) || admitted(session, ctx.runId))) return undefined;
+        // The turn that a claim waits for was let in before the gate closed, or by the process before; a driver's own, by the gate.
+        if (!routine && (pending(session) || admitted(session, ctx.runId) || recovers(api, session))) return undefined;
       } else {
         // Let in by an index that did not know of its Claude session yet: it must not run there.
         const claude = claudeOf(entryOf(api, session));

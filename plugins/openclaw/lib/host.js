@@ -69,6 +69,13 @@ export function channels(api) {
     }));
 }
 
+/** Whether the host is older than a version. @param {import("./types.js").Api} api @param {...number} version */
+export function before(api, ...version) {
+  const own = String(api.runtime.version ?? "").split(/[.-]/).map(Number);
+  const at = version.findIndex((part, i) => (own[i] || 0) !== part);
+  return at >= 0 && (own[at] || 0) < /** @type {number} */ (version[at]);
+}
+
 /** Who asks, as the host has found out. @param {import("./types.js").Api} api @param {any} client */
 export function person(api, client) {
   const cfg = /** @type {any} */ (api.runtime.config.current());

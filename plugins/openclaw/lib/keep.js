@@ -2,7 +2,7 @@
 // one when the surfaces alternate (a message, then the Control UI) unless the binding
 // says `forceReuse`, and each run writes the binding back without it. So it is set
 // before each turn the gate lets in, and after each turn for those that pass no gate.
-import { agentOf, claudeOf, entryOf } from "./host.js";
+import { agentOf, before, claudeOf, entryOf } from "./host.js";
 import { shared } from "./shared.js";
 
 /** The run writes its binding up to 0.1 s after its end (docs/hosts.md, D), later on a busy machine. */
@@ -12,8 +12,7 @@ const LOOK_MS = 100;
 
 /** Whether this host begins new Claude sessions by itself. @param {import("./types.js").Api} api */
 function forgets(api) {
-  const [year = 0, month = 0] = String(api.runtime.version ?? "").split(".").map(Number);
-  return year < 2026 || (year === 2026 && month < 7);
+  return before(api, 2026, 7);
 }
 
 /**

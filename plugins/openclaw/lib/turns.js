@@ -1,13 +1,15 @@
 // Which threads have a turn running, seen from the gate on. The earliest sign is
 // our own pass in before_dispatch; the host's lifecycle events come up to two
 // seconds later when Claude Code has to be started, and entry.status after them.
-import { entryOf } from "./host.js";
+import { before, entryOf } from "./host.js";
 import { shared } from "./shared.js";
 
 /** A run is in the host's entry at the latest after this long; one that is not has ended unseen. */
 const RUN_MS = 5_000;
 /** A pass without a run after this long was a command, or ended before it began. */
 const PASS_MS = 6_000;
+/** A turn that the gateway was killed in is begun again within this time of its start, or not at all (docs/hosts.md, Q). */
+const RECOVERY_MS = 60_000;
 /** Passes remembered per thread, and threads with passes. */
 const PASSES = 16;
 const THREADS = 1_024;
@@ -59,8 +61,19 @@ export function busy(api, session) {
   const turns = shared.turns.get(session);
   // `running` stays behind after a crash of the gateway, and on 2026.6.35 after `/stop`.
   const told = Math.max(Date.now() - process.uptime() * 1_000, turns?.ended ?? 0);
-  if (entry?.status === "running" && !(entry.startedAt < told)) return true;
+  if (entry?.status === "running" && (!(entry.startedAt < told) || recovers(api, session))) return true;
   return [...(turns?.running.values() ?? [])].some((at) => at > Date.now() - RUN_MS);
+}
+
+/**
+ * Whether the host may still begin a turn again that it was killed in.
+ * @param {import("./types.js").Api} api @param {string} session
+ */
+export function recovers(api, session) {
+  if (process.uptime() * 1_000 >= RECOVERY_MS || shared.turns.get(session)?.ended) return false;
+  const entry = entryOf(api, session);
+  // 2026.6.1 does so only where it was stopped in order.
+  return entry?.status === "running" && (entry.abortedLastRun === true || !before(api, 2026, 6, 2));
 }
 
 /** Follows the host's runs. @param {import("./types.js").Api} api @returns {() => void} */

@@ -26,6 +26,8 @@ use crate::telegram::{Person, Place};
 use crate::wait::poll_until;
 
 const FORUM: i64 = -1_002_222_222_222;
+/// A prompt whose turn starts a subagent.
+const SUBAGENT: &str = r#"::tool Agent {"description":"look around","prompt":"words of the subagent","subagent_type":"general-purpose"}"#;
 const KEY: &str = "agent:main:telegram:group:-1002222222222:topic:42";
 
 struct Elsewhere<'s> {
@@ -221,6 +223,13 @@ impl Elsewhere<'_> {
         let folder = self.project().canonicalize().unwrap_or_default();
         facts.tell(Path::new(&cwd) == folder, "Claude Code runs in the project folder of here", &cwd);
         facts.tell(true, "each finished turn is pushed back", format!("{} ms after its answer was in the thread", late.as_millis()));
+        let status = self.stage.json(&["status", "--json"]).await?;
+        let row = &status["threads"][0];
+        facts.tell(row["copy"] == true && row["holder"]["host"] == "laptop", "`ride status` on the gateway's machine tells that it is ridden on a copy", &row["holder"]);
+        ride.submit(SUBAGENT).await?;
+        let file = poll_until("the subagent's file at the gateway", TURN, || subagent(&self.there)).await;
+        let seen = file.as_ref().map_or_else(ToString::to_string, |path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        facts.tell(file.is_ok(), "what a subagent did is pushed with it", seen);
         let code = self.stage.leave(&mut ride).await?;
         let held = self.stage.anthropic.wait_for_prompt(TURN, "written during the ride").await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: written during the ride").await?;
@@ -257,6 +266,7 @@ impl Elsewhere<'_> {
         fs::write(&self.there, &whole).doing(|| "write the transcript".into())?;
         if let Some(here) = self.here() {
             fs::remove_file(&here).doing(|| "remove the copy".into())?;
+            fs::remove_dir_all(here.with_extension("")).doing(|| "remove what lies beside the copy".into())?;
         }
         // Eight frames of 217 kB as they travel, four asked for at once and answered in any
         // order: after five the first is here, and all of them are not.
@@ -269,7 +279,8 @@ impl Elsewhere<'_> {
         self.free().await?;
         let mut ride = self.drive().await?;
         let (same, seen) = self.same_bytes();
-        facts.tell(same && self.part().is_none(), "the next ride has all of it", seen);
+        let beside = self.here().and_then(|here| subagent(&here));
+        facts.tell(same && self.part().is_none() && beside.is_some(), "the next ride has all of it, what the subagent did as well", seen);
         self.turn(&mut ride, "after the cut").await?;
         let code = self.stage.leave(&mut ride).await?;
         facts.tell(code == 0, "and is handed back", format!("exit {code}"));
@@ -416,6 +427,12 @@ impl Elsewhere<'_> {
         facts.tell(rideable, "each time the thread comes back", rideable);
         Ok(())
     }
+}
+
+/// The file of the subagent beside a transcript.
+fn subagent(transcript: &Path) -> Option<PathBuf> {
+    let mut files = fs::read_dir(transcript.with_extension("").join("subagents")).ok()?.flatten().map(|entry| entry.path());
+    files.find(|path| has(path, "words of the subagent"))
 }
 
 fn has(transcript: &Path, text: &str) -> bool {
