@@ -21,7 +21,7 @@ use ride_core::id::Fence;
 use ride_core::limits::FRAME_BYTES;
 use ride_core::wire::{self, ChainMark, Copied, Pulled, RelayItem, method};
 use ride_store::claude::{ClaudeDir, Look, chain_mark, last_prompt, live_writers, show_chain, tail_sha256};
-use ride_store::copy::{CopyError, Files, Range, Staged, sha256_to, unpack};
+use ride_store::copy::{Committed, CopyError, Files, Range, Staged, sha256_to, unpack};
 use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
@@ -168,12 +168,16 @@ pub async fn standing(thread: &Thread, files: &Files) -> Result<(Standing, Copie
 pub async fn bring(thread: &Thread, files: Files, there: &Copied, mut progress: impl FnMut(u64, u64)) -> Result<Copy, Error> {
     let mut size = length(&files, None)?;
     if size < there.size {
-        pull(thread, &files, None, size, there.size, &mut progress).await?;
-        size = there.size;
+        let (of, to) = (thread.clone(), there.size);
+        // The gateway reads its file while it travels: nothing extends that by now.
+        let now = tokio::spawn(async move { told(&of, to).await });
+        let committed = pull(thread, &files, None, size, to, &mut progress).await?;
+        size = to;
         let file = files.open(None).map_err(unreadable)?.ok_or_else(|| gone(&files))?;
-        // Both sides read at once.
-        let (now, here) = tokio::join!(told(thread, size), hash(&files, file, size));
-        if here? != now?.sha256 {
+        let synced = spawn_blocking(move || committed.sync());
+        let (here, synced) = tokio::join!(hash(&files, file, size), synced);
+        synced.map_err(|e| broke(&e))?.map_err(unreadable)?;
+        if here? != now.await.map_err(|e| broke(&e))??.sha256 {
             let what = format!("what was brought to {} is not what the gateway has", files.transcript().display());
             return Err(Error::new(Kind::Transcript, what));
         }
@@ -183,7 +187,7 @@ pub async fn bring(thread: &Thread, files: Files, there: &Copied, mut progress: 
         let at = length(&files, Some(&file.name))?;
         // One of here that is another one, or has more, stays as it is.
         if at < file.size && continues(thread, &files, &file.name, at).await? {
-            pull(thread, &files, Some(&file.name), at, file.size, &mut |_, _| {}).await?;
+            pull(thread, &files, Some(&file.name), at, file.size, &mut |_, _| {}).await?.sync().map_err(unreadable)?;
         }
         beside.insert(file.name.clone(), file.size);
     }
@@ -233,11 +237,12 @@ fn asked(thread: &Thread, file: Option<&str>, from: u64) -> wire::Pull {
 
 async fn frame(connection: &Connection, asked: wire::Pull) -> Result<Vec<u8>, Error> {
     let pulled: Pulled = connection.call_within(method::PULL, &asked, FRAME_WITHIN).await?;
-    unpack(&pulled.data).map_err(|e| Error::new(Kind::Other, e.to_string()))
+    let unpacked = spawn_blocking(move || unpack(&pulled.data)).await.map_err(|e| broke(&e))?;
+    unpacked.map_err(|e| Error::new(Kind::Other, e.to_string()))
 }
 
-/// Extends a file of here by a range of the gateway's.
-async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to: u64, progress: &mut impl FnMut(u64, u64)) -> Result<(), Error> {
+/// Extends a file of here by a range of the gateway's; it is not on disk yet.
+async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to: u64, progress: &mut impl FnMut(u64, u64)) -> Result<Committed, Error> {
     let before = match files.open(file).map_err(unreadable)? {
         Some(opened) => tail_sha256(&opened, from),
         None => tail_sha256(&File::open("/dev/null").map_err(|e| io(files, e))?, 0),
@@ -262,7 +267,7 @@ async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to:
             Staged::Part(_) => return Err(Error::new(Kind::Other, "the gateway's file is shorter than it said")),
             Staged::Whole(whole) => {
                 progress(to, to);
-                return whole.commit().and_then(|committed| committed.sync()).map_err(unreadable);
+                return whole.commit().map_err(unreadable);
             }
         }
         progress(from + at, to);
