@@ -563,10 +563,12 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
         }
     }
     let ridden = matches!(t.phase, Phase::Ridden { .. });
+    // Whoever was not asked counts for as long as it may think that the lease is its own.
+    let unasked = matches!(&t.phase, Phase::Leaving { why: Why::Back | Why::Stolen { .. } | Why::TakenBack { .. }, .. });
     if let Some(lease) = t.lease_mut() {
         lease.since_ms = 0;
         let silence = if rules.silence_ms > 10 * TICK_MS { 0 } else { rules.silence_ms };
-        lease.renewed = if ridden { stamp(lease.renewed, rules.lease_ms) } else { NOW.stamp() };
+        lease.renewed = if ridden || unasked { stamp(lease.renewed, rules.lease_ms) } else { NOW.stamp() };
         lease.active = if ridden { stamp(lease.active, silence) } else { NOW.stamp() };
         lease.dropped = lease.dropped.map(|_| NOW.stamp());
         lease.probe_again = None;

@@ -145,7 +145,7 @@ impl Elsewhere<'_> {
 
     /// Rides until Claude Code takes a prompt.
     async fn drive(&self) -> Result<Terminal> {
-        let ride = self.ride(&["plans"])?;
+        let ride = self.ride(&["forum", "topic:42"])?;
         ride.wait_for(TURN, claude::shows_prompt).await?;
         Ok(ride)
     }
@@ -188,6 +188,15 @@ impl Elsewhere<'_> {
         (synced > 0 && there[..synced] == here[..synced], format!("{} bytes here, {} at the gateway", here.len(), there.len()))
     }
 
+    /// Has the agent have the thread at once, where a driver that vanished would keep it for its lease.
+    async fn take_back(&self) -> Result<()> {
+        let taken = self.stage.run(&["release", KEY, "--take-back"]).await?;
+        if !taken.status.success() {
+            return Err(Error::Peer { what: "ride release --take-back".into(), said: said(&taken) });
+        }
+        self.free().await
+    }
+
     /// Waits until the agent has the thread.
     async fn free(&self) -> Result<()> {
         let end = std::time::Instant::now() + TURN + TURN;
@@ -203,7 +212,7 @@ impl Elsewhere<'_> {
     }
 
     async fn first(&mut self, facts: &mut Facts) -> Result<()> {
-        let mut ride = self.ride(&["plans"])?;
+        let mut ride = self.ride(&["forum", "topic:42"])?;
         let asked = ride.wait_for(TURN, |screen| screen.contains("Which folder of this machine is")).await?;
         facts.tell(asked.contains("workspace"), "a project folder that is not known here is asked for", line_with(&asked, "Which folder"));
         ride.submit("code/nowhere").await?;
@@ -240,7 +249,7 @@ impl Elsewhere<'_> {
         );
         let (same, seen) = self.same_bytes();
         facts.tell(same, "both transcripts are the same bytes as far as they were synced", seen);
-        let mut again = self.ride(&["plans"])?;
+        let mut again = self.ride(&["forum", "topic:42"])?;
         again.wait_for(TURN, claude::shows_prompt).await?;
         let asked = again.history().contains("Which folder");
         self.turn(&mut again, "once more from the laptop").await?;
@@ -271,12 +280,12 @@ impl Elsewhere<'_> {
         // Eight frames of 217 kB as they travel, four asked for at once and answered in any
         // order: after five the first is here, and all of them are not.
         self.line.cut_after_receiving(1_150_000);
-        let mut ride = self.ride(&["plans"])?;
+        let mut ride = self.ride(&["forum", "topic:42"])?;
         let code = ride.wait_exit(TURN).await?;
         let part = self.part();
         facts.tell(code != 0 && part.is_some_and(|size| size > 0) && self.here().is_none(), "a line cut while the conversation is brought: an error, and what is here stays", format!("exit {code}, {} of {} bytes: {}", part.unwrap_or(0), whole.len(), line_with(&ride.history(), "error:")));
         self.line.mend();
-        self.free().await?;
+        self.take_back().await?;
         let mut ride = self.drive().await?;
         let (same, seen) = self.same_bytes();
         let beside = self.here().and_then(|here| subagent(&here));
@@ -335,7 +344,7 @@ impl Elsewhere<'_> {
         self.only_here("only-on-the-laptop").await?;
         self.free().await?;
         facts.tell(!has(&self.there, "only-on-the-laptop"), "a driver that vanishes leaves what it had pushed, whole", format!("leaf {}", leaf(&self.there).unwrap_or_default()));
-        let mut ride = self.ride(&["plans"])?;
+        let mut ride = self.ride(&["forum", "topic:42"])?;
         let asked = ride.wait_for(TURN, |screen| screen.contains("never reached the gateway")).await?;
         facts.tell(asked.contains("only-on-the-laptop"), "what it had not is offered when it returns", line_with(&asked, "never reached"));
         ride.submit("y").await?;
@@ -369,11 +378,11 @@ impl Elsewhere<'_> {
     async fn apart(&mut self, facts: &mut Facts) -> Result<()> {
         for (keep, turn, agent) in [("there", "lost on the laptop", "the agent went on"), ("here", "kept on the laptop", "the agent went astray")] {
             self.only_here(turn).await?;
-            self.free().await?;
+            self.take_back().await?;
             self.agent(agent, "MANGO").await?;
             let here = self.here().ok_or_else(|| Error::Peer { what: "the copy".into(), said: "it is gone".into() })?;
             let before = (fs::read(&here).unwrap_or_default(), fs::read(&self.there).unwrap_or_default());
-            let mut ride = self.ride(&["plans"])?;
+            let mut ride = self.ride(&["forum", "topic:42"])?;
             let code = ride.wait_exit(TURN).await?;
             let text = ride.history();
             self.free().await?;
@@ -390,7 +399,7 @@ impl Elsewhere<'_> {
             let shown = leaves && line_here.contains(&turn.replace(' ', "-")) && line_there.contains(agent);
             facts.tell(code == 10 && untouched && shown, "copies that went apart are refused with both leaves and their last prompts, and stay as they are", format!("exit {code}, {line_here} / {line_there}"));
             let kept = if keep == "there" { &leaf_there } else { &leaf_here };
-            let repaired = self.run(&["repair", "plans", "--keep", kept]).await?;
+            let repaired = self.run(&["repair", KEY, "--keep", kept]).await?;
             self.free().await?;
             let aside = fs::read_dir(here.parent().unwrap_or(Path::new("/"))).into_iter().flatten().flatten().any(|f| f.file_name().to_string_lossy().contains(".aside-") && fs::read(f.path()).is_ok_and(|bytes| bytes == before.0));
             let (same, seen) = self.same_bytes();
@@ -411,14 +420,14 @@ impl Elsewhere<'_> {
         let project = self.project();
         let moved = project.with_extension("moved");
         fs::rename(&project, &moved).doing(|| "move the project".into())?;
-        let mut ride = self.ride(&["plans"])?;
+        let mut ride = self.ride(&["forum", "topic:42"])?;
         let code = ride.wait_exit(TURN).await?;
         facts.tell(code == 2 && ride.history().contains("projects.json"), "a project folder that is gone is named, with what says so", line_with(&ride.history(), "error:"));
         self.free().await?;
         fs::rename(&moved, &project).doing(|| "move the project back".into())?;
         let known = self.home.path().join(".local/state/ride/projects.json");
         fs::write(&known, "{ \"wss://x\": 5 }").doing(|| "write the map".into())?;
-        let mut ride = self.ride(&["plans"])?;
+        let mut ride = self.ride(&["forum", "topic:42"])?;
         let code = ride.wait_exit(TURN).await?;
         facts.tell(code == 13 && ride.history().contains("line 1"), "a map that cannot be read is named, with the line", line_with(&ride.history(), "error:"));
         self.free().await?;
