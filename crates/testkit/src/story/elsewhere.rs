@@ -231,7 +231,7 @@ impl Elsewhere<'_> {
         let cwd = lines(&self.there).iter().rev().find_map(|l| l["cwd"].as_str().map(str::to_owned)).unwrap_or_default();
         let folder = self.project().canonicalize().unwrap_or_default();
         facts.tell(Path::new(&cwd) == folder, "Claude Code runs in the project folder of here", &cwd);
-        facts.tell(true, "each finished turn is pushed back", format!("{} ms after its answer was in the thread", late.as_millis()));
+        facts.tell(has(&self.there, "]: from the laptop"), "each finished turn is pushed back", format!("{} ms after its answer was in the thread", late.as_millis()));
         let status = self.stage.json(&["status", "--json"]).await?;
         let row = &status["threads"][0];
         facts.tell(row["copy"] == true && row["holder"]["host"] == "laptop", "`ride status` on the gateway's machine tells that it is ridden on a copy", &row["holder"]);
