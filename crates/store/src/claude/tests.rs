@@ -510,6 +510,8 @@ fn a_glance_reads_no_more_than_the_end() {
     };
     let turn = [prompt(1, None), answer(2, 1)];
     check(&[title.clone(), turn[0].clone(), turn[1].clone(), last.clone()], [Some("t"), Some("hello"), Some("/p")]);
+    // One that is open, or was never left.
+    check(&turn, [None, Some("prompt 1"), Some("/p")]);
     // The folder is further back than the near end.
     check(&[turn[0].clone(), turn[1].clone(), body(100 << 10), title.clone(), last.clone()], [Some("t"), Some("hello"), Some("/p")]);
     // And further than is looked at.

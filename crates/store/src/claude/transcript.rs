@@ -183,20 +183,22 @@ pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
 pub fn last_prompt(path: &Path) -> Result<Option<String>, ClaudeError> {
     let file = open_regular(path)?;
     let (_, bytes) = end_of(path, &file, SUMMARY_BYTES)?;
-    let mut follow = Follow::default();
-    let mut last = None;
-    for news in bytes.split(|byte| *byte == b'\n').flat_map(|line| follow.line(line)) {
-        if let News::Prompt { prompt, .. } = news
-            && prompt.from == Origin::Person
-        {
-            last = Some(prompt.text);
-        }
-    }
-    match last {
-        // The gateway puts what it knows of the chat before the words.
-        Some(text) => Ok(text.rsplit("\n\n").map(str::trim).find(|words| !words.is_empty()).map(str::to_owned)),
+    match asked_last(&bytes) {
+        Some(words) => Ok(Some(words)),
         None => Ok(summary(path)?.last_prompt),
     }
+}
+
+/// The last paragraph of what a person asked last in some lines.
+fn asked_last(lines: &[u8]) -> Option<String> {
+    let mut follow = Follow::default();
+    let news = lines.split(|byte| *byte == b'\n').flat_map(|line| follow.line(line));
+    let prompts = news.filter_map(|news| match news {
+        News::Prompt { prompt, .. } if prompt.from == Origin::Person => Some(prompt.text),
+        _ => None,
+    });
+    // The gateway puts what it knows of the chat before the words.
+    prompts.last()?.rsplit("\n\n").map(str::trim).find(|words| !words.is_empty()).map(str::to_owned)
 }
 
 /// The first folder a Claude session was ever used in of which something holds: where it was
@@ -257,7 +259,8 @@ fn tail(path: &Path, file: &File, most: u64) -> Result<Summary, ClaudeError> {
     let end = reader.finish();
     Ok(Summary {
         title: end.custom_title.or(end.ai_title),
-        last_prompt: end.last_prompt,
+        // One that was never left has no line that says so (2.1.197).
+        last_prompt: end.last_prompt.or_else(|| asked_last(&bytes[start..])),
         cwd: end.cwd,
         size: meta.len(),
         changed_ms: meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000,

@@ -408,10 +408,13 @@ impl Elsewhere<'_> {
             let prompt = format!("after the repair, {keep}");
             self.turn(&mut ride, &prompt).await?;
             let knew = self.stage.anthropic.wait_for_prompt(TURN, &prompt).await?;
-            let right = knew.saw(&turn.replace(' ', "-")) == (keep == "here") && knew.saw(agent) == (keep == "there");
+            // What the model said: 2026.6.1 tells the agent what stood in the chat, of either branch.
+            let said = |text: &str| knew.texts().any(|(role, said)| role == "assistant" && said.contains(text));
+            let saw = (said(&turn.replace(' ', "-")), said(agent));
+            let right = saw == (keep == "here", keep == "there");
             let code = self.stage.leave(&mut ride).await?;
             let (agent_too, session) = self.agent(&format!("and the agent, {keep}?"), &prompt).await?;
-            facts.tell(code == 0 && right && agent_too, "and both machines go on with that one", format!("exit {code}, session {session}"));
+            facts.tell(code == 0 && right && agent_too, "and both machines go on with that one", format!("exit {code}, session {session}, the model saw (here, there): {saw:?}, and what came after it: {agent_too}"));
         }
         Ok(())
     }
