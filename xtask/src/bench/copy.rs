@@ -133,6 +133,7 @@ pub(super) async fn measure(stage: &Stage) -> Result<Section> {
     let target = grant.claude.clone().context("the thread has a Claude session")?;
     release(stage, &grant).await?;
     let theirs = Path::new(&target.transcript.path);
+    let before = fs::metadata(theirs)?.len();
     lengthen(theirs, target.session_id)?;
 
     let secret = Uuid::new_v4().simple().to_string();
@@ -173,6 +174,8 @@ pub(super) async fn measure(stage: &Stage) -> Result<Section> {
         renew(stage, &key, grant.fence, &secret).await?;
     }
     release(stage, &grant).await?;
+    // As it was, for what is measured after it on this thread.
+    OpenOptions::new().write(true).open(theirs)?.set_len(before)?;
     let (copy, turn) = (ours.median() / theirs_ms.median(), pushed.median() / fetched.median());
     Ok(Section {
         title: "A ride from another machine",
