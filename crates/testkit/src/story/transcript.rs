@@ -1,12 +1,12 @@
 //! Claude transcripts as a story reads them: from outside, by a reader of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
-/// The chain that ends at the last node of the file.
+/// The chain that ends at the last leaf of the file.
 pub(super) struct Chain {
     pub(super) ids: Vec<String>,
     pub(super) texts: Vec<String>,
@@ -27,11 +27,14 @@ pub(super) fn leaf(path: &Path) -> Option<String> {
     leaf["uuid"].as_str().map(str::to_owned)
 }
 
-/// The chain that ends at its last line; `None` where it loops or is not there yet.
+/// The chain that ends at its last line that nothing hangs on; `None` where it loops or is not there yet.
 pub(super) fn chain(path: &Path) -> Option<Chain> {
     let lines = lines(path);
     let nodes: BTreeMap<&str, &Value> = lines.iter().filter_map(|l| Some((l["uuid"].as_str()?, l))).collect();
-    let last = lines.iter().rev().find(|l| l["type"] == "assistant" || l["type"] == "user")?;
+    let said = |l: &&Value| l["type"] == "assistant" || l["type"] == "user";
+    // 2.1.197 now and then writes a quick answer before the prompt it hangs on.
+    let answered: BTreeSet<&str> = lines.iter().filter(said).filter_map(|l| l["parentUuid"].as_str()).collect();
+    let last = lines.iter().rev().filter(said).find(|l| l["uuid"].as_str().is_none_or(|id| !answered.contains(id)))?;
     let mut chain = Chain { ids: Vec::new(), texts: Vec::new(), beside: 0 };
     let mut at = Some(last);
     while let Some(node) = at {
