@@ -86,13 +86,13 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // Each message is answered now, or its sender was told to send it again.
     let left = async || {
         let chat = stage.telegram.chat(&ridden);
-        let lost = EXPORTS.into_iter().filter(|export| !chat.bot_wrote(&format!("]: in the ridden thread: {export}"))).count();
+        let lost: Vec<&str> = EXPORTS.into_iter().filter(|export| !chat.bot_wrote(&format!("]: in the ridden thread: {export}"))).collect();
         Ok((lost, chat.count("Send it again")))
     };
     // Hosts before 2026.9 send 20 messages a minute into a group.
-    let (unanswered, told) = settled(2 * TURN, left, |(lost, told)| lost <= told).await?;
+    let (unanswered, told) = settled(2 * TURN, left, |(lost, told)| lost.len() <= *told).await?;
     let once = EXPORTS.into_iter().all(|export| stage.telegram.chat(&ridden).count(&format!("]: in the ridden thread: {export}")) <= 1);
-    facts.tell(unanswered == told && once, "each message of the ridden thread is answered once, or its sender was told to send it again", format!("{unanswered} not answered, {told} told"));
+    facts.tell(unanswered.len() == told && once, "each message of the ridden thread is answered once, or its sender was told to send it again", format!("not answered: {unanswered:?}, {told} told"));
     let same = stage.anthropic.turns().iter().filter(|r| on(r)).all(|r| r.session() == Some(&session));
     facts.tell(same, "on the Claude session that was ridden", "");
     Ok(())
