@@ -40,11 +40,9 @@ pub(super) async fn measure(packed: &Packed) -> Result<Section> {
     let (mut idle, mut pages, mut whole, mut held, mut theirs) =
         (Samples::default(), Samples::default(), Samples::default(), Samples::default(), Samples::default());
     let first = held_during(&connection, list(&connection, true)).await?;
-    let (mut rest, mut by_itself) = (Vec::new(), Vec::new());
+    let mut rest = Vec::new();
     for _ in 0..ROUNDS {
-        let alone = held_during(&connection, async { tokio::time::sleep(IDLE).await; Ok(0.0) }).await?.held;
-        idle.push(alone);
-        by_itself.push(alone);
+        idle.push(held_during(&connection, async { tokio::time::sleep(IDLE).await; Ok(0.0) }).await?.held);
         let page = held_during(&connection, list(&connection, true)).await?;
         let all = held_during(&connection, list(&connection, false)).await?;
         pages.push(page.took);
@@ -58,23 +56,21 @@ pub(super) async fn measure(packed: &Packed) -> Result<Section> {
         theirs.push(host["ms"].as_f64().context("a time is a number")?);
     }
     let ms = |value: f64| Samples::from(vec![value]).shown(Unit::Ms);
-    let longest = |samples: &[f64]| samples.iter().copied().fold(0.0, f64::max);
-    // What the host does by itself in the same minute is not ours.
-    let most = longest(&by_itself).max(10.0);
+    let longest = rest.iter().copied().fold(0.0, f64::max);
     Ok(Section {
         title: "`sessions_rideable` over 10,000 entries",
         how: format!(
             "A gateway started on a store of {ENTRIES} entries of 6 KB each, one client on loopback. Held: the longest of libuv's\n\
              event loop delays at 1 ms resolution, from before the request to after its answer, inside the gateway's process; an idle\n\
-             gateway's over {} s beside it, which is no fault of ours where it is more than the target. The first call has the list made; the host's own list is called by turns with ours.",
+             gateway's over {} s beside it. The first call has the list made; the host's own list is called by turns with ours.",
             IDLE.as_secs()
         ),
         rows: vec![
             Row::plain("first call, until answered", ms(first.took)),
-            Row::plain("first call, event loop held for", ms(first.held)).against(format!("idle {}", idle.shown(Unit::Ms)), first.held / idle.median()).target("≤ 10 ms, or an idle one's", first.held <= most),
+            Row::plain("first call, event loop held for", ms(first.held)).against(format!("idle {}", idle.shown(Unit::Ms)), first.held / idle.median()).target("≤ 10 ms", first.held <= 10.0),
             Row::plain("a page of 250 rows", pages.shown(Unit::Ms)),
             Row::plain("all rows, page by page", whole.shown(Unit::Ms)),
-            Row::plain("steady state, event loop held for", held.shown(Unit::Ms)).against(format!("idle {}", idle.shown(Unit::Ms)), held.median() / idle.median()).target("≤ 10 ms, or an idle one's", longest(&rest) <= most),
+            Row::plain("steady state, event loop held for", held.shown(Unit::Ms)).against(format!("idle {}", idle.shown(Unit::Ms)), held.median() / idle.median()).target("≤ 10 ms", longest <= 10.0),
             Row::plain("the host's own list, which holds it as long", theirs.shown(Unit::Ms)),
         ],
     })
