@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ride_testkit::Key;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::command::{Machine, row};
@@ -103,6 +104,26 @@ async fn a_prompt_that_is_not_answered_is_an_error() {
     assert!(code != 0 && said.contains("no answer: the turn ended without a text"), "exit {code}: {said}");
     let (code, _, said) = gateway().await.output(&["deploys", "--say", " "]).await;
     assert!(code == 2 && said.contains("the prompt is empty"), "exit {code}: {said}");
+}
+
+/// The window's new size and a key that reach `ride` at once: neither is left lying.
+#[tokio::test]
+async fn a_key_pressed_while_the_window_changes() {
+    let machine = gateway().await;
+    let mut terminal = machine.terminal(&["deploys"], 24, 60);
+    terminal.wait_for_text(DEADLINE, "1 waiting").await.unwrap();
+    let process = Pid::from_raw(terminal.pid().unwrap().cast_signed()).unwrap();
+    for n in 1..=40 {
+        kill_process(process, Signal::STOP).unwrap();
+        terminal.resize(24, 60 + n % 2).unwrap();
+        terminal.send(b"x").unwrap();
+        kill_process(process, Signal::CONT).unwrap();
+        let typed = "x".repeat(usize::from(n));
+        terminal.wait_for(DEADLINE, |screen| screen.contains(&format!("› {typed}"))).await.unwrap();
+    }
+    terminal.press(Key::Ctrl('c')).unwrap();
+    terminal.press(Key::Ctrl('d')).unwrap();
+    assert_eq!(terminal.wait_exit(DEADLINE).await.unwrap(), 0, "{}", terminal.screen());
 }
 
 #[tokio::test]
