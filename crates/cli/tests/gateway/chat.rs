@@ -149,7 +149,11 @@ async fn a_chat_at_a_terminal() {
     terminal.wait_for(DEADLINE, |screen| screen.matches("three").count() >= 3).await.unwrap();
     terminal.resize(24, 40).unwrap();
     terminal.press(Key::Ctrl('c')).unwrap();
-    terminal.submit("/help").await.unwrap();
+    // The empty prompt names /help itself.
+    terminal.wait_for_text(DEADLINE, "tells the keys").await.unwrap();
+    terminal.send(b"/help").unwrap();
+    terminal.wait_for_text(DEADLINE, "› /help").await.unwrap();
+    terminal.press(Key::Enter).unwrap();
     terminal.wait_for_text(DEADLINE, "hands the thread back").await.unwrap();
     terminal.submit("fail").await.unwrap();
     terminal.wait_for_text(DEADLINE, "no such model").await.unwrap();
