@@ -26,6 +26,7 @@ mod stage;
 mod store;
 
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -76,6 +77,11 @@ enum Subject {
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<()> {
+        if cfg!(debug_assertions) {
+            // What is measured in this process is to be compiled like what is shipped.
+            let again = ["run", "--quiet", "--locked", "--profile", "measured", "--package", "xtask", "--"];
+            return build::run(Command::new(build::cargo()).args(again).args(std::env::args_os().skip(1)));
+        }
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();
         // These need nothing that is packed.
