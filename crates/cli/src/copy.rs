@@ -21,7 +21,7 @@ use ride_core::id::Fence;
 use ride_core::limits::FRAME_BYTES;
 use ride_core::wire::{self, ChainMark, Copied, Pulled, RelayItem, method};
 use ride_store::claude::{ClaudeDir, Look, chain_mark, last_prompt, live_writers, show_chain, tail_sha256};
-use ride_store::copy::{Committed, CopyError, Files, Range, Staged, sha256_to, unpack};
+use ride_store::copy::{Committed, CopyError, Files, Hash, Range, Staged, unpack};
 use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
@@ -32,6 +32,8 @@ use crate::render::clean;
 /// Frames asked for before the first of them is here: the gateway packs one while another
 /// travels.
 const AHEAD: usize = 4;
+/// So much of a long copy is brought onto the disk at a time, while more of it travels.
+const SYNC_BYTES: u64 = 32 * FRAME_BYTES as u64;
 /// What a frame may take; over the slowest line a person would ride on it takes some seconds.
 pub(crate) const FRAME_WITHIN: Duration = Duration::from_secs(60);
 /// What comparing may take: both sides read the whole transcript.
@@ -144,7 +146,8 @@ pub async fn standing(thread: &Thread, files: &Files) -> Result<(Standing, Copie
     let size = opened.as_ref().map_or(Ok(0), |file| file.metadata().map(|found| found.len()).map_err(|e| io(files, e)))?;
     let there = told(thread, size).await?;
     let Some(file) = opened else { return Ok((Standing::Behind, there)) };
-    if hash(files, file, there.compared).await? != there.sha256 {
+    let compared = there.compared;
+    if hashed(files, spawn_blocking(move || Hash::of(&file, compared))).await?.hex() != there.sha256 {
         let path = files.transcript().to_owned();
         let here = spawn_blocking(move || {
             let leaf = chain_mark(&path).ok().and_then(|mark| mark.leaf);
@@ -171,13 +174,12 @@ pub async fn bring(thread: &Thread, files: Files, there: &Copied, mut progress: 
         let (of, to) = (thread.clone(), there.size);
         // The gateway reads its file while it travels: nothing extends that by now.
         let now = tokio::spawn(async move { told(&of, to).await });
-        let committed = pull(thread, &files, None, size, to, &mut progress).await?;
+        let before = files.open(None).map_err(unreadable)?;
+        let before = spawn_blocking(move || before.map_or_else(|| Ok(Hash::default()), |file| Hash::of(&file, size)));
+        let (committed, here) = pull(thread, &files, None, size, to, before, &mut progress).await?;
         size = to;
-        let file = files.open(None).map_err(unreadable)?.ok_or_else(|| gone(&files))?;
-        let synced = spawn_blocking(move || committed.sync());
-        let (here, synced) = tokio::join!(hash(&files, file, size), synced);
-        synced.map_err(|e| broke(&e))?.map_err(unreadable)?;
-        if here? != now.await.map_err(|e| broke(&e))??.sha256 {
+        spawn_blocking(move || committed.sync()).await.map_err(|e| broke(&e))?.map_err(unreadable)?;
+        if here.hex() != now.await.map_err(|e| broke(&e))??.sha256 {
             let what = format!("what was brought to {} is not what the gateway has", files.transcript().display());
             return Err(Error::new(Kind::Transcript, what));
         }
@@ -187,7 +189,8 @@ pub async fn bring(thread: &Thread, files: Files, there: &Copied, mut progress: 
         let at = length(&files, Some(&file.name))?;
         // One of here that is another one, or has more, stays as it is.
         if at < file.size && continues(thread, &files, &file.name, at).await? {
-            pull(thread, &files, Some(&file.name), at, file.size, &mut |_, _| {}).await?.sync().map_err(unreadable)?;
+            let none = spawn_blocking(|| Ok(Hash::default()));
+            pull(thread, &files, Some(&file.name), at, file.size, none, &mut |_, _| {}).await?.0.sync().map_err(unreadable)?;
         }
         beside.insert(file.name.clone(), file.size);
     }
@@ -241,15 +244,22 @@ async fn frame(connection: &Connection, asked: wire::Pull) -> Result<Vec<u8>, Er
     unpacked.map_err(|e| Error::new(Kind::Other, e.to_string()))
 }
 
-/// Extends a file of here by a range of the gateway's; it is not on disk yet.
-async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to: u64, progress: &mut impl FnMut(u64, u64)) -> Result<Committed, Error> {
+/// A hash that is being made.
+type Hashing = JoinHandle<std::io::Result<Hash>>;
+
+/// Extends a file of here by a range of the gateway's; it is not on disk yet. The hash of
+/// what stands before goes on with what arrives, while more of it travels.
+async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to: u64, mut hashing: Hashing, progress: &mut impl FnMut(u64, u64)) -> Result<(Committed, Hash), Error> {
     let before = match files.open(file).map_err(unreadable)? {
         Some(opened) => tail_sha256(&opened, from),
         None => tail_sha256(&File::open("/dev/null").map_err(|e| io(files, e))?, 0),
     };
     let before = before.map_err(|e| io(files, e))?;
     let range = Range { file, from, before_sha256: &before, total: to - from, tag: "", looked_at: false };
-    let mut at = if from == 0 && file.is_none() { resumed(thread, files, to).await? } else { 0 };
+    let mut at = 0;
+    if from == 0 && file.is_none() && let Some((there, hash)) = resumed(thread, files, to).await? {
+        (at, hashing) = (there, spawn_blocking(|| Ok(hash)));
+    }
     let mut next = from + at;
     let mut flights: VecDeque<JoinHandle<Result<Vec<u8>, Error>>> = VecDeque::new();
     loop {
@@ -262,12 +272,24 @@ async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to:
         let mut bytes = arrived.await.map_err(|e| broke(&e))??;
         // The file may have grown since it was listed; no more than that is brought.
         bytes.truncate((to - from - at) as usize);
-        match files.stage(&range, at, &bytes).map_err(unreadable)? {
-            Staged::Part(there) if there == at + bytes.len() as u64 && !bytes.is_empty() => at = there,
+        let (staged, length) = (files.stage(&range, at, &bytes).map_err(unreadable)?, bytes.len() as u64);
+        let mut hash = hashed(files, hashing).await?;
+        hashing = spawn_blocking(move || {
+            hash.add(&bytes);
+            Ok(hash)
+        });
+        match staged {
+            Staged::Part(there) if there == at + length && length > 0 => {
+                if at / SYNC_BYTES < there / SYNC_BYTES && let Some((_, part)) = files.staged(file, range.tag) {
+                    // The last one is what counts.
+                    drop(spawn_blocking(move || part.sync_data()));
+                }
+                at = there;
+            }
             Staged::Part(_) => return Err(Error::new(Kind::Other, "the gateway's file is shorter than it said")),
             Staged::Whole(whole) => {
                 progress(to, to);
-                return whole.commit().map_err(unreadable);
+                return Ok((whole.commit().map_err(unreadable)?, hashed(files, hashing).await?));
             }
         }
         progress(from + at, to);
@@ -275,16 +297,16 @@ async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to:
 }
 
 /// How much of a first copy is here from one that was cut off, if it is the beginning of it.
-async fn resumed(thread: &Thread, files: &Files, to: u64) -> Result<u64, Error> {
-    let Some((size, part)) = files.staged(None, "").filter(|(size, _)| (1..to).contains(size)) else { return Ok(0) };
+async fn resumed(thread: &Thread, files: &Files, to: u64) -> Result<Option<(u64, Hash)>, Error> {
+    let Some((size, part)) = files.staged(None, "").filter(|(size, _)| (1..to).contains(size)) else { return Ok(None) };
+    let hashing = spawn_blocking(move || Hash::of(&part, size));
     let there = told(thread, size).await?;
-    let same = there.compared == size && hash(files, part, size).await? == there.sha256;
-    Ok(if same { size } else { 0 })
+    let hash = hashed(files, hashing).await?;
+    Ok((there.compared == size && hash.hex() == there.sha256).then_some((size, hash)))
 }
 
-async fn hash(files: &Files, file: File, size: u64) -> Result<String, Error> {
-    let hashed = spawn_blocking(move || sha256_to(&file, size)).await.map_err(|e| broke(&e))?;
-    hashed.map_err(|e| io(files, e))
+async fn hashed(files: &Files, hashing: Hashing) -> Result<Hash, Error> {
+    hashing.await.map_err(|e| broke(&e))?.map_err(|e| io(files, e))
 }
 
 /// The length of a file of here; 0 where it is not there.

@@ -424,17 +424,41 @@ impl Place {
     }
 }
 
+/// SHA-256 of what a file begins with, and of what is put behind that.
+#[derive(Clone, Debug, Default)]
+pub struct Hash(Sha256);
+
+impl Hash {
+    /// Of a file's first bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read or is shorter.
+    pub fn of(file: &File, size: u64) -> io::Result<Hash> {
+        let mut hash = Hash::default();
+        feed(file, 0, size, |bytes| {
+            hash.add(bytes);
+            Ok(())
+        })?;
+        Ok(hash)
+    }
+
+    /// Goes on with these.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// In hexadecimal digits.
+    pub fn hex(&self) -> String {
+        self.0.clone().finalize().iter().map(|b| format!("{b:02x}")).collect()
+    }
+}
+
 /// SHA-256, hex, of a file's first bytes.
 ///
 /// # Errors
 /// When it cannot be read or is shorter.
 pub fn sha256_to(file: &File, size: u64) -> io::Result<String> {
-    let mut hash = Sha256::new();
-    feed(file, 0, size, |bytes| {
-        hash.update(bytes);
-        Ok(())
-    })?;
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Hash::of(file, size).map(|hash| hash.hex())
 }
 
 /// The name of a subagent's file within its folder, where it is one.

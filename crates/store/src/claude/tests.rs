@@ -497,6 +497,25 @@ fn writers_by_registry_arguments_and_open_file() {
 }
 
 #[test]
+fn the_last_prompt_is_looked_for_in_the_last_16_mib() {
+    let (home, dir) = home();
+    let body = |mib: usize| json!({"type": "api-request-blob", "message": "x".repeat(mib << 20)});
+    let last = json!({"type": "last-prompt", "lastPrompt": "hello", "leafUuid": Uuid::from_u128(2)});
+    for (lines, expected) in [
+        (vec![prompt(1, None), answer(2, 1)], Some("prompt 1")),
+        (vec![prompt(1, None), answer(2, 1), body(1)], Some("prompt 1")),
+        (vec![prompt(1, None), answer(2, 1), last.clone(), body(1)], Some("prompt 1")),
+        (vec![last, body(1)], Some("hello")),
+        (vec![prompt(1, None), answer(2, 1), body(8), body(8)], None),
+        (vec![], None),
+    ] {
+        let path = transcript(&dir, home.path(), &lines);
+        assert_eq!(last_prompt(&path).unwrap().as_deref(), expected, "of {} lines", lines.len());
+        fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
 fn a_glance_reads_no_more_than_the_end() {
     let (home, dir) = home();
     let title = json!({"type": "custom-title", "customTitle": "t"});

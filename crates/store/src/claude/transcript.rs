@@ -176,17 +176,20 @@ pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
 }
 
 /// The last prompt of a person, the last paragraph of it: where a session was cut off, no line has
-/// said yet that it is the last.
+/// said yet that it is the last. One further from the end than [`FAR_BYTES`] is not looked for.
 ///
 /// # Errors
 /// When it is no regular file or cannot be read.
 pub fn last_prompt(path: &Path) -> Result<Option<String>, ClaudeError> {
     let file = open_regular(path)?;
-    let (_, bytes) = end_of(path, &file, SUMMARY_BYTES)?;
-    match asked_last(&bytes) {
-        Some(words) => Ok(Some(words)),
-        None => Ok(summary(path)?.last_prompt),
+    for most in [SUMMARY_BYTES, FAR_BYTES] {
+        let (meta, bytes) = end_of(path, &file, most)?;
+        let words = asked_last(&bytes).or_else(|| read_lines(&bytes, meta.len() > most).last_prompt);
+        if words.is_some() || meta.len() <= most {
+            return Ok(words);
+        }
     }
+    Ok(None)
 }
 
 /// The last paragraph of what a person asked last in some lines.
@@ -249,23 +252,30 @@ fn end_of(path: &Path, file: &File, most: u64) -> Result<(std::fs::Metadata, Vec
 /// What the last `most` bytes of a transcript tell.
 fn tail(path: &Path, file: &File, most: u64) -> Result<Summary, ClaudeError> {
     let (meta, bytes) = end_of(path, file, most)?;
-    // The first line is cut, unless the whole file was read.
-    let start = match meta.len() > most {
-        false => 0,
-        true => bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1),
-    };
-    let mut reader = Reader::new();
-    reader.feed(&bytes[start..]);
-    let end = reader.finish();
+    let end = read_lines(&bytes, meta.len() > most);
     Ok(Summary {
         title: end.custom_title.or(end.ai_title),
         // One that was never left has no line that says so (2.1.197).
-        last_prompt: end.last_prompt.or_else(|| asked_last(&bytes[start..])),
+        last_prompt: end.last_prompt.or_else(|| asked_last(&bytes)),
         cwd: end.cwd,
         size: meta.len(),
         changed_ms: meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000,
     })
 }
+
+/// Reads lines, of which the first may be cut.
+fn read_lines(bytes: &[u8], cut: bool) -> Transcript {
+    let start = match cut {
+        false => 0,
+        true => bytes.iter().position(|b| *b == b'\n').map_or(bytes.len(), |at| at + 1),
+    };
+    let mut reader = Reader::new();
+    reader.feed(&bytes[start..]);
+    reader.finish()
+}
+
+/// How much of the end [`last_prompt`] reads at most: the tool results of a long turn.
+const FAR_BYTES: u64 = 16 << 20;
 
 /// How much of the end [`summary`] reads first: a turn's lines fit, with its
 /// request bodies.
