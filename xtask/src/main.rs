@@ -15,6 +15,8 @@ mod probe;
 mod sim;
 mod versions;
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -59,6 +61,14 @@ enum What {
     Probe(probe::Probe),
     /// Check the plugin's JavaScript against the host's published types.
     Types,
+    /// What a story starts in a network of its own.
+    #[command(hide = true)]
+    Inside {
+        folder: PathBuf,
+        ports: Vec<u16>,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -77,8 +87,20 @@ fn main() -> ExitCode {
         What::Fuzz(fuzz) => return exit(fuzz.run()),
         What::Probe(probe) => return exit(probe.run()),
         What::Types => check::types(),
+        What::Inside { folder, ports, command } => return inside(&folder, &ports, &command),
     };
     exit(result.map(|()| true))
+}
+
+/// What the command ended with.
+fn inside(folder: &Path, ports: &[u16], command: &[String]) -> ExitCode {
+    match ride_testkit::relay::run_inside(folder, ports, command) {
+        Ok(status) => {
+            let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+            ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+        }
+        Err(error) => exit(Err(anyhow::Error::new(error).context("could not run it in a network of its own"))),
+    }
 }
 
 /// 0 when all is well, 1 when something is false, 2 when it could not be found out.

@@ -75,6 +75,11 @@ impl Anthropic {
         format!("http://{}", self.served.address)
     }
 
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.served.address.port()
+    }
+
     /// Gives every request so far, oldest first.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.state().requests.clone()

@@ -15,6 +15,7 @@ pub mod peers;
 pub mod process;
 pub mod proxy;
 pub mod pty;
+pub mod relay;
 pub mod story;
 pub mod telegram;
 mod wait;

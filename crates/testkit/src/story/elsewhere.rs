@@ -1,7 +1,8 @@
 //! A thread whose gateway is another machine. Both are this one: the other has namespaces of
 //! its own, so that no process of the gateway's is seen and its home is not there; another
-//! name; a home, a project folder and a Claude Code configuration of its own. It comes in by
-//! the address that this machine has on its network, over a line that can be cut.
+//! name; a home, a project folder and a Claude Code configuration of its own; a network that
+//! reaches nothing but the model and a line that can be cut. The gateway sees it come in by the
+//! address that this machine has on its network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use crate::peers::Peer;
 use crate::process::signal;
 use crate::proxy::Proxy;
 use crate::pty::{Program, Terminal};
+use crate::relay::Ways;
 use crate::telegram::{Person, Place};
 use crate::wait::poll_until;
 
@@ -37,6 +39,8 @@ struct Elsewhere<'s> {
     /// The gateway's transcript.
     there: PathBuf,
     line: Proxy,
+    /// What its network reaches.
+    ways: Ways,
     /// The gateway's certificate.
     pin: String,
     home: TempDir,
@@ -50,7 +54,8 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let home = tempfile::Builder::new().prefix("ride-laptop-").tempdir().doing(|| "make a home elsewhere".into())?;
     let line = Proxy::to(stage.gateway.address_from_elsewhere()?).await?;
     let pin = fingerprint(&stage.gateway.certificate()).await?;
-    let mut e = Elsewhere { stage, plans, session, there, line, pin, home };
+    let ways = Ways::to(&[line.port(), stage.anthropic.port()])?;
+    let mut e = Elsewhere { stage, plans, session, there, line, ways, pin, home };
     e.furnish().await?;
     e.pair().await?;
     e.first(facts).await?;
@@ -106,25 +111,28 @@ impl Elsewhere<'_> {
     }
 
     /// `ride` as a command of that machine.
-    fn args(&self, args: &[&str]) -> Vec<String> {
-        let mut all: Vec<String> = ["--mount", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child"].map(str::to_owned).into();
+    fn args(&self, args: &[&str]) -> Result<Vec<String>> {
+        let mut all: Vec<String> = ["--net", "--mount", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child"].map(str::to_owned).into();
         if !rustix::process::getuid().is_root() {
             all.extend(["--user", "--map-root-user"].map(str::to_owned));
         }
-        let script = r#"mount -t tmpfs none "$1" && hostname laptop && shift && exec "$@""#;
+        let script = r#"mount -t tmpfs none "$1" && mount -t sysfs none /sys && hostname laptop && shift && exec "$@""#;
         let there = self.stage.gateway.home().display().to_string();
-        all.extend(["sh", "-c", script, "sh", &there].map(str::to_owned));
+        let program = std::env::current_exe().doing(|| "find this program".into())?.display().to_string();
+        all.extend(["sh", "-c", script, "sh", &there, &program, "inside"].map(str::to_owned));
+        all.extend(self.ways.args());
+        all.push("--".into());
         all.push(self.stage.product.ride.display().to_string());
         all.extend(self.stage.scope().into_iter().map(str::to_owned));
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         all.extend(["--url".into(), self.url(), "--pin".into(), self.pin.clone()]);
-        all
+        Ok(all)
     }
 
     /// Runs `ride` there, without a terminal.
     async fn run(&self, args: &[&str]) -> Result<Output> {
         let ran = tokio::process::Command::new("unshare")
-            .args(self.args(args))
+            .args(self.args(args)?)
             .current_dir(self.home.path())
             .env_clear()
             .envs(self.environment())
@@ -136,7 +144,7 @@ impl Elsewhere<'_> {
 
     /// Starts `ride` there, in a terminal.
     fn ride(&self, args: &[&str]) -> Result<Terminal> {
-        let mut program = Program::new("/usr/bin/unshare", self.home.path()).args(self.args(args));
+        let mut program = Program::new("/usr/bin/unshare", self.home.path()).args(self.args(args)?);
         for (name, value) in self.environment() {
             program = program.env(name, value);
         }

@@ -1,0 +1,99 @@
+//! A network of its own, and what of this machine's it reaches: loopback ports that are
+//! named, each over a socket file, and nothing else.
+//!
+//! [`Ways`] is this machine's end; [`run_inside`] is what runs in the other network.
+
+use std::io;
+use std::net::{Ipv4Addr, Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::thread;
+
+use rustix::process::{WaitOptions, wait};
+use tempfile::TempDir;
+use tokio::net::{TcpStream, UnixListener};
+use tokio::task::JoinSet;
+
+use crate::error::{Doing, Result};
+
+/// Where the kernel takes a device's flags; up, and running.
+const LOOPBACK: (&str, &str) = ("/sys/class/net/lo/flags", "0x41");
+
+/// The ports that another network reaches; closed when dropped.
+#[derive(Debug)]
+pub struct Ways {
+    folder: TempDir,
+    ports: Vec<u16>,
+    _tasks: JoinSet<()>,
+}
+
+impl Ways {
+    /// Opens a way to each of these loopback ports.
+    pub fn to(ports: &[u16]) -> Result<Ways> {
+        let folder = tempfile::Builder::new().prefix("ride-ways-").tempdir().doing(|| "make a folder for sockets".into())?;
+        let mut tasks = JoinSet::new();
+        for port in ports.iter().copied() {
+            let socket = socket(folder.path(), port);
+            let listener = UnixListener::bind(&socket).doing(|| format!("listen on {}", socket.display()))?;
+            tasks.spawn(async move {
+                while let Ok((mut near, _)) = listener.accept().await {
+                    tokio::spawn(async move {
+                        // Either end may be gone, as on any line.
+                        if let Ok(mut far) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+                            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                        }
+                    });
+                }
+            });
+        }
+        Ok(Ways { folder, ports: ports.to_owned(), _tasks: tasks })
+    }
+
+    /// Arguments of a command that ends in [`run_inside`].
+    pub fn args(&self) -> Vec<String> {
+        let mut args = vec![self.folder.path().display().to_string()];
+        args.extend(self.ports.iter().map(u16::to_string));
+        args
+    }
+}
+
+fn socket(folder: &Path, port: u16) -> PathBuf {
+    folder.join(format!("{port}.sock"))
+}
+
+/// Runs a command as the first process of a network and of process ids of its own, until it
+/// ends. `/sys` is of that network.
+///
+/// # Errors
+/// When the network cannot be made ready or the command not be started.
+pub fn run_inside(folder: &Path, ports: &[u16], command: &[String]) -> io::Result<ExitStatus> {
+    let (file, flags) = LOOPBACK;
+    std::fs::write(file, flags)?;
+    for port in ports.iter().copied() {
+        let (listener, socket) = (TcpListener::bind((Ipv4Addr::LOCALHOST, port))?, socket(folder, port));
+        thread::spawn(move || {
+            for near in listener.incoming().map_while(io::Result::ok) {
+                let Ok(far) = UnixStream::connect(&socket) else { continue };
+                let Ok((near_again, far_again)) = near.try_clone().and_then(|near| Ok((near, far.try_clone()?))) else { continue };
+                thread::spawn(move || {
+                    let _ = io::copy(&mut &near, &mut &far);
+                    let _ = far.shutdown(Shutdown::Write);
+                });
+                thread::spawn(move || {
+                    let _ = io::copy(&mut &far_again, &mut &near_again);
+                    let _ = near_again.shutdown(Shutdown::Both);
+                });
+            }
+        });
+    }
+    let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let child = Command::new(program).args(args).spawn()?;
+    loop {
+        // The first process has the children of those that died.
+        if let Some((pid, status)) = wait(WaitOptions::empty())? && pid.as_raw_nonzero().get().cast_unsigned() == child.id() {
+            return Ok(ExitStatus::from_raw(status.as_raw()));
+        }
+    }
+}
