@@ -262,6 +262,9 @@ pub enum Act {
         parked: Vec<Parked>,
         /// The Claude session they name.
         claude: Uuid,
+        /// Whether an entry that a turn beside the ride has bound to another one is bound
+        /// back: only once that turn was told of, since nothing shows it afterwards.
+        over: bool,
     },
     /// Host: send one platform message.
     Send {
@@ -311,10 +314,13 @@ pub enum Outcome {
         /// One per entry that has one.
         bindings: Vec<Parked>,
     },
+    /// A turn ran beside the ride, and its entry is as that turn left it.
+    Slipped {
+        /// The Claude sessions that are bound instead.
+        sessions: Vec<String>,
+    },
     /// The bindings are back, and something had happened to the thread meanwhile.
     RestoredOver {
-        /// The Claude sessions that had been bound instead: a turn ran beside the ride.
-        slipped: Vec<String>,
         /// The host's conversation was reset.
         reset: bool,
         /// The thread was deleted: nothing is bound.

@@ -37,16 +37,12 @@ impl Model {
         }
         for n in 0..FLIGHTS {
             let Some(f) = w.flights[n] else { continue };
-            let mut came = f.came;
             if happened && f.came == Came::Nothing && f.what.leaves_a_trace() {
-                came = self.perform(w, &f);
+                let came = self.perform(w, &f);
                 if let (Do::Hand { id, repeat }, Came::Ok) = (f.what, came) {
                     w.handing[f.on as usize] = 0;
                     self.handed(w, id.into(), repeat);
                 }
-            }
-            if came == Came::RestoredOver && !self.scope.slip_kept {
-                w.slipped = [false; THREADS];
             }
             if f.op < DOUBT_SEND {
                 unknown(w, f.what);
@@ -89,9 +85,6 @@ impl Model {
         if f.came == Came::Unknown {
             unknown(w, f.what);
         }
-        if f.came == Came::RestoredOver {
-            w.slipped = [false; THREADS];
-        }
         self.tell(w, i, Ask::Done { op: f.op, by: f.by, came: f.came });
         if f.by == w.holder {
             self.take(w, i);
@@ -126,10 +119,7 @@ impl Model {
             (Do::Mark, Bad::Failed) => Came::Failed,
             (Do::EndChild | Do::Prove { .. } | Do::Hand { .. } | Do::Restore { .. }, Bad::NotYet) => Came::NotYet,
             (Do::Park { .. } | Do::Restore { .. }, Bad::HiddenAfter) => {
-                if self.perform(w, &f) == Came::RestoredOver {
-                    // The host says it whole or not at all.
-                    return false;
-                }
+                self.perform(w, &f);
                 Came::NotYet
             }
             _ => return false,
@@ -193,10 +183,14 @@ impl Model {
                 let of = |k: &usize| w.turns[*k].typed == lease && w.turns[*k].on == f.on && (w.turns[*k].pushed || !copy);
                 Came::Shown((0..TURNS).filter(of).fold(0, |m, k| m | 1 << k))
             }
-            Do::Restore { threads } => {
-                let over = of(threads).any(|i| w.entry[i] == Entry::Other);
-                of(threads).for_each(|i| w.entry[i] = Entry::Bound);
-                if over { Came::RestoredOver } else { Came::Ok }
+            Do::Restore { threads, over } => {
+                let slipped = !over && of(threads).any(|i| w.entry[i] == Entry::Other);
+                for i in of(threads) {
+                    if over || w.entry[i] != Entry::Other {
+                        w.entry[i] = Entry::Bound;
+                    }
+                }
+                if slipped { Came::Slipped } else { Came::Ok }
             }
             Do::Send { item, marked, route, .. } => {
                 if route && w.rerouted {
@@ -317,7 +311,7 @@ impl Model {
         }
         if after.lease == 0 && before.lease != 0 {
             w.noticed = false;
-            if std::mem::take(&mut w.slipped[i]) {
+            if std::mem::take(&mut w.slipped[i]) && !before.beside {
                 self.wrong = Some("I5: a turn ran beside the ride and nobody was told");
             }
             if before.twins {
@@ -347,14 +341,10 @@ impl Model {
                 w.flights[n] = Some(Flight { op, ..f });
                 continue;
             }
-            let mut came = f.came;
             let goes_on = f.came == Came::Nothing && f.what.leaves_a_trace() && (self.scope.late || !matches!(f.what, Do::Park { .. } | Do::Restore { .. }));
             if !goes_on && f.came == Came::Nothing && matches!(f.what, Do::Park { .. } | Do::Restore { .. }) {
                 // A host's patch takes milliseconds; a copy that stops waits for seconds.
-                came = self.perform(w, &f);
-            }
-            if came == Came::RestoredOver && !self.scope.slip_kept {
-                w.slipped = [false; THREADS];
+                self.perform(w, &f);
             }
             w.flights[n] = goes_on.then_some(Flight { op: ORPHAN, ..f });
         }

@@ -26,8 +26,6 @@ pub struct Scope {
     pub hand_seen: bool,
     /// A message handed over is stopped at the gate when the Claude session is claimed by then.
     pub door: bool,
-    /// Where the outcome of a restore is lost, what it said of turns beside the ride is not.
-    pub slip_kept: bool,
     /// A patch of a host entry may happen after another copy took over.
     pub late: bool,
     /// The first driver is on another machine, and rides on a copy of the transcript.
@@ -73,7 +71,6 @@ impl Scope {
             late_twin: false,
             hand_seen: true,
             door: true,
-            slip_kept: false,
             late: false,
             copy: false,
         }

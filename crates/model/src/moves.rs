@@ -298,9 +298,8 @@ impl Model {
                 let Some(f) = w.flights[n].filter(|f| w.up && f.by == w.holder && f.op != ORPHAN && !matches!(f.what, Do::Hand { .. })) else {
                     return false;
                 };
-                let came = if f.came == Came::Nothing { self.perform(w, &f) } else { f.came };
-                if came == Came::RestoredOver && !self.scope.slip_kept {
-                    w.slipped = [false; THREADS];
+                if f.came == Came::Nothing {
+                    self.perform(w, &f);
                 }
                 unknown(w, f.what);
                 w.flights[n] = None;

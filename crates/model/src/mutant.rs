@@ -76,6 +76,8 @@ mutants! {
     AnyPerformer,
     /// A turn beside the ride is not announced.
     SlipUnsaid,
+    /// What it left is gone before it was announced.
+    RestoresOver,
     /// What the transcript says and the driver did not hand over is not taken.
     TranscriptIgnored,
     /// Another driver's claim takes the thread at once.
@@ -127,7 +129,11 @@ impl Mutant {
                 event = Event::Done { op: *op, performer: *performer, outcome: Outcome::Sent { message_id: String::new() } };
             }
             (Mutant::TranscriptIgnored, Event::Done { outcome: Outcome::Shown { turns, .. }, .. }, _) => turns.clear(),
-            (Mutant::SlipUnsaid, Event::Done { outcome: outcome @ Outcome::RestoredOver { .. }, .. }, _) => *outcome = Outcome::Ok,
+            (Mutant::SlipUnsaid, Event::Done { outcome: Outcome::Slipped { .. }, .. }, _) => {
+                let (mut new, reply) = step(old, event, now, rules);
+                new.outbox.retain(|o| !o.text.contains("ran a turn beside"));
+                return (new, reply);
+            }
             (Mutant::AnyPerformer, Event::Done { op, performer, outcome }, _) => {
                 let kind = match outcome {
                     Outcome::Sent { .. } => before.sending,
@@ -252,6 +258,15 @@ impl Mutant {
                     for effect in effects {
                         if let Act::Send { item, .. } = &mut effect.act {
                             item.text = item.text.replace("(may be a repeat) ", "");
+                        }
+                    }
+                }
+            }
+            Mutant::RestoresOver => {
+                if let Reply::Work { effects, .. } = reply {
+                    for effect in effects {
+                        if let Act::Restore { over, .. } = &mut effect.act {
+                            *over = true;
                         }
                     }
                 }

@@ -8,7 +8,7 @@
 use ride_core::event::{Act, ClaimAsked, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
-use ride_core::thread::{At, ClaimStage, ClaudeSession, Deadline, Flight, LeaveStage, Parked, Phase, Thread, Why};
+use ride_core::thread::{At, ClaimStage, ClaudeSession, Deadline, Flight, LeaveStage, Lease, NewsKind, Parked, Phase, Thread, Why};
 use ride_core::time::{Now, Stamp};
 use ride_core::wire::{ChainMark, Driver, Holder, Reason, RelayItem, RelayKind};
 use ride_core::view;
@@ -60,7 +60,7 @@ pub enum Came {
     ChildAgain,
     Failed,
     Copied(u8),
-    RestoredOver,
+    Slipped,
     Marked,
     Alive,
     Gone,
@@ -84,7 +84,7 @@ pub enum Do {
     Mark,
     Probe { ride: u8, claude: u8 },
     Show,
-    Restore { threads: u8 },
+    Restore { threads: u8, over: bool },
     Send { item: u8, repeat: bool, marked: bool, route: bool },
     Hand { id: u8, repeat: bool },
 }
@@ -129,6 +129,8 @@ pub struct Facts {
     pub twins: bool,
     /// Its driver writes to a copy.
     pub copy: bool,
+    /// A turn beside the ride was told of.
+    pub beside: bool,
     pub parked: u8,
     /// Held message ids, and all of them are different.
     pub inbox: u8,
@@ -361,7 +363,7 @@ fn outcome(came: Came) -> Outcome {
         Came::Copied(threads) => {
             Outcome::Copied { bindings: bits(threads).map(|i| Parked { session: session(i), binding: json!({}), reset_mark: String::new() }).collect() }
         }
-        Came::RestoredOver => Outcome::RestoredOver { slipped: vec!["other".into()], reset: false, deleted: false },
+        Came::Slipped => Outcome::Slipped { sessions: vec!["other".into()] },
         Came::Marked => Outcome::Marked {
             mark: ChainMark { path: String::new(), dev: 0, ino: 0, size: 0, tail_sha256: String::new(), leaf: None },
         },
@@ -405,8 +407,8 @@ fn doing(act: &Act) -> (u8, Do) {
         }
         Act::Mark { .. } => (1, Do::Mark),
         Act::Show { .. } => (1, Do::Show),
-        Act::Restore { parked, .. } => {
-            (1, Do::Restore { threads: parked.iter().fold(0, |m, p| m | if p.session == "t0" { 1 } else { 2 }) })
+        Act::Restore { parked, over, .. } => {
+            (1, Do::Restore { threads: parked.iter().fold(0, |m, p| m | if p.session == "t0" { 1 } else { 2 }), over: *over })
         }
         Act::Probe { driver, process } => (2, Do::Probe { ride: driver.pid as u8, claude: process.as_ref().map_or(0, |p| p.pid as u8) }),
         Act::Send { session, item } => (3, Do::Send {
@@ -446,10 +448,8 @@ fn wrong(old: &Thread, new: &Thread, reply: &Reply, ask: &Ask) -> Option<&'stati
     if opened && new.outbox.iter().any(|o| o.kind != RelayKind::Notice) {
         return Some("I4: the thread opened before what was said in the ride had arrived");
     }
-    if opened
-        && matches!(ask, Ask::Done { came: Came::RestoredOver, .. })
-        && !new.outbox.iter().any(|o| o.text.contains("ran a turn beside"))
-    {
+    let told = |t: &Thread| t.lease().is_some_and(told_beside);
+    if told(new) && !told(old) && !new.outbox.iter().any(|o| o.text.contains("ran a turn beside")) {
         return Some("I5: a turn ran beside the ride and nobody was told");
     }
     // A message is answered, held, or its sender is told; a repeated one was already.
@@ -460,6 +460,10 @@ fn wrong(old: &Thread, new: &Thread, reply: &Reply, ask: &Ask) -> Option<&'stati
         }
     }
     None
+}
+
+fn told_beside(lease: &Lease) -> bool {
+    lease.news.iter().any(|n| n.kind == NewsKind::Turn)
 }
 
 fn facts(t: &Thread, rules: &Rules) -> Facts {
@@ -490,6 +494,7 @@ fn facts(t: &Thread, rules: &Rules) -> Facts {
         last: t.last.as_ref().map_or(0, |l| l.fence.epoch as u8),
         twins: lease.is_some_and(|l| !l.twins.is_empty()),
         copy: lease.is_some_and(|l| l.copy.is_some()),
+        beside: lease.is_some_and(told_beside),
         parked: lease.map_or(0, |l| l.parked.iter().fold(0, |m, p| m | if p.session == "t0" { 1 } else { 2 })),
         inbox: mask(&mut t.inbox.iter().map(|h| number(&h.id))),
         inbox_len: t.inbox.len() as u8,
@@ -572,6 +577,10 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
         lease.active = if ridden { stamp(lease.active, silence) } else { NOW.stamp() };
         lease.dropped = lease.dropped.map(|_| NOW.stamp());
         lease.probe_again = None;
+        for news in &mut lease.news {
+            (news.seq, news.at_ms) = (0, 0);
+            news.text.clear();
+        }
         named(&mut lease.probe, 2);
         if let Some(why) = &mut lease.relay_stopped {
             why.clear();

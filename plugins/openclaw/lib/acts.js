@@ -103,15 +103,20 @@ async function park(api, sync, { sessions, claude }) {
 }
 
 /** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>} */
-async function restore(api, sync, { parked, claude }) {
+async function restore(api, sync, { parked, claude, over }) {
   /** @type {string[]} */
-  const slipped = [];
+  const sessions = [];
   let [reset, deleted] = [false, false];
   for (const { session, binding, resetMark: before } of parked) {
-    let mark = before;
+    let [mark, beside] = [before, false];
     const restored = await patch(api, sync, session, (entry) => {
       const now = claudeOf(entry);
-      if (now && now !== claude) slipped.push(now);
+      // Nothing shows a turn beside the ride but this entry: it stays until that was told of.
+      if (!over && now && now !== claude) {
+        sessions.push(now);
+        beside = true;
+        return null;
+      }
       mark = resetMark(entry);
       reset ||= mark !== before;
       return {
@@ -120,10 +125,12 @@ async function restore(api, sync, { parked, claude }) {
         ...(entry.abortedLastRun ? { abortedLastRun: false } : {}),
       };
     });
+    if (beside) continue;
     deleted ||= !restored;
     if (restored) await ridden(api, sync, session, claude, mark);
   }
-  return slipped.length > 0 || reset || deleted ? { outcome: "restoredOver", slipped, reset, deleted } : { outcome: "ok" };
+  if (sessions.length > 0) return { outcome: "slipped", sessions };
+  return reset || deleted ? { outcome: "restoredOver", reset, deleted } : { outcome: "ok" };
 }
 
 /**

@@ -8,7 +8,7 @@ use crate::thread::{At, Ended, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
 use crate::wire::{Reason, Refusal, RelayItem, RelayKind};
 
-use super::{Rules, claim, outbox, say};
+use super::{Rules, claim, outbox, say, seen};
 
 /// Revokes: from here on the fence is stale for everything but the end itself.
 pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
@@ -132,7 +132,8 @@ pub(super) fn act(stage: LeaveStage, lease: &Lease, why: &Why, session: &str, no
             // As was announced: a deleted thread begins anew, also where somebody has written there since.
             let gone = lease.news.iter().any(|n| n.kind == NewsKind::Deleted);
             let parked = lease.parked.iter().filter(|p| !gone || p.session != session).cloned();
-            Some(Act::Restore { parked: parked.collect(), claude: lease.claude.as_ref()?.id })
+            let over = lease.news.iter().any(|n| n.kind == NewsKind::Turn);
+            Some(Act::Restore { parked: parked.collect(), claude: lease.claude.as_ref()?.id, over })
         }
     }
 }
@@ -211,15 +212,15 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
             at.wait(what, now);
             at.acceptable = true;
         }
+        // It is asked again, by then over what that turn left.
+        (LeaveStage::Restore, Outcome::Slipped { sessions }) => seen::slipped(t, &sessions, now),
         (LeaveStage::Restore, outcome @ (Outcome::Ok | Outcome::RestoredOver { .. })) => {
             let (route, news) = (lease.route.clone(), lease.news.clone());
             open(t, now);
-            if let Outcome::RestoredOver { slipped, reset, deleted } = outcome {
+            if let Outcome::RestoredOver { reset, deleted } = outcome {
                 // What was announced when it happened is not said again.
                 let fresh = |happened, kind| happened && !news.iter().any(|n| n.kind == kind);
-                let slipped = if fresh(true, NewsKind::Turn) { slipped } else { Vec::new() };
-                let (reset, deleted) = (fresh(reset, NewsKind::Reset), fresh(deleted, NewsKind::Deleted));
-                announce(t, route.as_ref(), &slipped, reset, deleted, now);
+                announce(t, route.as_ref(), fresh(reset, NewsKind::Reset), fresh(deleted, NewsKind::Deleted), now);
             }
         }
         (_, Outcome::NotYet { what } | Outcome::Failed { what, .. }) => at.wait(what, now),
@@ -229,7 +230,7 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
 }
 
 /// Says what had happened to the thread during the ride.
-fn announce(t: &mut Thread, route: Option<&Route>, slipped: &[String], reset: bool, deleted: bool, now: Now) {
+fn announce(t: &mut Thread, route: Option<&Route>, reset: bool, deleted: bool, now: Now) {
     let mut say = |happened: bool, journal: String, text: &str| {
         if !happened {
             return;
@@ -239,8 +240,6 @@ fn announce(t: &mut Thread, route: Option<&Route>, slipped: &[String], reset: bo
             outbox::notice(t, route, text);
         }
     };
-    let beside = format!("a turn ran beside the ride, in Claude session {}", slipped.join(", "));
-    say(!slipped.is_empty(), beside, "⇄ While this thread was ridden, the agent ran a turn beside it. What it said there is not part of this conversation.");
     say(reset, "the thread was reset during the ride".into(), "⇄ This thread was reset while it was ridden. The ridden conversation goes on; reset it again to begin anew.");
     say(deleted, "the thread was deleted during the ride".into(), "⇄ This thread was deleted while it was ridden. The next message begins a new conversation.");
 }

@@ -47,6 +47,14 @@ pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
     Reply::Ok
 }
 
+/// A turn ran beside the ride, which nobody told of before the bindings were to return.
+pub(super) fn slipped(t: &mut Thread, sessions: &[String], now: Now) {
+    let route = t.lease().and_then(|lease| lease.route.clone());
+    let text = format!("a turn ran beside the ride, in Claude session {}", sessions.join(", "));
+    once(t, true, NewsKind::Turn, &text, route.as_ref(),
+        "⇄ While this thread was ridden, the agent ran a turn beside it. What it said there is not part of this conversation.", now);
+}
+
 fn once(t: &mut Thread, happened: bool, kind: NewsKind, text: &str, route: Option<&Route>, notice: &str, now: Now) {
     let known = t.lease().is_some_and(|lease| lease.news.iter().any(|n| n.kind == kind));
     if !happened || known {

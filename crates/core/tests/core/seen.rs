@@ -64,7 +64,7 @@ fn what_was_announced_is_not_announced_again_at_release() {
     for _ in 0..20 {
         for e in w.take() {
             match &e.act {
-                Act::Restore { .. } => w.done(e.op, Outcome::RestoredOver { slipped: vec!["x".into()], reset: true, deleted: true }),
+                Act::Restore { over: true, .. } => w.done(e.op, Outcome::RestoredOver { reset: true, deleted: true }),
                 Act::Send { item, .. } => {
                     sent.push(item.text.clone());
                     w.done(e.op, fine(&e.act));
