@@ -445,6 +445,7 @@ fn what_a_crash_kept_from_the_thread_is_taken_from_the_transcript() {
     assert_eq!(sent, ["a1"]);
 }
 
+// Rule HAND-4.
 #[test]
 fn a_turn_that_slipped_through_is_announced_before_its_binding_goes() {
     let mut w = World::ridden_by("ada");
