@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
@@ -21,6 +22,9 @@ const SCROLLBACK_LINES: usize = 10_000;
 
 /// How long typed text may take to appear: a busy machine, not a measured echo.
 const ECHO_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long the last output of a program that has ended may take to be drawn.
+const DRAWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// A program to run in a terminal; its environment starts empty.
 #[derive(Clone, Debug)]
@@ -120,6 +124,7 @@ pub struct Terminal {
     master: Box<dyn MasterPty + Send>,
     input: Box<dyn Write + Send>,
     child: Box<dyn portable_pty::Child + Send + Sync>,
+    reader: JoinHandle<()>,
     program: PathBuf,
 }
 
@@ -190,7 +195,7 @@ impl Terminal {
                 drawing.changes.announce();
             }
         };
-        std::thread::Builder::new()
+        let reader = std::thread::Builder::new()
             .name("terminal".into())
             .spawn(draw)
             .doing(|| "start a terminal's reader".into())?;
@@ -199,6 +204,7 @@ impl Terminal {
             master: pair.master,
             input,
             child,
+            reader,
             program: program.path,
         })
     }
@@ -319,6 +325,12 @@ impl Terminal {
     pub async fn wait_exit(&mut self, deadline: Duration) -> Result<u32> {
         let what = format!("{} to end", self.program.display());
         let ended = poll_until(&what, deadline, || self.child.try_wait().ok().flatten()).await;
+        if ended.is_ok() {
+            // What it said last is still on its way to the screen; something it left behind
+            // may keep the terminal.
+            let drawn = || self.reader.is_finished().then_some(());
+            let _ = poll_until("the terminal to be drawn", DRAWN_WITHIN, drawn).await;
+        }
         ended
             .map(|status| status.exit_code())
             .map_err(|error| match error {

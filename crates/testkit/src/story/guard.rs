@@ -213,6 +213,9 @@ impl Guard<'_> {
         let asked = self.stage.anthropic.wait_for_prompt(TURN, "the secret is QUINCE").await?;
         let born = asked.session().unwrap_or_default().to_owned();
         shell.wait_for(TURN, |screen| screen.contains("]: the secret is QUINCE")).await?;
+        // 2.1.197 shows an answer before it writes it down.
+        let file = poll_until("its transcript", TURN, || claude::transcript(&self.stage.gateway.claude_dir(), &born)).await?;
+        poll_until("the turn in its transcript", TURN, || chain(&file).filter(|c| c.texts.iter().any(|t| t.contains("]: the secret is QUINCE")))).await?;
         self.stage.rests().await?;
         let command = |words: &str| format!("/{PLUGIN}:adopt {words}");
         shell.submit(&command("no such thread")).await?;
