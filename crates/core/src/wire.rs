@@ -525,7 +525,7 @@ pub struct Copied {
     pub sha256: String,
     /// The active leaf of the gateway's.
     pub leaf: Option<Uuid>,
-    /// The last prompt in it.
+    /// The last prompt in it, if its last 16 MiB have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_prompt: Option<String>,
     /// The files of subagents beside it.

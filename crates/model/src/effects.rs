@@ -314,8 +314,8 @@ impl Model {
             if std::mem::take(&mut w.slipped[i]) && !before.beside {
                 self.wrong = Some("I5: a turn ran beside the ride and nobody was told");
             }
-            if before.twins {
-                w.slipped[1 - i] = false;
+            if before.twins && std::mem::take(&mut w.slipped[1 - i]) && !before.beside {
+                self.wrong = Some("I5: a turn ran beside the ride and nobody was told");
             }
         }
         for n in 0..FLIGHTS {

@@ -112,7 +112,7 @@ async function restore(api, sync, { parked, claude, over }) {
     const restored = await patch(api, sync, session, (entry) => {
       const now = claudeOf(entry);
       // Nothing shows a turn beside the ride but this entry: it stays until that was told of.
-      if (!over && now && now !== claude) {
+      if (over === false && now && now !== claude) {
         sessions.push(now);
         beside = true;
         return null;

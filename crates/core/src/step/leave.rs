@@ -2,7 +2,7 @@
 //! the outbox emptied, the binding restored, and only then the gate opens.
 
 use crate::event::{Act, Outcome, Reply};
-use crate::id::{Process, Route};
+use crate::id::Process;
 use crate::limits;
 use crate::thread::{At, Ended, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
@@ -214,34 +214,15 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
         }
         // It is asked again, by then over what that turn left.
         (LeaveStage::Restore, Outcome::Slipped { sessions }) => seen::slipped(t, &sessions, now),
-        (LeaveStage::Restore, outcome @ (Outcome::Ok | Outcome::RestoredOver { .. })) => {
-            let (route, news) = (lease.route.clone(), lease.news.clone());
+        (LeaveStage::Restore, Outcome::RestoredOver { reset, deleted }) => {
+            seen::restored_over(t, reset, deleted, now);
             open(t, now);
-            if let Outcome::RestoredOver { reset, deleted } = outcome {
-                // What was announced when it happened is not said again.
-                let fresh = |happened, kind| happened && !news.iter().any(|n| n.kind == kind);
-                announce(t, route.as_ref(), fresh(reset, NewsKind::Reset), fresh(deleted, NewsKind::Deleted), now);
-            }
         }
+        (LeaveStage::Restore, Outcome::Ok) => open(t, now),
         (_, Outcome::NotYet { what } | Outcome::Failed { what, .. }) => at.wait(what, now),
         (LeaveStage::Prove, Outcome::ChildAgain) => at.wait("the gateway's own Claude has the session".into(), now),
         (stage, other) => at.wait(format!("stage {stage:?} ended in {other:?}"), now),
     }
-}
-
-/// Says what had happened to the thread during the ride.
-fn announce(t: &mut Thread, route: Option<&Route>, reset: bool, deleted: bool, now: Now) {
-    let mut say = |happened: bool, journal: String, text: &str| {
-        if !happened {
-            return;
-        }
-        t.note(now, journal);
-        if let Some(route) = route {
-            outbox::notice(t, route, text);
-        }
-    };
-    say(reset, "the thread was reset during the ride".into(), "⇄ This thread was reset while it was ridden. The ridden conversation goes on; reset it again to begin anew.");
-    say(deleted, "the thread was deleted during the ride".into(), "⇄ This thread was deleted while it was ridden. The next message begins a new conversation.");
 }
 
 /// Whether an item of the outbox is a turn of the ride.

@@ -55,6 +55,15 @@ pub(super) fn slipped(t: &mut Thread, sessions: &[String], now: Now) {
         "⇄ While this thread was ridden, the agent ran a turn beside it. What it said there is not part of this conversation.", now);
 }
 
+/// The bindings are back, over what nobody told of when it happened.
+pub(super) fn restored_over(t: &mut Thread, reset: bool, deleted: bool, now: Now) {
+    let route = t.lease().and_then(|lease| lease.route.clone());
+    once(t, reset, NewsKind::Reset, "the thread was reset during the ride", route.as_ref(),
+        "⇄ This thread was reset while it was ridden. The ridden conversation goes on; reset it again to begin anew.", now);
+    once(t, deleted, NewsKind::Deleted, "the thread was deleted during the ride", route.as_ref(),
+        "⇄ This thread was deleted while it was ridden. The next message begins a new conversation.", now);
+}
+
 fn once(t: &mut Thread, happened: bool, kind: NewsKind, text: &str, route: Option<&Route>, notice: &str, now: Now) {
     let known = t.lease().is_some_and(|lease| lease.news.iter().any(|n| n.kind == kind));
     if !happened || known {
