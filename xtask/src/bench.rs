@@ -80,7 +80,7 @@ impl Bench {
         if cfg!(debug_assertions) {
             // What is measured in this process is to be compiled like what is shipped.
             let again = ["run", "--quiet", "--locked", "--profile", "measured", "--package", "xtask", "--"];
-            return build::run(Command::new(build::cargo()).args(again).args(std::env::args_os().skip(1)));
+            return build::run(Command::new(build::cargo()).args(again).args(std::env::args_os().skip(1)).current_dir(build::root()));
         }
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();

@@ -102,7 +102,7 @@ pub struct Branch {
 impl std::fmt::Display for Branch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let leaf = leaf_name(self.leaf);
-        let said = self.last_prompt.as_deref().map_or_else(|| "nothing".to_owned(), |text| format!("\u{201c}{}\u{201d}", crate::render::cut(&clean(text), 60)));
+        let said = self.last_prompt.as_deref().map_or_else(|| "not near its end".to_owned(), |text| format!("\u{201c}{}\u{201d}", crate::render::cut(&clean(text), 60)));
         write!(f, "leaf {leaf}, last prompt {said}")
     }
 }
@@ -179,7 +179,7 @@ pub async fn bring(thread: &Thread, files: Files, there: &Copied, mut progress: 
         let (committed, here) = pull(thread, &files, None, size, to, before, &mut progress).await?;
         size = to;
         spawn_blocking(move || committed.sync()).await.map_err(|e| broke(&e))?.map_err(unreadable)?;
-        if here.hex() != now.await.map_err(|e| broke(&e))??.sha256 {
+        if here.hex() != now.await.map_err(|e| broke(&e))??.sha256 || length(&files, None)? != size {
             let what = format!("what was brought to {} is not what the gateway has", files.transcript().display());
             return Err(Error::new(Kind::Transcript, what));
         }
@@ -262,6 +262,7 @@ async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to:
     }
     let mut next = from + at;
     let mut flights: VecDeque<JoinHandle<Result<Vec<u8>, Error>>> = VecDeque::new();
+    let mut syncing = spawn_blocking(|| Ok(()));
     loop {
         while flights.len() < AHEAD && next < to {
             let (connection, asked) = (thread.connection.clone(), asked(thread, file, next));
@@ -281,14 +282,16 @@ async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to:
         match staged {
             Staged::Part(there) if there == at + length && length > 0 => {
                 if at / SYNC_BYTES < there / SYNC_BYTES && let Some((_, part)) = files.staged(file, range.tag) {
-                    // The last one is what counts.
-                    drop(spawn_blocking(move || part.sync_data()));
+                    synced(files, syncing).await?;
+                    syncing = spawn_blocking(move || part.sync_data());
                 }
                 at = there;
             }
             Staged::Part(_) => return Err(Error::new(Kind::Other, "the gateway's file is shorter than it said")),
             Staged::Whole(whole) => {
                 progress(to, to);
+                // A disk tells of a failure once, and to whoever asks first.
+                synced(files, syncing).await?;
                 return Ok((whole.commit().map_err(unreadable)?, hashed(files, hashing).await?));
             }
         }
@@ -303,6 +306,11 @@ async fn resumed(thread: &Thread, files: &Files, to: u64) -> Result<Option<(u64,
     let there = told(thread, size).await?;
     let hash = hashed(files, hashing).await?;
     Ok((there.compared == size && hash.hex() == there.sha256).then_some((size, hash)))
+}
+
+async fn synced(files: &Files, syncing: JoinHandle<std::io::Result<()>>) -> Result<(), Error> {
+    let failed = |e| Error::new(Kind::Other, format!("could not write {}: {e}", files.transcript().display()));
+    syncing.await.map_err(|e| broke(&e))?.map_err(failed)
 }
 
 async fn hashed(files: &Files, hashing: Hashing) -> Result<Hash, Error> {

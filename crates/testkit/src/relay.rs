@@ -21,7 +21,7 @@ use crate::error::{Doing, Result};
 /// Where the kernel takes a device's flags; up, and running.
 const LOOPBACK: (&str, &str) = ("/sys/class/net/lo/flags", "0x41");
 
-/// The ports that another network reaches; closed when dropped.
+/// The ports that another network reaches; when dropped nothing new gets through.
 #[derive(Debug)]
 pub struct Ways {
     folder: TempDir,

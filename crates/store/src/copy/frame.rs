@@ -24,7 +24,7 @@ thread_local! {
 
 /// Packs up to [`FRAME_BYTES`].
 pub fn pack(bytes: &[u8]) -> String {
-    const MEMORY: &str = "memory is all that compressing needs";
+    const MEMORY: &str = "room for a frame is all that compressing needs";
     PACKING.with_borrow_mut(|packing| {
         let (compressor, packed) = packing.get_or_insert_with(|| {
             (Compressor::new(LEVEL).expect(MEMORY), Vec::with_capacity(zstd::zstd_safe::compress_bound(FRAME_BYTES)))
