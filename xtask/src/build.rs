@@ -33,7 +33,7 @@ impl Packed {
              openclaw plugins install {plugin} --force --accept-capabilities\n  \
              openclaw config set plugins.entries.claude-code-sync.hooks.allowConversationAccess true\n\
              where you sit:\n  \
-             install -m 755 {ride} ~/.local/bin/ && ride doctor"
+             install -D -m 755 {ride} ~/.local/bin/ride && ride doctor"
         );
     }
 }

@@ -186,15 +186,19 @@ fn archive(platform: &Platform, ride: &Path, out: &Path) -> Result<String> {
     let top = format!("ride-{VERSION}-{}", platform.triple);
     let private = tempfile::tempdir_in(out).context("could not make a staging folder")?;
     let stage = private.path().join(&top);
-    for folder in ["man/man1", "completions"] {
+    for folder in ["man/man1", "completions", "docs"] {
         fs::create_dir_all(stage.join(folder))?;
     }
     let root = build::root();
     copy(ride, &stage.join("ride"))?;
-    for file in ["README.md", "CHANGELOG.md"] {
+    // With all that they refer to.
+    for file in ["README.md", "CHANGELOG.md", "ARCHITECTURE.md"] {
         copy(&root.join(file), &stage.join(file))?;
     }
-    copy(&root.join("docs/operations.md"), &stage.join("operations.md"))?;
+    for page in fs::read_dir(root.join("docs"))? {
+        let page = page?;
+        copy(&page.path(), &stage.join("docs").join(page.file_name()))?;
+    }
     build::licences(&stage)?;
     fs::write(stage.join("THIRD-PARTY.txt"), notices::of(&["ride"], &[platform.triple])?)?;
     fs::write(stage.join("man/man1/ride.1"), said(ride, &["man"])?)?;
@@ -202,6 +206,10 @@ fn archive(platform: &Platform, ride: &Path, out: &Path) -> Result<String> {
     for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
         let name = command.get_name();
         fs::write(stage.join(format!("man/man1/ride-{name}.1")), said(ride, &["man", name])?)?;
+        for under in command.get_subcommands() {
+            let under = under.get_name();
+            fs::write(stage.join(format!("man/man1/ride-{name}-{under}.1")), said(ride, &["man", name, under])?)?;
+        }
     }
     for (shell, file) in SHELLS {
         fs::write(stage.join("completions").join(file), said(ride, &["completions", shell])?)?;

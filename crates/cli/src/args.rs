@@ -10,12 +10,28 @@ use ride_core::config::RemoteControlSpawn;
 
 use crate::error::exit_codes;
 
+/// What is read from the environment, for the long help and the man page.
+const ENVIRONMENT: &str = "\
+Environment:
+  OPENCLAW_GATEWAY_URL       the gateway's address, as --url
+  OPENCLAW_GATEWAY_TOKEN     its token; never an option, where everybody could see it
+  OPENCLAW_GATEWAY_PASSWORD  its password, where it goes by one
+  OPENCLAW_GATEWAY_PORT      the port of a gateway of this machine
+  OPENCLAW_PROFILE           as --profile
+  OPENCLAW_HOME, OPENCLAW_STATE_DIR, OPENCLAW_CONFIG_PATH
+                             where OpenClaw's configuration is, as openclaw has it
+  RIDE_PIN                   as --pin
+  RIDE_NAME                  your name, as others see it; else USER
+  RIDE_STATE_DIR             as --state-dir; else XDG_STATE_HOME/ride, else ~/.local/state/ride
+  CLAUDE_CONFIG_DIR          where Claude Code keeps its sessions; else ~/.claude";
+
 /// Drive, from this terminal, the Claude session behind a thread of your OpenClaw gateway.
 #[derive(Debug, Parser)]
 #[command(
     name = "ride",
     version,
     after_help = exit_codes(),
+    after_long_help = format!("{}\n\n{ENVIRONMENT}", exit_codes()),
     override_usage = "ride [OPTIONS] [WORDS]... [-- <CLAUDE ARGS>...]\n       ride [OPTIONS] -\n       ride [OPTIONS] <COMMAND>"
 )]
 pub struct Cli {
@@ -146,8 +162,8 @@ pub enum Command {
     /// Print a manual page
     #[command(after_help = "To read it now:  ride man | man -l -")]
     Man {
-        /// Of this command; of `ride` itself without one
-        command: Option<String>,
+        /// Of this command, `sync restore` for example; of `ride` itself without one
+        command: Vec<String>,
     },
 }
 

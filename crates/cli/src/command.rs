@@ -20,9 +20,10 @@ mod status;
 mod sync;
 
 use std::ffi::OsString;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -65,7 +66,11 @@ pub fn main(env: Env) -> ExitCode {
         }
         Err(e) => Err(Error::new(Kind::Other, format!("could not start: {e}"))),
     };
-    match done {
+    let written = |()| match UNWRITTEN.get() {
+        None => Ok(()),
+        Some(why) => Err(Error::new(Kind::Other, format!("could not write to standard output: {why}"))),
+    };
+    match done.and_then(written) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => failed(&e, cli.command.as_ref().is_some_and(Command::json)),
     }
@@ -89,8 +94,14 @@ fn asks_json(args: impl IntoIterator<Item = OsString>) -> bool {
 /// What clap says, as an error of ours.
 fn usage(e: &clap::Error) -> Error {
     let text = e.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    Error::new(Kind::Usage, line.strip_prefix("error: ").unwrap_or(line)).hint("`ride --help` tells what there is")
+    let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let line = lines.join(" ");
+    let hint = match line.contains("--say") {
+        // All that `--json` alone can mean.
+        true => "a command's --json comes after it: `ride ls --json`",
+        false => "`ride --help` tells what there is",
+    };
+    Error::new(Kind::Usage, line.strip_prefix("error: ").unwrap_or(&line)).hint(hint)
 }
 
 async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
@@ -115,7 +126,7 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
         Some(Command::Deploy(args)) if args.undo => deploy::undo(&context, args.force),
         Some(Command::Deploy(args)) => deploy::run(&context, args).await,
         Some(Command::Completions { shell }) => completions::run(*shell),
-        Some(Command::Man { command }) => man::run(command.as_deref()),
+        Some(Command::Man { command }) => man::run(command),
         None => ride::run(&context, &cli.ride).await,
     }
 }
@@ -158,9 +169,14 @@ impl Context<'_> {
     }
 
     fn target(&self) -> Result<Target, Error> {
+        self.located().map(|located| located.target)
+    }
+
+    /// The gateway, its warnings said.
+    fn located(&self) -> Result<Located, Error> {
         let located = self.locate()?;
-        located.notes.iter().for_each(|note| eprintln!("warning: {note}"));
-        Ok(located.target)
+        located.notes.iter().for_each(|note| say(format_args!("warning: {note}")));
+        Ok(located)
     }
 
     fn access(&self, wanted: Access) -> Access {
@@ -252,11 +268,17 @@ fn name(text: &str) -> String {
     clean(text).chars().take(NAME_CHARS).collect()
 }
 
-/// Data, to standard output. A reader that went away is no error.
+/// Why data did not get out.
+static UNWRITTEN: OnceLock<String> = OnceLock::new();
+
+/// Data, to standard output. A reader that went away is no error; anything else is told at
+/// the end, when all there is to do was done.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => drop(UNWRITTEN.set(e.to_string())),
+        _ => {}
+    }
 }
 
 /// A word for the person, to standard error; its last line is ended, nothing is made of

@@ -184,7 +184,8 @@ fn address(found: &Found) -> Finding {
 fn gateway<'f>(found: &'f Found, out: &mut Vec<Finding>) -> Option<&'f str> {
     let gateway = match &found.gateway {
         None => {
-            out.push(finding("gateway", State::Unknown, "not asked: its address is not known"));
+            let why = if found.located.is_ok() { "ride's own files cannot be used, below" } else { "its address is not known" };
+            out.push(finding("gateway", State::Unknown, format!("not asked: {why}")));
             return None;
         }
         Some(Err(e)) => {

@@ -62,7 +62,10 @@ pub enum Kind {
 }
 
 /// Shows the fingerprint of a gateway's self-made certificate.
-const FINGERPRINT: &str = "openssl x509 -noout -fingerprint -sha256 -in ~/.openclaw/gateway/tls/gateway-cert.pem";
+pub const FINGERPRINT: &str = "openssl x509 -noout -fingerprint -sha256 -in ~/.openclaw/gateway/tls/gateway-cert.pem";
+
+/// What mends `ride`'s own files.
+pub const OWN_FILES: &str = "`ride doctor` tells how to mend it; --state-dir keeps such files elsewhere";
 
 /// Every kind: its exit code, its name in JSON, what it means. The one list that
 /// `--help`, the man page and `docs/operations.md` are held to.
@@ -73,13 +76,13 @@ const KINDS: [(Kind, u8, &str, &str); 14] = [
     (Kind::Held, 4, "held", "the thread, or its Claude session, is in other hands"),
     (Kind::NotRideable, 5, "not-rideable", "the thread cannot be ridden"),
     (Kind::Unreachable, 6, "unreachable", "the gateway cannot be reached"),
-    (Kind::Denied, 7, "denied", "the gateway does not let us: token, pairing or scope"),
+    (Kind::Denied, 7, "denied", "the gateway does not let us, or is not safe to talk to: token, pairing, scope, certificate"),
     (Kind::Plugin, 8, "plugin", "the gateway lacks the plugin, or speaks another protocol"),
     (Kind::LeaseLost, 9, "lease-lost", "the lease was lost during the ride"),
     (Kind::Transcript, 10, "transcript", "the transcript is not here, or not the file the gateway means"),
     (Kind::Claude, 11, "claude", "Claude Code is missing, could not start, or ended with an error"),
     (Kind::Waiting, 12, "waiting", "the ride is over, but the agent does not have the thread yet"),
-    (Kind::Config, 13, "config", "the configuration cannot be read"),
+    (Kind::Config, 13, "config", "the configuration, or a file that ride keeps, cannot be read"),
     (Kind::Left, 130, "left", "left, or interrupted, before Claude Code ran"),
 ];
 
@@ -146,8 +149,12 @@ impl fmt::Display for Error {
 
 impl From<LocateError> for Error {
     fn from(e: LocateError) -> Error {
-        let hint = e.hint();
-        Error { kind: Kind::Config, message: e.to_string(), hint }
+        let kind = match &e {
+            LocateError::Profile(_) => Kind::Usage,
+            LocateError::Given { key, .. } if key.starts_with("--") => Kind::Usage,
+            _ => Kind::Config,
+        };
+        Error { kind, hint: e.hint(), message: e.to_string() }
     }
 }
 
@@ -251,7 +258,7 @@ impl From<ConnectError> for Error {
                 Kind::Plugin,
                 Some("this ride speaks protocol 4: OpenClaw 2026.5.31 and newer".to_owned()),
             ),
-            ConnectError::Device { .. } => (Kind::Config, None),
+            ConnectError::Device { .. } => (Kind::Config, Some(OWN_FILES.to_owned())),
             ConnectError::Rejected { .. } => (Kind::Denied, None),
         };
         Error { kind, message, hint }

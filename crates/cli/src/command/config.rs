@@ -12,7 +12,7 @@ use super::{Context, print, print_json};
 use crate::error::Error;
 use crate::gateway::client::Access;
 use crate::gateway::device::Device;
-use crate::gateway::locate::Target;
+use crate::gateway::locate::{Located, Target};
 use crate::render::clean;
 
 /// What this ride goes by.
@@ -20,8 +20,11 @@ use crate::render::clean;
 #[serde(rename_all = "camelCase")]
 struct Own {
     version: &'static str,
-    url: String,
-    url_from: &'static str,
+    /// Where OpenClaw's configuration was looked for.
+    config_file: Option<String>,
+    url: Option<String>,
+    url_from: Option<&'static str>,
+    pin: Option<String>,
     /// Where the token or password comes from; never what it is.
     secret_from: Option<String>,
     profile: Option<String>,
@@ -32,9 +35,12 @@ struct Own {
 }
 
 pub async fn run(context: &Context<'_>, as_json: bool) -> Result<(), Error> {
-    let target = context.target()?;
-    let own = own(context, &target)?;
-    let told = gateway(context, &target).await;
+    let located = context.located();
+    let own = own(context, located.as_ref().ok())?;
+    let told = match located {
+        Ok(located) => gateway(context, &located.target).await,
+        Err(e) => Err(e),
+    };
     if as_json {
         print_json(&json!({"ride": own, "gateway": told.as_ref().ok()}))?;
         return told.map(|_| ());
@@ -51,19 +57,24 @@ async fn gateway(context: &Context<'_>, target: &Target) -> Result<Opaque, Error
     Ok(connection.call(method::CONFIG, &json!({})).await?)
 }
 
-fn own(context: &Context<'_>, target: &Target) -> Result<Own, Error> {
+fn own(context: &Context<'_>, located: Option<&Located>) -> Result<Own, Error> {
     let (state_dir, state_dir_from) = context.state_dir_from()?;
-    let device = Device::existing(&state_dir).map_err(|e| Error::new(crate::error::Kind::Config, e.to_string()))?;
+    // One that cannot be read is what asking the gateway ends with.
+    let device = Device::existing(&state_dir).ok().flatten();
     let secret = |kind: &str, source: &str| Some(format!("{kind} of {source}"));
-    let secret_from = match (&target.token, &target.password) {
+    let paired = |target: &Target| device.as_ref().and_then(|device| device.token(target.origin())).and_then(|_| secret("token", "this device's pairing"));
+    let target = located.map(|located| &located.target);
+    let secret_from = target.and_then(|target| match (&target.token, &target.password) {
         (Some(token), _) => secret("token", token.source()),
         (None, Some(password)) => secret("password", password.source()),
-        (None, None) => device.as_ref().and_then(|device| device.token(target.origin())).and_then(|_| secret("token", "this device's pairing")),
-    };
+        (None, None) => paired(target),
+    });
     Ok(Own {
         version: env!("CARGO_PKG_VERSION"),
-        url: target.url.clone(),
-        url_from: target.source,
+        config_file: located.map(|located| located.config_path.display().to_string()),
+        url: target.map(|target| target.url.clone()),
+        url_from: target.map(|target| target.source),
+        pin: target.and_then(|target| target.pin).map(|pin| pin.to_string()),
         secret_from,
         profile: context.gateway.profile.clone().or_else(|| context.env.get("OPENCLAW_PROFILE").map(str::to_owned)),
         state_dir: state_dir.display().to_string(),

@@ -35,7 +35,10 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let env = context.env;
     if !env.terminal.interactive && args.say.is_none() {
         let e = Error::new(Kind::Usage, "riding needs a terminal: standard input or output is not one");
-        return Err(if args.words.is_empty() { e.hint("`ride ls` lists the threads, `ride --help` tells the rest") } else { e });
+        return Err(e.hint(match args.words.is_empty() {
+            true => "`ride ls` lists the threads, `ride --help` tells the rest",
+            false => "--say sends one prompt without one, to a thread without a Claude session",
+        }));
     }
     check_options(&args.extra)?;
     let mut interrupts = Interrupts::take()?;

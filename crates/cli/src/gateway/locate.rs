@@ -21,12 +21,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::env::Env;
+use crate::error::FINGERPRINT;
 pub use secret::Secret;
 
 /// OpenClaw's port where nothing names another.
 const DEFAULT_PORT: u16 = 18789;
 /// OpenClaw's port of `--profile dev`.
 const DEV_PORT: u16 = 19001;
+/// What a port must be.
+const NO_PORT: &str = "not a port (1 to 65535)";
 /// What a pin must be.
 const NO_PIN: &str = "not a SHA-256 fingerprint (64 hex digits, colons allowed)";
 /// More than any token; guards against a wrong `--token-file`.
@@ -156,6 +159,9 @@ impl LocateError {
             LocateError::Read { what: config::WHAT, .. } => {
                 Some("`openclaw config validate` tells more; --url goes without the file".into())
             }
+            LocateError::Read { .. } => Some("it holds the gateway's token and nothing else".into()),
+            LocateError::Given { key: "--url" | "OPENCLAW_GATEWAY_URL", .. } => Some("for example wss://gateway.example:18789".into()),
+            LocateError::Given { key: "--pin" | "RIDE_PIN", .. } => Some(format!("on the gateway's machine: {FINGERPRINT}")),
             _ => None,
         }
     }
@@ -241,7 +247,12 @@ pub fn locate(env: &Env, options: &Options) -> Result<Located, LocateError> {
         None => {
             let tls = at(&config, "gateway.tls.enabled").and_then(Value::as_bool) == Some(true);
             let scheme = if tls { "wss" } else { "ws" };
-            let url = format!("{scheme}://{}:{}", Ipv4Addr::LOCALHOST, port(&env, &config, options));
+            let port = port(&env, &config, options).map_err(|cause| LocateError::Value {
+                key: "gateway.port".into(),
+                path: config_path.clone(),
+                cause,
+            })?;
+            let url = format!("{scheme}://{}:{port}", Ipv4Addr::LOCALHOST);
             let pin = if tls { own_pin(&env, &config, &state_dir) } else { None };
             (url, "local gateway", pin)
         }
@@ -375,7 +386,7 @@ fn openclaw_home(env: &Env) -> Option<PathBuf> {
     }
 }
 
-fn port(env: &Env, config: &Value, options: &Options) -> u16 {
+fn port(env: &Env, config: &Value, options: &Options) -> Result<u16, String> {
     // OpenClaw also takes `host:port` there, as Compose files have it.
     let from_env = env.get("OPENCLAW_GATEWAY_PORT").and_then(|raw| {
         let port = match raw.rsplit_once(':') {
@@ -384,12 +395,15 @@ fn port(env: &Env, config: &Value, options: &Options) -> u16 {
         };
         port.parse().ok().filter(|port: &u16| *port > 0)
     });
-    let from_config = || {
-        let port = at(config, "gateway.port")?.as_f64()?;
-        (port >= 1.0 && port <= f64::from(u16::MAX) && port.fract() == 0.0).then_some(port as u16)
-    };
     let dev = || (options.profile.as_deref() == Some("dev")).then_some(DEV_PORT);
-    from_env.or_else(dev).or_else(from_config).unwrap_or_else(|| match env.get("OPENCLAW_PROFILE") {
+    if let Some(port) = from_env.or_else(dev) {
+        return Ok(port);
+    }
+    if let Some(given) = at(config, "gateway.port").filter(|given| !given.is_null()) {
+        let port = given.as_f64().filter(|port| *port >= 1.0 && *port <= f64::from(u16::MAX) && port.fract() == 0.0);
+        return port.map(|port| port as u16).ok_or_else(|| format!("{given} is {NO_PORT}"));
+    }
+    Ok(match env.get("OPENCLAW_PROFILE") {
         Some(profile) if !profile.eq_ignore_ascii_case("default") => profile_port(profile),
         _ => DEFAULT_PORT,
     })
@@ -411,6 +425,16 @@ fn normal_url(url: &str) -> Result<String, String> {
         "wss" | "https" => "wss",
         other => return Err(format!("{other}:// is not ws:// or wss://")),
     };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err("a user or password in it would be seen by everybody; the token goes by OPENCLAW_GATEWAY_TOKEN or --token-file".to_owned());
+    }
+    let behind_host = authority.rsplit_once(']').map_or(authority, |(_, behind)| behind);
+    if let Some((_, port)) = behind_host.split_once(':')
+        && !port.parse::<u16>().is_ok_and(|port| port > 0)
+    {
+        return Err(format!("{port:?} is {NO_PORT}"));
+    }
     let url = format!("{scheme}://{rest}");
     match host_of(&url) {
         Some(host) if !host.is_empty() => Ok(url),

@@ -69,6 +69,19 @@ fn address() {
         &[("OPENCLAW_GATEWAY_URL", "ftp://gw")],
         "could not use OPENCLAW_GATEWAY_URL: ftp:// is not ws:// or wss://",
     );
+    for (url, why) in [
+        ("ws://127.0.0.1:99999", "\"99999\" is not a port (1 to 65535)"),
+        ("wss://gw.example:0/x", "\"0\" is not a port (1 to 65535)"),
+        ("ws://[::1]:x", "\"x\" is not a port (1 to 65535)"),
+        ("wss://ada:pw@gw.example", "a user or password in it would be seen by everybody; the token goes by OPENCLAW_GATEWAY_TOKEN or --token-file"),
+    ] {
+        check(&[], &[("OPENCLAW_GATEWAY_URL", url)], &format!("could not use OPENCLAW_GATEWAY_URL: {why}"));
+    }
+    check(&[], &[("OPENCLAW_GATEWAY_URL", "ws://[::1]:20004")], "ws://[::1]:20004 (OPENCLAW_GATEWAY_URL) - -");
+    for port in ["\"x\"", "0", "70000", "1.5"] {
+        let config = format!(r#"{{"gateway": {{"port": {port}}}}}"#);
+        check(&[(CONFIG, &config)], &[], &format!("could not use gateway.port of ~/.openclaw/openclaw.json: {port} is not a port (1 to 65535)"));
+    }
     // A remote address counts only in remote mode.
     check(
         &[(CONFIG, r#"{"gateway": {"remote": {"url": "wss://gw.example", "token": "r"}}}"#)],

@@ -220,7 +220,7 @@ async fn words_that_fit_several_open_it() {
 
     // Without a terminal it is the error it was.
     let (code, _, said) = machine.output(&["telegram"]).await;
-    assert_eq!((code, said.as_str()), (2, "error: riding needs a terminal: standard input or output is not one\n"));
+    assert_eq!((code, said.as_str()), (2, "error: riding needs a terminal: standard input or output is not one\nhint: --say sends one prompt without one, to a thread without a Claude session\n"));
 }
 
 #[tokio::test]

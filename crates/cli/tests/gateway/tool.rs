@@ -128,8 +128,10 @@ async fn config_tells_where_everything_comes_from() {
     let expected = format!(
         "\
 ride.version       {}
+ride.configFile    {}
 ride.url           {}
 ride.urlFrom       --url
+ride.pin           (unset)
 ride.secretFrom    token of OPENCLAW_GATEWAY_TOKEN
 ride.profile       (unset)
 ride.stateDir      {}
@@ -141,6 +143,7 @@ gateway.rideTtlMinutes  30
 gateway.syncMirrorDir   (unset)
 ",
         env!("CARGO_PKG_VERSION"),
+        machine.home.path().join(".openclaw/openclaw.json").display(),
         machine.origin(),
         state.display()
     );
@@ -222,7 +225,7 @@ fn every_shell_and_every_page_is_made_from_the_same_definitions() {
     assert_eq!(code, 0);
     // What a reader sees: without roff's own marks.
     let plain = |page: &str| page.replace("\\-", "-").replace("\\fB", "").replace("\\fI", "").replace("\\fR", "");
-    let codes = help.split_once("Exit codes:").unwrap().1.trim_end();
+    let codes = help.split_once("Exit codes:").unwrap().1.split("\n\n").next().unwrap();
     assert_eq!(codes.lines().filter(|line| !line.is_empty()).count(), 15);
     for line in codes.lines().filter(|line| !line.is_empty()) {
         assert!(plain(&page).contains(line.trim()), "{line}");
@@ -235,4 +238,13 @@ fn every_shell_and_every_page_is_made_from_the_same_definitions() {
     }
     let (code, _, said) = run(&["man", "nonsense"]);
     assert_eq!((code, said.as_str()), (2, "error: ride has no command \"nonsense\"\nhint: `ride --help` tells what there is\n"));
+    let (code, page, _) = run(&["man", "sync", "restore"]);
+    assert!(code == 0 && plain(&page).contains("ride-sync-restore") && page.contains("into"), "{page}");
+    assert_eq!(run(&["man", "sync-restore"]).1, page);
+
+    // A page that did not get out is an error.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = std::process::Command::new(RIDE).arg("man").env_clear().stdout(full).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(1) && said.starts_with("error: could not write to standard output: No space left"), "{said}");
 }
