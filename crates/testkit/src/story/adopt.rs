@@ -40,7 +40,9 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     claude::seed_config(&stage.gateway.claude_dir(), &[&folder])?;
     let mut terminal = stage.in_terminal("claude", &folder, &[])?;
     terminal.wait_for(TURN, claude::shows_prompt).await?;
-    terminal.submit("the secret is PLUM").await?;
+    // Not at once: 2.1.197 now and then writes an answer at once before its prompt, and until
+    // that Claude Code is left nobody could go on with both.
+    terminal.submit("the secret is PLUM ::sleep 1").await?;
     let asked = stage.anthropic.wait_for_prompt(TURN, "the secret is PLUM").await?;
     let born = asked.session().unwrap_or_default().to_owned();
     terminal.wait_for(TURN, |screen| screen.contains("]: the secret is PLUM")).await?;
@@ -56,7 +58,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
 
     let listed = stage.json(&["adopt", "--json"]).await?;
     let row = listed.as_array().and_then(|all| all.iter().find(|one| one["session"] == born)).cloned().unwrap_or_default();
-    let right = row["cwd"].as_str().is_some_and(|cwd| cwd.ends_with("project")) && row["lastPrompt"] == "the secret is PLUM" && row["live"] == false;
+    let right = row["cwd"].as_str().is_some_and(|cwd| cwd.ends_with("project")) && row["lastPrompt"] == "the secret is PLUM ::sleep 1" && row["live"] == false;
     facts.tell(right, "`ride adopt` lists it with its project and its last prompt", &row);
 
     let output = stage.run(&["adopt", "--session", &born[..8], "--to", "forum", "topic:42"]).await?;

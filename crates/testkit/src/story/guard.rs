@@ -209,7 +209,9 @@ impl Guard<'_> {
         let mut shell = self.stage.in_terminal("sh", &self.stage.gateway.workspace(), &[])?;
         shell.send(b"claude\r")?;
         shell.wait_for(TURN, claude::shows_prompt).await?;
-        shell.submit("the secret is QUINCE").await?;
+        // Not at once: 2.1.197 now and then writes an answer at once before its prompt, and until
+        // that Claude Code is left nobody could go on with both.
+        shell.submit("the secret is QUINCE ::sleep 1").await?;
         let asked = self.stage.anthropic.wait_for_prompt(TURN, "the secret is QUINCE").await?;
         let born = asked.session().unwrap_or_default().to_owned();
         shell.wait_for(TURN, |screen| screen.contains("]: the secret is QUINCE")).await?;
