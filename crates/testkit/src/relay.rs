@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 
 use crate::error::{Doing, Result};
 
+/// What this program is called beside the sockets.
+const PROGRAM: &str = "program";
 /// Where the kernel takes a device's flags; up, and running.
 const LOOPBACK: (&str, &str) = ("/sys/class/net/lo/flags", "0x41");
 
@@ -33,6 +35,8 @@ impl Ways {
     /// Opens a way to each of these loopback ports.
     pub fn to(ports: &[u16]) -> Result<Ways> {
         let folder = tempfile::Builder::new().prefix("ride-ways-").tempdir().doing(|| "make a folder for sockets".into())?;
+        // A build that goes on may have put another one in this program's place.
+        std::fs::copy("/proc/self/exe", folder.path().join(PROGRAM)).doing(|| "copy this program".into())?;
         let mut tasks = JoinSet::new();
         for port in ports.iter().copied() {
             let socket = socket(folder.path(), port);
@@ -51,9 +55,11 @@ impl Ways {
         Ok(Ways { folder, ports: ports.to_owned(), _tasks: tasks })
     }
 
-    /// Arguments of a command that ends in [`run_inside`].
+    /// The start of a command line that ends in [`run_inside`]: this program, with `inside` and
+    /// its arguments.
     pub fn args(&self) -> Vec<String> {
-        let mut args = vec![self.folder.path().display().to_string()];
+        let folder = self.folder.path();
+        let mut args = vec![folder.join(PROGRAM).display().to_string(), "inside".to_owned(), folder.display().to_string()];
         args.extend(self.ports.iter().map(u16::to_string));
         args
     }

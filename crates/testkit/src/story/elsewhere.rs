@@ -111,28 +111,27 @@ impl Elsewhere<'_> {
     }
 
     /// `ride` as a command of that machine.
-    fn args(&self, args: &[&str]) -> Result<Vec<String>> {
+    fn args(&self, args: &[&str]) -> Vec<String> {
         let mut all: Vec<String> = ["--net", "--mount", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child"].map(str::to_owned).into();
         if !rustix::process::getuid().is_root() {
             all.extend(["--user", "--map-root-user"].map(str::to_owned));
         }
         let script = r#"mount -t tmpfs none "$1" && mount -t sysfs none /sys && hostname laptop && shift && exec "$@""#;
         let there = self.stage.gateway.home().display().to_string();
-        let program = std::env::current_exe().doing(|| "find this program".into())?.display().to_string();
-        all.extend(["sh", "-c", script, "sh", &there, &program, "inside"].map(str::to_owned));
+        all.extend(["sh", "-c", script, "sh", &there].map(str::to_owned));
         all.extend(self.ways.args());
         all.push("--".into());
         all.push(self.stage.product.ride.display().to_string());
         all.extend(self.stage.scope().into_iter().map(str::to_owned));
         all.extend(args.iter().map(|arg| (*arg).to_owned()));
         all.extend(["--url".into(), self.url(), "--pin".into(), self.pin.clone()]);
-        Ok(all)
+        all
     }
 
     /// Runs `ride` there, without a terminal.
     async fn run(&self, args: &[&str]) -> Result<Output> {
         let ran = tokio::process::Command::new("unshare")
-            .args(self.args(args)?)
+            .args(self.args(args))
             .current_dir(self.home.path())
             .env_clear()
             .envs(self.environment())
@@ -144,7 +143,7 @@ impl Elsewhere<'_> {
 
     /// Starts `ride` there, in a terminal.
     fn ride(&self, args: &[&str]) -> Result<Terminal> {
-        let mut program = Program::new("/usr/bin/unshare", self.home.path()).args(self.args(args)?);
+        let mut program = Program::new("/usr/bin/unshare", self.home.path()).args(self.args(args));
         for (name, value) in self.environment() {
             program = program.env(name, value);
         }
