@@ -64,9 +64,6 @@ pub enum Kind {
 /// Shows the fingerprint of a gateway's self-made certificate.
 pub const FINGERPRINT: &str = "openssl x509 -noout -fingerprint -sha256 -in ~/.openclaw/gateway/tls/gateway-cert.pem";
 
-/// What mends `ride`'s own files.
-pub const OWN_FILES: &str = "`ride doctor` tells how to mend it; --state-dir keeps such files elsewhere";
-
 /// Every kind: its exit code, its name in JSON, what it means. The one list that
 /// `--help`, the man page and `docs/operations.md` are held to.
 const KINDS: [(Kind, u8, &str, &str); 14] = [
@@ -258,7 +255,7 @@ impl From<ConnectError> for Error {
                 Kind::Plugin,
                 Some("this ride speaks protocol 4: OpenClaw 2026.5.31 and newer".to_owned()),
             ),
-            ConnectError::Device { .. } => (Kind::Config, Some(OWN_FILES.to_owned())),
+            ConnectError::Device { .. } => (Kind::Config, Some("`ride doctor` tells how to mend it; --state-dir keeps such files elsewhere".to_owned())),
             ConnectError::Rejected { .. } => (Kind::Denied, None),
         };
         Error { kind, message, hint }

@@ -294,6 +294,13 @@ pub struct Lease {
     pub news: VecDeque<News>,
 }
 
+impl Lease {
+    /// Whether something of this kind was told of during the ride.
+    pub fn was_told(&self, kind: NewsKind) -> bool {
+        self.news.iter().any(|news| news.kind == kind)
+    }
+}
+
 /// A ride on a copy of the transcript.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -8,7 +8,7 @@
 use ride_core::event::{Act, ClaimAsked, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
-use ride_core::thread::{At, ClaimStage, ClaudeSession, Deadline, Flight, LeaveStage, Lease, NewsKind, Parked, Phase, Thread, Why};
+use ride_core::thread::{At, ClaimStage, ClaudeSession, Deadline, Flight, LeaveStage, NewsKind, Parked, Phase, Thread, Why};
 use ride_core::time::{Now, Stamp};
 use ride_core::wire::{ChainMark, Driver, Holder, Reason, RelayItem, RelayKind};
 use ride_core::view;
@@ -448,8 +448,7 @@ fn wrong(old: &Thread, new: &Thread, reply: &Reply, ask: &Ask) -> Option<&'stati
     if opened && new.outbox.iter().any(|o| o.kind != RelayKind::Notice) {
         return Some("I4: the thread opened before what was said in the ride had arrived");
     }
-    let told = |t: &Thread| t.lease().is_some_and(told_beside);
-    if told(new) && !told(old) && !new.outbox.iter().any(|o| o.text.contains("ran a turn beside")) {
+    if told_beside(new) && !told_beside(old) && !new.outbox.iter().any(|o| o.text.contains("ran a turn beside")) {
         return Some("I5: a turn ran beside the ride and nobody was told");
     }
     // A message is answered, held, or its sender is told; a repeated one was already.
@@ -462,8 +461,8 @@ fn wrong(old: &Thread, new: &Thread, reply: &Reply, ask: &Ask) -> Option<&'stati
     None
 }
 
-fn told_beside(lease: &Lease) -> bool {
-    lease.news.iter().any(|n| n.kind == NewsKind::Turn)
+fn told_beside(t: &Thread) -> bool {
+    t.lease().is_some_and(|lease| lease.was_told(NewsKind::Turn))
 }
 
 fn facts(t: &Thread, rules: &Rules) -> Facts {
@@ -494,7 +493,7 @@ fn facts(t: &Thread, rules: &Rules) -> Facts {
         last: t.last.as_ref().map_or(0, |l| l.fence.epoch as u8),
         twins: lease.is_some_and(|l| !l.twins.is_empty()),
         copy: lease.is_some_and(|l| l.copy.is_some()),
-        beside: lease.is_some_and(told_beside),
+        beside: told_beside(t),
         parked: lease.map_or(0, |l| l.parked.iter().fold(0, |m, p| m | if p.session == "t0" { 1 } else { 2 })),
         inbox: mask(&mut t.inbox.iter().map(|h| number(&h.id))),
         inbox_len: t.inbox.len() as u8,

@@ -453,14 +453,6 @@ impl Hash {
     }
 }
 
-/// SHA-256, hex, of a file's first bytes.
-///
-/// # Errors
-/// When it cannot be read or is shorter.
-pub fn sha256_to(file: &File, size: u64) -> io::Result<String> {
-    Hash::of(file, size).map(|hash| hash.hex())
-}
-
 /// The name of a subagent's file within its folder, where it is one.
 fn agent_file(name: &str) -> Option<&str> {
     let own = name.strip_prefix(SUBAGENTS)?.strip_prefix('/')?;

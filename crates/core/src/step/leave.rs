@@ -130,10 +130,9 @@ pub(super) fn act(stage: LeaveStage, lease: &Lease, why: &Why, session: &str, no
         }
         LeaveStage::Restore => {
             // As was announced: a deleted thread begins anew, also where somebody has written there since.
-            let gone = lease.news.iter().any(|n| n.kind == NewsKind::Deleted);
+            let gone = lease.was_told(NewsKind::Deleted);
             let parked = lease.parked.iter().filter(|p| !gone || p.session != session).cloned();
-            let over = lease.news.iter().any(|n| n.kind == NewsKind::Turn);
-            Some(Act::Restore { parked: parked.collect(), claude: lease.claude.as_ref()?.id, over })
+            Some(Act::Restore { parked: parked.collect(), claude: lease.claude.as_ref()?.id, over: lease.was_told(NewsKind::Turn) })
         }
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn restored_over(t: &mut Thread, reset: bool, deleted: bool, now: Now
 }
 
 fn once(t: &mut Thread, happened: bool, kind: NewsKind, text: &str, route: Option<&Route>, notice: &str, now: Now) {
-    let known = t.lease().is_some_and(|lease| lease.news.iter().any(|n| n.kind == kind));
+    let known = t.lease().is_some_and(|lease| lease.was_told(kind));
     if !happened || known {
         return;
     }

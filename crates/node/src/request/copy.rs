@@ -12,7 +12,7 @@ use ride_core::view;
 use ride_core::wire::{self, MethodError, Reason, method};
 use ride_store::claude::last_prompt;
 use ride_store::clock;
-use ride_store::copy::{self, CopyError, Files, Range, Staged, pack, sha256_to, unpack};
+use ride_store::copy::{self, CopyError, Files, Hash, Range, Staged, pack, unpack};
 use serde_json::Value;
 
 use super::{Outcome, error, refused, store_error, value};
@@ -43,7 +43,7 @@ pub(super) fn begin(sync: &Sync, params: &str) -> Outcome<Value> {
     value(&wire::Copied {
         size,
         compared,
-        sha256: sha256_to(&opened, compared).map_err(io)?,
+        sha256: Hash::of(&opened, compared).map_err(io)?.hex(),
         leaf: lease.mark.as_ref().and_then(|mark| mark.leaf),
         last_prompt: last_prompt.map(|text| text.chars().take(PROMPT_CHARS).collect()),
         files: files.beside().map_err(failed)?,
