@@ -6,7 +6,6 @@
 //! when the thread is handed back.
 
 use crate::event::{Reply, Seen};
-use crate::id::Route;
 use crate::limits;
 use crate::thread::{News, NewsKind, Phase, Thread};
 use crate::time::Now;
@@ -35,12 +34,11 @@ pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
             let Some(parked) = lease.parked.iter().find(|p| p.session == t.key.session) else { return Reply::Ok };
             let reset = there && parked.reset_mark != reset_mark;
             let turn = lease.claude.as_ref().is_some_and(|ridden| claude.is_some_and(|id| id != ridden.id));
-            let route = lease.route.clone();
-            once(t, !there, NewsKind::Deleted, "the thread was deleted on the gateway", route.as_ref(),
+            once(t, !there, NewsKind::Deleted, "the thread was deleted on the gateway",
                 "⇄ This thread was deleted while it is ridden. The ride goes on; after it the next message begins a new conversation.", now);
-            once(t, reset, NewsKind::Reset, "the thread was reset in the chat or on the gateway", route.as_ref(),
+            once(t, reset, NewsKind::Reset, "the thread was reset in the chat or on the gateway",
                 "⇄ This thread was reset while it is ridden. The ridden conversation goes on; reset the thread again after the ride to begin anew.", now);
-            once(t, turn, NewsKind::Turn, "the agent ran a turn of its own beside the ride", route.as_ref(),
+            once(t, turn, NewsKind::Turn, "the agent ran a turn of its own beside the ride",
                 "⇄ While this thread is ridden, the agent ran a turn beside it. What it said there is not part of this conversation.", now);
         }
     }
@@ -49,28 +47,27 @@ pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
 
 /// A turn ran beside the ride, which nobody told of before the bindings were to return.
 pub(super) fn slipped(t: &mut Thread, sessions: &[String], now: Now) {
-    let route = t.lease().and_then(|lease| lease.route.clone());
     let text = format!("a turn ran beside the ride, in Claude session {}", sessions.join(", "));
-    once(t, true, NewsKind::Turn, &text, route.as_ref(),
+    once(t, true, NewsKind::Turn, &text,
         "⇄ While this thread was ridden, the agent ran a turn beside it. What it said there is not part of this conversation.", now);
 }
 
 /// The bindings are back, over what nobody told of when it happened.
 pub(super) fn restored_over(t: &mut Thread, reset: bool, deleted: bool, now: Now) {
-    let route = t.lease().and_then(|lease| lease.route.clone());
-    once(t, reset, NewsKind::Reset, "the thread was reset during the ride", route.as_ref(),
+    once(t, reset, NewsKind::Reset, "the thread was reset during the ride",
         "⇄ This thread was reset while it was ridden. The ridden conversation goes on; reset it again to begin anew.", now);
-    once(t, deleted, NewsKind::Deleted, "the thread was deleted during the ride", route.as_ref(),
+    once(t, deleted, NewsKind::Deleted, "the thread was deleted during the ride",
         "⇄ This thread was deleted while it was ridden. The next message begins a new conversation.", now);
 }
 
-fn once(t: &mut Thread, happened: bool, kind: NewsKind, text: &str, route: Option<&Route>, notice: &str, now: Now) {
+fn once(t: &mut Thread, happened: bool, kind: NewsKind, text: &str, notice: &str, now: Now) {
     let known = t.lease().is_some_and(|lease| lease.was_told(kind));
     if !happened || known {
         return;
     }
+    let route = t.lease().and_then(|lease| lease.route.clone());
     tell(t, kind, text.to_owned(), now);
-    outbox::tell(t, route, notice);
+    outbox::tell(t, route.as_ref(), notice);
 }
 
 /// The oldest gives way; a person who asks to stop again and again must not displace the rest.
