@@ -1,16 +1,27 @@
 //! Everything taken from the process's surroundings: variables, working folder,
 //! terminal, machine. The only file that reads them, so that the rest of the
 //! library is told and a test can tell it something else.
+//!
+//! Also where every other program begins ([`Env::command`]): without the variables that
+//! carry a secret to `ride`. `crates/cli/clippy.toml` forbids every other way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Variables that carry a secret to `ride`, whatever the configuration says.
+pub const SECRETS: [&str; 3] = ["OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_PASSWORD", "RIDE_PIN"];
 
 /// The surroundings of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Env {
     vars: BTreeMap<String, String>,
+    /// Variables that the configuration names for a secret of the gateway. Clones share them.
+    secrets: Arc<Mutex<BTreeSet<String>>>,
     /// The working folder; relative paths are taken from here.
     pub cwd: PathBuf,
     /// The program that runs.
@@ -66,7 +77,32 @@ impl Env {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
             vars,
+            secrets: Arc::default(),
         }
+    }
+
+    /// Notes that a variable carries a secret of the gateway: nothing that `ride` starts gets it.
+    pub fn withhold(&self, name: &str) {
+        // Any other name cannot be a variable's.
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return;
+        }
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    /// A program to start. It gets this process's environment without the secrets of the
+    /// gateway, because it and all that it starts could read them.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        #[expect(clippy::disallowed_methods, reason = "the one place where this is done")]
+        let mut command = Command::new(program);
+        for name in SECRETS {
+            command.env_remove(name);
+        }
+        let named = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in named.iter() {
+            command.env_remove(name);
+        }
+        command
     }
 
     /// Surroundings of exactly these variables.

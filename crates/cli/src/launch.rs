@@ -25,6 +25,7 @@ use std::process::Command;
 
 use uuid::Uuid;
 
+use crate::env::Env;
 use crate::link::{SOCKET_VAR, TOKEN_VAR, Token};
 
 pub use claude::{ClaudeBinary, MIN_VERSION, MODS_FROM, Version, locate};
@@ -37,6 +38,8 @@ pub use settings::{Unguarded, check as check_settings};
 /// Everything a Claude Code is started with.
 #[derive(Clone, Debug)]
 pub struct Launch {
+    /// What Claude Code inherits, and what it does not.
+    pub env: Env,
     /// The binary, see [`ClaudeBinary::find`].
     pub claude: PathBuf,
     /// The Claude session to resume.
@@ -56,9 +59,10 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// The command line. Standard streams and the rest of the environment are ours.
+    /// The command line. Standard streams and the rest of the environment are ours, but
+    /// for the gateway's secrets.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.claude);
+        let mut command = self.env.command(&self.claude);
         command.arg("--resume").arg(self.claude_session.to_string());
         command
             .arg("--plugin-dir")

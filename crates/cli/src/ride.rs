@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::copy::push::{PushError, push, push_beside, whole_lines};
 use crate::copy::{self, Copy};
+use crate::env::Env;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, CallError, Connection, Events};
 use crate::gateway::keep::{Line, keep};
@@ -55,6 +56,8 @@ const HELLO_WITHIN: Duration = Duration::from_secs(60);
 
 /// Everything a ride needs.
 pub struct Plan {
+    /// What Claude Code inherits.
+    pub env: Env,
     /// The gateway, to come back to.
     pub target: Target,
     /// What to ask it for.
@@ -147,6 +150,7 @@ impl Place {
         };
         let (link, link_events) = Link::open(dir.path(), token.clone(), source, shown, Some(tailed))?;
         let launch = Launch {
+            env: seat.env.clone(),
             claude: seat.claude.path.clone(),
             claude_session: seat.target.session_id,
             cwd: PathBuf::from(&seat.target.cwd),
@@ -171,6 +175,7 @@ impl Place {
 
 /// What starting Claude Code needs to know of the ride.
 struct Seat {
+    env: Env,
     program: PathBuf,
     claude: ClaudeBinary,
     target: ClaudeTarget,
@@ -189,6 +194,7 @@ async fn start(plan: &Plan) -> Result<(Started, Seat, Event), Error> {
     let mut notes = Vec::new();
     let outboxes = outboxes(plan, &mut notes)?;
     let seat = Seat {
+        env: plan.env.clone(),
         program: plan.program.clone(),
         claude: plan.claude.clone(),
         target: target(&plan.grant).clone(),

@@ -3,6 +3,7 @@
 //! right exit code and hint.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![allow(clippy::disallowed_methods, reason = "tests start programs as they like")]
 
 mod gateway {
     mod bad;
@@ -14,6 +15,7 @@ mod gateway {
     mod leave;
     mod locate;
     mod picker;
+    mod secrets;
     mod standin;
     mod sync;
     mod tls;

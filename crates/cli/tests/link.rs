@@ -1,6 +1,7 @@
 //! The local link, as a raw HTTP client sees it, and the driver's outbox.
 
 #![expect(clippy::unwrap_used, reason = "a failure here is the test's")]
+#![allow(clippy::disallowed_methods, reason = "tests start programs as they like")]
 
 #[path = "link/claude.rs"]
 mod claude;

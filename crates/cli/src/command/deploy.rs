@@ -57,7 +57,7 @@ pub async fn run(context: &Context<'_>, args: &DeployArgs) -> Result<(), Error> 
         return Err(Error::new(Kind::Usage, "--capacity goes with the modes same-dir and worktree: mode session has one"));
     }
     let path = context.env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
-    let claude = ClaudeBinary::find(&args.claude, OsStr::new(path), &context.env.cwd).await?;
+    let claude = ClaudeBinary::find(&args.claude, OsStr::new(path), context.env).await?;
     let repository = dir.ancestors().find(|folder| folder.join(".git").exists());
     let config_dir = context.env.get("CLAUDE_CONFIG_DIR").map(|dir| context.env.cwd.join(dir));
     let unit = deploy::unit(&Server {
@@ -176,7 +176,7 @@ async fn put(context: &Context<'_>, at: &Path, unit: &str) -> Result<Option<Stri
 async fn check(context: &Context<'_>, draft: &Path, runtime: &Path) -> Result<Option<String>, Error> {
     let path = context.env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
     let Some(analyze) = locate(OsStr::new(ANALYZE), OsStr::new(path), &context.env.cwd) else { return Ok(None) };
-    let mut command = tokio::process::Command::new(&analyze);
+    let mut command = tokio::process::Command::from(context.env.command(&analyze));
     command.args(["--user", "verify"]).arg(draft).stdin(Stdio::null()).kill_on_drop(true);
     // It asks for one (systemd 252), and there is none under sudo or cron.
     command.env("XDG_RUNTIME_DIR", context.env.get("XDG_RUNTIME_DIR").map_or(runtime, Path::new));

@@ -137,7 +137,7 @@ fn place(located: Located) -> Place {
 
 async fn claude_code(context: &Context<'_>, claude: &OsStr) -> Result<(PathBuf, String), Error> {
     let path = context.env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
-    let found = ClaudeBinary::find(claude, OsStr::new(path), &context.env.cwd).await?;
+    let found = ClaudeBinary::find(claude, OsStr::new(path), context.env).await?;
     Ok((found.path, found.version.to_string()))
 }
 

@@ -78,7 +78,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     }
     let binary = async || {
         let path = env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
-        ClaudeBinary::find(&args.claude, OsStr::new(path), &env.cwd).await
+        ClaudeBinary::find(&args.claude, OsStr::new(path), env).await
     };
     // A gateway of before says only whether there is a Claude session.
     let by_chat = row.mode.map_or(row.cli_session_id.is_none(), |mode| mode == Mode::Chat);
@@ -117,6 +117,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     };
     say(render::waiting(&grant.waiting, env.now_ms, env.terminal));
     let plan = Plan {
+        env: env.clone(),
         access: context.access(Access::Write),
         config_dir: config_dir(context, &grant),
         connection: (connection, events),

@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::LaunchError;
+use crate::env::Env;
 use crate::link::Source;
 
 /// The oldest release that was tried.
@@ -62,16 +63,16 @@ impl ClaudeBinary {
     }
 
     /// Finds `claude` (a name to be looked up in `path_var`, or a path taken
-    /// from `cwd`) and checks its version.
+    /// from the working folder) and checks its version.
     pub async fn find(
         claude: &OsStr,
         path_var: &OsStr,
-        cwd: &Path,
+        env: &Env,
     ) -> Result<ClaudeBinary, LaunchError> {
-        let path = locate(claude, path_var, cwd).ok_or_else(|| LaunchError::NotFound {
+        let path = locate(claude, path_var, &env.cwd).ok_or_else(|| LaunchError::NotFound {
             name: claude.display().to_string(),
         })?;
-        let version = ask_version(&path).await?;
+        let version = ask_version(env, &path).await?;
         if version < MIN_VERSION {
             return Err(LaunchError::TooOld {
                 claude: path,
@@ -96,12 +97,12 @@ pub fn locate(program: &OsStr, path_var: &OsStr, cwd: &Path) -> Option<PathBuf> 
         .find(runnable)
 }
 
-async fn ask_version(path: &Path) -> Result<Version, LaunchError> {
+async fn ask_version(env: &Env, path: &Path) -> Result<Version, LaunchError> {
     let failed = |cause: String| LaunchError::NoVersion {
         claude: path.to_owned(),
         cause,
     };
-    let mut command = Command::new(path);
+    let mut command = env.command(path);
     command.arg("--version").stdin(Stdio::null());
     let output = tokio::process::Command::from(command)
         .kill_on_drop(true)

@@ -201,15 +201,19 @@ fn until_accepted(request: &Value) -> Option<Value> {
 
 /// A grant of this machine's transcript as it is now.
 fn grant(home: &std::path::Path) -> Value {
-    let path = home.join("t.jsonl");
-    let bytes = fs::read(&path).unwrap();
-    let found = fs::metadata(&path).unwrap();
-    let tail = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    grant_of(home, &home.join("t.jsonl"), Uuid::from_u128(7), home)
+}
+
+/// A grant of this transcript as it is now.
+pub(super) fn grant_of(home: &std::path::Path, path: &std::path::Path, session: Uuid, cwd: &std::path::Path) -> Value {
+    let bytes = fs::read(path).unwrap();
+    let found = fs::metadata(path).unwrap();
+    let tail = Sha256::digest(&bytes[bytes.len().saturating_sub(64 * 1024)..]).iter().map(|b| format!("{b:02x}")).collect::<String>();
     let mark = json!({"path": path, "dev": found.dev(), "ino": found.ino(), "size": found.len(), "tailSha256": tail, "leaf": null});
     json!({
         "key": KEY, "fence": fence(4), "title": "Deploys", "route": null, "leaseMs": 60_000, "renewEveryMs": 5_000,
         "silenceMs": 1_800_000, "relay": true, "waiting": [],
-        "claude": {"sessionId": Uuid::from_u128(7), "configDir": home.join(".claude"), "cwd": home, "transcript": mark},
+        "claude": {"sessionId": session, "configDir": home.join(".claude"), "cwd": cwd, "transcript": mark},
     })
 }
 

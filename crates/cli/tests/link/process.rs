@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ride::env::Env;
 use ride::launch::{
     ClaudeBinary, Ended, Launch, LaunchError, PrivateDir, Version, start_of, unpack,
 };
@@ -24,6 +25,7 @@ fn script(dir: &Path, name: &str, text: &str) -> PathBuf {
 
 fn launch(claude: PathBuf, dir: &Path) -> Launch {
     Launch {
+        env: Env::of(&[], dir),
         claude,
         claude_session: Uuid::from_u128(9),
         cwd: dir.to_owned(),
@@ -101,7 +103,8 @@ async fn a_claude_that_stands_still_can_be_ended() {
 async fn the_binary_is_checked() {
     let dir = PrivateDir::create(&std::env::temp_dir()).unwrap();
     let at = dir.path();
-    let find = |name: &'static str| ClaudeBinary::find(OsStr::new(name), at.as_os_str(), at);
+    let env = Env::of(&[], at);
+    let find = |name: &'static str| ClaudeBinary::find(OsStr::new(name), at.as_os_str(), &env);
     script(at, "new", "echo '2.1.330 (Claude Code)'");
     script(at, "old", "echo '2.1.96 (Claude Code)'");
     script(at, "modless", "echo '2.1.197 (Claude Code)'");

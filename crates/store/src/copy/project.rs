@@ -4,16 +4,22 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ride_core::wire::Repository;
+use url::Url;
 
 /// Longest address, branch or folder that is told.
 const MAX_TEXT: usize = 1_024;
 
-/// What git says of a folder; `None` where it is in no repository with an `origin`, or
-/// there is no git. Nothing is fetched and nothing written.
+/// What git needs of the environment: itself, and the person's configuration.
+const INHERITED: [&str; 3] = ["PATH", "HOME", "XDG_CONFIG_HOME"];
+
+/// What git says of a folder; `None` where it is in no repository with an `origin`, where
+/// that is no plain address, or there is no git. Nothing is fetched and nothing written.
 pub fn repository(folder: &Path) -> Option<Repository> {
     let told = |args: &[&str]| {
         let mut git = Command::new("git");
-        git.arg("-C").arg(folder).args(args).env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0");
+        git.arg("-C").arg(folder).args(args).env_clear().env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0");
+        // Nothing else: the gateway's secrets may stand in the environment.
+        git.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         let said = git.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
         let text = String::from_utf8(said.stdout).ok().filter(|_| said.status.success())?;
         (text.len() <= MAX_TEXT).then(|| text.trim_end_matches('\n').to_owned())
@@ -22,35 +28,72 @@ pub fn repository(folder: &Path) -> Option<Repository> {
     // A branch without a commit has a name, too.
     let branch = told(&["symbolic-ref", "--short", "HEAD"])?;
     let inside = told(&["rev-parse", "--show-prefix"])?.trim_end_matches('/').to_owned();
-    Some(Repository { remote: without_secret(&remote), branch, inside })
+    Some(Repository { remote: without_secret(&remote)?, branch, inside })
 }
 
 /// Whether two addresses name one repository: `git@host:a/b.git` and `https://host/a/b` do.
+/// What cannot be understood is the same as nothing.
 pub fn same_repository(one: &str, other: &str) -> bool {
-    place(one) == place(other)
+    place(one).is_some_and(|one| Some(one) == place(other))
 }
 
-fn place(remote: &str) -> String {
-    let (rest, by_url) = remote.split_once("://").map_or((remote, false), |(_, rest)| (rest, true));
-    let path = rest.starts_with('/') && !by_url;
-    let rest = if path { rest } else { rest.split_once('@').map_or(rest, |(_, rest)| rest) };
-    let rest = rest.trim_end_matches('/');
-    let rest = rest.strip_suffix(".git").unwrap_or(rest);
-    let (host, path) = match rest.split_once(if by_url { '/' } else { ':' }) {
-        Some((host, path)) if !path.is_empty() => (host, path.trim_start_matches('/')),
-        _ => return rest.to_owned(),
-    };
-    // A port is part of how it is reached, not of what it is.
-    let host = if by_url { host.split(':').next().unwrap_or(host) } else { host };
-    format!("{}/{path}", host.to_lowercase())
+/// An address as git takes it.
+enum Address<'r> {
+    /// `https://host/path`, `ssh://…`, without user, password, query and fragment.
+    Url(Url),
+    /// `user@host:path` of ssh, without the user.
+    Host { host: &'r str, path: &'r str },
+    /// A folder of this machine.
+    Folder(&'r str),
 }
 
-/// An address without the password or token that may stand in it.
-fn without_secret(remote: &str) -> String {
-    match remote.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('@'))) {
-        Some((scheme, Some((_, rest)))) => format!("{scheme}://{rest}"),
-        _ => remote.to_owned(),
+/// Reads an address; `None` for one of which it cannot be told what in it is secret.
+fn address(remote: &str) -> Option<Address<'_>> {
+    if remote.contains("://") {
+        return plain_url(remote).map(Address::Url);
     }
+    // As git does: a colon before the first slash makes it a host's.
+    let Some((host, path)) = remote.split_once(':').filter(|(host, _)| !host.contains('/')) else {
+        return Some(Address::Folder(remote));
+    };
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    // `ext::command` runs a command, and `user:password@host:path` is nobody's path.
+    let first = path.split('/').next().unwrap_or(path);
+    let unclear = host.is_empty() || path.is_empty() || path.starts_with(':') || first.contains('@') && first.contains(':');
+    (!unclear).then_some(Address::Host { host, path })
+}
+
+fn plain_url(remote: &str) -> Option<Url> {
+    let mut url = Url::parse(remote).ok()?;
+    // Both fail only where there is no host, and then there is no user either.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    (url.username().is_empty() && url.password().is_none() && !url.cannot_be_a_base()).then_some(url)
+}
+
+/// What an address names, whatever way leads there.
+fn place(remote: &str) -> Option<String> {
+    let (host, path) = match address(remote)? {
+        // A port is part of how it is reached, not of what it is.
+        Address::Url(url) => (url.host_str().unwrap_or_default().to_lowercase(), url.path().to_owned()),
+        Address::Host { host, path } => (host.to_lowercase(), path.to_owned()),
+        Address::Folder(path) => (String::new(), path.to_owned()),
+    };
+    let path = path.trim_end_matches('/');
+    let path = path.strip_suffix(".git").unwrap_or(path);
+    let path = if host.is_empty() { path } else { path.trim_start_matches('/') };
+    (!path.is_empty()).then(|| format!("{host}/{path}"))
+}
+
+/// An address without what may be secret in it: user, password, query and fragment.
+fn without_secret(remote: &str) -> Option<String> {
+    Some(match address(remote)? {
+        Address::Url(url) => url.into(),
+        Address::Host { host, path } => format!("{host}:{path}"),
+        Address::Folder(path) => path.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -64,19 +107,50 @@ mod tests {
             ("git@example.org:team/app.git", "https://example.org/team/app"),
             ("ssh://git@example.org:2222/team/app.git", "https://Example.org/team/app/"),
             ("https://token@example.org/team/app", "http://example.org/team/app.git"),
+            ("https://me:p@ss@example.org/team/app?private_token=x", "example.org:team/app"),
+            ("https://example.org/a@b/app", "git@example.org:a@b/app.git"),
             ("/srv/git/app.git", "/srv/git/app"),
+            ("file:///srv/git/app.git", "/srv/git/app/"),
         ];
         for (one, other) in same {
-            assert!(same_repository(one, other), "{one} {other}: {} {}", place(one), place(other));
+            assert!(same_repository(one, other), "{one} {other}: {:?} {:?}", place(one), place(other));
         }
         let others = [
             ("git@example.org:team/app.git", "git@example.org:team/lib.git"),
             ("https://example.org/team/app", "https://example.com/team/app"),
             ("/srv/git/app", "/home/git/app"),
+            // What stands behind the host is no user of another host.
+            ("https://example.org/a@example.com/app", "https://example.com/app"),
+            ("https://example.org/a@example.com/app", "https://example.org/app"),
+            ("git@example.org:a@example.com/app", "https://example.com/app"),
+            // What cannot be read is nothing's address, not even its own.
+            ("ext::sh -c env", "ext::sh -c env"),
+            ("https://", "https://"),
         ];
         for (one, other) in others {
             assert!(!same_repository(one, other), "{one} {other}");
         }
+    }
+
+    #[test]
+    fn nothing_secret_is_told_of_an_address() {
+        let check = |remote: &str, told: Option<&str>| assert_eq!(without_secret(remote).as_deref(), told, "{remote}");
+        check("https://example.org/team/app.git", Some("https://example.org/team/app.git"));
+        check("https://token@example.org/team/app", Some("https://example.org/team/app"));
+        check("https://me:secret@example.org/team/app", Some("https://example.org/team/app"));
+        check("https://me:se@cr@et@example.org/team/app", Some("https://example.org/team/app"));
+        check("https://example.org/team/app?private_token=secret#secret", Some("https://example.org/team/app"));
+        check("https://example.org/a@b/app", Some("https://example.org/a@b/app"));
+        check("ssh://me:se@cret@example.org:2222/team/app?x=secret", Some("ssh://example.org:2222/team/app"));
+        check("git+https://secret@example.org/team/app", Some("git+https://example.org/team/app"));
+        check("git@example.org:team/app.git", Some("example.org:team/app.git"));
+        check("se@cret@example.org:team/app", Some("example.org:team/app"));
+        check("../app", Some("../app"));
+        // Where the secret ends cannot be told: nothing is.
+        check("https://me:se/cret@example.org/team/app", None);
+        check("me:secret@example.org:team/app", None);
+        check("ext::sh -c 'secret'", None);
+        check("https://me:secret@/team/app", None);
     }
 
     #[test]
@@ -89,7 +163,7 @@ mod tests {
         assert_eq!(repository(dir.path()), None, "no repository");
         git(&["init", "-q", "-b", "work"]);
         assert_eq!(repository(dir.path()), None, "no origin");
-        git(&["remote", "add", "origin", "https://me:secret@example.org/team/app.git"]);
+        git(&["remote", "add", "origin", "https://me:sec@ret@example.org/team/app.git?private_token=secret"]);
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         let found = repository(&dir.path().join("a/b")).unwrap();
         assert_eq!(found, Repository { remote: "https://example.org/team/app.git".into(), branch: "work".into(), inside: "a/b".into() });

@@ -25,6 +25,7 @@ pub fn load(path: &Path, env: &Env) -> Result<Value, LocateError> {
     let root = path.parent().unwrap_or(Path::new("/"));
     let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
     let mut config = include(path, &root, 0)?;
+    withhold(&config, env);
     substitute(&mut config, env);
     Ok(config)
 }
@@ -100,6 +101,28 @@ fn merge(into: &mut Value, from: Value) {
             }
         }
         (into, from) => *into = from,
+    }
+}
+
+/// Notes the variables that carry the gateway's secrets, before they are replaced: what is
+/// configured for a gateway, in any form of a reference, used today or not.
+fn withhold(config: &Value, env: &Env) {
+    for key in ["gateway.auth.token", "gateway.auth.password", "gateway.remote.token", "gateway.remote.password"] {
+        super::at(config, key).into_iter().for_each(|value| each_variable(value, &|name| env.withhold(name)));
+    }
+}
+
+fn each_variable(value: &Value, found: &impl Fn(&str)) {
+    match value {
+        Value::String(text) => {
+            text.strip_prefix('$').into_iter().for_each(found);
+            let names = text.split("${").skip(1).filter_map(|rest| rest.split_once('}'));
+            names.for_each(|(name, _)| found(name));
+        }
+        Value::Object(object) if object.get("source").and_then(Value::as_str) == Some("env") => {
+            object.get("id").and_then(Value::as_str).into_iter().for_each(found);
+        }
+        _ => {}
     }
 }
 

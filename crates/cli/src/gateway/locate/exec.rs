@@ -8,7 +8,7 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub fn ask(env: &Env, settings: &Value, provider: &str, id: &str) -> Result<Secr
         let list = field(name).and_then(Value::as_array);
         list.into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect()
     };
-    let mut program = Command::new(path);
+    let mut program = env.command(path);
     program.args(texts("args")).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     for name in texts("passEnv") {
         if let Some(value) = env.get(&name) {
