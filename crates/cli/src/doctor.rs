@@ -52,6 +52,8 @@ pub struct Here {
     pub version: &'static str,
     /// This machine and boot.
     pub machine: String,
+    /// The namespaces that it counts process ids in.
+    pub namespace: Option<String>,
     /// The user it runs as.
     pub uid: u32,
     /// Wall clock, milliseconds since 1970.
@@ -277,6 +279,7 @@ fn plugin(found: &Found, version: Option<&str>, out: &mut Vec<Finding>) {
     });
     out.push(store(found, plugin, condition));
     out.push(claude_dir(found, condition));
+    out.push(processes(found, condition));
     out.extend(condition.mirror.as_ref().map(mirror));
     let apart = found.here.now_ms.abs_diff(condition.now_ms);
     out.push(if apart <= CLOCK_MS {
@@ -343,6 +346,24 @@ fn claude_dir(found: &Found, condition: &Condition) -> Finding {
             .mend(format!("run ride as that user: sudo -u '#{}' -i ride <words>", condition.uid));
     }
     finding("sessions", State::Ok, format!("{dir}, on this machine"))
+}
+
+/// A process that the gateway cannot see is never taken for gone.
+fn processes(found: &Found, condition: &Condition) -> Finding {
+    const BESIDE: &str = "run ride where the gateway runs: docker exec -it <container> ride <words>, or give both containers one pid namespace (--pid)";
+    let Some(gateways) = &condition.namespace else {
+        return finding("processes", State::Wrong, "the gateway's /proc is not its own, or is not there: it can prove nothing about any process")
+            .mend("mount /proc of the gateway's own pid namespace");
+    };
+    if found.here.machine == condition.machine && found.here.namespace.as_ref() != Some(gateways) {
+        return finding("processes", State::Note, "the gateway cannot see processes of this pid namespace: only a lock in the Claude folder tells it that they are gone")
+            .mend(BESIDE);
+    }
+    if condition.sees_whole_machine {
+        return finding("processes", State::Ok, "the gateway sees every process of its machine");
+    }
+    let says = "the gateway runs in a pid namespace of its own (a container): what runs outside of it on the same Claude folder cannot be seen, and is never taken for gone";
+    finding("processes", State::Note, says)
 }
 
 /// Where finished turns are mirrored.

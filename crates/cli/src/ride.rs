@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use ride_core::id::{Fence, Process};
 use ride_core::wire::{self, ClaudeTarget, CopyEnd, Grant, Reason, Renew, Renewed, Waiting, method};
-use ride_store::claude::{chain_mark, process};
+use ride_store::claude::chain_mark;
+use ride_store::claude::process::{self, Alive};
 use ride_store::clock;
 use ride_store::copy::Files;
 use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
@@ -32,7 +33,7 @@ use crate::gateway::client::{Access, CallError, Connection, Events};
 use crate::gateway::keep::{Line, keep};
 use crate::gateway::locate::Target;
 use crate::interrupt::Interrupts;
-use crate::launch::{Claude, ClaudeBinary, Ended, Launch, LaunchError, Plugin, PrivateDir, TerminalSignals, start_of, unpack};
+use crate::launch::{Claude, ClaudeBinary, Ended, Launch, LaunchError, Plugin, PrivateDir, TerminalSignals, unpack};
 use crate::link::{Link, LinkEvent, Source, Status, Tailed, Token, Verdict};
 use crate::outbox::{Outbox, Owner, Pushed, Queued, Reopened, leftovers};
 use crate::render::{clean, count};
@@ -365,9 +366,8 @@ impl Drive {
     /// Claude Code was started: until it greets, our child stands for it.
     fn came_up(&mut self) {
         let child = Process {
-            machine: clock::machine(),
-            pid: self.started.claude.pid(),
             start: self.started.claude.start().unwrap_or(0),
+            ..process::identity(self.started.claude.pid())
         };
         self.take(Event::Claude(child));
     }
@@ -498,8 +498,7 @@ impl Drive {
                 self.take(Event::Stop("a process that this ride did not start answered in Claude Code's place"));
             }
             LinkEvent::Hello(hello) => {
-                let start = start_of(hello.pid).unwrap_or(0);
-                let holder = Process { machine: clock::machine(), pid: hello.pid, start };
+                let holder = process::identity(hello.pid);
                 self.holder = Some(holder.clone());
                 self.take(Event::Session(hello.claude_session));
                 self.take(Event::Claude(holder));
@@ -608,7 +607,8 @@ impl Drive {
     }
 
     fn holder_lives(&self) -> bool {
-        self.holder.as_ref().is_some_and(|holder| start_of(holder.pid) == Some(holder.start))
+        // One that may not be looked at may live.
+        self.holder.as_ref().is_some_and(|holder| !matches!(process::alive(holder), Ok(Alive::No)))
     }
 
     /// Signals the greeted process where it is not our child, which has its own way.

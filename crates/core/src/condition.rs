@@ -16,6 +16,12 @@ pub struct Condition {
     pub performing: bool,
     /// The gateway's machine and boot.
     pub machine: String,
+    /// The namespaces that the gateway counts process ids in; absent where it cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Whether the gateway sees every process of its machine; in a container it does not.
+    #[serde(default)]
+    pub sees_whole_machine: bool,
     /// The user the gateway runs as.
     pub uid: u32,
     /// The Claude configuration folder that is ridden from.

@@ -51,12 +51,17 @@ pub struct Route {
     pub thread_id: Option<String>,
 }
 
-/// Names a process for good: a pid alone is reused.
+/// Names a process for good: a pid alone is reused, and counts only within its pid namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Process {
     /// The machine it runs on (machine id and boot id together).
     pub machine: String,
+    /// The namespaces that `pid` and `start` count in, such as `pid:[4026531836] time:[4026531834]`.
+    /// Two containers may have one machine name, and then differ in this alone. `None` where
+    /// nobody wrote it down (older states and drivers): then it is unknown, and equal to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// Process id.
     pub pid: u32,
     /// Start time in clock ticks since boot, field 22 of `/proc/<pid>/stat`.

@@ -184,7 +184,7 @@ fn route() -> Route {
 }
 
 fn process(pid: u8) -> Process {
-    Process { machine: "m".into(), pid: pid.into(), start: 1 }
+    Process { machine: "m".into(), namespace: None, pid: pid.into(), start: 1 }
 }
 
 /// The process ids of a driver's `ride` and of its Claude Code, in its first and second run.

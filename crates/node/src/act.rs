@@ -46,8 +46,8 @@ fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>, ride: O
         match alive(process)? {
             Alive::No => {}
             Alive::Yes => return Ok(Outcome::NotYet { what: format!("{name} (process {pid}) has not ended") }),
-            Alive::Elsewhere => {
-                let what = format!("whether {name} (process {pid} of another machine, container or boot) has ended cannot be seen from here");
+            Alive::CannotTell(why) => {
+                let what = format!("whether {name} (process {pid}) has ended cannot be seen from here: {why}");
                 return Ok(Outcome::Broken { what });
             }
         }
@@ -64,9 +64,11 @@ fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>, ride: O
         });
     }
     Ok(match writers.elsewhere.first() {
-        Some((domain, pid)) => Outcome::Broken {
-            what: format!("process {pid} of another machine or container ({domain}) is registered on the Claude session; remove its file under {} if it is gone", dir.sessions().display()),
-        },
+        Some((pid, place)) => {
+            let folder = dir.sessions();
+            let what = format!("process {pid} of {place} is registered on the Claude session and cannot be seen from here; remove its file under {} if it is gone", folder.display());
+            Outcome::Broken { what }
+        }
         None => Outcome::Ok,
     })
 }

@@ -3,6 +3,7 @@
 
 use ride_core::condition::Condition;
 use ride_core::config::Config;
+use ride_store::claude::process;
 use ride_store::clock;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ pub(crate) fn report(sync: &Sync, seen: &Seen) -> Report {
         conversation_hooks: seen.conversation_hooks,
         performing: seen.performing,
         machine: clock::machine(),
+        namespace: process::namespace(),
+        sees_whole_machine: process::sees_whole_machine(),
         uid: clock::user(),
         claude_dir: sync.claude_dir.to_string_lossy().into_owned(),
         claude_dir_found: sync.claude_dir.is_dir(),

@@ -140,7 +140,7 @@ mod tests {
 
     fn claim(store: &Store) {
         let asked = ClaimAsked {
-            driver: Driver { name: "ada".into(), host: "h".into(), process: Process { machine: "m".into(), pid: 1, start: 1 } },
+            driver: Driver { name: "ada".into(), host: "h".into(), process: Process { machine: "m".into(), namespace: None, pid: 1, start: 1 } },
             secret_sha256: String::new(),
             grant: Uuid::new_v4(),
             title: "t".into(),

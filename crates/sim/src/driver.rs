@@ -134,7 +134,7 @@ impl Driver {
     }
 
     fn process(&self, pid: u32) -> Process {
-        Process { machine: if self.elsewhere { "laptop" } else { HERE }.into(), pid, start: 1 }
+        Process { machine: if self.elsewhere { "laptop" } else { HERE }.into(), namespace: None, pid, start: 1 }
     }
 
     /// The process of its `ride`, while that runs.

@@ -29,7 +29,7 @@ fn claim(store: &Store, session: &str, name: &str, claude: Uuid) -> Reply {
         driver: Driver {
             name: name.into(),
             host: "laptop".into(),
-            process: Process { machine: "m".into(), pid: 1, start: 2 },
+            process: Process { machine: "m".into(), namespace: None, pid: 1, start: 2 },
         },
         secret_sha256: name.into(),
         grant: Uuid::new_v4(),

@@ -124,7 +124,7 @@ pub(super) async fn measure(stage: &Stage) -> Result<Section> {
     let key = stage.threads[0].key.clone();
     let pid = std::process::id();
     let me = ride_testkit::Process::find(pid).context("could not find our own process")?;
-    let driver = Driver { name: "bench".into(), host: "elsewhere".into(), process: Process { machine: machine(), pid, start: me.start_ticks } };
+    let driver = Driver { name: "bench".into(), host: "elsewhere".into(), process: Process { machine: machine(), namespace: None, pid, start: me.start_ticks } };
     let claim = |secret: &str| Claim { key: key.clone(), driver: driver.clone(), secret: secret.to_owned(), wait_ms: 60_000, steal: false };
     let claimed = async |secret: &str| stage.connection.call_within::<_, Grant>(method::CLAIM, &claim(secret), ANSWER).await;
     // Where it is: a claim says so. Then it is made long, while nobody writes.

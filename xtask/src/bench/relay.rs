@@ -59,7 +59,7 @@ impl Riding {
         let driver = Driver {
             name: "bench".into(),
             host: "bench".into(),
-            process: Process { machine: machine(), pid, start: me.start_ticks },
+            process: Process { machine: machine(), namespace: None, pid, start: me.start_ticks },
         };
         let mut riding = Riding {
             driver,

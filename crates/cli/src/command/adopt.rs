@@ -6,8 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ride_core::wire::{Adopt, Adopted, Driver, Row, Status, Statuses, method};
-use ride_store::claude::{ClaudeDir, Found, summary};
-use ride_store::clock;
+use ride_store::claude::{ClaudeDir, Found, process, summary};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -16,7 +15,6 @@ use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
 use crate::gateway::locate::Target;
 use crate::interrupt::Interrupts;
-use crate::launch::start_of;
 use crate::picker::{self, Pair, sessions};
 use crate::picker::view::Look;
 use crate::render::{self, clean};
@@ -125,7 +123,7 @@ pub(super) async fn by_key(context: &Context<'_>, key: &str, id: Uuid, wait_s: u
 
 async fn request(context: &Context<'_>, connection: &Connection, key: &str, id: Uuid, wait_s: u64) -> Result<Adopted, Error> {
     let pid = std::process::id();
-    let process = ride_core::id::Process { machine: clock::machine(), pid, start: start_of(pid).unwrap_or(0) };
+    let process = process::identity(pid);
     let driver = Driver { name: name(&context.env.person()), host: name(&context.env.host), process };
     let request = Adopt { key: key.to_owned(), cli_session_id: id, driver, wait_ms: wait_s * 1_000 };
     let limit = Duration::from_millis(request.wait_ms) + MORE;

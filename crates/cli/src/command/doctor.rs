@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use ride_core::wire::{Row, Status, Statuses, ThreadStatus, method};
+use ride_store::claude::process;
 use ride_store::clock;
 use serde_json::json;
 
@@ -64,6 +65,7 @@ async fn look(context: &Context<'_>, claude: &OsStr) -> (Found, Option<(Target, 
         here: Here {
             version: env!("CARGO_PKG_VERSION"),
             machine: clock::machine(),
+            namespace: process::namespace(),
             uid: clock::user(),
             now_ms: env.now_ms,
             terminal: env.terminal,

@@ -11,7 +11,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 fn condition() -> Value {
     json!({"conversationHooks": true, "performing": true, "machine": "m", "uid": 7, "claudeDir": "/home/a/.claude",
-           "claudeDirFound": true, "nowMs": NOW})
+           "claudeDirFound": true, "nowMs": NOW, "namespace": "pid:[1]", "seesWholeMachine": true})
 }
 
 fn plugin(condition: &Value, version: &str) -> Plugin {
@@ -24,6 +24,7 @@ fn well() -> Found {
         here: Here {
             version: VERSION,
             machine: "m".into(),
+            namespace: Some("pid:[1]".into()),
             uid: 7,
             now_ms: NOW,
             terminal: Terminal { width: Some(80), colour: false, interactive: true },
@@ -85,6 +86,7 @@ ok     hooks      heartbeats and cron runs are kept out of a ride
 ok     service    carries out what the threads need
 ok     states     ~/locks; 2 threads in somebody's hands
 ok     sessions   /home/a/.claude, on this machine
+ok     processes  the gateway sees every process of its machine
 ok     clock      agrees with the gateway's
 ok     claude     Claude Code 2.1.330, /usr/bin/claude
 ok     terminal   80 columns
@@ -217,6 +219,22 @@ fn the_plugins_condition() {
         |found| found.threads = Some(Err(Error::new(Kind::Other, "format 9 is not known"))),
         &["Wrong states: format 9 is not known → look at ~/locks on the gateway's machine; a file that is moved away is begun anew"],
     );
+}
+
+// Rule LEASE-20.
+#[test]
+fn what_the_gateway_cannot_see_is_said() {
+    let beside = "Note processes: the gateway cannot see processes of this pid namespace: only a lock in the Claude folder tells it that they are \
+        gone → run ride where the gateway runs: docker exec -it <container> ride <words>, or give both containers one pid namespace (--pid)";
+    check(|found| found.here.namespace = Some("pid:[2]".into()), &[beside]);
+    check(|found| found.here.namespace = None, &[beside]);
+    let condition_is = |field: &str, value: Value, expected: &[&str]| {
+        let mut condition = condition();
+        condition[field] = value;
+        check(|found| found.plugin = Some(Ok(plugin(&condition, VERSION))), expected);
+    };
+    condition_is("seesWholeMachine", json!(false), &["Note processes: the gateway runs in a pid namespace of its own (a container): what runs outside of it on the same Claude folder cannot be seen, and is never taken for gone"]);
+    condition_is("namespace", json!(null), &["Wrong processes: the gateway's /proc is not its own, or is not there: it can prove nothing about any process → mount /proc of the gateway's own pid namespace"]);
 }
 
 #[test]

@@ -186,12 +186,5 @@ fn die_with_parent(_command: &mut Command) {}
 /// When a process started, in clock ticks since boot: field 22 of
 /// `/proc/<pid>/stat`. `None` for a process that is gone, and without `/proc`.
 pub fn start_of(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Field 2 is the program's name in parentheses and may hold anything.
-    stat.rsplit_once(')')?
-        .1
-        .split_ascii_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
+    ride_store::claude::process::look(pid).ok().flatten().map(|seen| seen.start)
 }

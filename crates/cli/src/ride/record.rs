@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 
 use ride_core::id::{Fence, Process};
 use ride_core::wire::Released;
-use ride_store::clock;
+use ride_store::claude::process::{self, Alive};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::gateway::device::hex;
-use crate::launch::start_of;
 
 const FORMAT: u32 = 1;
 
@@ -54,7 +53,7 @@ impl Record {
             key: key.to_owned(),
             secret: secret.to_owned(),
             fence: None,
-            process: Process { machine: clock::machine(), pid, start: start_of(pid).unwrap_or(0) },
+            process: process::identity(pid),
         }
     }
 
@@ -104,9 +103,9 @@ impl Record {
         }
     }
 
-    /// Whether its `ride` still runs.
+    /// Whether its `ride` runs where this process can see and signal it.
     pub fn is_alive(&self) -> bool {
-        self.process.machine == clock::machine() && start_of(self.process.pid) == Some(self.process.start)
+        matches!(process::alive(&self.process), Ok(Alive::Yes))
     }
 }
 

@@ -8,7 +8,7 @@ use ride::gateway::client::{Access, connect};
 use ride::gateway::locate::{Pin, Secret, Target};
 use ride::ride::record::Record;
 use ride_core::id::{Fence, Process};
-use ride_store::clock;
+use ride_store::claude::process;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -159,7 +159,7 @@ error: 2 things are wrong
     // this machine left behind is told all the same.
     let mut left = Record::new("ws://127.0.0.1:1", "agent:main:x", "secret");
     left.fence = Some(Fence { incarnation: Uuid::from_u128(1), epoch: 4, grant: Uuid::from_u128(2) });
-    left.process = Process { machine: clock::machine(), pid: 1, start: 0 };
+    left.process = Process { start: 0, ..process::identity(1) };
     left.save(&home.path().join(".local/state/ride")).unwrap();
     let (code, text) = doctor(home.path(), &["plans", "--url", "ws://127.0.0.1:1"]).await;
     assert_eq!(code, 1, "{text}");

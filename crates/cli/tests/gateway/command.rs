@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ride::launch::start_of;
 use ride::outbox::{Outbox, Owner, Queued};
 use ride::ride::record::Record;
 use ride_core::id::{Fence, Process};
 use ride_core::wire::{RelayItem, RelayKind};
-use ride_store::clock;
+use ride_store::claude::process;
 use ride_testkit::{Program, Terminal};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -182,7 +181,7 @@ pub(super) fn row() -> Value {
 }
 
 pub(super) fn dead() -> Process {
-    Process { machine: clock::machine(), pid: 1, start: 0 }
+    Process { start: 0, ..process::identity(1) }
 }
 
 fn open() -> Value {
@@ -300,7 +299,7 @@ async fn a_live_ride_is_ended_first_and_the_flag_is_passed_on() {
     let machine = Machine::start(until_accepted).await;
     let mut ride = tokio::process::Command::new("sleep").arg("60").kill_on_drop(true).spawn().unwrap();
     let pid = ride.id().unwrap();
-    machine.left(Process { machine: clock::machine(), pid, start: start_of(pid).unwrap() });
+    machine.left(process::identity(pid));
     let (released, ended) = tokio::join!(machine.run(&["release", "deploys", "--accept-broken-chain"]), ride.wait());
     assert_eq!(released, (0, format!("ending the ride of Deploys (process {pid}) …\nDeploys is handed back\n")));
     assert!(!ended.unwrap().success());

@@ -15,7 +15,7 @@ fn refused(reply: &Reply) -> (Reason, &str) {
 }
 
 fn elsewhere(pid: u32) -> Process {
-    Process { machine: "another".into(), pid, start: 5 }
+    Process { machine: "another".into(), namespace: None, pid, start: 5 }
 }
 
 fn renew(w: &mut World, fence: Fence, claude: Option<Process>) -> Reply {

@@ -96,7 +96,7 @@ impl World {
 
     fn asks(&mut self, name: &str, grant: u128, pid: u32, steal: bool) -> Reply {
         let asked = ClaimAsked {
-            driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), pid, start: 20 } },
+            driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), namespace: None, pid, start: 20 } },
             secret_sha256: format!("secret of {name}"),
             grant: id(grant),
             title: "Lab › topic".into(),
@@ -115,7 +115,7 @@ impl World {
     pub fn adopt(&mut self, name: &str, to: u128, from: Option<u128>) -> Reply {
         let session = |n: u128| ClaudeSession { id: id(n), config_dir: "/c".into(), cwd: "/w".into() };
         self.does(Event::Claim(Box::new(ClaimAsked {
-            driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), pid: 10, start: 20 } },
+            driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), namespace: None, pid: 10, start: 20 } },
             secret_sha256: format!("secret of {name}"),
             grant: id(900),
             title: "Lab › topic".into(),

@@ -56,6 +56,11 @@ pub enum ClaudeError {
 }
 
 impl ClaudeError {
+    /// Whether this user was not allowed to look.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self, ClaudeError::Io { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     pub(super) fn io(doing: &'static str, path: &std::path::Path, cause: impl Into<io::Error>) -> Self {
         ClaudeError::Io {
             doing,

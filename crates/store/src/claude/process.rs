@@ -1,9 +1,14 @@
 //! The process table, as far as it answers: is that very process still there,
 //! who started it, what was it started as. A pid is always paired with its
-//! start time, because pids are reused.
+//! start time, because pids are reused, and with the namespace it counts in.
+//!
+//! Decides what "gone" means: the process was looked for where it would be seen, and is not
+//! there. Everything else is [`Alive::CannotTell`].
 //!
 //! Linux only: read from `/proc`. Other systems answer
 //! [`ClaudeError::Unsupported`] until someone measures Claude Code there.
+
+use std::fmt;
 
 use ride_core::id::Process;
 
@@ -16,8 +21,35 @@ pub enum Alive {
     Yes,
     /// It is not, or only its exit status is left.
     No,
-    /// It belongs to another machine, which cannot be looked at from here.
-    Elsewhere,
+    /// Nobody can tell from here. This is never "gone".
+    CannotTell(Unseen),
+}
+
+/// Why a process cannot be looked at from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// It runs on another machine.
+    Machine,
+    /// Its process id counts in another pid namespace, such as a container's.
+    Namespace,
+    /// Nobody wrote down which namespace its process id counts in.
+    NamespaceUnknown,
+    /// The process table here is not this process's own.
+    Table,
+    /// This user may not look at it.
+    Permission,
+}
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unseen::Machine => "it runs on another machine",
+            Unseen::Namespace => "it runs in another pid namespace, such as a container",
+            Unseen::NamespaceUnknown => "its pid namespace is not known: an older ride wrote it down",
+            Unseen::Table => "/proc here is of another pid namespace than this process",
+            Unseen::Permission => "this user may not look at it",
+        })
+    }
 }
 
 /// One process as it was when it was looked at.
@@ -36,24 +68,59 @@ impl Seen {
     pub fn process(&self) -> Process {
         Process {
             machine: crate::clock::machine(),
+            namespace: namespace(),
             pid: self.pid,
             start: self.start,
         }
     }
 }
 
+/// The lasting name of a process that is seen from here. Its start is 0, which is no process's,
+/// where it is gone or may not be looked at.
+pub fn identity(pid: u32) -> Process {
+    let seen = look(pid).ok().flatten();
+    seen.unwrap_or(Seen { pid, start: 0, ppid: 0 }).process()
+}
+
+/// The namespaces that this process counts pids and start times in; `None` where that cannot be
+/// told, and then nothing is proven about any process.
+pub fn namespace() -> Option<String> {
+    static OWN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    OWN.get_or_init(table::namespace).clone()
+}
+
+/// Whether every process of this machine is seen from here: only from the first pid namespace.
+pub fn sees_whole_machine() -> bool {
+    namespace().is_some_and(|own| own.split(' ').any(|one| one == FIRST_NAMESPACE))
+}
+
+/// `PROC_PID_INIT_INO` of Linux: fixed since 3.8.
+const FIRST_NAMESPACE: &str = "pid:[4026531836]";
+
 /// Whether `process` is still there.
 ///
 /// # Errors
 /// When the process table cannot be read.
 pub fn alive(process: &Process) -> Result<Alive, ClaudeError> {
+    alive_as(process, namespace().as_deref())
+}
+
+/// The same, seen from a namespace.
+pub(super) fn alive_as(process: &Process, own: Option<&str>) -> Result<Alive, ClaudeError> {
     if process.machine != crate::clock::machine() {
         let gone = crate::clock::earlier_boot(&process.machine);
-        return Ok(if gone { Alive::No } else { Alive::Elsewhere });
+        return Ok(if gone { Alive::No } else { Alive::CannotTell(Unseen::Machine) });
     }
-    Ok(match look(process.pid)? {
-        Some(seen) if seen.start == process.start => Alive::Yes,
-        _ => Alive::No,
+    let Some(own) = own else { return Ok(Alive::CannotTell(Unseen::Table)) };
+    if process.namespace.as_deref().is_some_and(|theirs| theirs != own) {
+        return Ok(Alive::CannotTell(Unseen::Namespace));
+    }
+    Ok(match look(process.pid) {
+        Ok(Some(seen)) if seen.start == process.start => Alive::Yes,
+        Ok(_) if process.namespace.is_none() => Alive::CannotTell(Unseen::NamespaceUnknown),
+        Ok(_) => Alive::No,
+        Err(e) if e.is_denied() => Alive::CannotTell(Unseen::Permission),
+        Err(e) => return Err(e),
     })
 }
 
@@ -106,6 +173,7 @@ pub fn children_of(pid: u32) -> Result<Vec<Seen>, ClaudeError> {
 }
 
 pub use table::{all, command, look};
+pub(super) use table::nested;
 
 #[cfg(all(test, target_os = "linux"))]
 pub(super) use table::parse;
@@ -125,6 +193,18 @@ mod table {
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal, test_kill_process};
 
     use super::{ClaudeError, Seen};
+
+    /// This process's namespaces, as [`super::namespace`] tells them.
+    pub(super) fn namespace() -> Option<String> {
+        // A table that was mounted in another namespace numbers processes in its own way.
+        let listed = fs::read_link("/proc/self").ok()?;
+        if listed.to_str()?.parse::<u32>().ok()? != std::process::id() {
+            return None;
+        }
+        let link = |name| fs::read_link(format!("/proc/self/ns/{name}")).ok()?.into_os_string().into_string().ok();
+        // Start times count within a time namespace; kernels before 5.6 have none.
+        Some([link("pid")?].into_iter().chain(link("time")).collect::<Vec<_>>().join(" "))
+    }
 
     /// Longest command line that is read; the host's own are a few kilobytes.
     const MAX_COMMAND_BYTES: usize = 128 << 10;
@@ -147,9 +227,19 @@ mod table {
             }
             Err(e) => return Err(ClaudeError::io("look at process", Path::new(&path), e)),
         };
-        Ok(parse(pid, &stat)
-            .filter(|(_, state)| !is_dead(pid, *state))
-            .map(|(seen, _)| seen))
+        let Some((seen, state)) = parse(pid, &stat) else { return Ok(None) };
+        Ok((!is_dead(pid, state)?).then_some(seen))
+    }
+
+    /// Running processes of namespaces below this one, with the process id that each has in its
+    /// own; those that may not be looked at are left out.
+    pub(in crate::claude) fn nested() -> Result<Vec<(u32, Seen)>, ClaudeError> {
+        let inner = |pid: u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+            ids.split_ascii_whitespace().skip(1).last()?.parse().ok()
+        };
+        Ok(all()?.into_iter().filter_map(|seen| Some((inner(seen.pid)?, seen))).collect())
     }
 
     /// All running processes.
@@ -293,11 +383,20 @@ mod table {
 
     /// An exit status nobody has collected writes no more, unless other
     /// threads of the process outlive its first.
-    fn is_dead(pid: u32, state: char) -> bool {
+    fn is_dead(pid: u32, state: char) -> Result<bool, ClaudeError> {
         match state {
-            'X' | 'x' => true,
-            'Z' => fs::read_dir(format!("/proc/{pid}/task")).map_or(true, |tasks| tasks.count() <= 1),
-            _ => false,
+            'X' | 'x' => Ok(true),
+            'Z' => threads(pid).map(|threads| threads <= 1),
+            _ => Ok(false),
+        }
+    }
+
+    fn threads(pid: u32) -> Result<usize, ClaudeError> {
+        let path = format!("/proc/{pid}/task");
+        match fs::read_dir(&path) {
+            Ok(tasks) => Ok(tasks.count()),
+            Err(e) if is_gone(&e) => Ok(0),
+            Err(e) => Err(ClaudeError::io("look at process", Path::new(&path), e)),
         }
     }
 }
@@ -305,6 +404,11 @@ mod table {
 #[cfg(not(target_os = "linux"))]
 mod table {
     use super::{ClaudeError, Seen};
+
+    /// Unknown here.
+    pub(super) fn namespace() -> Option<String> {
+        None
+    }
 
     /// Looks at one process.
     ///
@@ -319,6 +423,11 @@ mod table {
     /// # Errors
     /// Always: not supported here.
     pub fn all() -> Result<Vec<Seen>, ClaudeError> {
+        Err(ClaudeError::Unsupported)
+    }
+
+    /// Always: not supported here.
+    pub(in crate::claude) fn nested() -> Result<Vec<(u32, Seen)>, ClaudeError> {
         Err(ClaudeError::Unsupported)
     }
 

@@ -2,9 +2,12 @@
 //!
 //! The host removes a file on a clean exit and leaves it after SIGKILL, for
 //! good; so an entry says something only while its pid has its start time
-//! (`procStart`, field 22 of `/proc/<pid>/stat`). Entries of another pid
-//! namespace or machine (`pidDomain`) cannot be judged from here.
+//! (`procStart`, field 22 of `/proc/<pid>/stat`). A pid counts in its own namespace
+//! (`pidDomain`, which 2.1.197 does not write). An entry of another namespace or machine is
+//! never dead: it is live where its process is seen from here, and otherwise cannot be judged.
 
+use std::cell::OnceCell;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -82,8 +85,24 @@ pub enum Liveness {
     Live(Seen),
     /// It does not; the file was left behind.
     Dead,
-    /// It belongs to another pid namespace or machine.
-    Elsewhere(String),
+    /// It belongs, or may belong, to another pid namespace or machine, and is not seen from here.
+    Elsewhere(Elsewhere),
+}
+
+/// Where the process of an entry that cannot be judged may run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The host's name of the place; `None` where it wrote none.
+    pub domain: Option<String>,
+    /// Its start time, as the entry says.
+    pub start: Option<u64>,
+}
+
+/// In words.
+impl fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.domain.as_deref().unwrap_or("a pid namespace that is not known"))
+    }
 }
 
 /// The file as the host writes it.
@@ -127,7 +146,7 @@ impl Registry {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(registry),
             Err(e) => return Err(ClaudeError::io("read live registry", &sessions, e)),
         };
-        let domain = own_domain();
+        let here = Here::default();
         for (n, file) in files.enumerate() {
             if n >= MAX_ENTRIES {
                 return Err(ClaudeError::TooMany {
@@ -142,7 +161,7 @@ impl Registry {
             if path.extension().is_none_or(|ext| ext != "json") {
                 continue;
             }
-            match read_entry(&path, domain.as_deref()) {
+            match read_entry(&path, &here) {
                 Ok(Some(entry)) => registry.entries.push(entry),
                 Ok(None) => registry.odd.push(path),
                 // Its process ended meanwhile.
@@ -160,7 +179,7 @@ impl Registry {
     /// When it or the process table cannot be read.
     pub fn entry(dir: &ClaudeDir, pid: u32) -> Result<Option<Entry>, ClaudeError> {
         let path = dir.sessions().join(format!("{pid}.json"));
-        match read_entry(&path, own_domain().as_deref()) {
+        match read_entry(&path, &Here::default()) {
             Err(ClaudeError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
             entry => entry,
         }
@@ -185,7 +204,7 @@ impl Registry {
     }
 }
 
-fn read_entry(path: &std::path::Path, domain: Option<&str>) -> Result<Option<Entry>, ClaudeError> {
+fn read_entry(path: &std::path::Path, here: &Here) -> Result<Option<Entry>, ClaudeError> {
     let file = super::transcript::open_regular(path)?;
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(file, MAX_ENTRY_BYTES), &mut bytes)
@@ -204,26 +223,59 @@ fn read_entry(path: &std::path::Path, domain: Option<&str>) -> Result<Option<Ent
         name: text(wire.name),
         version: text(wire.version),
         status_at_ms: wire.status_updated_at.as_u64(),
-        liveness: liveness(wire.pid, &wire.proc_start, wire.pid_domain.as_str(), domain)?,
+        liveness: here.liveness(wire.pid, &wire.proc_start, wire.pid_domain.as_str())?,
     }))
 }
 
-fn liveness(pid: u32, start: &Value, of: Option<&str>, own: Option<&str>) -> Result<Liveness, ClaudeError> {
-    if let (Some(of), Some(own)) = (of, own)
-        && !same_domain(of, own)
-    {
-        return Ok(Liveness::Elsewhere(of.to_owned()));
+/// What entries are judged by: this process's view of the process table.
+struct Here {
+    domain: Option<String>,
+    whole_machine: bool,
+    /// Read once, and only where an entry may be of a namespace below this one.
+    nested: OnceCell<Vec<(u32, Seen)>>,
+}
+
+impl Default for Here {
+    fn default() -> Self {
+        Here { domain: own_domain(), whole_machine: process::sees_whole_machine(), nested: OnceCell::new() }
     }
-    // Written as a string; a number would mean the same.
-    let start = start
-        .as_str()
-        .and_then(|s| s.parse().ok())
-        .or_else(|| start.as_u64());
-    Ok(match process::look(pid)? {
+}
+
+impl Here {
+    fn liveness(&self, pid: u32, start: &Value, of: Option<&str>) -> Result<Liveness, ClaudeError> {
+        // Written as a string; a number would mean the same.
+        let start = start.as_str().and_then(|s| s.parse().ok()).or_else(|| start.as_u64());
+        let own = match (of, self.domain.as_deref()) {
+            (Some(of), Some(own)) => same_domain(of, own),
+            // An entry that names no place may be of this one.
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
         // Without a start time a reused pid cannot be told: count it as live.
-        Some(seen) if start.is_none_or(|start| start == seen.start) => Liveness::Live(seen),
-        _ => Liveness::Dead,
-    })
+        let same = |seen: &Seen| start.is_none_or(|start| start == seen.start);
+        if own && let Some(seen) = process::look(pid)?.filter(same) {
+            return Ok(Liveness::Live(seen));
+        }
+        if own && of.is_some() {
+            return Ok(Liveness::Dead);
+        }
+        if let Some((_, seen)) = self.nested()?.iter().find(|(inner, seen)| *inner == pid && same(seen)) {
+            return Ok(Liveness::Live(seen.clone()));
+        }
+        // An entry without a place, where every process of the machine is seen: nobody is it.
+        if of.is_none() && self.whole_machine {
+            return Ok(Liveness::Dead);
+        }
+        Ok(Liveness::Elsewhere(Elsewhere { domain: of.map(str::to_owned), start }))
+    }
+
+    fn nested(&self) -> Result<&[(u32, Seen)], ClaudeError> {
+        if let Some(nested) = self.nested.get() {
+            return Ok(nested);
+        }
+        let nested = process::nested()?;
+        Ok(self.nested.get_or_init(|| nested))
+    }
 }
 
 /// `linux:<machine id>:pid:[<namespace inode>]`; namespace inodes repeat across
@@ -238,13 +290,10 @@ fn same_domain(of: &str, own: &str) -> bool {
 
 /// This process's domain, written as the host writes it.
 fn own_domain() -> Option<String> {
-    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    let namespace = process::namespace()?;
+    let pid = namespace.split(' ').next().unwrap_or_default();
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    Some(format!(
-        "linux:{}:{}",
-        machine.trim(),
-        namespace.to_string_lossy()
-    ))
+    Some(format!("linux:{}:{pid}", machine.trim()))
 }
 
 fn text(value: Value) -> Option<String> {

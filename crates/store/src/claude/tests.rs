@@ -14,7 +14,7 @@ use ride_core::transcript::{Broken, Why};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::process::{Alive, Seen, alive, children_of, command, is_under, look, wait_gone};
+use super::process::{Alive, Seen, Unseen, alive, alive_as, children_of, command, identity, is_under, look, namespace, wait_gone};
 use super::*;
 
 /// A Claude session of one test alone: each looks at every process of the machine.
@@ -268,13 +268,39 @@ fn processes_by_pid_and_start() {
     assert_eq!(alive(&reused).unwrap(), Alive::No);
     let mut far = process.clone();
     far.machine.insert(0, 'x');
-    assert_eq!(alive(&far).unwrap(), Alive::Elsewhere);
+    assert_eq!(alive(&far).unwrap(), Alive::CannotTell(Unseen::Machine));
     // Gone as soon as only its status is left.
     child.0.kill().unwrap();
     wait_for("end", || (alive(&process).unwrap() == Alive::No).then_some(()));
     child.0.wait().unwrap();
     assert_eq!(alive(&process).unwrap(), Alive::No);
     assert_eq!(look(u32::MAX).unwrap(), None);
+}
+
+// Rule LEASE-20.
+#[test]
+fn a_process_of_another_namespace_is_never_gone() {
+    let child = Held::start("sleep", &["60"]);
+    let process = child.seen().process();
+    assert_eq!(process, identity(child.0.id()));
+    assert_eq!(process.namespace, namespace());
+    assert!(process.namespace.is_some());
+    let gone = |namespace: Option<&str>| {
+        let namespace = namespace.map(str::to_owned);
+        alive(&ride_core::id::Process { namespace, pid: process.pid, start: process.start - 1, ..process.clone() }).unwrap()
+    };
+    assert_eq!(gone(process.namespace.as_deref()), Alive::No);
+    assert_eq!(gone(Some("pid:[1] time:[2]")), Alive::CannotTell(Unseen::Namespace));
+    // What an older ride wrote down: seen here it lives, and not seen it may be of another namespace.
+    assert_eq!(gone(None), Alive::CannotTell(Unseen::NamespaceUnknown));
+    let old = ride_core::id::Process { namespace: None, ..process.clone() };
+    assert_eq!(alive(&old).unwrap(), Alive::Yes);
+    // A table that is not this process's own shows nothing.
+    assert_eq!(alive_as(&process, None).unwrap(), Alive::CannotTell(Unseen::Table));
+    // Nothing of before the machine was started again runs, wherever it ran.
+    let (machine, _) = process.machine.split_once('.').unwrap();
+    let before = format!("{machine}.0000000000000000");
+    assert_eq!(alive(&ride_core::id::Process { machine: before, namespace: None, ..process }).unwrap(), Alive::No);
 }
 
 #[test]
@@ -493,7 +519,8 @@ fn writers_by_registry_arguments_and_open_file() {
         json!({"pidDomain": "linux:far:pid:[9]"}),
     );
     let pid = registered.0.id();
-    assert_eq!(writers(&[]).elsewhere, [("linux:far:pid:[9]".to_owned(), pid)]);
+    let place = Elsewhere { domain: Some("linux:far:pid:[9]".to_owned()), start: Some(registered.seen().start) };
+    assert_eq!(writers(&[]).elsewhere, [(pid, place)]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use ride_core::id::Process;
 use uuid::Uuid;
 
 use super::process::{self, Seen};
-use super::registry::{Liveness, Registry};
+use super::registry::{Elsewhere, Liveness, Registry};
 use super::{ClaudeDir, ClaudeError, Status};
 
 /// Who may write.
@@ -15,9 +15,9 @@ use super::{ClaudeDir, ClaudeError, Status};
 pub struct Writers {
     /// Processes of this machine.
     pub here: Vec<Writer>,
-    /// Registry entries for the session that belong to another machine or pid
-    /// namespace (`pidDomain`, pid): whether they run cannot be seen from here.
-    pub elsewhere: Vec<(String, u32)>,
+    /// Registry entries for the session that belong, or may belong, to another machine or pid
+    /// namespace, by process id: whether they run cannot be seen from here.
+    pub elsewhere: Vec<(u32, Elsewhere)>,
 }
 
 /// One process that may write.
@@ -61,7 +61,7 @@ pub fn live_writers(
     for entry in registry.entries.iter().filter(|entry| entry.session == session) {
         match &entry.liveness {
             Liveness::Live(seen) => add(&mut writers, seen, By::Registry(entry.status.clone()), except),
-            Liveness::Elsewhere(domain) => writers.elsewhere.push((domain.clone(), entry.pid)),
+            Liveness::Elsewhere(place) => writers.elsewhere.push((entry.pid, place.clone())),
             Liveness::Dead => {}
         }
     }

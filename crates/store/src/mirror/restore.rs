@@ -121,7 +121,7 @@ impl Kept {
             return Err(open(writer.process.pid, name.to_owned()));
         }
         match writers.elsewhere.first() {
-            Some((domain, pid)) => Err(open(*pid, format!("of another machine or container, {domain}"))),
+            Some((pid, place)) => Err(open(*pid, format!("of another machine or container, {place}"))),
             None => Ok(()),
         }
     }

@@ -298,7 +298,7 @@ mod tests {
     const SESSION: Uuid = Uuid::from_u128(1);
 
     fn wish(id: u128, at_ms: u64) -> Wish {
-        let claude = Process { machine: clock::machine(), pid: 1, start: 1 };
+        let claude = Process { machine: clock::machine(), namespace: None, pid: 1, start: 1 };
         let (session, key, title) = (Uuid::from_u128(id), "k".to_owned(), "Plans".to_owned());
         Wish { format: FORMAT, id: Uuid::new_v4(), session, key, title, claude, at_ms, terminal: None, failed: None }
     }

@@ -43,7 +43,7 @@ fn grant() -> Grant {
 }
 
 fn process() -> Process {
-    Process { machine: "m".into(), pid: 10, start: 20 }
+    Process { machine: "m".into(), namespace: None, pid: 10, start: 20 }
 }
 
 fn renewed() -> Renewed {
