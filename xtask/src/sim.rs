@@ -30,8 +30,13 @@ impl Sim {
                 println!("seed {seed}: {what}    (cargo xtask sim --seed {seed})");
             }
         }
-        let ride_sim::Run { steps, faults, grants, turns, messages, marked, .. } = sum;
+        let ride_sim::Run { steps, faults, grants, turns, messages, marked, .. } = &sum;
         println!("steps: {steps}, grants: {grants}, prompts and answers: {turns}, messages: {messages}, shown again and marked: {marked}");
+        let never = ride_sim::never_reached(&sum);
+        if self.seed.is_none() && !never.is_empty() {
+            violations += 1;
+            println!("ways that no run went: {}", never.join("; "));
+        }
         println!("runs: {runs}, faults: {faults}, violations: {violations}");
         violations == 0
     }

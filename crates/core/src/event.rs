@@ -217,6 +217,12 @@ pub enum Act {
         /// The Claude session they must name.
         claude: Uuid,
     },
+    /// Host: pass an empty patch through the critical section of each entry. What an earlier
+    /// operation began to write is written when it ends.
+    Barrier {
+        /// Session keys.
+        sessions: Vec<String>,
+    },
     /// Addon: show that no live process has the Claude session.
     Prove {
         /// The Claude session.

@@ -129,6 +129,10 @@ pub struct At<S> {
     pub acceptable: bool,
     /// How often it was asked in vain.
     pub tries: u32,
+    /// A patch that an earlier operation of this stage began may still be written. The
+    /// earlier operation counts as ended once an empty patch has passed behind it.
+    #[serde(default)]
+    pub late: bool,
 }
 
 /// A moment a number of milliseconds after a recorded one.
@@ -448,6 +452,20 @@ pub struct Outgoing {
     pub attempts: u32,
     /// Not to be sent before.
     pub again: Option<Deadline>,
+}
+
+impl ClaimStage {
+    /// Whether its effect changes entries of the host.
+    pub(crate) fn patches(self) -> bool {
+        matches!(self, ClaimStage::Park | ClaimStage::Adopt)
+    }
+}
+
+impl LeaveStage {
+    /// Whether its effect changes entries of the host.
+    pub(crate) fn patches(self) -> bool {
+        self == LeaveStage::Restore
+    }
 }
 
 impl Thread {

@@ -4,9 +4,10 @@ use crate::event::Reply;
 use crate::id::Fence;
 use crate::limits;
 use crate::step::{Rules, left_ms, say_state, silent_ms};
-use crate::thread::{Lease, Phase, Thread, Why};
+use crate::thread::{Flight, Lease, Phase, Thread, Why};
 use crate::time::Now;
 use crate::wire::{Holder, Inboxed, Mode, News, Reason, Refusal, Renewed, ThreadStatus, Turn, Waiting};
+use uuid::Uuid;
 
 /// Who holds a thread, if anybody.
 pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
@@ -45,6 +46,17 @@ pub fn waiting_for(t: &Thread) -> Option<String> {
         Phase::Leaving { at, .. } => at.blocked.clone(),
         _ => None,
     }
+}
+
+/// Whether the effect of a thread's stage is still this operation, by this performer. A host
+/// asks where the effect is about to be written; one that is not in flight writes nothing.
+pub fn in_flight(t: &Thread, op: u64, performer: Uuid) -> bool {
+    let flight = match &t.phase {
+        Phase::Claiming { at, .. } => at.flight,
+        Phase::Leaving { at, .. } => at.flight,
+        Phase::Open | Phase::Ridden { .. } => None,
+    };
+    flight == Some(Flight { op, performer })
 }
 
 /// Whether a person may accept what a thread waits for, and have it handed back as it is.

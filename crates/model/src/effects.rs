@@ -62,6 +62,11 @@ impl Model {
     /// and the next taking follow before anything else.
     pub(crate) fn performs(&mut self, w: &mut World, n: usize, whole: bool) -> bool {
         let Some(f) = w.flights[n].filter(|f| w.up && f.came == Came::Nothing) else { return false };
+        if let Do::Barrier { threads } = f.what
+            && (0..THREADS).any(|i| threads & 1 << i != 0 && w.written_soon(i))
+        {
+            return false;
+        }
         let came = self.perform(w, &f);
         if f.op == ORPHAN {
             // Nobody waits for it.
@@ -69,9 +74,35 @@ impl Model {
             return true;
         }
         let hand = matches!((f.what, came), (Do::Hand { .. }, Came::Ok));
-        w.flights[n] = Some(Flight { came, ..f });
+        w.flights[n] = Some(Flight { came, agreed: 0, ..f });
         // A message is handed over when its turn has ended.
         if whole && !hand { self.acks(w, n) } else { whole || !hand }
+    }
+
+    /// The update callback of a patch runs, and the entry is written later.
+    pub(crate) fn agrees(&mut self, w: &mut World, n: usize) -> bool {
+        let Some(f) = w.flights[n].filter(|f| w.up && f.came == Came::Nothing && f.agreed == 0) else { return false };
+        let agreed = self.to_be_written(w, &f);
+        w.flights[n] = Some(Flight { agreed, ..f });
+        agreed != 0
+    }
+
+    /// The entries that a patch changes, as its update callback finds them.
+    fn to_be_written(&self, w: &World, f: &Flight) -> u8 {
+        if f.agreed != 0 {
+            return f.agreed;
+        }
+        if !self.product.in_flight(w.thread[f.on as usize], f.op, f.by) {
+            return 0;
+        }
+        let entries = |threads: u8, change: &dyn Fn(Entry) -> bool| {
+            (0..THREADS).filter(|i| threads & 1 << i != 0 && change(w.entry[*i])).fold(0, |mask, i| mask | 1 << i)
+        };
+        match f.what {
+            Do::Park { threads } => entries(threads, &|entry| entry == Entry::Bound),
+            Do::Restore { threads, over } => entries(threads, &|entry| over || entry != Entry::Other),
+            _ => 0,
+        }
     }
 
     pub(crate) fn acks(&mut self, w: &mut World, n: usize) -> bool {
@@ -117,14 +148,20 @@ impl Model {
                 Came::Broken
             }
             (Do::Mark, Bad::Failed) => Came::Failed,
-            (Do::EndChild | Do::Prove { .. } | Do::Hand { .. } | Do::Restore { .. }, Bad::NotYet) => Came::NotYet,
-            (Do::Park { .. } | Do::Restore { .. }, Bad::HiddenAfter) => {
+            (Do::EndChild | Do::Prove { .. } | Do::Hand { .. } | Do::Barrier { .. }, Bad::NotYet) => Came::NotYet,
+            (Do::Park { .. } | Do::Restore { .. }, Bad::LostBefore) if f.agreed == 0 => Came::Unknown,
+            (Do::Park { .. } | Do::Restore { .. }, Bad::LostAfter) => {
                 self.perform(w, &f);
-                Came::NotYet
+                Came::Unknown
+            }
+            (Do::Park { .. } | Do::Restore { .. }, Bad::Hangs) if f.agreed != 0 => {
+                let Some(slot) = w.flights.iter_mut().find(|f| f.is_none()) else { return false };
+                *slot = Some(Flight { op: ORPHAN, ..f });
+                Came::Unknown
             }
             _ => return false,
         };
-        w.flights[n] = Some(Flight { came, ..f });
+        w.flights[n] = Some(Flight { came, agreed: 0, ..f });
         // A message is told about when its turn has ended.
         w.handing[f.on as usize] != 0 || self.acks(w, n)
     }
@@ -154,14 +191,11 @@ impl Model {
                 Came::Ok
             }
             Do::Copy { threads } => Came::Copied(of(threads).filter(|i| w.entry[*i] == Entry::Bound).fold(0, |m, i| m | 1 << i)),
-            Do::Park { threads } => {
-                for i in of(threads) {
-                    if w.entry[i] == Entry::Bound {
-                        w.entry[i] = Entry::Absent;
-                    }
-                }
+            Do::Park { .. } => {
+                of(self.to_be_written(w, f)).for_each(|i| w.entry[i] = Entry::Absent);
                 Came::Ok
             }
+            Do::Barrier { .. } => Came::Ok,
             // Processes of another machine cannot be looked at.
             Do::Prove { pid, ride } if self.scope.far(pid) || self.scope.far(ride) => Came::Broken,
             Do::Prove { pid, ride } => {
@@ -185,11 +219,7 @@ impl Model {
             }
             Do::Restore { threads, over } => {
                 let slipped = !over && of(threads).any(|i| w.entry[i] == Entry::Other);
-                for i in of(threads) {
-                    if over || w.entry[i] != Entry::Other {
-                        w.entry[i] = Entry::Bound;
-                    }
-                }
+                of(self.to_be_written(w, f)).for_each(|i| w.entry[i] = Entry::Bound);
                 if slipped { Came::Slipped } else { Came::Ok }
             }
             Do::Send { item, marked, route, .. } => {
@@ -249,7 +279,7 @@ impl Model {
         let flying = own.fold(0, |mask, f| mask | 1 << f.op);
         let Said::Work(work) = self.tell(w, i, Ask::Take { by: w.holder, behind, flying }) else { return false };
         for (op, what) in work {
-            let flight = Flight { on: i as u8, op, by: w.holder, what, came: Came::Nothing };
+            let flight = Flight { on: i as u8, op, by: w.holder, what, came: Came::Nothing, agreed: 0 };
             match w.flights.iter_mut().find(|f| f.is_none()) {
                 Some(slot) => *slot = Some(flight),
                 None => self.full = true,
@@ -341,12 +371,12 @@ impl Model {
                 w.flights[n] = Some(Flight { op, ..f });
                 continue;
             }
-            let goes_on = f.came == Came::Nothing && f.what.leaves_a_trace() && (self.scope.late || !matches!(f.what, Do::Park { .. } | Do::Restore { .. }));
-            if !goes_on && f.came == Came::Nothing && matches!(f.what, Do::Park { .. } | Do::Restore { .. }) {
-                // A host's patch takes milliseconds; a copy that stops waits for seconds.
-                self.perform(w, &f);
-            }
-            w.flights[n] = goes_on.then_some(Flight { op: ORPHAN, ..f });
+            let late = Flight { op: ORPHAN, ..f };
+            // Of a patch whose callback will decline nothing comes.
+            let patch = matches!(f.what, Do::Park { .. } | Do::Restore { .. });
+            let nothing = patch && f.agreed == 0 && !self.product.in_flight(w.thread[i], late.op, late.by);
+            let goes_on = f.came == Came::Nothing && f.what.leaves_a_trace() && !nothing;
+            w.flights[n] = goes_on.then_some(late);
         }
         said
     }

@@ -26,8 +26,6 @@ pub struct Scope {
     pub hand_seen: bool,
     /// A message handed over is stopped at the gate when the Claude session is claimed by then.
     pub door: bool,
-    /// A patch of a host entry may happen after another copy took over.
-    pub late: bool,
     /// The first driver is on another machine, and rides on a copy of the transcript.
     pub copy: bool,
 }
@@ -71,7 +69,6 @@ impl Scope {
             late_twin: false,
             hand_seen: true,
             door: true,
-            late: false,
             copy: false,
         }
     }
@@ -239,7 +236,10 @@ impl Model {
                 format!("d{d} {:?}{paused} claude {:?} left {}", one.ride, one.claude, one.left)
             })
             .collect();
-        let flights: Vec<String> = w.flights.iter().flatten().map(|Flight { what, by, came, op, .. }| format!("{what:?} by {by} op {op} ({came:?})")).collect();
+        let flights: Vec<String> = w.flights.iter().flatten().map(|Flight { what, by, came, op, agreed, .. }| {
+            let writes = if *agreed != 0 { ", about to be written" } else { "" };
+            format!("{what:?} by {by} op {op} ({came:?}{writes})")
+        }).collect();
         let turns: Vec<String> = (0..TURNS).filter(|k| w.turns[*k].typed > 0).map(|k| format!("p{k} arrived {}", w.turns[k].arrived)).collect();
         [threads.join(" | "), drivers.join("; "), flights.join("; "), turns.join("; ")].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" // ")
     }

@@ -95,6 +95,8 @@ pub enum Move {
     Late(usize, Which),
     /// An effect happens; its acknowledgement is still on its way.
     Happens(usize),
+    /// The update callback of a patch runs and agrees; the entry is written later.
+    Agrees(usize),
     /// An effect happens, and that cannot be stored.
     Unstored(usize),
     /// An effect ends badly.
@@ -130,8 +132,8 @@ pub enum Bad {
     /// Nobody knows, and it had arrived, or not.
     LostAfter,
     LostBefore,
-    /// It happened, and then an exception hid it.
-    HiddenAfter,
+    /// Nobody waits for it any longer, and it may still happen.
+    Hangs,
 }
 
 /// Every move there is, the free ones first; how many are free.
@@ -154,8 +156,8 @@ pub fn all() -> (Vec<Move>, usize) {
         moves.extend((0..MESSAGES).map(|m| Late(d, Which::Along(m))));
     }
     for n in 0..FLIGHTS {
-        moves.extend([Happens(n), Unstored(n)]);
-        let bad = [Bad::NotYet, Bad::Failed, Bad::Broken, Bad::NotSent, Bad::Refused, Bad::LostAfter, Bad::LostBefore, Bad::HiddenAfter];
+        moves.extend([Happens(n), Agrees(n), Unstored(n)]);
+        let bad = [Bad::NotYet, Bad::Failed, Bad::Broken, Bad::NotSent, Bad::Refused, Bad::LostAfter, Bad::LostBefore, Bad::Hangs];
         moves.extend(bad.map(|b| Fails(n, b)));
     }
     for happened in [false, true] {
@@ -294,6 +296,7 @@ impl Model {
             Move::Answered(n) => w.up && matches!(w.letters[n], Some(Letter::Renew { .. })) && self.arrives(w, n, true),
             Move::Performs(n) => self.performs(w, n, true),
             Move::Happens(n) => self.performs(w, n, false),
+            Move::Agrees(n) => self.agrees(w, n),
             Move::Unstored(n) => {
                 let Some(f) = w.flights[n].filter(|f| w.up && f.by == w.holder && f.op != ORPHAN && !matches!(f.what, Do::Hand { .. })) else {
                     return false;
@@ -402,6 +405,9 @@ impl Model {
                 }
                 if w.entry[i] == Entry::Bound {
                     w.child[i] = Child::Busy;
+                } else if w.written_soon(i) {
+                    // The host writes the turn's own binding in the same critical section.
+                    return false;
                 } else {
                     (w.entry[i], w.slipped[i]) = (Entry::Other, true);
                 }
@@ -410,6 +416,9 @@ impl Model {
             Move::Reroute => !std::mem::replace(&mut w.rerouted, true),
             Move::LateTwin => {
                 let was = w.entry[1];
+                if w.written_soon(1) {
+                    return false;
+                }
                 w.entry[1] = Entry::Bound;
                 // A turn of it that was let in before is beyond anybody's reach.
                 was == Entry::Never && self.scope.late_twin && w.pending[1] == 0 && w.handing[1] == 0

@@ -7,6 +7,7 @@ use ride_core::step::Rules;
 use ride_core::thread::{At, ClaimStage, LeaveStage, Lease, Phase, Thread};
 use ride_core::time::Now;
 use ride_core::view;
+use uuid::Uuid;
 
 /// The function under exploration.
 pub type Step = fn(Thread, Event, Now, &Rules) -> (Thread, Reply);
@@ -96,6 +97,10 @@ mutants! {
     StalePush,
     /// A copy's driver is seen off like one whose processes can be looked at.
     CopyIsSeen,
+    /// The update callback of a patch does not ask whether its operation is still in flight.
+    PatchesUnasked,
+    /// The next performer does not pass an empty patch behind the one that may still write.
+    NoBarrier,
 }
 
 impl Mutant {
@@ -106,6 +111,11 @@ impl Mutant {
             Mutant::PushesLate | Mutant::StalePush => t.lease().filter(of).is_some(),
             _ => view::on_copy(t, fence, now, rules).is_some(),
         }
+    }
+
+    /// Whether an operation is still in flight, with this mistake.
+    pub fn in_flight(self, t: &Thread, op: u64, performer: Uuid) -> bool {
+        self == Mutant::PatchesUnasked || view::in_flight(t, op, performer)
     }
 
     /// The step with this mistake.
@@ -272,6 +282,11 @@ impl Mutant {
                 }
             }
             Mutant::TakenForgotten => new.taken.clear(),
+            Mutant::NoBarrier => match &mut new.phase {
+                Phase::Claiming { at, .. } => at.late = false,
+                Phase::Leaving { at, .. } => at.late = false,
+                Phase::Open | Phase::Ridden { .. } => {}
+            },
             Mutant::CopyIsSeen => {
                 if let Some(lease) = new.lease_mut() {
                     lease.copy = None;
@@ -283,7 +298,7 @@ impl Mutant {
 }
 
 fn stage_at<S>(stage: S) -> At<S> {
-    At { stage, flight: None, again: None, blocked: None, acceptable: false, tries: 0 }
+    At { stage, flight: None, again: None, blocked: None, acceptable: false, tries: 0, late: false }
 }
 
 fn claim_skips(t: &mut Thread, from: ClaimStage, to: ClaimStage) {

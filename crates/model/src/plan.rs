@@ -11,7 +11,7 @@ const FAULTS: usize = 3;
 
 /// What the figures rest on beside the product's functions; tests/model.rs shows what breaks without.
 const ASSUMED: &str = "assumed: a hand-over is stopped at the gate once its Claude session is claimed; \
-a copy that was replaced patches no entry any more";
+an empty patch of a host entry ends behind the patches whose update callback has run (docs/hosts.md, T)";
 
 /// Every world, smallest first.
 pub fn worlds() -> Vec<Scope> {

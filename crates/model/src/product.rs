@@ -80,6 +80,7 @@ pub enum Do {
     EndChild,
     Copy { threads: u8 },
     Park { threads: u8 },
+    Barrier { threads: u8 },
     Prove { pid: u8, ride: u8 },
     Mark,
     Probe { ride: u8, claude: u8 },
@@ -225,6 +226,11 @@ impl Product {
 
     pub fn thread(&self, thread: u32) -> &Thread {
         &self.threads[thread as usize]
+    }
+
+    /// Whether an operation is still in flight, as the host asks before it writes an entry.
+    pub fn in_flight(&self, thread: u32, op: u8, by: u8) -> bool {
+        self.mutant.in_flight(self.thread(thread), op.into(), uuid(by.into()))
     }
 
     pub fn distinct(&self) -> usize {
@@ -401,6 +407,7 @@ fn doing(act: &Act) -> (u8, Do) {
         Act::EndChild { .. } => (1, Do::EndChild),
         Act::Copy { sessions, .. } => (1, Do::Copy { threads: threads_of(sessions) }),
         Act::Park { sessions, .. } => (1, Do::Park { threads: threads_of(sessions) }),
+        Act::Barrier { sessions } => (1, Do::Barrier { threads: threads_of(sessions) }),
         Act::Prove { process, ride, .. } => {
             let pid = |p: &Option<Process>| p.as_ref().map_or(0, |p| p.pid as u8);
             (1, Do::Prove { pid: pid(process), ride: pid(ride) })

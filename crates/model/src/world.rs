@@ -90,6 +90,8 @@ pub struct Flight {
     pub by: u8,
     pub what: Do,
     pub came: Came,
+    /// Entries that the host is about to write: its update callback has run, and agreed.
+    pub agreed: u8,
 }
 
 /// A request that arrives late, or a second time.
@@ -219,6 +221,11 @@ impl World {
         }
     }
 
+    /// Whether the host is about to write this entry.
+    pub fn written_soon(&self, i: usize) -> bool {
+        self.flights.iter().flatten().any(|f| f.agreed & 1 << i != 0)
+    }
+
     pub fn post(&mut self, letter: Letter) -> bool {
         if self.letters.contains(&Some(letter)) {
             return false;
@@ -258,6 +265,7 @@ fn order(what: Do) -> u8 {
         Do::Show => 7,
         Do::Restore { .. } => 8,
         Do::Send { item, .. } => 9 + item,
+        Do::Barrier { .. } => 19,
         Do::Hand { id, .. } => 20 + id,
     }
 }

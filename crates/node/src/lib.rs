@@ -65,6 +65,13 @@ impl JsSync {
         guarded(|| self.0.configure(&config))
     }
 
+    /// Looks whether an operation that this copy performs is still the one that its thread
+    /// waits for. Asked inside the host's critical section, before it writes an entry.
+    #[napi]
+    pub fn in_flight(&self, session: String, op: i64) -> Result<bool> {
+        guarded(|| self.0.in_flight(&session, op))
+    }
+
     /// Looks whether any Claude session is ridden.
     #[napi]
     pub fn riding(&self) -> Result<bool> {

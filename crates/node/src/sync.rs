@@ -199,6 +199,12 @@ impl Sync {
         self.store.ridden(id).map_err(|e| e.to_string())
     }
 
+    pub(crate) fn in_flight(&self, session: &str, op: i64) -> Result<bool, String> {
+        let thread = self.store.read(session).map_err(|e| e.to_string())?;
+        let op = u64::try_from(op).map_err(|_| "an operation has no negative number")?;
+        Ok(thread.is_some_and(|thread| view::in_flight(&thread, op, self.me)))
+    }
+
     pub(crate) fn route(&self, entry: &str) -> Result<String, String> {
         write(&read::<EntryFields>(entry)?.route())
     }

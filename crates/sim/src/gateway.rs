@@ -52,6 +52,12 @@ pub struct Gateway {
     heard: Option<(usize, u64, Fence)>,
     looks_at: u64,
     grants: u64,
+    /// Grows with each start of the process.
+    process: u64,
+    /// The host answers so many more patches too late.
+    pub slow_patches: u64,
+    /// Patches whose callback has agreed, and that are not written yet.
+    to_be_written: u64,
 }
 
 fn route() -> Route {
@@ -75,6 +81,9 @@ impl Gateway {
             heard: None,
             looks_at: 0,
             grants: 0,
+            process: 0,
+            slow_patches: 0,
+            to_be_written: 0,
         }
     }
 }
@@ -93,10 +102,27 @@ impl Sim {
         let fresh: Vec<String> = thread.journal.iter().skip(before.len() - kept).map(|line| line.what.clone()).collect();
         self.gateway.thread = thread;
         for what in fresh {
+            self.ways(&what);
             self.log(format!("thread: {what}"));
         }
         self.answer_waiting();
         reply
+    }
+
+    /// Rare ways that the thread's journal tells of.
+    fn ways(&mut self, what: &str) {
+        let told = [
+            ("come back", "a driver came back by its secret"),
+            ("leaves: its lease ran out", "a lease ran out"),
+            ("takes it over", "a ridden thread was taken over"),
+            ("takes it back", "a ridden thread was taken back"),
+            ("from the transcript", "a turn was taken from the transcript"),
+        ];
+        told.iter().filter(|(words, _)| what.contains(words)).for_each(|(_, way)| self.reached(way));
+        let leaves = matches!(&self.gateway.thread.phase, Phase::Leaving { why: Why::Failed { .. }, .. });
+        if leaves && what.contains("failed: ") {
+            self.reached("a claim failed after parking");
+        }
     }
 
     /// The same, and the performer looks at once.
@@ -144,8 +170,46 @@ impl Sim {
             return;
         }
         let Some(act) = self.gateway.flying.get(&op).cloned() else { return };
+        if is_patch(&act) && self.gateway.slow_patches > 0 {
+            self.gateway.slow_patches -= 1;
+            self.reached("the outcome of a patch was unknown");
+            self.outlives(performer, op, &act);
+            return self.done(op, Outcome::Unknown { what: "no answer within 60 s".into() });
+        }
         let Some(outcome) = self.perform(op, &act) else { return };
         self.done(op, outcome);
+    }
+
+    /// A patch goes on that nobody waits for: its callback has run, or runs later.
+    fn outlives(&mut self, performer: u128, op: u64, act: &Act) {
+        let (process, parks) = (self.gateway.process, matches!(act, Act::Park { .. }));
+        let after = self.dice.between(1, 90_000);
+        if self.dice.one_in(2) {
+            self.gateway.to_be_written += 1;
+            self.later(after, Next::Written { process, parks });
+        } else {
+            self.later(after, Next::LatePatch { process, performer, op, parks });
+        }
+    }
+
+    pub(crate) fn late_patch(&mut self, process: u64, performer: u128, op: u64, parks: bool) {
+        if process != self.gateway.process {
+            return;
+        }
+        if view::in_flight(&self.gateway.thread, op, Uuid::from_u128(performer)) {
+            self.outside.parked = parks;
+        } else {
+            self.reached("a late patch declined");
+        }
+    }
+
+    pub(crate) fn written(&mut self, process: u64, parks: bool) {
+        if process != self.gateway.process {
+            return;
+        }
+        self.gateway.to_be_written -= 1;
+        self.outside.parked = parks;
+        self.reached("a patch that had agreed was written late");
     }
 
     fn done(&mut self, op: u64, outcome: Outcome) {
@@ -174,6 +238,12 @@ impl Sim {
                 self.outside.parked = true;
                 Some(Outcome::Ok)
             }
+            Act::Barrier { .. } if self.gateway.to_be_written > 0 => {
+                self.reached("an empty patch waited behind a late one");
+                self.later(2_000, Next::Performs { performer: self.gateway.performer, op });
+                None
+            }
+            Act::Barrier { .. } => Some(Outcome::Ok),
             Act::Restore { .. } => {
                 self.outside.parked = false;
                 Some(Outcome::Ok)
@@ -224,6 +294,9 @@ impl Sim {
                 let message = self.outside.messages.entry(n).or_default();
                 message.answered += 1;
                 message.marked += u32::from(held.repeat);
+                if held.repeat {
+                    self.reached("a message was handed over again, marked");
+                }
                 self.agent_begins(n, Some(op));
                 None
             }
@@ -380,6 +453,9 @@ impl Sim {
                     self.gateway.thread.inbox.iter().filter(|held| take.seqs.contains(&held.seq)).map(|held| held.id.clone()).collect();
                 let answer = match self.tell(Event::TakeAlong { fence: take.fence, prompt: take.prompt, seqs: take.seqs }) {
                     Reply::Taken { waiting } => {
+                        if !ids.is_empty() {
+                            self.reached("a message rode along");
+                        }
                         for id in ids {
                             let n = id.trim_start_matches('m').parse().unwrap_or(0);
                             self.outside.messages.entry(n).or_default().along = true;
@@ -403,6 +479,7 @@ impl Sim {
             }
             Asked::Release(release) => {
                 if let Some(end) = release.copy {
+                    self.reached("a copy was released");
                     self.tell(Event::Copied { fence: release.fence, end: Some(end) });
                 }
                 match self.tell(Event::Release { fence: release.fence, accept_broken: release.accept_broken_chain }) {
@@ -577,6 +654,8 @@ impl Sim {
         self.outside.agent.turn = None;
         self.outside.agent.pending.clear();
         self.gateway.up = false;
+        self.gateway.process += 1;
+        self.gateway.to_be_written = 0;
         self.gateway.life += 1;
         self.gateway.waits.clear();
         self.gateway.heard = None;
@@ -615,8 +694,9 @@ impl Sim {
         }
         self.log("fault: the plugin is reloaded");
         for (op, act) in self.interrupted() {
-            // A copy that stops sees its patches through.
-            if matches!(act, Act::Park { .. } | Act::Restore { .. } | Act::Send { .. }) {
+            if is_patch(&act) {
+                self.outlives(self.gateway.performer, op, &act);
+            } else if matches!(act, Act::Send { .. }) {
                 self.perform(op, &act);
             }
         }
@@ -633,6 +713,10 @@ impl Sim {
     fn lives(&self, process: &Process) -> bool {
         self.drivers.iter().any(|d| d.ride_pid() == Some(process.pid) || d.claude.as_ref().is_some_and(|c| c.pid == process.pid))
     }
+}
+
+fn is_patch(act: &Act) -> bool {
+    matches!(act, Act::Park { .. } | Act::Restore { .. })
 }
 
 /// As a client reads it.

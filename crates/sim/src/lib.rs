@@ -14,7 +14,7 @@ mod gateway;
 mod outside;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 pub use dice::Dice;
 use driver::{Driver, Heard};
@@ -46,8 +46,33 @@ pub struct Run {
     pub messages: u64,
     /// Shown twice, with the mark that says so.
     pub marked: u64,
+    /// Rare ways that were gone, and how often; [`SOMETIMES`] names those that must be.
+    pub reached: BTreeMap<&'static str, u64>,
     /// The first promise that was broken.
     pub broken: Option<String>,
+}
+
+/// Rare ways through a ride. Runs that never go one of them do not show that it is right.
+pub const SOMETIMES: &[&str] = &[
+    "a late patch declined",
+    "a patch that had agreed was written late",
+    "an empty patch waited behind a late one",
+    "the outcome of a patch was unknown",
+    "a message was handed over again, marked",
+    "a turn was shown again, marked",
+    "a message rode along",
+    "a driver came back by its secret",
+    "a ridden thread was taken over",
+    "a ridden thread was taken back",
+    "a lease ran out",
+    "a claim failed after parking",
+    "a turn was taken from the transcript",
+    "a copy was released",
+];
+
+/// Those of them that some runs never went.
+pub fn never_reached(all: &Run) -> Vec<&'static str> {
+    SOMETIMES.iter().copied().filter(|way| !all.reached.contains_key(way)).collect()
 }
 
 impl Run {
@@ -59,6 +84,9 @@ impl Run {
         self.turns += other.turns;
         self.messages += other.messages;
         self.marked += other.marked;
+        for (way, times) in &other.reached {
+            *self.reached.entry(way).or_default() += times;
+        }
     }
 }
 
@@ -74,6 +102,10 @@ enum Next {
     Closes { driver: usize, line: u64 },
     /// An effect ends.
     Performs { performer: u128, op: u64 },
+    /// A patch that nobody waits for runs its update callback.
+    LatePatch { process: u64, performer: u128, op: u64, parks: bool },
+    /// A patch whose callback had agreed is written.
+    Written { process: u64, parks: bool },
     /// The performer looks again.
     Looks { life: u64 },
     /// The agent's turn ends.
@@ -170,6 +202,7 @@ impl Sim {
             self.run.steps += 1;
             self.happens(next);
             self.one_writer();
+            self.binding();
             if storm && self.dice.one_in(self.fault_every) {
                 self.fault();
             }
@@ -185,6 +218,8 @@ impl Sim {
             Next::Asks { driver, line, asked } => self.asks(driver, line, asked),
             Next::Closes { driver, line } => self.closes(driver, line),
             Next::Performs { performer, op } => self.performs(performer, op),
+            Next::LatePatch { process, performer, op, parks } => self.late_patch(process, performer, op, parks),
+            Next::Written { process, parks } => self.written(process, parks),
             Next::Looks { life } => self.looks(life),
             Next::AgentEnds { turn } => self.agent_ends(turn),
             Next::Hears { driver, run, heard } => self.hears(driver, run, heard),
@@ -198,7 +233,7 @@ impl Sim {
     fn fault(&mut self) {
         self.run.faults += 1;
         let driver = self.dice.below(DRIVERS as u64) as usize;
-        match self.dice.below(9) {
+        match self.dice.below(10) {
             0 => self.kill(driver),
             1 => self.pause(driver),
             2 | 3 => self.cut(driver),
@@ -212,14 +247,24 @@ impl Sim {
                 self.outside.bad_channel = 1 + self.dice.below(6);
                 self.log("fault: the channel fails for a while");
             }
+            8 => {
+                self.gateway.slow_patches = 1 + self.dice.below(2);
+                self.log("fault: the host does not answer patches");
+            }
             _ => self.take_back(),
         }
+    }
+
+    /// Notes that a rare way was gone.
+    fn reached(&mut self, way: &'static str) {
+        *self.run.reached.entry(way).or_default() += 1;
     }
 
     /// Everybody is to leave, and nothing goes wrong any more.
     fn calm(&mut self) {
         self.log("calm");
         self.outside.bad_channel = 0;
+        self.gateway.slow_patches = 0;
         for driver in 0..DRIVERS {
             self.drivers[driver].leaves = true;
             let run = self.drivers[driver].run;
@@ -245,6 +290,15 @@ impl Sim {
         }
         if alive.len() > 1 {
             self.broken(format!("I1: {} live on one Claude session", alive.join(" and ")));
+        }
+    }
+
+    /// The host's entry is as the thread's phase says.
+    fn binding(&mut self) {
+        match self.gateway.thread.phase_name() {
+            "open" if self.outside.parked => self.broken("I5: the binding of an open thread was taken out"),
+            "ridden" if !self.outside.parked => self.broken("I5: the binding of a ridden thread was put back"),
+            _ => {}
         }
     }
 

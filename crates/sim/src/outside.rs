@@ -106,6 +106,9 @@ impl Outside {
             }
             let marked = shown.iter().filter(|marked| **marked).count();
             run.marked += marked as u64;
+            if marked > 0 {
+                *run.reached.entry("a turn was shown again, marked").or_default() += 1;
+            }
             if shown.len() > 2 || shown.len() == 2 && (marked != 1 || unknown == 0) {
                 return Some(format!("I4: the {kind:?} {id} of d{driver} stands in the thread {} times, {marked} marked", shown.len()));
             }

@@ -15,7 +15,8 @@ for (const over of [false, true, undefined]) {
     patchSessionEntry: async ({ sessionKey, update }) => Object.assign(entries[sessionKey], update(entries[sessionKey])),
   };
   const api = { logger: console, runtime: { agent: { session } } };
-  const { outcome, sessions } = await act(api, sync, { act: "restore", parked, claude: "ridden", over });
+  const effect = { key: "slipped", op: 1, act: { act: "restore", parked, claude: "ridden", over } };
+  const { outcome, sessions } = await act(api, sync, effect);
   came.push([outcome, sessions ?? [], claude(entries.slipped), claude(entries.parked)]);
 }
 console.log(JSON.stringify(came));

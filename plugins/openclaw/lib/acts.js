@@ -11,10 +11,11 @@ const LIMIT_MS = { send: 90_000, turn: 2 * 3_600_000, other: 60_000 };
 
 /**
  * Performs one effect within its limit.
- * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync
+ * @param {{ key: string, op: number, act: any }} effect of this thread, and its number
  * @returns {Promise<import("./types.js").Outcome>}
  */
-export async function act(api, sync, what) {
+export async function act(api, sync, { key, op, act: what }) {
   const limit = what.act === "send" ? LIMIT_MS.send : what.act === "hand" || what.act === "follow" ? LIMIT_MS.turn : LIMIT_MS.other;
   /** @type {NodeJS.Timeout | undefined} */
   let timer;
@@ -23,26 +24,34 @@ export async function act(api, sync, what) {
     timer = setTimeout(() => resolve(lost(what, `no answer within ${limit / 1000} s`)), limit);
   });
   try {
-    return await Promise.race([perform(api, sync, what), late]);
+    return await Promise.race([perform(api, sync, what, () => sync.inFlight(key, op)), late]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** What is said of an effect nobody can tell about: sending and handing over must not be repeated lightly. @param {any} what @param {string} text @returns {import("./types.js").Outcome} */
+/** Effects that may have happened, or may still happen, when nobody can tell what came of them. */
+const IN_DOUBT = new Set(["send", "hand", "park", "restore", "adopt"]);
+
+/** What is said of an effect nobody can tell about. @param {any} what @param {string} text @returns {import("./types.js").Outcome} */
 function lost(what, text) {
-  return { outcome: what.act === "send" || what.act === "hand" ? "unknown" : "notYet", what: text };
+  return { outcome: IN_DOUBT.has(what.act) ? "unknown" : "notYet", what: text };
 }
 
-/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>} */
-async function perform(api, sync, what) {
+/**
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what
+ * @param {() => boolean} mine whether this operation is still in flight
+ * @returns {Promise<import("./types.js").Outcome>}
+ */
+async function perform(api, sync, what, mine) {
   try {
     switch (what.act) {
       case "settle": return settle(api, what);
       case "copy": return copy(api, what);
-      case "park": return await park(api, sync, what);
-      case "restore": return await restore(api, sync, what);
-      case "adopt": return await adopt(api, sync, what);
+      case "park": return await park(api, sync, what, mine);
+      case "barrier": return await barrier(api, what);
+      case "restore": return await restore(api, sync, what, mine);
+      case "adopt": return await adopt(api, sync, what, mine);
       case "send": return await send(api, sync, what);
       case "follow": return await follow(api, what.session, what.id);
       case "hand": return await hand(api, what.session, what.held);
@@ -89,11 +98,12 @@ function copy(api, { sessions, claude }) {
 
 /**
  * Takes the binding out of the entries. A patch replaces each field it names.
- * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>}
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @param {() => boolean} mine
+ * @returns {Promise<import("./types.js").Outcome>}
  */
-async function park(api, sync, { sessions, claude }) {
+async function park(api, sync, { sessions, claude }, mine) {
   for (const session of sessions) {
-    await patch(api, sync, session, (entry) => claudeOf(entry) !== claude ? null : {
+    await patch(api, sync, session, mine, (entry) => claudeOf(entry) !== claude ? null : {
       cliSessionBindings: without(entry.cliSessionBindings),
       cliSessionIds: without(entry.cliSessionIds),
       ...("claudeCliSessionId" in entry ? { claudeCliSessionId: undefined } : {}),
@@ -102,14 +112,29 @@ async function park(api, sync, { sessions, claude }) {
   return { outcome: "ok" };
 }
 
-/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>} */
-async function restore(api, sync, { parked, claude, over }) {
+/**
+ * Passes an empty patch through the critical section of each entry: when it is through,
+ * a patch whose update was asked before it is written (docs/hosts.md, T).
+ * @param {import("./types.js").Api} api @param {any} what @returns {Promise<import("./types.js").Outcome>}
+ */
+async function barrier(api, { sessions }) {
+  for (const sessionKey of sessions) {
+    await api.runtime.agent.session.patchSessionEntry({ agentId: agentOf(sessionKey), sessionKey, preserveActivity: true, update: () => null });
+  }
+  return { outcome: "ok" };
+}
+
+/**
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @param {() => boolean} mine
+ * @returns {Promise<import("./types.js").Outcome>}
+ */
+async function restore(api, sync, { parked, claude, over }, mine) {
   /** @type {string[]} */
   const sessions = [];
   let [reset, deleted] = [false, false];
   for (const { session, binding, resetMark: before } of parked) {
     let [mark, beside] = [before, false];
-    const restored = await patch(api, sync, session, (entry) => {
+    const restored = await patch(api, sync, session, mine, (entry) => {
       const now = claudeOf(entry);
       // Nothing shows a turn beside the ride but this entry: it stays until that was told of.
       if (over === false && now && now !== claude) {
@@ -135,11 +160,12 @@ async function restore(api, sync, { parked, claude, over }) {
 
 /**
  * Binds an entry to another Claude session, which belongs to its own folder.
- * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @returns {Promise<import("./types.js").Outcome>}
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @param {() => boolean} mine
+ * @returns {Promise<import("./types.js").Outcome>}
  */
-async function adopt(api, sync, { session, claude, from }) {
+async function adopt(api, sync, { session, claude, from }, mine) {
   let [mark, moved] = ["", false];
-  const there = await patch(api, sync, session, (entry) => {
+  const there = await patch(api, sync, session, mine, (entry) => {
     mark = resetMark(entry);
     // A turn that was waited for may have bound it to another; done before, it is done.
     const now = claudeOf(entry) ?? null;
@@ -156,10 +182,22 @@ async function adopt(api, sync, { session, claude, from }) {
   return { outcome: "ok" };
 }
 
-/** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} sessionKey @param {(entry: any) => any} update */
-async function patch(api, sync, sessionKey, update) {
+/**
+ * Patches an entry, if this operation is still in flight. It is asked where the host's own
+ * update runs, inside its critical section: a patch that comes late changes nothing.
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} sessionKey
+ * @param {() => boolean} mine @param {(entry: any) => any} change
+ */
+async function patch(api, sync, sessionKey, mine, change) {
+  let late = false;
+  const update = (/** @type {any} */ entry) => {
+    late = !mine();
+    return late ? null : change(entry);
+  };
   try {
-    return await api.runtime.agent.session.patchSessionEntry({ agentId: agentOf(sessionKey), sessionKey, preserveActivity: true, update });
+    const entry = await api.runtime.agent.session.patchSessionEntry({ agentId: agentOf(sessionKey), sessionKey, preserveActivity: true, update });
+    if (late) throw new Error("another performer has this operation by now");
+    return entry;
   } finally {
     // No host announces what a plugin patches.
     sync.changed(sessionKey);

@@ -112,7 +112,7 @@ function perform(api, sync, gatewayEvents) {
 
   /** Performs one effect. @param {string} key @param {Round} round @param {{ op: number, act: any }} effect */
   async function run(key, round, effect) {
-    const outcome = await act(api, sync, effect.act);
+    const outcome = await act(api, sync, { key, ...effect });
     round.flying.delete(effect.op);
     round.done.push({ op: effect.op, outcome });
     void turn(key);

@@ -10,6 +10,7 @@
  * @property {(limit: number) => string[]} stale
  * @property {(claude: string) => string[]} bound
  * @property {() => number} beginList
+ * @property {(session: string, op: number) => boolean} inFlight
  * @property {() => boolean} riding
  * @property {() => string} waits
  * @property {(config: string) => void} configure

@@ -153,16 +153,30 @@ pub(super) fn succeed(t: &mut Thread, now: Now) {
     }
 }
 
+/// The thread and its twins.
+fn sessions(lease: &Lease, session: &str) -> Vec<String> {
+    std::iter::once(session.to_owned()).chain(lease.twins.iter().cloned()).collect()
+}
+
+/// What ends an earlier operation that may still write.
+pub(super) fn barrier(lease: &Lease, session: &str) -> Act {
+    Act::Barrier { sessions: sessions(lease, session) }
+}
+
 /// The effect a stage asks for.
 pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
-    let sessions = || std::iter::once(session.to_owned()).chain(lease.twins.iter().cloned()).collect::<Vec<_>>();
+    let sessions = || sessions(lease, session);
     let Some(claude) = lease.claude.clone() else { return Act::Settle { sessions: sessions() } };
     let from = lease.adopts.as_ref().and_then(|adopts| adopts.from.clone());
     match stage {
         ClaimStage::Settle => Act::Settle { sessions: sessions() },
         ClaimStage::EndChild => Act::EndChild { claude: from.unwrap_or(claude) },
         ClaimStage::Copy => Act::Copy { sessions: sessions(), claude: claude.id },
-        ClaimStage::Park => Act::Park { sessions: sessions(), claude: claude.id },
+        // What was not copied is not taken out: nothing could bring it back.
+        ClaimStage::Park => {
+            let sessions = lease.parked.iter().map(|parked| parked.session.clone()).collect();
+            Act::Park { sessions, claude: claude.id }
+        }
         ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone(), ride: None },
         ClaimStage::Mark => Act::Mark { claude, whole: lease.adopts.is_some() },
         ClaimStage::Adopt => Act::Adopt { session: session.to_owned(), claude, from: from.map(|from| from.id) },
@@ -173,7 +187,7 @@ pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
 pub(super) fn overdue(t: &mut Thread, now: Now) {
     let Phase::Claiming { at, give_up, lease } = &t.phase else { return };
     // A binding that may be exchanged already is not left in doubt: it is asked for until it is known.
-    if at.flight.is_some() || at.stage == ClaimStage::Adopt {
+    if at.flight.is_some() || at.late || at.stage == ClaimStage::Adopt {
         return;
     }
     if let Some(why) = lease.withdrawn.clone() {
@@ -193,6 +207,12 @@ pub(super) fn overdue(t: &mut Thread, now: Now) {
 pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
     let Phase::Claiming { lease, at, .. } = &mut t.phase else { return };
     let on = |at: &mut At<ClaimStage>, next| *at = At::new(next);
+    if at.late {
+        return at.passed(outcome, now);
+    }
+    if at.stage.patches() && at.in_doubt(&outcome, now) {
+        return;
+    }
     if let Some(why) = lease.withdrawn.clone().filter(|_| at.stage != ClaimStage::Adopt) {
         return fail(t, Reason::Held, why, now);
     }

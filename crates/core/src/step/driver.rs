@@ -1,7 +1,7 @@
 //! What a driver does with its lease. Every act carries the fence, and a stale
 //! one is refused with who holds the thread now.
 
-use crate::event::Reply;
+use crate::event::{Outcome, Reply};
 use crate::id::{Fence, Process};
 use crate::limits;
 use crate::thread::{At, ClaimStage, Deadline, LeaveStage, OnCopy, Phase, Thread, Why};
@@ -129,7 +129,7 @@ pub(super) fn release(t: &mut Thread, fence: Fence, accept_broken: bool, now: No
             Reply::Ok
         }
         Phase::Claiming { lease, at, .. } if lease.fence == fence => {
-            if at.flight.is_none() && at.stage != ClaimStage::Adopt {
+            if at.flight.is_none() && !at.late && at.stage != ClaimStage::Adopt {
                 super::claim::fail(t, Reason::Stale, "the driver changed its mind".into(), now);
             } else {
                 lease.withdrawn = Some("the driver changed its mind".into());
@@ -160,7 +160,30 @@ pub(super) fn dropped(t: &mut Thread, fence: Fence, now: Now) -> Reply {
 
 impl<S> At<S> {
     pub(super) fn new(stage: S) -> Self {
-        At { stage, flight: None, again: None, blocked: None, acceptable: false, tries: 0 }
+        At { stage, flight: None, again: None, blocked: None, acceptable: false, tries: 0, late: false }
+    }
+
+    /// Nobody waits for its operation any more; one that patches entries may still write.
+    pub(super) fn abandon(&mut self, patches: bool) {
+        self.flight = None;
+        self.late |= patches;
+    }
+
+    /// The empty patch behind an earlier operation was performed, or not.
+    pub(super) fn passed(&mut self, outcome: Outcome, now: Now) {
+        self.flight = None;
+        match outcome {
+            Outcome::Ok => (self.late, self.again) = (false, None),
+            other => self.wait(format!("an earlier change of the host's entry is not known to have ended: {other:?}"), now),
+        }
+    }
+
+    /// Whether nobody can tell what became of a patch: then it may still be written.
+    pub(super) fn in_doubt(&mut self, outcome: &Outcome, now: Now) -> bool {
+        let Outcome::Unknown { what } = outcome else { return false };
+        self.wait(what.clone(), now);
+        self.late = true;
+        true
     }
 
     pub(super) fn wait(&mut self, what: String, now: Now) {

@@ -183,6 +183,12 @@ fn open(t: &mut Thread, now: Now) {
 pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
     let Phase::Leaving { lease, at, .. } = &mut t.phase else { return };
     at.flight = None;
+    if at.late {
+        return at.passed(outcome, now);
+    }
+    if at.stage.patches() && at.in_doubt(&outcome, now) {
+        return;
+    }
     match (at.stage, outcome) {
         (LeaveStage::Prove, Outcome::Ok) => *at = At::new(LeaveStage::Show),
         // The driver rewinds what it reported; what it never reported, another process wrote.

@@ -66,8 +66,8 @@ fn recover(t: &mut Thread, performer: Uuid, flying: &[u64], now: Now) {
         }
     }
     match &mut t.phase {
-        Phase::Claiming { at, .. } if old(&at.flight) => at.flight = None,
-        Phase::Leaving { at, .. } if old(&at.flight) => at.flight = None,
+        Phase::Claiming { at, .. } if old(&at.flight) => at.abandon(at.stage.patches()),
+        Phase::Leaving { at, .. } if old(&at.flight) => at.abandon(at.stage.patches()),
         _ => {}
     }
     if let Some(lease) = t.lease_mut()
@@ -94,7 +94,8 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
             if wake.not_before(at.again, now) {
                 return;
             }
-            (claim::act(at.stage, lease, &session), &mut at.flight)
+            let act = if at.late { claim::barrier(lease, &session) } else { claim::act(at.stage, lease, &session) };
+            (act, &mut at.flight)
         }
         Phase::Leaving { lease, at, why, heir, .. } if at.flight.is_none() => {
             if let Some(heir) = heir {
@@ -103,7 +104,11 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
             if wake.not_before(at.again, now) {
                 return;
             }
-            let Some(act) = leave::act(at.stage, lease, why, &session, now, rules) else { return };
+            let act = match at.late {
+                true => Some(claim::barrier(lease, &session)),
+                false => leave::act(at.stage, lease, why, &session, now, rules),
+            };
+            let Some(act) = act else { return };
             (act, &mut at.flight)
         }
         _ => return,

@@ -89,6 +89,6 @@ fn a_crash_before_the_binding_is_known_to_be_exchanged_exchanges_it_again() {
     w.does(Event::Dropped { fence });
     w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false });
     // And the thread is told that somebody wanted it back.
-    assert_eq!(names(&w.settle()), ["adopt", "send"]);
+    assert_eq!(names(&w.settle()), ["barrier", "send", "adopt"]);
     assert!(matches!(&w.t.last.as_ref().unwrap().why, Why::Adopted { .. }));
 }

@@ -1,10 +1,12 @@
 //! The order of a ride, and every way it ends.
 
-use ride_core::event::{Act, Event, Outcome, Reply};
+use ride_core::event::{Act, Effect, Event, Outcome, Reply};
 use ride_core::thread::Why;
 use ride_core::wire::{Reason, RelayKind};
 
-use super::world::{World, fine, id, item, name, route};
+use serde_json::json;
+
+use super::world::{SESSION, World, fine, id, item, name, route};
 
 fn names(acts: &[Act]) -> Vec<&'static str> {
     acts.iter().map(name).collect()
@@ -470,4 +472,77 @@ fn a_turn_that_slipped_through_is_announced_before_its_binding_goes() {
     assert!(matches!(&sent[..], [one] if one.contains("ran a turn beside it")), "{sent:?}");
     assert!(matches!(restores[..], [(false, 0), (true, _)]), "{restores:?}");
     assert!(!w.t.closed());
+}
+
+// Rule HAND-5.
+#[test]
+fn a_patch_that_nobody_waits_for_counts_as_ended_behind_an_empty_one() {
+    use ride_core::view::in_flight;
+    let mut w = World::new();
+    w.claim("ada", 500);
+    let park = loop {
+        let effect = w.take().remove(0);
+        if matches!(effect.act, Act::Park { .. }) {
+            break effect.op;
+        }
+        w.done(effect.op, fine(&effect.act));
+    };
+    let first = w.performer;
+    assert!(in_flight(&w.t, park, first) && !in_flight(&w.t, park + 1, first));
+    // Its performer stops; the driver goes, and the claim is to be given up.
+    w.crash();
+    let effects = w.take();
+    assert!(matches!(&effects[..], [Effect { act: Act::Barrier { sessions }, .. }] if sessions == &[SESSION]), "{effects:?}");
+    assert!(!in_flight(&w.t, park, first), "the late patch declines");
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    w.done(effects[0].op, Outcome::NotYet { what: "no answer within 60 s".into() });
+    assert!(w.take().is_empty() && w.t.phase_name() == "claiming", "nothing goes on before the empty patch is through");
+    w.wait(1_000);
+    assert_eq!(names(&w.settle()), ["barrier", "restore"]);
+    assert_eq!(w.t.phase_name(), "open");
+}
+
+// Rule HAND-5.
+#[test]
+fn a_patch_of_which_nobody_can_tell_is_followed_by_an_empty_one() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    loop {
+        let effect = w.take().remove(0);
+        if matches!(effect.act, Act::Restore { .. }) {
+            w.done(effect.op, Outcome::Unknown { what: "no answer within 60 s".into() });
+            break;
+        }
+        w.done(effect.op, fine(&effect.act));
+    }
+    w.wait(1_000);
+    assert_eq!(names(&w.settle()), ["barrier", "restore"]);
+    assert_eq!(w.t.phase_name(), "open");
+}
+
+// Rule LEASE-4.
+#[test]
+fn only_what_was_copied_is_taken_out() {
+    let mut w = World::new();
+    w.claim("ada", 500);
+    if let ride_core::thread::Phase::Claiming { lease, .. } = &mut w.t.phase {
+        lease.twins.push("twin".into());
+    }
+    loop {
+        let effect = w.take().remove(0);
+        let outcome = match &effect.act {
+            // The twin is not bound at this moment; it may be again when the bindings are taken out.
+            Act::Copy { .. } => Outcome::Copied {
+                bindings: vec![ride_core::thread::Parked { session: SESSION.into(), binding: json!({}), reset_mark: String::new() }],
+            },
+            Act::Park { sessions, .. } => {
+                assert_eq!(sessions, &[SESSION]);
+                return;
+            }
+            act => fine(act),
+        };
+        w.done(effect.op, outcome);
+    }
 }

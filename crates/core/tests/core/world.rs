@@ -226,6 +226,7 @@ pub fn name(act: &Act) -> &'static str {
         Act::EndChild { .. } => "end child",
         Act::Copy { .. } => "copy",
         Act::Park { .. } => "park",
+        Act::Barrier { .. } => "barrier",
         Act::Prove { .. } => "prove",
         Act::Mark { .. } => "mark",
         Act::Adopt { .. } => "adopt",

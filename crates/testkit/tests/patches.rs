@@ -1,0 +1,55 @@
+//! Patches of a host's entry that come late: what the plugin's JavaScript does about them,
+//! and what each pinned host promises.
+
+use std::path::Path;
+
+use ride_testkit::peers::{Peer, pinned};
+use serde_json::{Value, json};
+
+/// Runs a script of this folder with the pinned Node, and reads the JSON that it prints.
+async fn run(script: &str, argument: &Path, home: &Path) -> Value {
+    let node = Peer::node().fetched().await.expect("the pinned Node is there");
+    let ran = tokio::process::Command::new(node)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script))
+        .arg(argument)
+        .env_clear()
+        .env("HOME", home)
+        .env("OPENCLAW_STATE_DIR", home.join("state"))
+        .output()
+        .await
+        .expect("Node starts");
+    let told = String::from_utf8_lossy(&ran.stdout);
+    // A host may log beside it.
+    let answer = told.lines().rev().find_map(|line| serde_json::from_str(line).ok());
+    answer.unwrap_or_else(|| panic!("{told}{}", String::from_utf8_lossy(&ran.stderr)))
+}
+
+// Rule HAND-5.
+#[tokio::test]
+async fn a_patch_that_comes_late_changes_nothing_and_the_next_performer_passes_behind_it() {
+    let home = tempfile::tempdir().unwrap();
+    let acts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/openclaw/lib/acts.js");
+    let came = run("late.mjs", &acts, home.path()).await;
+    for (act, claude) in [("park", json!("ridden")), ("restore", json!(null)), ("adopt", json!("ridden"))] {
+        let expected = json!({ "early": "waits", "barrier": "ok", "late": "unknown", "claude": claude, "asked": [["t", 7]] });
+        assert_eq!(came[act], expected, "{act}");
+    }
+    assert_eq!(came["unasked"], json!({ "outcome": "unknown", "what": "the disk is gone", "claude": "ridden" }));
+}
+
+// Rule HAND-5. The barrier rests on this: docs/hosts.md, T.
+#[tokio::test]
+async fn a_patch_is_a_critical_section_on_hosts_of_both_kinds_of_store() {
+    // The newest keeps its entries in SQLite, 2026.7.1 in a file.
+    for version in [&pinned().openclaw[0], &pinned().openclaw[2]] {
+        let host = Peer::openclaw(version);
+        host.fetched().await.expect("the pinned host is there");
+        let home = tempfile::tempdir().unwrap();
+        let order = run("section.mjs", &host.folder(), home.path()).await;
+        let order: Vec<&str> = order.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+        assert_eq!(order[..2], ["asked", "agreed"], "{version}: {order:?}");
+        for line in ["empty one finds after", "empty one ended, one is after", "empty none ended, one is after"] {
+            assert!(order.contains(&line), "{version}: {line}: {order:?}");
+        }
+    }
+}
