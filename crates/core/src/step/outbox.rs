@@ -3,7 +3,7 @@
 use crate::event::Outcome;
 use crate::id::Route;
 use crate::limits;
-use crate::split::split;
+use crate::split::{labelled, split};
 use crate::thread::{Deadline, Outgoing, Thread};
 use crate::time::Now;
 use crate::wire::{RelayItem, RelayKind};
@@ -20,7 +20,7 @@ pub(super) fn take_over(t: &mut Thread, item: RelayItem, route: Option<&Route>, 
     let text = match item.kind {
         RelayKind::Prompt => {
             let name = t.lease().map_or("terminal", |l| l.driver.name.as_str());
-            format!("🖥 {name}: {}", item.text)
+            labelled(&format!("🖥 {name}:"), &item.text)
         }
         RelayKind::Answer | RelayKind::Notice => item.text,
     };

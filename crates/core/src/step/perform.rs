@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::event::{Act, Effect, Outcome, Reply};
 use crate::limits;
+use crate::split::labelled;
 use crate::thread::{ClaimStage, Deadline, Flight, Phase, Thread, Why};
 use crate::time::Now;
 
@@ -160,7 +161,7 @@ fn send(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, wa
     }
     let mut item = head.clone();
     if item.repeat {
-        item.text = format!("(may be a repeat) {}", item.text);
+        item.text = labelled("(may be a repeat)", &item.text);
     }
     let session = leave::is_turn(item.kind).then(|| t.key.session.clone());
     let op = t.number();
