@@ -44,6 +44,10 @@ pub const FRAME_BYTES: usize = 1024 * 1024;
 pub const RANGE_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes of a transcript that is extended by pushes: ten times the longest that were seen.
 pub const COPIED_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Bytes of the file about a subagent that travels beside its transcript: those seen have under 1 KB.
+pub const META_BYTES: u64 = 64 * 1024;
+/// How deep that file may be nested: those seen have one level.
+pub const META_DEPTH: usize = 32;
 /// Files of subagents that travel with one transcript; a long session has dozens.
 pub const COPY_FILES: usize = 2_000;
 /// Rows of one answer of `sessions_rideable`: the host reads and writes the answer's

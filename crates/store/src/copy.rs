@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ride_core::limits::{COPY_FILES, FRAME_BYTES};
+use ride_core::limits::{COPIED_BYTES, COPY_FILES, FRAME_BYTES, META_BYTES};
 use ride_core::wire::CopyFile;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -103,6 +103,17 @@ pub struct Range<'a> {
     /// Whether its lines are looked at: those of a driver are, those of a driver's own
     /// gateway are what Claude Code wrote there.
     pub looked_at: bool,
+}
+
+impl Range<'_> {
+    /// How large its file may become, by the kind of file.
+    fn bound(&self) -> (&'static str, u64) {
+        match self.file {
+            Some(name) if lines::is_meta(name) && self.looked_at => ("the file about a subagent", META_BYTES),
+            Some(_) => ("a subagent's transcript", COPIED_BYTES),
+            None => ("the transcript", COPIED_BYTES),
+        }
+    }
 }
 
 /// How much of a range is there.
@@ -213,6 +224,10 @@ impl Files {
         if frame.len() > FRAME_BYTES || range.total == 0 || end.is_none() {
             let what = "a frame has up to 1 MiB, and lies within its range";
             return Err(CopyError::Range(format!("{} bytes at {at} of {}: {what}", frame.len(), range.total)));
+        }
+        let (kind, most) = range.bound();
+        if range.from.saturating_add(range.total) > most {
+            return Err(CopyError::Range(format!("{kind} would have more than {most} bytes")));
         }
         let place = self.place(range.file, true)?.expect("the folder is made");
         let whole = |data| Whole { at: place.again(), from: range.from, before_sha256: range.before_sha256.to_owned(), total: range.total, data };

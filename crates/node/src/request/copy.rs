@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ride_core::event::{Event, Reply};
 use ride_core::id::Fence;
-use ride_core::limits::{COPIED_BYTES, COPY_FILES, RANGE_BYTES};
+use ride_core::limits::{COPY_FILES, RANGE_BYTES};
 use ride_core::thread::{Lease, Thread};
 use ride_core::view;
 use ride_core::wire::{self, MethodError, Reason, method};
@@ -63,9 +63,6 @@ pub(super) fn push(sync: &Sync, params: &str) -> Outcome<Value> {
     let asked: wire::Push = wire::parse(method::PUSH, params)?;
     if asked.total > RANGE_BYTES {
         return Err(error(Reason::TooLarge, format!("the range has {} bytes; at most {RANGE_BYTES} are taken at once", asked.total)));
-    }
-    if asked.from.saturating_add(asked.total) > COPIED_BYTES {
-        return Err(error(Reason::TooLarge, format!("the file would have more than {COPIED_BYTES} bytes")));
     }
     let frame = unpack(&asked.data).map_err(|e| error(Reason::BadRequest, e.to_string()))?;
     let thread = sync.store.read(&asked.key).map_err(|e| store_error(e.to_string()))?;

@@ -1,6 +1,8 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+use ride_core::limits::META_DEPTH;
+
 use super::*;
 
 fn session() -> Uuid {
@@ -190,13 +192,38 @@ fn files_of_subagents_have_derived_names() {
     assert_eq!(there, [(name.into(), body.len() as u64), ("subagents/agent-ae13960a091297680.meta.json".into(), about.len() as u64)]);
     assert_eq!(side.files.read(Some(name), 3).unwrap(), (body.as_bytes()[3..].to_vec(), body.len() as u64));
     let refused = side.take_file(Some("subagents/agent-b.meta.json"), 0, b"[]", &tail("")).unwrap_err();
-    assert_eq!(refused.to_string(), "line 1 of the range is no JSON object");
+    assert_eq!(refused.to_string(), "line 1 of the range is no JSON object, or is nested too deeply");
     let long = format!("subagents/agent-{}.jsonl", "a".repeat(65));
     for name in ["../x.jsonl", "subagents/../x.jsonl", "subagents/agent-../../x.jsonl", "subagents/agent-.jsonl", "subagents/x.jsonl", "agent-a.jsonl", "/etc/passwd", "", &long] {
         let refused = side.take_file(Some(name), 0, body.as_bytes(), &tail("")).unwrap_err();
         assert!(matches!(refused, CopyError::Name(_)), "{name}: {refused}");
         assert!(matches!(side.files.read(Some(name), 0), Err(CopyError::Name(_))), "{name}");
     }
+}
+
+// Rule COPY-3.
+#[test]
+fn the_file_about_a_subagent_is_one_small_object() {
+    let side = Side::having("");
+    let nested = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+    let refused = |about: &str, at: u64, total: u64| {
+        let name = Some("subagents/agent-a.meta.json");
+        let range = Range { file: name, from: 0, before_sha256: &tail(""), total, tag: "t-", looked_at: true };
+        side.files.stage(&range, at, about.as_bytes()).err().map(|e| e.to_string())
+    };
+    let whole = |about: &str| refused(about, 0, about.len() as u64);
+    let odd = Some("line 1 of the range is no JSON object, or is nested too deeply".to_owned());
+    for about in ["{}", "{ \"a\": [1, -2, 1.5, \"x\", true, null, {}] }\n", &nested(META_DEPTH - 1)] {
+        assert_eq!(whole(about), None, "{about}");
+    }
+    for about in ["[]", "1", "\"x\"", "null", "{} {}", "{", "{\"a\":1,}", &nested(META_DEPTH + 1), &"[".repeat(60_000)] {
+        assert_eq!(whole(about), odd, "{}", &about[..about.len().min(40)]);
+    }
+    // Refused by its announcement, before anything is kept of it.
+    let large = META_BYTES + 1;
+    assert_eq!(refused("{", 0, large), Some("the file about a subagent would have more than 65536 bytes".into()));
+    let folder = side.dir.path().join(format!("slug/{}/subagents", session()));
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
 }
 
 // Rule COPY-3.
