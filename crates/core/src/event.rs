@@ -223,6 +223,14 @@ pub enum Act {
         /// Session keys.
         sessions: Vec<String>,
     },
+    /// Host and addon: see that no turn that was let in, here past the gate or by another
+    /// gateway, may still begin on the Claude session.
+    Acknowledge {
+        /// Session keys.
+        sessions: Vec<String>,
+        /// The Claude session.
+        claude: Uuid,
+    },
     /// Addon: show that no live process has the Claude session.
     Prove {
         /// The Claude session.

@@ -169,6 +169,8 @@ pub enum ClaimStage {
     Copy,
     /// The binding is taken out of the host's entry.
     Park,
+    /// Each gateway of this `lockDir` has said that no turn that it let in is on the session.
+    Acknowledge,
     /// No other live process has the Claude session.
     Prove,
     /// The transcript is recorded.

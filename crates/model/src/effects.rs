@@ -4,6 +4,7 @@
 use crate::model::Model;
 use crate::moves::Bad;
 use crate::product::{Ask, Came, DOUBT_HAND, DOUBT_SEND, Do, Facts, Is, ORPHAN, Said};
+use crate::ways::Way;
 use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, Flight, Letter, MESSAGES, Post, Ride, Seen, THREADS, TURNS, World};
 
 impl Model {
@@ -65,10 +66,20 @@ impl Model {
         if let Do::Barrier { threads } = f.what
             && (0..THREADS).any(|i| threads & 1 << i != 0 && w.written_soon(i))
         {
+            self.gone.note(Way::EmptyPatchWaits);
             return false;
         }
         let came = self.perform(w, &f);
+        match came {
+            Came::ChildAgain => self.gone.note(Way::ChildAgain),
+            Came::Slipped => self.gone.note(Way::Slipped),
+            Came::NotYet if f.what == Do::Acknowledge => self.gone.note(Way::OtherGatewayWaitedFor),
+            _ => {}
+        }
         if f.op == ORPHAN {
+            if f.agreed != 0 {
+                self.gone.note(Way::LatePatchWritten);
+            }
             // Nobody waits for it.
             w.flights[n] = None;
             return true;
@@ -196,12 +207,18 @@ impl Model {
                 Came::Ok
             }
             Do::Barrier { .. } => Came::Ok,
+            // The other gateway ends its idle child before it says so.
+            Do::Acknowledge if w.other_pending || w.other == Child::Busy => Came::NotYet,
+            Do::Acknowledge => {
+                w.other = Child::None;
+                Came::Ok
+            }
             // Processes of another machine cannot be looked at.
             Do::Prove { pid, ride } if self.scope.far(pid) || self.scope.far(ride) => Came::Broken,
             Do::Prove { pid, ride } => {
                 let here = |d: &usize| !self.scope.elsewhere(*d);
                 let writes = (0..DRIVERS).filter(here).any(|d| w.drivers[d].claude != Claude::None || w.drivers[d].old);
-                if w.lives(pid) || w.lives(ride) || writes || w.orphan && w.child.iter().all(|c| *c == Child::None) {
+                if w.lives(pid) || w.lives(ride) || writes || w.other != Child::None || w.orphan && w.child.iter().all(|c| *c == Child::None) {
                     Came::NotYet
                 } else if w.child.iter().any(|c| *c != Child::None) {
                     Came::ChildAgain
@@ -249,6 +266,9 @@ impl Model {
         let f = *self.product.facts(w.thread[w.turns[k].on as usize]);
         let t = &mut w.turns[k];
         t.arrived += 1;
+        if t.arrived == 2 {
+            self.gone.note(Way::ShownTwice);
+        }
         t.marked += u8::from(marked);
         if marked && t.unknown == 0 {
             self.wrong = Some("I4: marked as a repeat, though every outcome was known");
@@ -334,6 +354,12 @@ impl Model {
         // The thread is the agent's again, or another driver's.
         let passes = before.heir != 0 && after.lease == before.heir;
         let over = (after.lease == 0 || passes) && before.lease != 0;
+        if passes {
+            self.gone.note(Way::PassesOn);
+        }
+        if matches!((before.is, after.is), (Is::Claiming(_), Is::Leaving(_))) {
+            self.gone.note(Way::FailsAfterParking);
+        }
         // What stayed on a copy waits on its driver's disk.
         let due = |t: &Seen| t.typed == before.lease && usize::from(t.on) == i && !t.accepted && (t.pushed || !before.copy);
         if over && !w.broken && w.turns.iter().any(due) {
@@ -375,6 +401,9 @@ impl Model {
             // Of a patch whose callback will decline nothing comes.
             let patch = matches!(f.what, Do::Park { .. } | Do::Restore { .. });
             let nothing = patch && f.agreed == 0 && !self.product.in_flight(w.thread[i], late.op, late.by);
+            if nothing && f.came == Came::Nothing {
+                self.gone.note(Way::LatePatchDeclines);
+            }
             let goes_on = f.came == Came::Nothing && f.what.leaves_a_trace() && !nothing;
             w.flights[n] = goes_on.then_some(late);
         }

@@ -3,7 +3,7 @@
 //! `product` asks the real functions and remembers; `world` is what surrounds the
 //! threads; `moves` is what can happen to both, with `requests` and `effects`; `model` is what must hold;
 //! `explore` looks at every state, fewest faults first; `plan` lists the worlds;
-//! `mutant` are mistakes that must be found. Absent on purpose: a copy of any decision of `ride_core`.
+//! `ways` are the rare ones that must be gone; `mutant` are mistakes that must be found. Absent on purpose: a copy of any decision of `ride_core`.
 #![expect(missing_docs, reason = "a tool for this workspace: the fields are the words of ARCHITECTURE.md")]
 
 mod effects;
@@ -15,4 +15,5 @@ pub mod mutant;
 pub mod plan;
 mod product;
 mod requests;
+pub mod ways;
 pub mod world;

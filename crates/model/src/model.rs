@@ -5,6 +5,7 @@ use crate::hash::{Seen, fingerprint};
 use crate::mutant::Mutant;
 use crate::moves::Move;
 use crate::product::{Facts, Is, Product};
+use crate::ways::Gone;
 use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, Flight, LETTERS, Post, Ride, THREADS, TURNS, World};
 
 /// How large a world is, and which assumptions about the host it makes.
@@ -28,6 +29,8 @@ pub struct Scope {
     pub door: bool,
     /// The first driver is on another machine, and rides on a copy of the transcript.
     pub copy: bool,
+    /// A thread of another gateway of the `lockDir` is bound to the same Claude session.
+    pub two_gateways: bool,
 }
 
 impl Scope {
@@ -70,6 +73,7 @@ impl Scope {
             hand_seen: true,
             door: true,
             copy: false,
+            two_gateways: false,
         }
     }
 
@@ -86,6 +90,11 @@ impl Scope {
         }
     }
 
+    /// Two gateways with one `lockDir`.
+    pub fn two_gateways() -> Self {
+        Scope { name: "two gateways", drivers: 1, messages: 0, turns: 1, epochs: 2, two_gateways: true, ..Scope::one_thread() }
+    }
+
     /// Silence ends rides as soon as it may (`rideTtlMinutes: 1`).
     pub fn silent() -> Self {
         Scope { name: "silence", drivers: 2, messages: 1, turns: 1, epochs: 2, silence_ms: 2 * crate::product::TICK_MS, ..Scope::one_thread() }
@@ -99,6 +108,8 @@ pub struct Model {
     pub scope: Scope,
     /// What the last move broke.
     pub wrong: Option<&'static str>,
+    /// The rare ways gone so far.
+    pub gone: Gone,
     /// More effects were under way than this world has room for.
     pub full: bool,
     live: Seen,
@@ -109,7 +120,7 @@ const FAIR_STEPS: usize = 80;
 
 impl Model {
     pub fn new(scope: Scope, mutant: Mutant) -> Self {
-        Model { product: Product::new(mutant, scope.silence_ms), scope, wrong: None, full: false, live: Seen::default() }
+        Model { product: Product::new(mutant, scope.silence_ms), scope, wrong: None, gone: Gone::default(), full: false, live: Seen::default() }
     }
 
     pub fn start(&mut self) -> World {
@@ -124,6 +135,9 @@ impl Model {
         let claudes: usize = here.map(|(_, d)| usize::from(d.claude != Claude::None) + usize::from(d.old)).sum();
         if claudes > 1 {
             return Some("I1: two drivers' Claude Code live on one Claude session");
+        }
+        if claudes > 0 && w.other != Child::None {
+            return Some("I1: a driver's Claude Code and another gateway's child live on one Claude session");
         }
         if claudes > 0 && (w.orphan || w.child.iter().any(|c| *c != Child::None)) {
             return Some("I1: a driver's Claude Code and the agent's child live on one Claude session");
@@ -198,7 +212,7 @@ impl Model {
 
     /// The next step of a gateway whose host and channel work.
     fn fair(&mut self, w: &World) -> Option<(Move, World)> {
-        let mut tries = vec![Move::Starts];
+        let mut tries = vec![Move::Starts, Move::OtherBegins, Move::OtherEnds];
         for i in 0..self.scope.threads {
             tries.extend([Move::HandBegins(i), Move::AgentBegins(i), Move::AgentEnds(i)]);
         }
@@ -241,6 +255,7 @@ impl Model {
             format!("{what:?} by {by} op {op} ({came:?}{writes})")
         }).collect();
         let turns: Vec<String> = (0..TURNS).filter(|k| w.turns[*k].typed > 0).map(|k| format!("p{k} arrived {}", w.turns[k].arrived)).collect();
-        [threads.join(" | "), drivers.join("; "), flights.join("; "), turns.join("; ")].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" // ")
+        let other = if w.other_pending || w.other != Child::None { format!("other gateway: pending {} child {:?}", w.other_pending, w.other) } else { String::new() };
+        [threads.join(" | "), other, drivers.join("; "), flights.join("; "), turns.join("; ")].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" // ")
     }
 }

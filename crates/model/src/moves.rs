@@ -82,6 +82,13 @@ pub enum Move {
     /// A warm child ends by itself.
     ChildEnds(usize),
     OrphanEnds,
+    /// The gate of another gateway of the `lockDir` lets a turn in.
+    OtherAdmits,
+    /// That turn begins: its Claude child can be seen from now on.
+    OtherBegins,
+    OtherEnds,
+    /// The other gateway's warm child ends by itself.
+    OtherChildEnds,
     /// Half a lease passes.
     Tick,
 
@@ -148,7 +155,7 @@ pub fn all() -> (Vec<Move>, usize) {
     moves.extend((0..FLIGHTS).flat_map(|n| [Performs(n), Acks(n)]));
     moves.extend((0..THREADS).flat_map(|i| [Takes(i), AgentBegins(i), HandBegins(i), AgentEnds(i), ChildEnds(i)]));
     moves.extend((0..MESSAGES).map(Message));
-    moves.extend([Starts, OrphanEnds, Tick]);
+    moves.extend([Starts, OrphanEnds, OtherAdmits, OtherBegins, OtherEnds, OtherChildEnds, Tick]);
     let free = moves.len();
     for d in 0..DRIVERS {
         moves.extend([Kill(d), Pause(d), Drops(d), Steal(d)]);
@@ -358,6 +365,18 @@ impl Model {
                 was == Child::Idle
             }
             Move::OrphanEnds => std::mem::take(&mut w.orphan),
+            Move::OtherAdmits => {
+                // Its gate reads the same index: what is held is held there, too.
+                let held = self.product.facts(w.thread[0]).lease > 0;
+                self.scope.two_gateways && !held && w.other != Child::Busy && !std::mem::replace(&mut w.other_pending, true)
+            }
+            Move::OtherBegins => {
+                let begins = std::mem::take(&mut w.other_pending);
+                w.other = if begins { Child::Busy } else { w.other };
+                begins
+            }
+            Move::OtherEnds => w.other == Child::Busy && std::mem::replace(&mut w.other, Child::Idle) == Child::Busy,
+            Move::OtherChildEnds => w.other == Child::Idle && std::mem::replace(&mut w.other, Child::None) == Child::Idle,
             Move::Tick => self.tick(w, Ask::Tick),
             Move::Kill(d) => {
                 if !rides(w, d) {
@@ -386,7 +405,7 @@ impl Model {
             }
             Move::Reboot => {
                 self.crash(w, false, false);
-                w.orphan = false;
+                (w.orphan, w.other_pending, w.other) = (false, false, Child::None);
                 for d in (0..DRIVERS).filter(|d| !self.scope.elsewhere(*d)) {
                     w.drivers[d].old = false;
                     if rides(w, d) {

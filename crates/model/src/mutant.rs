@@ -99,6 +99,8 @@ mutants! {
     CopyIsSeen,
     /// The update callback of a patch does not ask whether its operation is still in flight.
     PatchesUnasked,
+    /// The claim does not wait for what another gateway of the `lockDir` has let in.
+    NoAcknowledgement,
     /// The next performer does not pass an empty patch behind the one that may still write.
     NoBarrier,
 }
@@ -212,6 +214,7 @@ impl Mutant {
     fn spoil(self, old: &Thread, new: &mut Thread, reply: &mut Reply, not_yet: bool, unknown: bool) {
         match self {
             Mutant::NoSettle => claim_skips(new, ClaimStage::Settle, ClaimStage::EndChild),
+            Mutant::NoAcknowledgement => claim_skips(new, ClaimStage::Acknowledge, ClaimStage::Prove),
             Mutant::NoProofAtClaim => claim_skips(new, ClaimStage::Prove, ClaimStage::Mark),
             Mutant::NoProofAtRelease => leave_skips(new, LeaveStage::Prove, LeaveStage::Show),
             Mutant::RestoreBeforeProof => leave_skips(new, LeaveStage::Prove, LeaveStage::Restore),
@@ -226,8 +229,8 @@ impl Mutant {
                 };
                 let next = match (stage(old), stage(new)) {
                     (Some(ClaimStage::EndChild), Some(ClaimStage::Copy)) => ClaimStage::Park,
-                    (Some(ClaimStage::Park), Some(ClaimStage::Prove)) => ClaimStage::Copy,
-                    (Some(ClaimStage::Copy), Some(ClaimStage::Park)) => ClaimStage::Prove,
+                    (Some(ClaimStage::Park), Some(ClaimStage::Acknowledge)) => ClaimStage::Copy,
+                    (Some(ClaimStage::Copy), Some(ClaimStage::Park)) => ClaimStage::Acknowledge,
                     _ => return,
                 };
                 if let Phase::Claiming { at, .. } = &mut new.phase {

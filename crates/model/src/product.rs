@@ -81,6 +81,7 @@ pub enum Do {
     Copy { threads: u8 },
     Park { threads: u8 },
     Barrier { threads: u8 },
+    Acknowledge,
     Prove { pid: u8, ride: u8 },
     Mark,
     Probe { ride: u8, claude: u8 },
@@ -408,6 +409,7 @@ fn doing(act: &Act) -> (u8, Do) {
         Act::Copy { sessions, .. } => (1, Do::Copy { threads: threads_of(sessions) }),
         Act::Park { sessions, .. } => (1, Do::Park { threads: threads_of(sessions) }),
         Act::Barrier { sessions } => (1, Do::Barrier { threads: threads_of(sessions) }),
+        Act::Acknowledge { .. } => (1, Do::Acknowledge),
         Act::Prove { process, ride, .. } => {
             let pid = |p: &Option<Process>| p.as_ref().map_or(0, |p| p.pid as u8);
             (1, Do::Prove { pid: pid(process), ride: pid(ride) })

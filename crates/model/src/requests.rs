@@ -3,6 +3,7 @@
 use crate::model::Model;
 use crate::moves::Which;
 use crate::product::{Ask, Is, Said};
+use crate::ways::Way;
 use crate::world::{Child, Claude, DRIVERS, Entry, Letter, Post, Ride, TURNS, World};
 
 impl Model {
@@ -33,6 +34,9 @@ impl Model {
         if let Said::Claiming { epoch } = self.tell(w, i, Ask::Claim { driver: d as u8, run, twins, held, steal }) {
             // The one that comes back by its secret gets a new fence, and its old one ends.
             let back = run == 1 && epoch == f.lease + 1;
+            if back {
+                self.gone.note(Way::ComesBack);
+            }
             let takes_over = epoch == f.heir || steal && f.heir == 0 && epoch == f.epoch + 1 && matches!(f.is, Is::Ridden | Is::Leaving(_));
             if f.lease != 0 && f.lease != epoch && !back && !takes_over {
                 self.wrong = Some("I2: a claim on a held thread was granted another fence");
@@ -69,6 +73,9 @@ impl Model {
         let said = self.tell(w, i, Ask::Renew { driver: d as u8, run: w.drivers[d].run, epoch, claude, active });
         if said == Said::Ok && (before.lease != epoch || before.is != Is::Ridden || w.ended[i] & 1 << epoch != 0) {
             self.wrong = Some("I2: a renewal with a stale fence was accepted");
+        }
+        if said != Said::Ok {
+            self.gone.note(Way::StaleRenewal);
         }
         let left = self.product.facts(w.thread[i]).left;
         if let Some(age) = age
@@ -213,6 +220,7 @@ impl Model {
         let before = *self.product.facts(w.thread[i]);
         let said = self.tell(w, i, Ask::Push { epoch });
         if said == Said::Ok {
+            self.gone.note(Way::Pushed);
             if before.is != Is::Ridden || before.lease != epoch || !before.copy || w.ended[i] & 1 << epoch != 0 {
                 self.wrong = Some("I2: lines were pushed with a stale fence");
             }
@@ -336,6 +344,9 @@ impl Model {
         }
         if let Post::Held { handed, marked: marks, unknown } = &mut w.posts[m] {
             *handed += 1;
+            if *handed == 2 {
+                self.gone.note(Way::HandedTwice);
+            }
             *marks += u8::from(marked);
             if *handed > 1 + *unknown || *handed > 2 {
                 self.wrong = Some("I4: a message was handed over once too often");

@@ -162,6 +162,10 @@ pub struct World {
     pub noticed: bool,
     /// A child of a gateway that crashed lives.
     pub orphan: bool,
+    /// Another gateway of the `lockDir` has let a turn in that has not begun.
+    pub other_pending: bool,
+    /// The Claude child of that gateway on the same Claude session.
+    pub other: Child,
     /// The gateway's process runs.
     pub up: bool,
     /// The copy of the plugin that performs, 0 for none.
@@ -194,6 +198,8 @@ impl World {
             slipped: [false; THREADS],
             noticed: false,
             orphan: false,
+            other_pending: false,
+            other: Child::None,
             up: true,
             holder: 1,
             drivers: [driver; DRIVERS],
@@ -266,6 +272,7 @@ fn order(what: Do) -> u8 {
         Do::Restore { .. } => 8,
         Do::Send { item, .. } => 9 + item,
         Do::Barrier { .. } => 19,
+        Do::Acknowledge => 18,
         Do::Hand { id, .. } => 20 + id,
     }
 }

@@ -20,7 +20,7 @@ fn the_promises_hold() {
 
 fn caught(mutant: Mutant) -> Option<(&'static str, usize)> {
     let small = |drivers, messages, turns, epochs| Scope { drivers, messages, turns, epochs, ..Scope::one_thread() };
-    let worlds = [small(1, 0, 1, 1), small(1, 1, 0, 1), small(2, 0, 1, 2), small(2, 1, 0, 2), Scope { messages: 0, ..Scope::copy() }];
+    let worlds = [small(1, 0, 1, 1), Scope::two_gateways(), small(1, 1, 0, 1), small(2, 0, 1, 2), small(2, 1, 0, 2), Scope { messages: 0, ..Scope::copy() }];
     MUTANT_STATES.iter().flat_map(|states| worlds.iter().map(move |world| (world, states))).find_map(|(world, states)| {
         let found = explore(&mut Model::new(world.clone(), mutant), *states, 2, true);
         found.violation.map(|v| (v.what, v.trace.len()))

@@ -11,6 +11,8 @@ use ride_core::wire::{ChainMark, CopyEnd, Reason};
 use ride_store::claude::process::{Alive, alive, is_under};
 use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, chain_mark, end_idle_child, live_writers, show_chain, why_not_resumed};
 
+use uuid::Uuid;
+
 use crate::sync::Sync;
 
 /// How long one attempt waits for the child to be gone; the stage asks again.
@@ -31,8 +33,18 @@ pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
     result.unwrap_or_else(|e| Outcome::NotYet { what: e.to_string() })
 }
 
+/// Ends this gateway's idle child on a Claude session that another gateway's thread holds.
+pub(crate) fn let_go(sync: &Sync, claude: Uuid) -> Outcome {
+    let ended = end_idle(sync, &ClaudeDir::at(&sync.claude_dir), claude);
+    ended.unwrap_or_else(|e| Outcome::NotYet { what: e.to_string() })
+}
+
 fn end_child(sync: &Sync, claude: &ClaudeSession) -> Result<Outcome, ClaudeError> {
-    Ok(match end_idle_child(&dir(claude), sync.gateway_pid, claude.id, END_WITHIN)? {
+    end_idle(sync, &dir(claude), claude.id)
+}
+
+fn end_idle(sync: &Sync, dir: &ClaudeDir, claude: Uuid) -> Result<Outcome, ClaudeError> {
+    Ok(match end_idle_child(dir, sync.gateway_pid, claude, END_WITHIN)? {
         EndChild::Gone(_) | EndChild::NotRunning => Outcome::Ok,
         EndChild::Busy { process, .. } => Outcome::NotYet { what: format!("the gateway's Claude (process {}) is busy", process.pid) },
         EndChild::Stuck(process) => Outcome::NotYet { what: format!("the gateway's Claude (process {}) does not end", process.pid) },

@@ -133,6 +133,18 @@ impl JsSync {
         self.0.resign();
     }
 
+    /// Stops telling other gateways that this one lives.
+    #[napi]
+    pub fn leave(&self) {
+        self.0.leave();
+    }
+
+    /// Claude sessions that other gateways' threads hold and this one has not acknowledged, as JSON.
+    #[napi]
+    pub fn owed(&self) -> Result<String> {
+        guarded(|| self.0.owed())
+    }
+
     /// Threads with something left to do.
     #[napi]
     pub fn busy(&self) -> Result<Vec<String>> {

@@ -12,7 +12,7 @@ use ride_core::known::Binding;
 use ride_core::row::agent_of;
 use ride_core::step::Rules;
 use ride_core::view;
-use ride_store::{Gate, Kept, KeptThread, Performer, Store, clock};
+use ride_store::{Gate, Kept, KeptThread, Owed, Performer, Serves, Store, clock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -40,6 +40,8 @@ pub(crate) struct Sync {
     pub(crate) gateway_pid: u32,
     me: Uuid,
     performer: Mutex<Option<Performer>>,
+    /// Tells other gateways that this one lives.
+    serves: Mutex<Option<Serves>>,
 }
 
 /// What is worked by. A configuration that cannot be used is not held against what is
@@ -123,6 +125,8 @@ impl Sync {
         }
         let (store, waits) = place::open(&config, &home, &state_dir, &gateway)?;
         let refused = refused.map(|error| still_refused(&store, error)).transpose()?;
+        // Before the gate looks at the index for the first time.
+        let serves = Mutex::new(store.serve().map_err(|e| e.to_string())?);
         let claude_dir = env::var_os("CLAUDE_CONFIG_DIR").filter(|d| !d.is_empty()).map_or_else(|| home.join(".claude"), PathBuf::from);
         Ok(Sync {
             kept: place::in_force(&config, &home, waits.as_ref()).map(|dir| Kept::open(&dir, &gateway)).transpose().map_err(|e| e.to_string())?,
@@ -136,6 +140,7 @@ impl Sync {
             gateway_pid: options.pid,
             me: Uuid::new_v4(),
             performer: Mutex::new(None),
+            serves,
         })
     }
 
@@ -214,11 +219,34 @@ impl Sync {
         if performer.is_none() {
             *performer = self.store.perform().map_err(|e| e.to_string())?;
         }
+        let mut serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
+        if serves.is_none() {
+            *serves = self.store.serve().map_err(|e| e.to_string())?;
+        }
         Ok(performer.is_some())
     }
 
     pub(crate) fn resign(&self) {
         *self.performer.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Its process does not serve the gateway any more.
+    pub(crate) fn leave(&self) {
+        *self.serves.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn owed(&self) -> Result<String, String> {
+        write(&self.store.owed().map_err(|e| e.to_string())?)
+    }
+
+    /// Acknowledges that another gateway's thread holds a Claude session, once the idle
+    /// child of this gateway has let go of it. The shell has seen that no turn runs.
+    fn let_go(&self, owed: Owed) -> Result<Outcome, String> {
+        let outcome = act::let_go(self, owed.claude);
+        if outcome == Outcome::Ok {
+            self.store.acknowledge(owed).map_err(|e| e.to_string())?;
+        }
+        Ok(outcome)
     }
 
     pub(crate) fn busy(&self) -> Result<Vec<String>, String> {
@@ -280,6 +308,8 @@ impl Sync {
                 let t: Keyed<Taking> = read(payload)?;
                 write(&self.take(&t.key, t.rest)?)
             }
+            "letGo" => write(&self.let_go(read(payload)?)?),
+            "unacknowledged" => write(&self.store.unacknowledged(read(payload)?).map_err(|e| e.to_string())?),
             "list" => write(&self.index.list(&read(payload)?)?),
             "listed" => write(&self.index.listed(read(payload)?)),
             "mirrorable" => write(&mirror::keys(self)?),

@@ -243,7 +243,7 @@ impl Sim {
                 self.later(2_000, Next::Performs { performer: self.gateway.performer, op });
                 None
             }
-            Act::Barrier { .. } => Some(Outcome::Ok),
+            Act::Barrier { .. } | Act::Acknowledge { .. } => Some(Outcome::Ok),
             Act::Restore { .. } => {
                 self.outside.parked = false;
                 Some(Outcome::Ok)

@@ -170,6 +170,11 @@ impl Folder {
         self.take(name, FlockOperation::NonBlockingLockExclusive)
     }
 
+    /// Takes the lock file `name` together with whoever shares it, waiting for one that does not.
+    pub(crate) fn lock_shared(&self, name: &str) -> Result<Locked, StoreError> {
+        Ok(self.take(name, FlockOperation::LockShared)?.expect("whoever waits gets it"))
+    }
+
     fn take(&self, name: &str, how: FlockOperation) -> Result<Option<Locked>, StoreError> {
         let err = |e| self.err("lock", name, e);
         loop {

@@ -10,6 +10,7 @@
 //! aside, and the thread begun anew under another incarnation. If it was ridden, not
 //! before its lease must have ended: no driver of the lost lease acts beside a new one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,7 @@ use ride_core::lost::begun_anew;
 use ride_core::step::Rules;
 use ride_core::thread::Thread;
 use ride_core::time::Now;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock;
@@ -33,6 +35,8 @@ const INDEX: &str = "index.json";
 const INDEX_LOCK: &str = "index.lock";
 const THREADS: &str = "threads";
 const DAMAGED: &str = "damaged";
+const SERVES: &str = "serves.lock";
+const ACKNOWLEDGED: &str = "acknowledged.json";
 /// How often an index that is gone again is made again before somebody is told.
 const REBUILDS: usize = 3;
 
@@ -57,6 +61,41 @@ pub fn may_be_ridden(lock_dir: &Path, claude: Uuid) -> bool {
         Ok(Some((_, index))) if index.boot == clock::boot() => index.claude.contains_key(&claude),
         // Not looked at since this machine was started, or damaged: the gateway knows.
         Ok(_) | Err(_) => true,
+    }
+}
+
+/// What a gateway has acknowledged, in its own folder.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Acknowledged {
+    /// The gateway, for people.
+    gateway: String,
+    /// Of which index.
+    of: Uuid,
+    /// Held Claude sessions, and since which change each was held.
+    sessions: BTreeMap<Uuid, u64>,
+}
+
+impl Acknowledged {
+    fn has(&self, index: &Index, claude: Uuid, since: u64) -> bool {
+        self.of == index.of && self.sessions.get(&claude) == Some(&since)
+    }
+}
+
+/// A Claude session that another gateway's thread holds, and the number to acknowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owed {
+    /// Which.
+    pub claude: Uuid,
+    /// Since which change of the index it is held.
+    pub since: u64,
+}
+
+/// What cannot be read acknowledges nothing.
+fn unreadable(error: StoreError) -> Result<Option<Acknowledged>, StoreError> {
+    match error {
+        StoreError::Damaged { .. } => Ok(None),
+        error => Err(error),
     }
 }
 
@@ -162,6 +201,62 @@ impl Files {
         self.gateway.try_lock(PERFORMER)
     }
 
+    /// Held by each copy of the plugin while its process serves this gateway. Shared: it tells
+    /// others that the gateway lives.
+    pub(crate) fn serve(&self) -> Result<Locked, StoreError> {
+        self.gateway.lock_shared(SERVES)
+    }
+
+    /// Claude sessions that other gateways' threads hold and that this gateway has not
+    /// acknowledged: each with the number to acknowledge.
+    pub(crate) fn owed(&self) -> Result<Vec<Owed>, StoreError> {
+        let index = self.index()?;
+        if index.claude.values().all(|owner| owner.gateway == self.name) {
+            return Ok(Vec::new());
+        }
+        let said = self.gateway.read::<Acknowledged>(ACKNOWLEDGED).or_else(unreadable)?.unwrap_or_default();
+        let others = index.held.iter().filter(|(claude, _)| index.claude.get(claude).is_some_and(|owner| owner.gateway != self.name));
+        Ok(others.filter(|(claude, since)| !said.has(&index, **claude, **since)).map(|(claude, since)| Owed { claude: *claude, since: *since }).collect())
+    }
+
+    /// Says of a Claude session that no turn that this gateway let in is on it, that none is let
+    /// in, and that no process of it has it.
+    pub(crate) fn acknowledge(&self, gateway: &str, owed: Owed) -> Result<(), StoreError> {
+        let _lock = self.lock()?;
+        // One that is to be made anew needs this lock; it is asked again then.
+        let Some(index) = self.kept_index()? else { return Ok(()) };
+        let old = self.gateway.read::<Acknowledged>(ACKNOWLEDGED).or_else(unreadable)?.filter(|said| said.of == index.of);
+        let mut said = Acknowledged { gateway: gateway.into(), of: index.of, ..old.unwrap_or_default() };
+        said.sessions.retain(|claude, since| index.held.get(claude) == Some(since));
+        if index.held.get(&owed.claude) == Some(&owed.since) {
+            said.sessions.insert(owed.claude, owed.since);
+        }
+        self.gateway.change_watched(ACKNOWLEDGED, &said, owed.since)
+    }
+
+    /// The gateways of this folder that live and have not acknowledged that a Claude session is held.
+    pub(crate) fn unacknowledged(&self, claude: Uuid) -> Result<Vec<String>, StoreError> {
+        let index = self.index()?;
+        let since = index.held.get(&claude).copied();
+        let mut waits = Vec::new();
+        for name in self.root.names()?.into_iter().filter(|name| *name != self.name) {
+            let folder = match self.root.existing(&name) {
+                Ok(Some(folder)) => folder,
+                Ok(None) | Err(StoreError::NotAFolder { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            // Whoever gets this lock alone has shown that nobody serves the gateway.
+            if folder.try_lock(SERVES)?.is_some() {
+                continue;
+            }
+            let said = folder.read::<Acknowledged>(ACKNOWLEDGED).or_else(unreadable)?.unwrap_or_default();
+            if since.is_none_or(|since| !said.has(&index, claude, since)) {
+                waits.push(if said.gateway.is_empty() { name } else { said.gateway });
+            }
+        }
+        Ok(waits)
+    }
+
     /// Loads a thread to change it; what cannot be its last value is set aside.
     fn load(&self, key: &ThreadKey, me: &Owner, index: &Index, whole: Option<&Locked>, now: Now, rules: &Rules) -> Result<Loaded, StoreError> {
         let part = index.part(&self.name);
@@ -263,7 +358,7 @@ impl Files {
         if self.kept_index()?.is_some() {
             return Ok(());
         }
-        let mut index = Index { boot: clock::boot(), nth: 1, ..Index::default() };
+        let mut index = Index { boot: clock::boot(), nth: 1, of: Uuid::new_v4(), ..Index::default() };
         for (name, folder) in &gateways {
             let Some(threads) = folder.existing(THREADS)? else { continue };
             for file in threads.names()?.iter().filter(|file| file.ends_with(".json")) {
@@ -304,6 +399,8 @@ mod tests {
         files.root.change_watched(INDEX, &index(clock::boot()), 7).unwrap();
         assert_eq!(files.index().unwrap().claude.len(), 1);
         files.root.change_watched(INDEX, &index(1), 8).unwrap();
-        assert_eq!(*files.index().unwrap(), Index { boot: clock::boot(), nth: 1, ..Index::default() });
+        let made = files.index().unwrap();
+        assert_ne!(made.of, Uuid::nil(), "what was acknowledged of the one before is void");
+        assert_eq!(*made, Index { boot: clock::boot(), nth: 1, of: made.of, ..Index::default() });
     }
 }

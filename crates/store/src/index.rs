@@ -26,6 +26,13 @@ pub(crate) struct Index {
     pub gateways: BTreeMap<String, Part>,
     /// Claude sessions in a driver's hands or changing hands, and the thread they belong to.
     pub claude: BTreeMap<Uuid, Owner>,
+    /// Drawn when this index was made: `held` counts within it.
+    #[serde(default)]
+    pub of: Uuid,
+    /// Since which change each of those Claude sessions is held without a break. Other
+    /// gateways acknowledge this number.
+    #[serde(default)]
+    pub held: BTreeMap<Uuid, u64>,
 }
 
 /// One gateway's threads, by session key.
@@ -110,6 +117,16 @@ impl Index {
             }
             None => self.gateways.values_mut().for_each(|part| part.behind.retain(|_, owner| owner != me)),
         }
+        self.count();
+    }
+
+    /// Counts since when each Claude session is held.
+    fn count(&mut self) {
+        let Index { held, claude, nth, .. } = self;
+        held.retain(|id, _| claude.contains_key(id));
+        for id in claude.keys() {
+            held.entry(*id).or_insert(*nth + 1);
+        }
     }
 
     /// Adds what another one names.
@@ -121,5 +138,6 @@ impl Index {
             part.behind.extend(more.behind.iter().map(|(k, v)| (k.clone(), v.clone())));
         }
         self.claude.extend(by.claude.iter().map(|(k, v)| (*k, v.clone())));
+        self.count();
     }
 }

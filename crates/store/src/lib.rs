@@ -19,6 +19,6 @@ pub mod sealed;
 mod store;
 
 pub use error::StoreError;
-pub use files::may_be_ridden;
+pub use files::{Owed, may_be_ridden};
 pub use kept::{Kept, KeptThread};
-pub use store::{Gate, Performer, Store};
+pub use store::{Gate, Performer, Serves, Store};

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::file::Locked;
-use crate::files::Files;
+use crate::files::{Files, Owed};
 use crate::index::{Behind, Index, Owner};
 
 /// All threads of one gateway.
@@ -54,6 +54,12 @@ pub enum Gate {
 #[derive(Debug)]
 pub struct Performer {
     _lock: Option<Locked>,
+}
+
+/// Kept while a process serves its gateway.
+#[derive(Debug)]
+pub struct Serves {
+    _lock: Locked,
 }
 
 impl Store {
@@ -175,6 +181,38 @@ impl Store {
         match &self.backend {
             Backend::Files(files) => Ok(files.perform()?.map(|lock| Performer { _lock: Some(lock) })),
             Backend::Memory(_) => Ok(Some(Performer { _lock: None })),
+        }
+    }
+
+    /// Tells other gateways of this `lockDir` that this one lives, for as long as it is kept.
+    pub fn serve(&self) -> Result<Option<Serves>, StoreError> {
+        match &self.backend {
+            Backend::Files(files) => Ok(Some(Serves { _lock: files.serve()? })),
+            Backend::Memory(_) => Ok(None),
+        }
+    }
+
+    /// Claude sessions that other gateways' threads hold and this one has not acknowledged.
+    pub fn owed(&self) -> Result<Vec<Owed>, StoreError> {
+        match &self.backend {
+            Backend::Files(files) => files.owed(),
+            Backend::Memory(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Acknowledges one of them: no turn that this gateway let in is on it, and none of its processes.
+    pub fn acknowledge(&self, owed: Owed) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Files(files) => files.acknowledge(&self.gateway, owed),
+            Backend::Memory(_) => Ok(()),
+        }
+    }
+
+    /// The gateways of this `lockDir` that live and have not acknowledged that a Claude session is held.
+    pub fn unacknowledged(&self, claude: Uuid) -> Result<Vec<String>, StoreError> {
+        match &self.backend {
+            Backend::Files(files) => files.unacknowledged(claude),
+            Backend::Memory(_) => Ok(Vec::new()),
         }
     }
 

@@ -263,3 +263,42 @@ fn who_asks_from_outside_learns_only_that_a_session_may_be_ridden() {
     fs::write(locks.join("index.json"), "damaged").unwrap();
     assert!(may_be_ridden(&locks, claude));
 }
+
+// Rule LEASE-3.
+#[test]
+fn a_claim_waits_until_every_live_gateway_has_acknowledged_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (Store::files(dir.path(), "/state").unwrap(), Store::files(dir.path(), "/elsewhere").unwrap());
+    let claude = Uuid::new_v4();
+    let waits = |store: &Store| store.unacknowledged(claude).unwrap();
+    claim(&one, TOPIC, "ada", claude);
+    // Nobody serves the other one; and a gateway owes itself nothing.
+    assert_eq!((waits(&one), one.owed().unwrap().len()), (Vec::new(), 0));
+    let serves = two.serve().unwrap().unwrap();
+    let copy = two.serve().unwrap().unwrap();
+    assert_eq!(waits(&one).len(), 1);
+    let owed = two.owed().unwrap();
+    assert_eq!(owed.iter().map(|owed| owed.claude).collect::<Vec<_>>(), [claude]);
+    two.acknowledge(owed[0]).unwrap();
+    assert_eq!((waits(&one), two.owed().unwrap().len()), (Vec::new(), 0));
+    // Another claim changes nothing of that.
+    claim(&one, OTHER, "bob", Uuid::new_v4());
+    assert_eq!((waits(&one), two.owed().unwrap().len()), (Vec::new(), 1));
+    // What was acknowledged of a ride that is over says nothing about the next one, and is named.
+    perform(&one, TOPIC);
+    release(&one, TOPIC);
+    perform(&one, TOPIC);
+    claim(&one, TOPIC, "ada", claude);
+    two.acknowledge(owed[0]).unwrap();
+    assert_eq!(waits(&one), ["/elsewhere"]);
+    // Nor does it about an index that was made anew.
+    two.acknowledge(*two.owed().unwrap().iter().find(|owed| owed.claude == claude).unwrap()).unwrap();
+    assert_eq!(waits(&one), Vec::<String>::new());
+    fs::remove_file(dir.path().join("index.json")).unwrap();
+    assert_eq!(waits(&one), ["/elsewhere"]);
+    // It lives as long as one of its copies serves it.
+    drop(serves);
+    assert_eq!(waits(&one), ["/elsewhere"]);
+    drop(copy);
+    assert_eq!(waits(&one), Vec::<String>::new());
+}

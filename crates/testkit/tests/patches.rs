@@ -1,5 +1,5 @@
-//! Patches of a host's entry that come late: what the plugin's JavaScript does about them,
-//! and what each pinned host promises.
+//! Patches of a host's entry that come late, and turns that a claim did not see: what the
+//! plugin's JavaScript does about them, and what the hosts promise.
 
 use std::path::Path;
 
@@ -52,4 +52,21 @@ async fn a_patch_is_a_critical_section_on_hosts_of_both_kinds_of_store() {
             assert!(order.contains(&line), "{version}: {line}: {order:?}");
         }
     }
+}
+
+// Rule LEASE-3. What another gateway let in, and on 2026.7 and before what passed no gate.
+#[tokio::test]
+async fn a_claim_waits_for_turns_that_were_let_in_elsewhere_or_past_the_gate() {
+    let home = tempfile::tempdir().unwrap();
+    let lib = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/openclaw/lib");
+    let came = run("others.mjs", &lib, home.path()).await;
+    // Nothing while a turn is on its way, or runs; then that it may go on.
+    let told = json!([0, 0, [["letGo", { "claude": "ridden", "since": 5 }]]]);
+    assert_eq!((&came["other"]["new"], &came["other"]["old"]), (&told, &told));
+    let ok = json!("ok");
+    assert_eq!(came["own"]["new"], json!(vec![&ok; 8]), "there every turn passes a gate");
+    let (unseen, runs) = ("notYet: a turn that passed no gate could still begin", "notYet: a turn is running");
+    assert_eq!(came["own"]["old"], json!(["ok", "ok", unseen, runs, "childAgain", "ok", "ok", "ok"]));
+    let waits = "notYet: the gateway of /elsewhere shares the lockDir and has not said that no turn of it is on the Claude session";
+    assert_eq!(came["own"]["waits"][7], waits);
 }

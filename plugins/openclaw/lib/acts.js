@@ -4,6 +4,7 @@ import { follow } from "./answers.js";
 import { hand } from "./hand.js";
 import { agentOf, claudeOf, entryOf, project } from "./host.js";
 import { resetMark, ridden } from "./keep.js";
+import { acknowledge, begins, parked } from "./others.js";
 import { busy } from "./turns.js";
 
 /** How long an effect may take; to hand over and to follow is a whole turn of the agent. */
@@ -49,6 +50,7 @@ async function perform(api, sync, what, mine) {
       case "settle": return settle(api, what);
       case "copy": return copy(api, what);
       case "park": return await park(api, sync, what, mine);
+      case "acknowledge": return await acknowledge(api, sync, what);
       case "barrier": return await barrier(api, what);
       case "restore": return await restore(api, sync, what, mine);
       case "adopt": return await adopt(api, sync, what, mine);
@@ -65,6 +67,7 @@ async function perform(api, sync, what, mine) {
 /** @param {import("./types.js").Api} api @param {any} what @returns {import("./types.js").Outcome} */
 function settle(api, { sessions }) {
   for (const session of sessions) {
+    begins(session);
     if (busy(api, session)) return { outcome: "notYet", what: "a turn is running" };
   }
   return { outcome: "ok" };
@@ -108,6 +111,7 @@ async function park(api, sync, { sessions, claude }, mine) {
       cliSessionIds: without(entry.cliSessionIds),
       ...("claudeCliSessionId" in entry ? { claudeCliSessionId: undefined } : {}),
     });
+    parked(session);
   }
   return { outcome: "ok" };
 }
@@ -128,11 +132,11 @@ async function barrier(api, { sessions }) {
  * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {any} what @param {() => boolean} mine
  * @returns {Promise<import("./types.js").Outcome>}
  */
-async function restore(api, sync, { parked, claude, over }, mine) {
+async function restore(api, sync, { parked: bindings, claude, over }, mine) {
   /** @type {string[]} */
   const sessions = [];
   let [reset, deleted] = [false, false];
-  for (const { session, binding, resetMark: before } of parked) {
+  for (const { session, binding, resetMark: before } of bindings) {
     let [mark, beside] = [before, false];
     const restored = await patch(api, sync, session, mine, (entry) => {
       const now = claudeOf(entry);

@@ -42,6 +42,7 @@ export function openOnce(api) {
     const { Sync } = load();
     const options = { stateDir: api.runtime.state.resolveStateDir(), config, pid: process.pid };
     const sync = /** @type {import("./types.js").Addon} */ (new Sync(JSON.stringify(options)));
+    (shared.addons ??= new Set()).add(sync);
     const waits = sync.waits();
     if (waits) api.logger.warn(`claude-code-sync: ${waits}`);
     else if (config.lockBackend === "none") shared.memory = sync;

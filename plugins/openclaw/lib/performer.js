@@ -7,6 +7,7 @@ import { act } from "./acts.js";
 import { listen } from "./answers.js";
 import { keepThreads } from "./keep.js";
 import { mirrorTurns } from "./mirror.js";
+import { answerOthers } from "./others.js";
 import { changed, shared } from "./shared.js";
 import { follow } from "./turns.js";
 import { watch } from "./watch.js";
@@ -142,7 +143,7 @@ function perform(api, sync, gatewayEvents) {
       api.logger.error(`claude-code-sync: could not look for work: ${String(error)}`);
     }
   };
-  const offs = [follow(api), listen(api), watch(api, sync, gatewayEvents), keepThreads(api, sync), mirrorTurns(api, sync, () => !closing && shared.relay === relay)];
+  const offs = [follow(api), listen(api), watch(api, sync, gatewayEvents), keepThreads(api, sync), mirrorTurns(api, sync, () => !closing && shared.relay === relay), answerOthers(api, sync, () => shared.relay === relay)];
   shared.wake.add(wake);
   const timer = setInterval(look, LOOK_MS);
   look();
@@ -160,6 +161,8 @@ function perform(api, sync, gatewayEvents) {
     for (const round of rounds.values()) clearTimeout(round.timer);
     for (const off of offs) off();
     try {
+      // Another generation in this process answers for the gateway.
+      if (shared.wake.size === 0) shared.addons?.forEach((addon) => addon.leave());
       sync.resign();
     } catch (error) {
       // The lock ends with this copy's process at the latest.

@@ -12,6 +12,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
  * @property {(key: string, params: unknown) => Promise<any>} [relay] the performer's way to take a relay over
  * @property {Set<(key: string) => void>} changed who wants to know that a thread changed
  * @property {Map<string, { claude: string, mark: string }>} [kept] threads once ridden, on hosts that would not keep their Claude session
+ * @property {Set<import("./types.js").Addon>} [addons] every copy of the addon, which tells other gateways that this one lives
  * @property {boolean} [begun] somebody has performed in this process
  * @property {(text: string) => boolean} [stops] the host's own reading of what stops a turn
  * @property {import("./types.js").Addon} [memory] the addon of `lockBackend: "none"`

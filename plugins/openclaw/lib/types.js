@@ -16,6 +16,8 @@
  * @property {(config: string) => void} configure
  * @property {(entry: string) => string} route
  * @property {() => boolean} perform
+ * @property {() => void} leave
+ * @property {() => string} owed
  * @property {() => void} resign
  * @property {() => string[]} busy
  * @property {(what: string, payload: string) => Promise<string>} call

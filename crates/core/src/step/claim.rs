@@ -1,7 +1,8 @@
 //! Claim: the gate closes first, then the agent is seen off, stage by stage.
 //!
 //! Order: settle the running turn, end the gateway's Claude child, copy the
-//! binding and only then take it out of the host's entry, prove that no process
+//! binding and only then take it out of the host's entry, hear from the other
+//! gateways that no turn of theirs is on the session, prove that no process
 //! is left, record the transcript. The proof comes after parking: whatever
 //! started between the two shows up in it. For a chat ride the first is all: the agent
 //! stays the one writer, and from then on runs a turn only for its driver.
@@ -177,6 +178,7 @@ pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
             let sessions = lease.parked.iter().map(|parked| parked.session.clone()).collect();
             Act::Park { sessions, claude: claude.id }
         }
+        ClaimStage::Acknowledge => Act::Acknowledge { sessions: sessions(), claude: claude.id },
         ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone(), ride: None },
         ClaimStage::Mark => Act::Mark { claude, whole: lease.adopts.is_some() },
         ClaimStage::Adopt => Act::Adopt { session: session.to_owned(), claude, from: from.map(|from| from.id) },
@@ -219,10 +221,10 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
     match (at.stage, outcome) {
         // The agent stays the writer: there is nothing else to see off.
         (ClaimStage::Settle, Outcome::Ok) if lease.claude.is_none() => grant(t, now),
-        (ClaimStage::Settle, Outcome::Ok) if lease.adopts.as_ref().is_some_and(|adopts| adopts.from.is_none()) => on(at, ClaimStage::Prove),
+        (ClaimStage::Settle, Outcome::Ok) if lease.adopts.as_ref().is_some_and(|adopts| adopts.from.is_none()) => on(at, ClaimStage::Acknowledge),
         (ClaimStage::Settle, Outcome::Ok) => on(at, ClaimStage::EndChild),
         // Of an adoption nothing is parked: the binding is exchanged in one step, at the end.
-        (ClaimStage::EndChild, Outcome::Ok) if lease.adopts.is_some() => on(at, ClaimStage::Prove),
+        (ClaimStage::EndChild, Outcome::Ok) if lease.adopts.is_some() => on(at, ClaimStage::Acknowledge),
         (ClaimStage::Prove, Outcome::ChildAgain) if lease.adopts.is_some() => {
             fail(t, Reason::SessionInUse, "the gateway's own Claude has the session".into(), now);
         }
@@ -246,7 +248,10 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
                 fail(t, Reason::NotRideable, "the thread lost its Claude session while the claim waited".into(), now);
             }
         }
-        (ClaimStage::Park, Outcome::Ok) => on(at, ClaimStage::Prove),
+        (ClaimStage::Park, Outcome::Ok) => on(at, ClaimStage::Acknowledge),
+        (ClaimStage::Acknowledge, Outcome::Ok) => on(at, ClaimStage::Prove),
+        // A turn that passed no gate has ended since: it may have bound the entry again.
+        (ClaimStage::Acknowledge, Outcome::ChildAgain) => on(at, ClaimStage::Settle),
         (ClaimStage::Prove, Outcome::Ok) => on(at, ClaimStage::Mark),
         (ClaimStage::Prove, Outcome::ChildAgain) => on(at, ClaimStage::Settle),
         (ClaimStage::Mark, Outcome::Marked { mark }) => {

@@ -20,7 +20,7 @@ fn the_binding_is_exchanged_once_nothing_writes_to_either_session() {
     assert_eq!(w.t.inbox.len(), 1, "the gate is closed meanwhile");
     assert_eq!(w.t.claude(), Some(id(60)), "and the session nobody else's");
     let effects = w.settle();
-    assert_eq!(names(&effects).into_iter().filter(|n| *n != "send").collect::<Vec<_>>(), ["settle", "end child", "prove", "mark", "adopt", "hand"]);
+    assert_eq!(names(&effects).into_iter().filter(|n| *n != "send").collect::<Vec<_>>(), ["settle", "end child", "acknowledge", "prove", "mark", "adopt", "hand"]);
     for act in &effects {
         match act {
             Act::EndChild { claude } => assert_eq!(claude.id, id(50), "the child of the one before"),
@@ -74,7 +74,7 @@ fn a_crash_before_the_binding_is_known_to_be_exchanged_exchanges_it_again() {
     let mut w = World::new();
     w.adopt("ada", 60, None);
     let mut acts = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..5 {
         for e in w.take() {
             acts.push(name(&e.act));
             if !matches!(e.act, Act::Adopt { .. }) {
@@ -82,7 +82,7 @@ fn a_crash_before_the_binding_is_known_to_be_exchanged_exchanges_it_again() {
             }
         }
     }
-    assert_eq!(acts, ["settle", "prove", "mark", "adopt"], "no child to end where nothing was bound");
+    assert_eq!(acts, ["settle", "acknowledge", "prove", "mark", "adopt"], "no child to end where nothing was bound");
     w.crash();
     // The gateway that starts again tells every thread that its driver was on a lost connection.
     let fence = w.fence();

@@ -25,7 +25,7 @@ fn claim_sees_the_agent_off_in_order_and_release_the_driver() {
     let mut w = World::new();
     assert!(matches!(w.claim("ada", 500), Reply::Claiming { .. }));
     assert!(w.t.closed(), "the gate closes before anything else");
-    assert_eq!(names(&w.settle()), ["settle", "end child", "copy", "park", "prove", "mark"]);
+    assert_eq!(names(&w.settle()), ["settle", "end child", "copy", "park", "acknowledge", "prove", "mark"]);
     assert_eq!(w.t.phase_name(), "ridden");
 
     let fence = w.fence();
@@ -56,7 +56,7 @@ fn a_child_that_came_back_is_ended_again_and_the_first_binding_kept() {
             w.done(e.op, outcome);
         }
     }
-    assert_eq!(seen, ["settle", "end child", "copy", "park", "prove", "settle", "end child", "copy", "park", "prove", "mark"]);
+    assert_eq!(seen, ["settle", "end child", "copy", "park", "acknowledge", "prove", "settle", "end child", "copy", "park", "acknowledge", "prove", "mark"]);
     assert_eq!(w.t.lease().unwrap().parked.len(), 1);
 }
 
@@ -109,7 +109,7 @@ fn a_claim_that_fails_after_parking_restores() {
             w.done(e.op, outcome);
         }
     }
-    assert_eq!(seen, ["settle", "end child", "copy", "park", "prove", "mark", "restore"]);
+    assert_eq!(seen, ["settle", "end child", "copy", "park", "acknowledge", "prove", "mark", "restore"]);
 }
 
 #[test]
@@ -545,4 +545,45 @@ fn only_what_was_copied_is_taken_out() {
         };
         w.done(effect.op, outcome);
     }
+}
+
+// Rule LEASE-3.
+#[test]
+fn a_claim_waits_for_what_another_gateway_has_let_in() {
+    let mut w = World::new();
+    w.claim("ada", 500);
+    let waits = Outcome::NotYet { what: "the gateway of /other has not let go".into() };
+    let mut looks = 0;
+    while w.t.phase_name() == "claiming" {
+        w.wait(250);
+        for effect in w.take() {
+            assert!(!matches!(effect.act, Act::Prove { .. }), "nothing is proven before every gateway has let go");
+            let here = matches!(effect.act, Act::Acknowledge { .. });
+            looks += u32::from(here);
+            w.done(effect.op, if here { waits.clone() } else { fine(&effect.act) });
+        }
+    }
+    assert!(looks > 3);
+    w.settle();
+    let why = w.t.last.clone().unwrap().why;
+    let Why::Failed { reason, text } = why else { panic!("{why:?}") };
+    assert_eq!((reason, text.as_str()), (Reason::TurnRunning, "gave up waiting: the gateway of /other has not let go"));
+    assert_eq!(w.t.phase_name(), "open");
+}
+
+// Rule LEASE-3.
+#[test]
+fn what_a_turn_past_the_gate_has_bound_again_is_parked_again() {
+    let mut w = World::new();
+    w.claim("ada", 500);
+    let (mut seen, mut ran) = (Vec::new(), false);
+    while w.t.phase_name() == "claiming" {
+        for effect in w.take() {
+            seen.push(name(&effect.act));
+            let again = matches!(effect.act, Act::Acknowledge { .. }) && !std::mem::replace(&mut ran, true);
+            w.done(effect.op, if again { Outcome::ChildAgain } else { fine(&effect.act) });
+        }
+    }
+    let round = ["settle", "end child", "copy", "park", "acknowledge"];
+    assert_eq!(seen, [&round[..], &round[..], &["prove", "mark"]].concat());
 }

@@ -96,7 +96,7 @@ fn walk(seed: u64) {
                 let e = flying.remove(dice.roll(flying.len() as u64) as usize);
                 let outcome = match (&e.act, dice.roll(6)) {
                     (Act::Send { .. }, 0) => Outcome::NotSent { what: "down".into(), retry: true, after_ms: None },
-                    (Act::Settle { .. } | Act::EndChild { .. } | Act::Prove { .. } | Act::Hand { .. }, 0) => Outcome::NotYet { what: "busy".into() },
+                    (Act::Settle { .. } | Act::EndChild { .. } | Act::Acknowledge { .. } | Act::Prove { .. } | Act::Hand { .. }, 0) => Outcome::NotYet { what: "busy".into() },
                     (Act::Copy { .. }, 0) => Outcome::Copied { bindings: Vec::new() },
                     // The acknowledgement is lost: nobody performs it any more.
                     (act, 1) => {

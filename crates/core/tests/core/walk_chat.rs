@@ -38,7 +38,7 @@ fn happens(w: &World, act: &Act, seen: &mut Seen, seed: u64) {
             assert!(!runs, "seed {seed}: a message is handed over beside the driver's turn");
             *seen.handed.entry(held.id.clone()).or_default() += 1;
         }
-        Act::Park { .. } | Act::Restore { .. } | Act::Prove { .. } | Act::Mark { .. } | Act::Show { .. } | Act::EndChild { .. } | Act::Copy { .. } => {
+        Act::Park { .. } | Act::Acknowledge { .. } | Act::Restore { .. } | Act::Prove { .. } | Act::Mark { .. } | Act::Show { .. } | Act::EndChild { .. } | Act::Copy { .. } => {
             panic!("seed {seed}: a chat ride touches no Claude session: {act:?}");
         }
         _ => {}

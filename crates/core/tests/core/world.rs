@@ -227,6 +227,7 @@ pub fn name(act: &Act) -> &'static str {
         Act::Copy { .. } => "copy",
         Act::Park { .. } => "park",
         Act::Barrier { .. } => "barrier",
+        Act::Acknowledge { .. } => "acknowledge",
         Act::Prove { .. } => "prove",
         Act::Mark { .. } => "mark",
         Act::Adopt { .. } => "adopt",

@@ -25,7 +25,7 @@ use crate::wait::poll_until;
 
 const FORUM: i64 = -1_002_222_222_222;
 /// Steps: of a claim and of a hand-back by their stage in the state file, of a ride between.
-const CLAIM: [&str; 6] = ["settle", "endChild", "copy", "park", "prove", "mark"];
+const CLAIM: [&str; 7] = ["settle", "endChild", "copy", "park", "acknowledge", "prove", "mark"];
 const RIDE: [&str; 3] = ["start", "turn", "relay"];
 const RELEASE: [&str; 4] = ["prove", "show", "drain", "restore"];
 /// From its third crash within minutes on, 2026.9 starts without its channels.
