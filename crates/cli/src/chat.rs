@@ -12,6 +12,7 @@ pub mod wire;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ride_core::text::plain_lines;
 use ride_core::wire::{Grant, Waiting, method};
 use ride_store::clock;
 use serde::Serialize;
@@ -24,6 +25,7 @@ use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, CallError, Connection, Events};
 use crate::gateway::keep::{Line, keep};
 use crate::gateway::locate::Target;
+use crate::render::clean;
 use crate::ride::state::Outcome;
 use crate::ride::{CHANGED, RELEASE_MORE, RENEW_WITHIN, trouble};
 use screen::{Screen, Typed};
@@ -252,8 +254,8 @@ impl Drive {
                 Show::Answer { text, .. } => self.answers.push(text),
                 Show::NoAnswer { why, .. } => self.failed = Some(why),
                 Show::Prompt(_) => {}
-                Show::Waiting(waiting) => eprintln!("{}", screen::waits(&waiting)),
-                Show::Note(text) => eprintln!("{text}"),
+                Show::Waiting(waiting) => eprintln!("{}", clean(&screen::waits(&waiting))),
+                Show::Note(text) => eprintln!("{}", plain_lines(&text)),
             },
         }
     }

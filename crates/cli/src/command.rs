@@ -28,14 +28,16 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use ride_core::limits::NAME_CHARS;
+use ride_core::text::escaped;
 use ride_core::wire::{List, Rideable, Row, method};
 use serde::Serialize;
 
 use crate::args::{Cli, Command, GatewayArgs};
 use crate::env::Env;
 use crate::error::{Error, Kind};
-use crate::gateway::client::{Access, CallError, Connection, Events, connect};
+use crate::gateway::client::{Access, CallError, ConnectError, Connection, Events, connect};
 use crate::gateway::locate::{Located, Options, Target, locate};
+use crate::gateway::owner::{self, Owner};
 use crate::matching::{self, NoMatch};
 use crate::render::clean;
 
@@ -79,7 +81,7 @@ pub fn main(env: Env) -> ExitCode {
 /// Says what went wrong, to standard error. A person who left is not told so.
 fn failed(e: &Error, as_json: bool) -> ExitCode {
     if as_json {
-        say(e.json());
+        say(escaped(&e.json().to_string()));
     } else if !e.message.is_empty() {
         say(e);
     }
@@ -183,7 +185,21 @@ impl Context<'_> {
         if self.gateway.admin { Access::Admin } else { wanted }
     }
 
+    /// Connects; where another user's program has the port, a person at a terminal is asked.
     async fn connect(&self, target: &Target, wanted: Access) -> Result<(Connection, Events), Error> {
+        let state_dir = self.state_dir()?;
+        match connect(target, self.access(wanted), &state_dir).await {
+            Err(ConnectError::Stranger { owner, .. }) if self.env.terminal.interactive && allowed(target, owner).await? => {
+                let kept = owner::allow(owner, target.origin(), &state_dir);
+                kept.map_err(|e| Error::new(Kind::Other, format!("could not remember that below {}: {e}", state_dir.display())))?;
+                self.reconnect(target, wanted).await
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Connects, and asks nobody.
+    async fn reconnect(&self, target: &Target, wanted: Access) -> Result<(Connection, Events), Error> {
         Ok(connect(target, self.access(wanted), &self.state_dir()?).await?)
     }
 
@@ -206,6 +222,19 @@ impl Context<'_> {
             .find(|row| row.key == last.key)
             .ok_or_else(|| none(format!("the thread ridden last is gone: {}", clean(&last.key))))
     }
+}
+
+/// Whether a person trusts another user's program with what is secret.
+async fn allowed(target: &Target, owner: Owner) -> Result<bool, Error> {
+    let question = format!("the program at {} is of {owner}, and not yours. Is it the gateway, and may it have the token? [y/N] ", clean(&target.url));
+    let _ = std::io::stderr().write_all(question.as_bytes());
+    let read = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = read.await.map_err(std::io::Error::other).and_then(|read| read);
+    let answer = answer.map_err(|e| Error::new(Kind::Other, format!("could not read the answer: {e}")))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Words that name no one thread.
@@ -271,9 +300,40 @@ fn name(text: &str) -> String {
 /// Why data did not get out.
 static UNWRITTEN: OnceLock<String> = OnceLock::new();
 
+/// Our own colours, which may be printed.
+const COLOURS: [&str; 3] = ["\x1b[1m", "\x1b[2m", "\x1b[0m"];
+
+/// Lines of which nothing reaches the terminal that cannot be seen, but for our own colours:
+/// the last guard, whoever wrote the text.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\x1b') {
+        out.push_str(&plain_lines_ended(&rest[..at]));
+        rest = match COLOURS.iter().find(|colour| rest[at..].starts_with(**colour)) {
+            Some(colour) => {
+                out.push_str(colour);
+                &rest[at + colour.len()..]
+            }
+            None => &rest[at + 1..],
+        };
+    }
+    out + &plain_lines_ended(rest)
+}
+
+/// Cleaned line by line, the last line's end kept.
+fn plain_lines_ended(text: &str) -> String {
+    text.split('\n').map(clean).collect::<Vec<_>>().join("\n")
+}
+
 /// Data, to standard output. A reader that went away is no error; anything else is told at
 /// the end, when all there is to do was done.
 fn print(text: &str) {
+    print_exact(&printable(text));
+}
+
+/// The same for what is ours alone, and read by a program.
+fn print_exact(text: &str) {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => drop(UNWRITTEN.set(e.to_string())),
@@ -285,7 +345,7 @@ fn print(text: &str) {
 /// nothing. Not `eprintln!`: that panics where the terminal was closed, and what comes
 /// after still has to be done.
 fn say(text: impl std::fmt::Display) {
-    let text = text.to_string();
+    let text = plain_lines_ended(&text.to_string());
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let _ = std::io::stderr().write_all((text + end).as_bytes());
 }
@@ -294,6 +354,6 @@ fn print_json(value: &impl Serialize) -> Result<(), Error> {
     let mut text = serde_json::to_string_pretty(value)
         .map_err(|e| Error::new(Kind::Other, format!("could not write JSON: {e}")))?;
     text.push('\n');
-    print(&text);
+    print(&escaped(&text));
     Ok(())
 }

@@ -153,7 +153,7 @@ pub async fn standing(thread: &Thread, files: &Files) -> Result<(Standing, Copie
             let leaf = chain_mark(&path).ok().and_then(|mark| mark.leaf);
             Branch { leaf, last_prompt: last_prompt(&path).ok().flatten() }
         });
-        let there_ends = Branch { leaf: there.leaf, last_prompt: there.last_prompt.clone() };
+        let there_ends = Branch { leaf: there.leaf, last_prompt: there.last_prompt.as_ref().map(ToString::to_string) };
         return Ok((Standing::Apart { here: here.await.map_err(|e| broke(&e))?, there: there_ends }, there));
     }
     if size > there.size {

@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
+use ride_core::text::plain_lines;
 use ride_core::wire::{Holder, MethodError, Reason};
 use ride_store::mirror::MirrorError;
 use serde_json::{Value, json};
@@ -134,10 +135,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
+        write!(f, "error: {}", plain_lines(&self.message))?;
         if let Some(hint) = &self.hint {
             for (i, line) in hint.lines().enumerate() {
-                write!(f, "\n{} {line}", if i == 0 { "hint:" } else { "     " })?;
+                write!(f, "\n{} {}", if i == 0 { "hint:" } else { "     " }, clean(line))?;
             }
         }
         Ok(())
@@ -220,13 +221,17 @@ impl From<ConnectError> for Error {
             ConnectError::Tls { seen: None, .. } => {
                 (Kind::Unreachable, Some("does it speak TLS on that port? a gateway without gateway.tls has ws:// only".to_owned()))
             }
-            ConnectError::Pinned { .. } => (
+            ConnectError::Pinned { expected, seen, .. } => (
                 Kind::Denied,
-                Some(format!("was the certificate renewed? compare on the gateway's machine before you pin it anew:\n{FINGERPRINT}")),
+                Some(format!("expected {expected}\nseen     {seen}\nwas the certificate renewed? compare on the gateway's machine before you pin it anew:\n{FINGERPRINT}")),
             ),
             ConnectError::Plain { .. } => (
                 Kind::Denied,
                 Some("use wss://, or an SSH tunnel: ssh -N -L 18789:127.0.0.1:18789 you@gateway".to_owned()),
+            ),
+            ConnectError::Stranger { .. } => (
+                Kind::Denied,
+                Some("is it the gateway? run a `ride` command at a terminal: it asks once, and remembers the answer".to_owned()),
             ),
             ConnectError::WrongSecret { .. } => (
                 Kind::Denied,
@@ -335,11 +340,11 @@ fn refused(refusal: &MethodError) -> Error {
         Reason::Transcript | Reason::Diverged => Kind::Transcript,
         Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host | Reason::Config | Reason::Unknown => Kind::Other,
     };
-    let mut message = refusal.message.clone();
+    let mut message = refusal.message.to_string();
     if let Some(holder) = &refusal.details.holder {
         let _ = write!(message, " ({})", render::holder(holder));
     }
-    Error { kind, message, hint: refusal.details.hint.clone() }
+    Error { kind, message, hint: refusal.details.hint.as_ref().map(ToString::to_string) }
 }
 
 #[cfg(test)]

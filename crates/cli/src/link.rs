@@ -63,9 +63,9 @@ pub const MAX_BODY_BYTES: usize = 1 << 20;
 pub const MAX_CONNECTIONS: usize = 32;
 /// Events the rest of `ride` has not taken yet.
 pub const MAX_EVENTS: usize = 64;
-/// Lines for the conversation that nothing has shown yet; older ones are dropped, their
-/// messages wait all the same. An inbox holds 200.
-pub const MAX_SAID: usize = 256;
+/// Lines for the conversation that nothing has shown yet: an inbox holds 200 messages, each
+/// shown in at most 6 lines. What comes beyond is not shown, and then nothing goes along.
+pub const MAX_SAID: usize = 1_300;
 /// Longest socket path: `sun_path` of macOS (104) less its NUL.
 pub const MAX_SOCKET_PATH: usize = 103;
 
@@ -359,8 +359,8 @@ impl Link {
         self.shared.say(line);
     }
 
-    /// What was said and not shown.
-    pub fn unshown(&self) -> Vec<String> {
+    /// What was said and not shown; `None` once there was no room for a line.
+    pub fn unshown(&self) -> Option<Vec<String>> {
         self.shared.unshown()
     }
 

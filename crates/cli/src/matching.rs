@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use ride_core::text::Foreign;
 use ride_core::wire::Row;
 
 use crate::render::{clean, cut};
@@ -37,7 +38,7 @@ pub fn find<'a>(rows: &'a [Row], words: &[String]) -> Result<&'a Row, NoMatch> {
     }
     let wanted = joined.to_lowercase();
     let fitting: Vec<&Row> = rows.iter().filter(|row| fits(row, words)).collect();
-    let titled: Vec<&Row> = fitting.iter().copied().filter(|row| row.title.to_lowercase() == wanted).collect();
+    let titled: Vec<&Row> = fitting.iter().copied().filter(|row| row.title.raw().to_lowercase() == wanted).collect();
     match (fitting.as_slice(), titled.as_slice()) {
         ([row], _) | (_, [row]) => Ok(row),
         ([], _) => Err(NoMatch { words: joined, fitting: Vec::new(), known: list(rows.iter()) }),
@@ -48,9 +49,9 @@ pub fn find<'a>(rows: &'a [Row], words: &[String]) -> Result<&'a Row, NoMatch> {
 }
 
 fn haystack(row: &Row) -> String {
-    let optional = [&row.display_name, &row.conversation_id, &row.channel];
-    let mut text = format!("{}\n{}", row.title, row.key);
-    for part in optional.into_iter().flatten() {
+    let [name, channel] = [&row.display_name, &row.channel].map(|part| part.as_ref().map(Foreign::raw));
+    let mut text = format!("{}\n{}", row.title.raw(), row.key);
+    for part in [name, row.conversation_id.as_deref(), channel].into_iter().flatten() {
         text.push('\n');
         text.push_str(part);
     }

@@ -1,10 +1,11 @@
-//! Rows and states as text for people. Names and messages come from a chat: control
-//! characters never reach the terminal. Nothing is decided here.
+//! Rows and states as text for people. Names and messages come from a chat: what cannot be
+//! seen never reaches the terminal ([`ride_core::text`]). Nothing is decided here.
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+pub use ride_core::text::plain as clean;
 use ride_core::wire::{Holder, JournalLine, Row, ThreadStatus, Waiting};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
@@ -73,7 +74,7 @@ fn cells(row: &Row, now_ms: u64) -> [String; 5] {
     }
     [
         clean(&row.title),
-        row.channel.as_deref().map_or_else(|| "-".to_owned(), clean),
+        row.channel.as_ref().map_or_else(|| "-".to_owned(), clean),
         row.last_activity.map_or_else(|| "-".to_owned(), |at| age(now_ms, at)),
         if row.waiting == 0 { String::new() } else { row.waiting.to_string() },
         state,
@@ -139,7 +140,7 @@ fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Termin
 
 /// Who holds a thread, on one line.
 pub fn held(holder: &Holder) -> String {
-    let verb = match holder.phase.as_str() {
+    let verb = match holder.phase.raw() {
         "claiming" => "being claimed by",
         "leaving" => "being handed back by",
         _ => "ridden by",
@@ -149,7 +150,7 @@ pub fn held(holder: &Holder) -> String {
 
 /// The same, with what it waits for.
 pub fn holder(holder: &Holder) -> String {
-    let waits = holder.waiting_for.as_deref().map_or_else(String::new, |what| format!(": {}", clean(what)));
+    let waits = holder.waiting_for.as_ref().map_or_else(String::new, |what| format!(": {what}"));
     format!("{}{waits}", held(holder))
 }
 
@@ -194,23 +195,6 @@ pub fn duration(ms: u64) -> String {
         s @ 7_200..172_800 => format!("{}h", s / 3600),
         s => format!("{}d", s / 86_400),
     }
-}
-
-/// Text on one line, without control, bidirectional or invisible characters.
-pub fn clean(text: &str) -> String {
-    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return text.to_owned();
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' | '\r' | '\t' => out.push(' '),
-            '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' => {}
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// Text cut to a width, with an ellipsis where something is missing.

@@ -232,7 +232,7 @@ async fn renew(plan: &Plan) -> Result<(u64, Renewed), Error> {
     match plan.connection.0.call_within(method::RENEW, &request, RENEW_WITHIN).await {
         Ok(renewed) => Ok((sent_ms, renewed)),
         Err(CallError::Refused(refusal)) => {
-            Err(Error::lost(&clean(&plan.grant.title), &refusal.message, refusal.details.holder.as_ref()))
+            Err(Error::lost(&clean(&plan.grant.title), &refusal.message.to_string(), refusal.details.holder.as_ref()))
         }
         Err(e) => Err(e.into()),
     }
@@ -383,7 +383,7 @@ impl Drive {
         match started {
             Ok((claude, place)) => {
                 place.status.send_replace(self.started.place.status.borrow().clone());
-                self.started.place.link.unshown().into_iter().for_each(|line| place.link.say(line));
+                self.started.place.link.unshown().into_iter().flatten().for_each(|line| place.link.say(line));
                 (self.started.claude, self.started.place) = (claude, place);
                 (self.ended, self.holder, self.kill_at) = (None, None, None);
                 self.hello_by = Instant::now() + HELLO_WITHIN;
@@ -507,6 +507,7 @@ impl Drive {
                 let ask = self.next_ask;
                 self.next_ask += 1;
                 self.asks.push((ask, reply));
+                self.take(Event::Unshown(self.started.place.link.unshown()));
                 self.take(Event::Ask { ask, what, session: claude_session });
             }
             LinkEvent::Prompt { prompt, kept } => {
@@ -731,7 +732,7 @@ pub(crate) fn trouble(e: CallError) -> Trouble {
     match e {
         CallError::Refused(refusal) => Trouble::Refused {
             reason: refusal.details.reason,
-            message: refusal.message,
+            message: refusal.message.to_string(),
             holder: refusal.details.holder,
         },
         // A gateway that restarts may for a moment not know the method.

@@ -12,6 +12,7 @@ mod gateway {
     mod command;
     mod copy;
     mod deploy;
+    mod foreign;
     mod leave;
     mod locate;
     mod picker;

@@ -20,6 +20,7 @@ pub mod person;
 pub mod row;
 pub mod split;
 pub mod step;
+pub mod text;
 pub mod thread;
 pub mod time;
 pub mod transcript;

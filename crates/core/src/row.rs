@@ -77,9 +77,9 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
         Some(route.to.strip_prefix(&format!("{}:", route.channel)).unwrap_or(&route.to).to_owned())
     });
     Row {
-        channel: route.as_ref().map(|r| r.channel.clone()).or_else(|| e.channel.clone()),
-        display_name: e.display_name.clone(),
-        title,
+        channel: route.as_ref().map(|r| r.channel.clone()).or_else(|| e.channel.clone()).map(Into::into),
+        display_name: e.display_name.clone().map(Into::into),
+        title: title.into(),
         conversation_id,
         cli_session_id: claude.map(|id| id.to_string()),
         echo_target: route,
@@ -88,7 +88,7 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
         key: e.key.clone(),
         agent_id: e.agent_id.clone(),
         rideable: why_not.is_none(),
-        why_not,
+        why_not: why_not.map(Into::into),
         in_use,
         mode,
         shared: shared(&e.key, around.channels) && e.chat_type.as_deref() != Some("group"),

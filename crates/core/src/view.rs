@@ -14,22 +14,22 @@ pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
     let lease = t.lease()?;
     if let Some(heir) = t.heir() {
         return Some(Holder {
-            name: heir.driver.name.clone(),
-            host: heir.driver.host.clone(),
+            name: heir.driver.name.clone().into(),
+            host: heir.driver.host.clone().into(),
             since_ms: heir.since_ms,
             expires_in_ms: 0,
             phase: "claiming".into(),
-            waiting_for: waiting_for(t),
+            waiting_for: waiting_for(t).map(Into::into),
             acceptable: acceptable(t),
         });
     }
     Some(Holder {
-        name: lease.driver.name.clone(),
-        host: lease.driver.host.clone(),
+        name: lease.driver.name.clone().into(),
+        host: lease.driver.host.clone().into(),
         since_ms: lease.since_ms,
         expires_in_ms: if matches!(t.phase, Phase::Ridden { .. }) { left_ms(lease, now, rules) } else { 0 },
         phase: t.phase_name().into(),
-        waiting_for: waiting_for(t),
+        waiting_for: waiting_for(t).map(Into::into),
         acceptable: acceptable(t),
     })
 }
@@ -111,7 +111,7 @@ pub fn waiting(t: &Thread) -> Vec<Waiting> {
         Some((cut, _)) => format!("{}…", &text[..cut]),
         None => text.to_owned(),
     };
-    let one = |h: &crate::thread::Held| Waiting { seq: h.seq, from: h.name.clone(), text: short(&h.text), at_ms: h.at_ms };
+    let one = |h: &crate::thread::Held| Waiting { seq: h.seq, from: h.name.clone().into(), text: short(&h.text).into(), at_ms: h.at_ms };
     t.inbox.iter().take(limits::WAITING_LISTED).map(one).collect()
 }
 
@@ -141,7 +141,7 @@ pub fn inbox(t: &Thread, fence: Fence, after: u64) -> Option<Inboxed> {
         if !messages.is_empty() && !room {
             break;
         }
-        messages.push(Waiting { seq: held.seq, from: held.name.clone(), text: held.text.clone(), at_ms: held.at_ms });
+        messages.push(Waiting { seq: held.seq, from: held.name.clone().into(), text: held.text.clone().into(), at_ms: held.at_ms });
         left.next();
     }
     Some(Inboxed { more: left.peek().is_some(), messages })
@@ -157,9 +157,9 @@ pub fn renewed(t: &Thread, now: Now, rules: &Rules) -> Option<Renewed> {
         waiting: waiting(t),
         waiting_total: t.inbox.len() as u32,
         outbox: t.outbox.len() as u32,
-        relay_stopped: lease.relay_stopped.clone(),
+        relay_stopped: lease.relay_stopped.clone().map(Into::into),
         turn: turn(lease),
-        news: lease.news.iter().map(|n| News { seq: n.seq, text: n.text.clone(), at_ms: n.at_ms }).collect(),
+        news: lease.news.iter().map(|n| News { seq: n.seq, text: n.text.clone().into(), at_ms: n.at_ms }).collect(),
     })
 }
 
@@ -191,7 +191,7 @@ pub fn status(t: &Thread, now: Now, rules: &Rules) -> ThreadStatus {
         outbox: t.outbox.len() as u32,
         undelivered: t.undelivered.len() as u32,
         former: t.former.as_ref().map(|former| former.id),
-        waiting_for: waiting_for(t),
+        waiting_for: waiting_for(t).map(Into::into),
         journal: t.journal.iter().cloned().collect(),
     }
 }
@@ -209,7 +209,7 @@ pub fn in_chat(t: Option<&Thread>, behind: Option<&Holder>, now: Now, rules: &Ru
         (Some(h), _) => {
             let since = so_long(now.wall_ms.saturating_sub(h.since_ms));
             let by = who(&h);
-            let state = match h.phase.as_str() {
+            let state = match h.phase.raw() {
                 "claiming" => format!("{by} is taking this thread over"),
                 "leaving" => format!("This thread is coming back from {by}"),
                 _ => format!("{by} has been riding this thread from a terminal for {since}"),

@@ -8,6 +8,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::id::{Fence, Process, Route};
+use crate::text::Foreign;
 
 /// The method names, in one place.
 pub mod method {
@@ -31,7 +32,7 @@ pub mod method {
     pub const TAKE_BACK: &str = "ride_take_back";
     /// Binds a thread to another Claude session.
     pub const ADOPT: &str = "ride_adopt";
-    /// Says that the driver works on a copy of its own, and compares the two. Needs `operator.read`.
+    /// Says that the driver works on a copy of its own, and compares the two. Needs `operator.write`.
     pub const COPY: &str = "ride_copy";
     /// Reads a range of the conversation's files. Needs `operator.read`.
     pub const PULL: &str = "ride_pull";
@@ -53,11 +54,11 @@ pub mod method {
 #[serde(rename_all = "camelCase")]
 pub struct Row {
     /// Channel id, `null` for a thread without one.
-    pub channel: Option<String>,
+    pub channel: Option<Foreign>,
     /// The host's name for the conversation.
-    pub display_name: Option<String>,
+    pub display_name: Option<Foreign>,
     /// A title a person recognises.
-    pub title: String,
+    pub title: Foreign,
     /// The chat and topic within the channel.
     pub conversation_id: Option<String>,
     /// The Claude session behind the thread, `null` where there is none.
@@ -77,7 +78,7 @@ pub struct Row {
     pub rideable: bool,
     /// Why not, in words, when `rideable` is false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why_not: Option<String>,
+    pub why_not: Option<Foreign>,
     /// The process of the gateway's machine that has its Claude session open, where it is
     /// neither the gateway's nor a driver's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,18 +146,18 @@ pub struct Nothing {}
 #[serde(rename_all = "camelCase")]
 pub struct Holder {
     /// The driver's name.
-    pub name: String,
+    pub name: Foreign,
     /// The machine the driver sits at.
-    pub host: String,
+    pub host: Foreign,
     /// Since when, milliseconds since 1970.
     pub since_ms: u64,
     /// Until when at the latest without another renewal, milliseconds from now.
     pub expires_in_ms: u64,
     /// `claiming`, `ridden` or `leaving`.
-    pub phase: String,
+    pub phase: Foreign,
     /// What the thread is waiting for while it changes hands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waiting_for: Option<String>,
+    pub waiting_for: Option<Foreign>,
     /// Whether a release with `acceptBrokenChain` goes on in spite of it.
     #[serde(default)]
     pub acceptable: bool,
@@ -212,7 +213,7 @@ pub struct Grant {
     /// To be carried by every effect of this driver.
     pub fence: Fence,
     /// Title of the thread.
-    pub title: String,
+    pub title: Foreign,
     /// Where relayed turns go.
     pub route: Option<Route>,
     /// The Claude session to open; `null` for a chat ride.
@@ -271,9 +272,9 @@ pub struct Waiting {
     /// Position in the thread's inbox, growing.
     pub seq: u64,
     /// Who wrote it.
-    pub from: String,
+    pub from: Foreign,
     /// What was written, at most 280 characters of it.
-    pub text: String,
+    pub text: Foreign,
     /// When it arrived, milliseconds since 1970.
     pub at_ms: u64,
 }
@@ -312,7 +313,7 @@ pub struct Renewed {
     pub outbox: u32,
     /// Why nothing is relayed at the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub relay_stopped: Option<String>,
+    pub relay_stopped: Option<Foreign>,
     /// Of a chat ride: the prompt that waits for the agent or is being answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<Turn>,
@@ -372,7 +373,7 @@ pub struct News {
     /// Position; grows.
     pub seq: u64,
     /// In words.
-    pub text: String,
+    pub text: Foreign,
     /// When, milliseconds since 1970.
     pub at_ms: u64,
 }
@@ -527,7 +528,7 @@ pub struct Copied {
     pub leaf: Option<Uuid>,
     /// The last prompt in it, if its last 16 MiB have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_prompt: Option<String>,
+    pub last_prompt: Option<Foreign>,
     /// The files of subagents beside it.
     pub files: Vec<CopyFile>,
     /// The repository its project folder is in, where that is one of git's.
@@ -673,7 +674,7 @@ pub struct Released {
     pub open: bool,
     /// What the hand-over is waiting for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waiting_for: Option<String>,
+    pub waiting_for: Option<Foreign>,
     /// Whether a release with `acceptBrokenChain` goes on in spite of it.
     #[serde(default)]
     pub acceptable: bool,
@@ -719,7 +720,7 @@ pub struct Checked {
     pub key: Option<String>,
     /// That thread's title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
+    pub title: Option<Foreign>,
     /// Whether the given process is the gateway's own Claude Code.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own: bool,
@@ -749,7 +750,7 @@ pub struct ThreadStatus {
     /// Session key.
     pub key: String,
     /// `open`, `claiming`, `ridden` or `leaving`.
-    pub phase: String,
+    pub phase: Foreign,
     /// Epoch of the last grant.
     pub epoch: u64,
     /// The fence in force, shortened: for reading, not for use.
@@ -778,7 +779,7 @@ pub struct ThreadStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<Uuid>,
     /// What the thread is waiting for while it changes hands.
-    pub waiting_for: Option<String>,
+    pub waiting_for: Option<Foreign>,
     /// The latest journal entries, oldest first.
     pub journal: Vec<JournalLine>,
 }
@@ -804,7 +805,7 @@ pub struct Refusal {
     pub holder: Option<Holder>,
     /// What the person can do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    pub hint: Option<Foreign>,
 }
 
 /// The reasons a method refuses, in `details.reason`.
@@ -850,9 +851,9 @@ pub enum Reason {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MethodError {
     /// `INVALID_REQUEST` or `UNAVAILABLE`.
-    pub code: String,
+    pub code: Foreign,
     /// For people.
-    pub message: String,
+    pub message: Foreign,
     /// For programs.
     pub details: Refusal,
 }
@@ -861,7 +862,7 @@ pub struct MethodError {
 pub fn parse<T: for<'de> Deserialize<'de>>(method: &str, params: &str) -> Result<T, MethodError> {
     let refused = |what: String| MethodError {
         code: "INVALID_REQUEST".into(),
-        message: format!("could not read parameters of {method}: {what}"),
+        message: format!("could not read parameters of {method}: {what}").into(),
         details: Refusal { reason: Reason::BadRequest, holder: None, hint: None },
     };
     // A list of the fields' values would be taken too.

@@ -168,7 +168,7 @@ fn bound(sync: &Sync, entry: Entry) -> Option<ClaudeSession> {
 fn title(entry: &Entry) -> String {
     let (transcripts, in_use, person, allow) = (Default::default(), Default::default(), Person::default(), Allow::default());
     let around = Around { channels: &[], transcripts: &transcripts, in_use: &in_use, person: &person, allow: &allow, now: clock::now(), rules: &ride_core::step::Rules::default() };
-    row::row(entry, None, &around).title
+    row::row(entry, None, &around).title.into_raw()
 }
 
 #[cfg(test)]

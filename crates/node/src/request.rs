@@ -82,7 +82,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
     if let Some(why) = sync.refused().filter(|_| begins) {
         let hint = Some("correct plugins.entries.claude-code-sync.config on the gateway".into());
         let details = Refusal { reason: Reason::Config, holder: None, hint };
-        return Answer::Error(MethodError { code: "UNAVAILABLE".into(), message: why, details });
+        return Answer::Error(MethodError { code: "UNAVAILABLE".into(), message: why.into(), details });
     }
     let result = match name {
         method::RIDEABLE => rideable(sync, &params, &asked.host),
@@ -137,7 +137,7 @@ pub(crate) fn late(sync: &Sync, waiting: &Waiting) -> Answer {
     }
     Answer::Ok(json!(wire::Released {
         open: false,
-        waiting_for: Some(what),
+        waiting_for: Some(what.into()),
         acceptable: view::acceptable(&thread),
         waiting: thread.inbox.len() as u32,
         undelivered: thread.undelivered.len() as u32,
@@ -209,7 +209,7 @@ fn listed(sync: &Sync, key: &str, busy: bool, around: &Around<'_>) -> Option<wir
     let mut row = row::row(&entry, known, around);
     if let Err(damaged) = thread {
         row.rideable = false;
-        row.why_not = Some(damaged.to_string());
+        row.why_not = Some(damaged.to_string().into());
     }
     Some(row)
 }
@@ -235,7 +235,7 @@ fn claim(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
         driver: asked.driver,
         secret_sha256: secret_sha256(&asked.secret),
         grant: Uuid::new_v4(),
-        title: row.title,
+        title: row.title.into_raw(),
         claude,
         route: row.echo_target.filter(|_| row.relay_ready),
         twins: host.twins,
@@ -307,7 +307,7 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
             let grant = wire::Grant {
                 key: thread.key.session.clone(),
                 fence,
-                title: lease.title.clone(),
+                title: lease.title.clone().into(),
                 route: lease.route.clone(),
                 claude: lease.claude.as_ref().map(|claude| target(claude, lease.mark.as_ref())).transpose()?,
                 turn: view::turn(lease),
@@ -441,7 +441,7 @@ fn adopt(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
         // Nobody comes back to it.
         secret_sha256: secret_sha256(&Uuid::new_v4().to_string()),
         grant: Uuid::new_v4(),
-        title: row.title,
+        title: row.title.into_raw(),
         claude: Some(claude),
         route: row.echo_target.filter(|_| row.relay_ready),
         twins: Vec::new(),
@@ -535,7 +535,7 @@ fn check(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
     let holder: Option<Holder> = thread.as_ref().and_then(|t| view::holder(t, clock::now(), &sync.rules()));
     let valid = c.fence.map(|fence| matches!(thread.as_ref().map(|t| &t.phase), Some(Phase::Ridden { lease }) if lease.fence == fence));
     let asked = thread.filter(|_| c.cli_session_id.is_some() && holder.is_some());
-    let title = asked.as_ref().and_then(Thread::lease).map(|lease| lease.title.clone());
+    let title = asked.as_ref().and_then(Thread::lease).map(|lease| lease.title.clone().into());
     let key = asked.map(|thread| thread.key.session);
     let own = c.process.is_some_and(|process| matches!(alive(&process), Ok(Alive::Yes)) && is_under(process.pid, sync.gateway_pid).unwrap_or(false));
     value(&wire::Checked { ridden: holder.is_some(), valid, holder, key, title, own })
@@ -592,9 +592,9 @@ fn refused(reply: Reply) -> MethodError {
 
 fn error(reason: Reason, message: String) -> MethodError {
     let code = if reason == Reason::TurnRunning { "UNAVAILABLE" } else { "INVALID_REQUEST" };
-    MethodError { code: code.into(), message, details: Refusal { reason, holder: None, hint: None } }
+    MethodError { code: code.into(), message: message.into(), details: Refusal { reason, holder: None, hint: None } }
 }
 
 fn store_error(message: String) -> MethodError {
-    MethodError { code: "UNAVAILABLE".into(), message, details: Refusal { reason: Reason::Store, holder: None, hint: None } }
+    MethodError { code: "UNAVAILABLE".into(), message: message.into(), details: Refusal { reason: Reason::Store, holder: None, hint: None } }
 }

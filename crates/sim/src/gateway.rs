@@ -580,7 +580,7 @@ impl Sim {
             Phase::Ridden { lease } if lease.fence == fence => Some(Ok(Grant {
                 key: KEY.into(),
                 fence,
-                title: lease.title.clone(),
+                title: lease.title.clone().into(),
                 route: lease.route.clone(),
                 claude: lease.mark.clone().map(|transcript| ClaudeTarget { session_id: CLAUDE, config_dir: "/c".into(), cwd: "/w".into(), transcript }),
                 turn: None,

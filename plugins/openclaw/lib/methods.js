@@ -17,7 +17,7 @@ const METHODS = {
   ride_release: "operator.write",
   ride_take_back: "operator.write",
   ride_adopt: "operator.write",
-  ride_copy: "operator.read",
+  ride_copy: "operator.write",
   ride_pull: "operator.read",
   ride_push: "operator.write",
   ride_check: "operator.read",

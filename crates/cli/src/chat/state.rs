@@ -457,7 +457,7 @@ impl Chat {
             self.news_seq = news.seq;
             out.push(Effect::Show(Show::Note(clean(&news.text))));
         }
-        self.relay_stopped = renewed.relay_stopped;
+        self.relay_stopped = renewed.relay_stopped.map(|why| why.to_string());
         let Turn::Running { id, text, since_ms, sends, .. } = &mut self.turn else { return };
         // What was asked before it was sent tells nothing about it.
         if sent_ms < *since_ms {

@@ -86,7 +86,7 @@ pub async fn ride(
         None => {
             // What was said before is for orientation: without it one can ride as well.
             let lines = chat::history(&connection.0, &grant.key).await.map(|history| history.lines()).unwrap_or_default();
-            match Screen::open(&grant.title, &lines[lines.len().saturating_sub(TOLD)..]) {
+            match Screen::open(grant.title.raw(), &lines[lines.len().saturating_sub(TOLD)..]) {
                 Ok(screen) => Face::Person(Box::new(screen)),
                 Err(e) => return Err((Error::new(Kind::Other, format!("could not use the terminal: {e}")), keep_for_release)),
             }

@@ -13,7 +13,7 @@ use clap_complete::env::Shells;
 use clap_complete::{CompleteEnv, Shell};
 use ride_core::wire::Row;
 
-use super::{Context, print, rows};
+use super::{Context, print_exact, rows};
 use crate::args::Cli;
 use crate::env::Env;
 use crate::error::{Error, Kind};
@@ -44,7 +44,7 @@ pub fn run(shell: Shell) -> Result<(), Error> {
     let completer = shells.completer(&shell.to_string()).ok_or_else(|| failed("it is not known".to_owned()))?;
     let mut text = Vec::new();
     completer.write_registration(VAR, "ride", "ride", "ride", &mut text).map_err(|e| failed(e.to_string()))?;
-    print(&String::from_utf8_lossy(&text));
+    print_exact(&String::from_utf8_lossy(&text));
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use ride_core::wire::method;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Context, print, say};
+use super::{Context, print, print_exact, say};
 use crate::args::DeployArgs;
 use crate::deploy::{self, Server, UNIT, Unsayable, Whose};
 use crate::error::{Error, Kind};
@@ -71,7 +71,7 @@ pub async fn run(context: &Context<'_>, args: &DeployArgs) -> Result<(), Error> 
         path,
     })?;
     if args.print {
-        print(&unit);
+        print_exact(&unit);
         return Ok(());
     }
     let at = place(context)?;

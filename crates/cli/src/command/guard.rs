@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ride_core::text::plain_lines;
 use ride_core::id::Process;
 use ride_core::wire::{Check, Checked, method};
 use ride_store::claude::process::look;
@@ -115,7 +116,7 @@ fn adopts(prompt: &str) -> Option<&str> {
 /// or the gateway's own Claude Code asks.
 fn ridden(checked: &Checked, session: Uuid, now_ms: u64) -> Option<String> {
     let holder = checked.holder.as_ref().filter(|_| checked.ridden && !checked.own)?;
-    let title = checked.title.as_deref().map_or_else(|| "a thread".to_owned(), clean);
+    let title = checked.title.as_ref().map_or_else(|| "a thread".to_owned(), clean);
     let since = render::duration(now_ms.saturating_sub(holder.since_ms));
     let key = checked.key.as_deref().map(clean);
     let take = key.map_or_else(String::new, |key| format!("; to ride it yourself: ride {key} --steal"));
@@ -128,7 +129,7 @@ fn ridden(checked: &Checked, session: Uuid, now_ms: u64) -> Option<String> {
 
 fn in_words(e: &Error) -> String {
     let hint = e.hint.as_deref().map_or_else(String::new, |hint| format!("\nhint: {hint}"));
-    format!("{}{hint}", e.message)
+    plain_lines(&format!("{}{hint}", e.message))
 }
 
 /// Where the gateway of this machine keeps its thread states in files; `None` where no

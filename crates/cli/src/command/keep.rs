@@ -46,7 +46,7 @@ impl Kept {
             let renewed = self.connection.call_within::<_, Renewed>(method::RENEW, &renew, RENEW_WITHIN).await;
             // What is waited for meets a lost connection as well, and says so.
             if let Err(CallError::Refused(refusal)) = renewed {
-                return Error::lost(&self.title, &refusal.message, refusal.details.holder.as_ref());
+                return Error::lost(&self.title, &refusal.message.to_string(), refusal.details.holder.as_ref());
             }
         }
     }

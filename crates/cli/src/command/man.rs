@@ -3,7 +3,7 @@
 use clap::CommandFactory as _;
 use clap_mangen::Man;
 
-use super::print;
+use super::print_exact;
 use crate::args::Cli;
 use crate::error::{Error, Kind};
 
@@ -23,6 +23,6 @@ pub fn run(command: &[String]) -> Result<(), Error> {
     page.render(&mut text).map_err(|e| Error::new(Kind::Other, format!("could not write the page: {e}")))?;
     // The library's name for whatever follows the help is none that a manual has.
     let text = String::from_utf8_lossy(&text).replace(".SH EXTRA\nExit codes:\n", ".SH EXIT STATUS\n").replace("\nEnvironment:\n", "\n.SH ENVIRONMENT\n").replace(".SH EXTRA\n", ".SH NOTES\n");
-    print(&text);
+    print_exact(&text);
     Ok(())
 }

@@ -137,7 +137,7 @@ pub fn tell(title: &str, key: &str, released: &Released) -> Result<(), Error> {
 /// An error where the agent does not have the thread yet.
 pub(super) fn outcome(title: &str, key: &str, released: &Released) -> Result<(), Error> {
     if !released.open {
-        let what = released.waiting_for.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
+        let what = released.waiting_for.as_ref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
         let e = Error::new(Kind::Waiting, format!("{title} is handed over, but the agent does not have it yet: {what}"));
         return Err(Error { hint: accept_hint(key, released.acceptable), ..e });
     }

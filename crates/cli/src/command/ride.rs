@@ -159,7 +159,7 @@ async fn choose(
             .hint("give words of its title, channel or key; `ride ls` lists them"));
     }
     let ours = |row: &Row| check_row(row, Record::load(state_dir, target.origin(), &row.key)?.as_ref(), args.steal);
-    let connect = async || context.connect(target, Access::Write).await;
+    let connect = async || context.reconnect(target, Access::Write).await;
     let look = Look { colour: context.env.terminal.colour };
     let chosen = picker::pick(threads, &args.words.join(" "), "ride", pair, connect, ours, look, interrupts).await?;
     chosen.ok_or_else(|| Error::new(Kind::Left, ""))
@@ -174,7 +174,7 @@ pub(super) fn check_row(row: &Row, earlier: Option<&Record>, steal: bool) -> Res
             Kind::Held,
             format!("{title} is ridden from here already, by process {}", earlier.process.pid),
         )
-        .hint(format!("`ride release {}` ends that ride", row.key)));
+        .hint(format!("`ride release {}` ends that ride", clean(&row.key))));
     }
     // A ride of this machine that died comes back by its secret, whoever seems to hold it.
     if earlier.is_some_and(|record| record.fence.is_some()) {
@@ -193,7 +193,7 @@ pub(super) fn check_row(row: &Row, earlier: Option<&Record>, steal: bool) -> Res
             .hint("leave that with /exit, or go on there"));
     }
     if !row.rideable {
-        let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
+        let why = row.why_not.as_ref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
         return Err(Error::new(Kind::NotRideable, format!("{title} cannot be ridden: {why}")));
     }
     Ok(())
@@ -206,7 +206,7 @@ pub(super) async fn confirm(question: &str, interrupts: &mut Interrupts) -> Resu
 
 /// What a person answers to a question, without the blanks around it.
 pub(super) async fn ask(question: &str, interrupts: &mut Interrupts) -> Result<String, Error> {
-    let _ = std::io::stderr().write_all(question.as_bytes());
+    let _ = std::io::stderr().write_all(clean(question).as_bytes());
     let read = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)
@@ -277,7 +277,7 @@ pub(super) async fn claim(
                 record.remove(state_dir);
             }
             // Where this machine's own ride is what is stuck, it is released from here.
-            let stuck = refusal.details.holder.as_ref().filter(|holder| fence.is_some() && holder.host == request.driver.host);
+            let stuck = refusal.details.holder.as_ref().filter(|holder| fence.is_some() && holder.host == request.driver.host.as_str());
             let hint = stuck.and_then(|holder| release::accept_hint(&row.key, holder.acceptable));
             let holding = refusal.details.holder.as_ref().map(|holder| render::holding(holder, clock::now().wall_ms));
             let e = Error::from(e);
@@ -297,7 +297,7 @@ pub(super) fn check_grant(grant: &Grant) -> Result<(), NotHere> {
 fn check_place(grant: &Grant) -> Result<(), Error> {
     let Some(claude) = &grant.claude else { return Ok(()) };
     if !Path::new(&claude.cwd).is_dir() {
-        return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", claude.cwd))
+        return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", clean(&claude.cwd)))
             .hint("Claude Code can resume a conversation only in its folder: make it again"));
     }
     check_settings(Path::new(&claude.config_dir), Path::new(&claude.cwd))?;
@@ -401,11 +401,11 @@ fn handed_back(title: &str, outcome: Outcome, record: &Record, state_dir: &Path)
         }
         Outcome::Unreleased(why) => {
             Err(Error::new(Kind::Unreachable, format!("{title} could not be handed back: {}", clean(&why)))
-                .hint(format!("the gateway takes it back by itself when the lease ends, or: ride release {}", record.key)))
+                .hint(format!("the gateway takes it back by itself when the lease ends, or: ride release {}", clean(&record.key))))
         }
         Outcome::Refused { message, .. } => {
             Err(Error::new(Kind::Waiting, format!("{title} could not be handed back: {}", clean(&message)))
-                .hint(format!("to try again: ride release {}", record.key)))
+                .hint(format!("to try again: ride release {}", clean(&record.key))))
         }
     }
 }

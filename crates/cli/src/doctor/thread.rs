@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use ride_core::id::Process;
+use ride_core::text::Foreign;
 use ride_core::limits::LEASE_MS;
 use ride_core::wire::{Row, ThreadStatus};
 use serde::Serialize;
@@ -61,7 +62,7 @@ pub fn explain(known: &Known<'_>) -> Explained {
         return Explained { key, well, says, mend };
     };
     says.push(format!("{} for {}", render::held(holder), duration(now_ms.saturating_sub(holder.since_ms))));
-    says.extend(holder.waiting_for.as_deref().map(|what| format!("waits: {}", clean(what))));
+    says.extend(holder.waiting_for.as_ref().map(|what| format!("waits: {what}")));
     if holder.phase == "ridden" {
         let ago = duration(LEASE_MS.saturating_sub(holder.expires_in_ms));
         says.push(format!("renewed {ago} ago; its lease ends in {} without another", duration(holder.expires_in_ms)));
@@ -83,12 +84,12 @@ pub fn explain(known: &Known<'_>) -> Explained {
     }
     let host = clean(&holder.host);
     // Of a thread that another driver waits for, the one before is still being seen off.
-    let phase = status.map_or(holder.phase.as_str(), |status| status.phase.as_str());
+    let phase = status.map_or(holder.phase.raw(), |status| status.phase.raw());
     let (well, mend) = match (phase, holder.waiting_for.is_some(), ours) {
         ("leaving", _, Some(_)) if holder.acceptable => (false, Some(format!("ride release {key} --accept-broken-chain"))),
         ("leaving", _, None) if holder.acceptable => (false, Some(format!("ride release {key} --take-back --accept-broken-chain"))),
         ("leaving", true, _) => {
-            let waits = holder.waiting_for.as_deref().unwrap_or_default();
+            let waits = holder.waiting_for.as_ref().map_or("", Foreign::raw);
             let named = |p: &&Process| waits.split(|c: char| !c.is_ascii_digit()).any(|number| number == p.pid.to_string());
             let process = status.and_then(|s| [&s.claude, &s.process].into_iter().flatten().find(named));
             (false, process.map(|p| format!("kill -9 {}    on its machine, if it does not end by itself", p.pid)))
@@ -115,7 +116,7 @@ fn free(row: &Row, ours: Option<Ours>, key: &str) -> (bool, String, Option<Strin
         }
         (true, 0) => (true, "nobody rides it, the agent answers".to_owned(), begin),
         (false, 0) => {
-            let why = row.why_not.as_deref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
+            let why = row.why_not.as_ref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
             (false, format!("it cannot be ridden: {why}"), None)
         }
     }

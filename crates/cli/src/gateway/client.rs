@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use ride_core::text::{Foreign, plain};
 use ride_core::wire::{MethodError, Refusal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +33,7 @@ use super::frame::{
     About, Auth, Challenge, ClientInfo, Connect, Hello, HostError, Incoming, MAX_FRAME_BYTES, PROTOCOL, Request,
 };
 use super::locate::{Pin, Target};
+use super::owner::{self, Ends, Owner};
 use super::{locate, tls};
 
 /// TCP, TLS, WebSocket and `connect` together. The host itself gives up after 10 s.
@@ -132,7 +134,7 @@ pub enum ConnectError {
         seen: Option<Pin>,
     },
     /// The certificate is not the pinned one.
-    #[error("the gateway at {url} shows another certificate than the pinned one\n  expected {expected}\n  seen     {seen}")]
+    #[error("the gateway at {url} shows another certificate than the pinned one")]
     Pinned {
         /// Its address.
         url: String,
@@ -146,6 +148,14 @@ pub enum ConnectError {
     Plain {
         /// Its address.
         url: String,
+    },
+    /// Another user's program has the port.
+    #[error("refused to send anything secret to {url}: the program there is of {owner}, and not yours")]
+    Stranger {
+        /// Its address.
+        url: String,
+        /// Whose it is.
+        owner: Owner,
     },
     /// The shared secret is not the gateway's.
     #[error("the gateway at {url} does not accept this {what}")]
@@ -173,11 +183,11 @@ pub enum ConnectError {
         /// Its address.
         url: String,
         /// How the gateway lists this device.
-        device_id: String,
+        device_id: Foreign,
         /// The pairing request to approve.
-        request_id: Option<String>,
+        request_id: Option<Foreign>,
         /// What has to be approved: the device, or more rights for it.
-        why: String,
+        why: Foreign,
     },
     /// The device is known but may do less than asked.
     #[error("the gateway at {url} does not allow this machine {wanted}; it allows {granted}")]
@@ -185,7 +195,7 @@ pub enum ConnectError {
         /// Its address.
         url: String,
         /// What it allows.
-        granted: String,
+        granted: Foreign,
         /// What was asked.
         wanted: String,
     },
@@ -195,7 +205,7 @@ pub enum ConnectError {
         /// Its address.
         url: String,
         /// What it said.
-        message: String,
+        message: Foreign,
     },
     /// No common protocol version.
     #[error("the gateway at {url} does not speak protocol {PROTOCOL}: {message}")]
@@ -203,7 +213,7 @@ pub enum ConnectError {
         /// Its address.
         url: String,
         /// What it said.
-        message: String,
+        message: Foreign,
     },
     /// Our own device identity cannot be used.
     #[error(transparent)]
@@ -218,9 +228,9 @@ pub enum ConnectError {
         /// Its address.
         url: String,
         /// The most precise code it gave.
-        code: String,
+        code: Foreign,
         /// What it said.
-        message: String,
+        message: Foreign,
     },
 }
 
@@ -242,7 +252,7 @@ pub enum CallError {
         /// Method name.
         method: &'static str,
         /// The scope.
-        scope: String,
+        scope: Foreign,
     },
     /// The host failed or refused, without a reason we know.
     #[error("the gateway could not do {method}: {message} ({code})")]
@@ -250,9 +260,9 @@ pub enum CallError {
         /// Method name.
         method: &'static str,
         /// The host's code.
-        code: String,
+        code: Foreign,
         /// What it said.
-        message: String,
+        message: Foreign,
     },
     /// The answer does not fit.
     #[error("could not read the gateway's answer to {method}: {cause}")]
@@ -301,7 +311,7 @@ impl CallError {
 
     /// Whether the host is just replacing the plugin, as 2026.9 does when a setting of it changes.
     fn is_reload(&self) -> bool {
-        matches!(self, CallError::Host { message, .. } if message.starts_with("PluginInstanceUnavailableError"))
+        matches!(self, CallError::Host { message, .. } if message.raw().starts_with("PluginInstanceUnavailableError"))
     }
 }
 
@@ -391,7 +401,7 @@ async fn admitted(
 ) -> Result<(Connection, Events), ConnectError> {
     let has_secret = target.token.is_some() || target.password.is_some();
     if target.is_loopback() && has_secret {
-        match handshake(target, access, None, deadline).await {
+        match handshake(target, access, Identity { state_dir, device: None }, deadline).await {
             Ok(pair) if pair.0.has(access) => return Ok(pair),
             // A proxy in front: the host takes the secret and clears the scopes.
             Ok(_) => {}
@@ -399,34 +409,36 @@ async fn admitted(
             Err(e) => return Err(e),
         }
     }
-    let mut device = Device::open(state_dir)?;
+    let mut device = Device::existing(state_dir)?;
     // Approved once, for driving: a second approval for the first ride helps nobody.
     let asked = if access == Access::Read { Access::Write } else { access };
-    let first = handshake(target, asked, Some(&device), deadline).await;
+    let first = handshake(target, asked, Identity { state_dir, device: Some(&mut device) }, deadline).await;
     let (connection, events) = match first {
         // This one was approved for looking only.
         Err(ConnectError::NarrowToken { .. }) if asked != access => {
-            handshake(target, access, Some(&device), deadline).await?
+            handshake(target, access, Identity { state_dir, device: Some(&mut device) }, deadline).await?
         }
         // A token this device once got is not valid any more: ask anew without it.
-        Err(ConnectError::WrongSecret { .. }) if !has_secret && device.token(target.origin()).is_some() => {
-            device.set_token(target.origin(), None)?;
-            match handshake(target, asked, Some(&device), deadline).await {
+        Err(ConnectError::WrongSecret { .. }) if !has_secret && token_of(device.as_ref(), target).is_some() => {
+            if let Some(device) = &mut device {
+                device.set_token(target.origin(), None)?;
+            }
+            match handshake(target, asked, Identity { state_dir, device: Some(&mut device) }, deadline).await {
                 Err(ConnectError::NoSecret { url }) => return Err(ConnectError::TakenBack { url }),
                 other => other?,
             }
         }
         other => other?,
     };
-    if let Some(token) = &connection.shared.hello.auth.device_token {
+    if let (Some(token), Some(device)) = (&connection.shared.hello.auth.device_token, &mut device) {
         device.set_token(target.origin(), Some(token))?;
     }
     if !connection.has(access) {
         return Err(ConnectError::NarrowToken {
             url: target.url.clone(),
             granted: match connection.shared.hello.auth.scopes.as_slice() {
-                [] => "nothing".to_owned(),
-                scopes => scopes.join(", "),
+                [] => "nothing".into(),
+                scopes => scopes.join(", ").into(),
             },
             wanted: access.scopes().join(", "),
         });
@@ -434,17 +446,49 @@ async fn admitted(
     Ok((connection, events))
 }
 
+/// As whom we connect.
+struct Identity<'a> {
+    state_dir: &'a Path,
+    /// The device's place, where it is to be used. It is made once a gateway has spoken.
+    device: Option<&'a mut Option<Device>>,
+}
+
+impl<'a> Identity<'a> {
+    fn device(self) -> Result<Option<&'a Device>, DeviceError> {
+        let Some(place) = self.device else { return Ok(None) };
+        if place.is_none() {
+            *place = Some(Device::open(self.state_dir)?);
+        }
+        Ok(place.as_ref())
+    }
+}
+
+fn token_of<'d>(device: Option<&'d Device>, target: &Target) -> Option<&'d str> {
+    device.and_then(|device| device.token(target.origin()))
+}
+
+/// Whether the other end may be told secrets. It has spoken: somebody has taken the connection.
+fn may_know(target: &Target, ends: Option<Ends>, state_dir: &Path) -> Result<(), ConnectError> {
+    let me = rustix::process::geteuid().as_raw();
+    match ends.filter(|_| target.is_loopback()).and_then(|ends| ends.owner()) {
+        Some(owner) if !owner::may_know(owner, me, target.origin(), state_dir) => Err(ConnectError::Stranger { url: target.url.clone(), owner }),
+        _ => Ok(()),
+    }
+}
+
 async fn handshake(
     target: &Target,
     access: Access,
-    device: Option<&Device>,
+    identity: Identity<'_>,
     deadline: Instant,
 ) -> Result<(Connection, Events), ConnectError> {
     let url = || target.url.clone();
     let limited = timeout_at(deadline, async {
-        let mut socket = open(target).await?;
+        let (mut socket, ends) = open(target).await?;
         let challenge = challenge(target, &mut socket).await?;
-        let stored = device.and_then(|device| device.token(target.origin()));
+        may_know(target, ends, identity.state_dir)?;
+        let device = identity.device()?;
+        let stored = token_of(device, target);
         let token = target.token.as_ref().map(locate::Secret::reveal).or(stored);
         let password = target.password.as_ref().map(locate::Secret::reveal);
         let auth = (token.is_some() || password.is_some()).then_some(Auth { token, password });
@@ -484,7 +528,7 @@ async fn handshake(
     Ok(start(socket, hello))
 }
 
-async fn open(target: &Target) -> Result<Socket, ConnectError> {
+async fn open(target: &Target) -> Result<(Socket, Option<Ends>), ConnectError> {
     let url = || target.url.clone();
     if !target.is_tls() && !target.is_loopback() {
         return Err(ConnectError::Plain { url: url() });
@@ -502,6 +546,7 @@ async fn open(target: &Target) -> Result<Socket, ConnectError> {
         cause: e.to_string(),
         local: target.is_loopback(),
     })?;
+    let ends = tcp.local_addr().and_then(|here| Ok(Ends { here, there: tcp.peer_addr()? })).ok();
     // Prompts are small and wait for nobody.
     let _ = tcp.set_nodelay(true);
     let wire: Box<dyn Wire> = if target.is_tls() {
@@ -523,7 +568,7 @@ async fn open(target: &Target) -> Result<Socket, ConnectError> {
     let config =
         WebSocketConfig::default().max_message_size(Some(MAX_FRAME_BYTES)).max_frame_size(Some(MAX_FRAME_BYTES));
     match client_async_with_config(request, wire, Some(config)).await {
-        Ok((socket, _)) => Ok(socket),
+        Ok((socket, _)) => Ok((socket, ends)),
         Err(WsError::Http(answer)) => Err(ConnectError::NotGateway {
             url: url(),
             cause: format!("HTTP {}", answer.status()),
@@ -553,7 +598,7 @@ async fn next_frame(target: &Target, socket: &mut Socket) -> Result<Incoming, Co
             }
             Some(Ok(Message::Close(frame))) => {
                 return Err(ended(match frame {
-                    Some(frame) => format!("it closed the connection: {} {}", u16::from(frame.code), frame.reason),
+                    Some(frame) => format!("it closed the connection: {} {}", u16::from(frame.code), plain(frame.reason.as_str())),
                     None => "it closed the connection".to_owned(),
                 }));
             }
@@ -578,7 +623,7 @@ async fn challenge(target: &Target, socket: &mut Socket) -> Result<Challenge, Co
 /// Reads the host's refusal of `connect` (codes of 2026.6.1 to 2026.9.6).
 fn rejected(target: &Target, access: Access, error: HostError, device_id: String, had_secret: bool) -> ConnectError {
     let url = target.url.clone();
-    let code = error.detail("code").unwrap_or(&error.code).to_owned();
+    let code = error.detail("code").unwrap_or(error.code.raw()).to_owned();
     match code.as_str() {
         "AUTH_TOKEN_MISMATCH" | "AUTH_DEVICE_TOKEN_MISMATCH" => ConnectError::WrongSecret { url, what: "token" },
         "AUTH_PASSWORD_MISMATCH" => ConnectError::WrongSecret { url, what: "password" },
@@ -587,22 +632,22 @@ fn rejected(target: &Target, access: Access, error: HostError, device_id: String
         "AUTH_REQUIRED" | "AUTH_UNAUTHORIZED" => ConnectError::WrongSecret { url, what: "token" },
         "PAIRING_REQUIRED" | "DEVICE_IDENTITY_REQUIRED" | "NOT_PAIRED" => ConnectError::Unpaired {
             url,
-            device_id,
-            request_id: error.detail("requestId").map(str::to_owned),
+            device_id: device_id.into(),
+            request_id: error.detail("requestId").map(Foreign::from),
             why: match error.detail("reason") {
-                Some("scope-upgrade") => "it asks for more than was approved".to_owned(),
-                Some("metadata-upgrade") => "its details changed and need approval".to_owned(),
+                Some("scope-upgrade") => "it asks for more than was approved".into(),
+                Some("metadata-upgrade") => "its details changed and need approval".into(),
                 _ => error.message,
             },
         },
         "AUTH_SCOPE_MISMATCH" => ConnectError::NarrowToken {
             url,
-            granted: "less than that".to_owned(),
+            granted: "less than that".into(),
             wanted: access.scopes().join(", "),
         },
         "PROTOCOL_MISMATCH" => ConnectError::Protocol { url, message: error.message },
         "UNAVAILABLE" => ConnectError::Starting { url, message: error.message },
-        _ => ConnectError::Rejected { url, code, message: error.message },
+        _ => ConnectError::Rejected { url, code: code.into(), message: error.message },
     }
 }
 
@@ -645,7 +690,7 @@ async fn carry(
                     Err(e) => break format!("the gateway sent what is not a frame: {e}"),
                 },
                 Some(Ok(Message::Close(Some(frame)))) => {
-                    break format!("the gateway closed it: {} {}", u16::from(frame.code), frame.reason);
+                    break format!("the gateway closed it: {} {}", u16::from(frame.code), plain(frame.reason.as_str()));
                 }
                 Some(Ok(Message::Close(None))) | None => break "the gateway closed it".to_owned(),
                 Some(Ok(_)) => {}
@@ -757,14 +802,14 @@ fn refusal(method: &'static str, error: HostError, known: &[String]) -> CallErro
     if let Ok(details) = serde_json::from_value::<Refusal>(error.details.clone()) {
         return CallError::Refused(Box::new(MethodError { code: error.code, message: error.message, details }));
     }
-    if error.message.starts_with("unknown method") {
+    if error.message.raw().starts_with("unknown method") {
         return CallError::UnknownMethod { method };
     }
     // 2026.9 says it in the details, 2026.6 in the message alone.
-    let in_message = error.message.strip_prefix("missing scope: ").map(str::to_owned);
+    let in_message = error.message.raw().strip_prefix("missing scope: ").map(str::to_owned);
     match error.detail("missingScope").map(str::to_owned).or(in_message) {
         Some(_) if !known.is_empty() && known.iter().all(|name| name != method) => CallError::UnknownMethod { method },
-        Some(scope) => CallError::MissingScope { method, scope },
+        Some(scope) => CallError::MissingScope { method, scope: scope.into() },
         None => CallError::Host { method, code: error.code, message: error.message },
     }
 }

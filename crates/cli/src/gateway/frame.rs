@@ -2,6 +2,7 @@
 //! 2026.9.6). Lenient: unknown fields and frame types are fine, missing optional
 //! fields too. Nothing is decided here.
 
+use ride_core::text::Foreign;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -49,10 +50,10 @@ pub struct Incoming {
 pub struct HostError {
     /// Such as `INVALID_REQUEST`.
     #[serde(default)]
-    pub code: String,
+    pub code: Foreign,
     /// For people.
     #[serde(default)]
-    pub message: String,
+    pub message: Foreign,
     /// Whatever the host or a plugin adds.
     #[serde(default)]
     pub details: Value,

@@ -207,6 +207,7 @@ pub fn locate(env: &Env, options: &Options) -> Result<Located, LocateError> {
         None => None,
     };
     let (mut env, state_dir, config_path) = places(env, options)?;
+    let given = env.clone();
     env.fill(config::dotenv(&state_dir.join(".env")));
     let env_secrets = Secrets {
         token: env.get("OPENCLAW_GATEWAY_TOKEN").map(|token| Secret::new(token).from("OPENCLAW_GATEWAY_TOKEN")),
@@ -261,9 +262,22 @@ pub fn locate(env: &Env, options: &Options) -> Result<Located, LocateError> {
         Some(token) => Secrets::token(token),
         None => configured_secrets(&env, &config, &config_path, remote_mode, env_secrets)?,
     };
+    let used = [&secrets.token, &secrets.password];
+    notes.extend(["OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_PASSWORD"].iter().filter_map(|name| ignored(&given, name, used)));
     let target = Target { url, source, token: secrets.token, password: secrets.password, pin: given_pin.or(pin) };
     let own = if remote_url.is_some() { Value::Null } else { config };
     Ok(Located { target, config_path, own, notes })
+}
+
+/// That a secret was given by hand and is not used, as with `openclaw`.
+fn ignored(given: &Env, name: &str, used: [&Option<Secret>; 2]) -> Option<String> {
+    let value = given.get(name)?;
+    let mut used = used.into_iter().flatten();
+    if used.clone().any(|secret| secret.reveal() == value) {
+        return None;
+    }
+    let from = used.next().map_or("nothing", Secret::source);
+    Some(format!("{name} is not used: {from} comes first; --url with the gateway's address, or --token-file, decides otherwise"))
 }
 
 #[derive(Default)]

@@ -11,6 +11,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ride_core::text::{plain, plain_lines};
 use ride_store::claude::process;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -67,6 +68,8 @@ pub(super) struct Peer {
     shown: String,
     /// Lines for the conversation that were not shown yet, by number.
     said: VecDeque<(u64, String)>,
+    /// There was no room for a line.
+    overflowed: bool,
 }
 
 impl Shared {
@@ -81,18 +84,20 @@ impl Shared {
     }
 
     pub(super) fn say(&self, line: String) {
-        let number = *self.said.borrow() + 1;
+        let (line, number) = (plain(&line), *self.said.borrow() + 1);
         let mut peer = self.peer();
         if peer.said.len() == MAX_SAID {
-            peer.said.pop_front();
+            peer.overflowed = true;
+            return;
         }
         peer.said.push_back((number, line));
         drop(peer);
         self.said.send_replace(number);
     }
 
-    pub(super) fn unshown(&self) -> Vec<String> {
-        self.peer().said.iter().map(|(_, line)| line.clone()).collect()
+    pub(super) fn unshown(&self) -> Option<Vec<String>> {
+        let peer = self.peer();
+        (!peer.overflowed).then(|| peer.said.iter().map(|(_, line)| line.clone()).collect())
     }
 
     pub(super) fn peer(&self) -> MutexGuard<'_, Peer> {
@@ -355,7 +360,7 @@ async fn fired(event: &str, said: hooks::Fired, pid: u32, shared: &Shared) -> Re
             let context = match ask(Ask::Prompt { text: said.prompt, origin }, session, shared).await {
                 Verdict::Allow => None,
                 Verdict::Along(context) => Some(context),
-                Verdict::Refuse(why) => return Ok(hooks::Answer::block(format!("not sent: {why}"), bytes)),
+                Verdict::Refuse(why) => return Ok(hooks::Answer::block(unsent(&why, shared), bytes)),
             };
             let mut peer = shared.peer();
             let runs = peer.turn_runs;
@@ -382,9 +387,16 @@ async fn mod_or_not(shared: &Shared) {
     }
 }
 
+/// Why a prompt was not sent, and what the person was not shown yet: the reason of a refusal
+/// is what Claude Code certainly shows.
+fn unsent(why: &str, shared: &Shared) -> String {
+    let news = news(shared).system_message.map_or_else(String::new, |news| format!("\n{news}"));
+    format!("not sent: {}{news}", plain_lines(why))
+}
+
 /// What the person has not been shown yet, as much as one answer may hold.
 fn news(shared: &Shared) -> hooks::Answer {
-    let now = shared.status.borrow().line.clone();
+    let now = plain(&shared.status.borrow().line);
     let mut peer = shared.peer();
     let mut lines = Vec::new();
     let mut left = NEWS_CHARS;
@@ -493,7 +505,7 @@ async fn poll(seen: wire::Seen, shared: &Shared) -> Vec<u8> {
     // What it has shown it need not be told again, also after it was reloaded.
     shared.peer().said.retain(|(number, _)| *number > seen.said);
     let mut status = shared.status.clone();
-    let differs = status.wait_for(|now| now.line != seen.line || now.warn != seen.warn);
+    let differs = status.wait_for(|now| plain(&now.line) != seen.line || now.warn != seen.warn);
     let mut said = shared.said.subscribe();
     let speaks = said.wait_for(|_| !shared.peer().said.is_empty());
     // Late or closed: the same line again, and the mod asks anew.
@@ -506,6 +518,7 @@ async fn poll(seen: wire::Seen, shared: &Shared) -> Vec<u8> {
     })
     .await;
     let now = shared.status.borrow().clone();
+    let now = Status { line: plain(&now.line), ..now };
     let peer = shared.peer();
     let said: Vec<String> = peer.said.iter().map(|(_, line)| line.clone()).collect();
     let number = peer.said.back().map_or(seen.said, |(number, _)| *number);
@@ -548,7 +561,7 @@ fn as_json(verdict: Verdict) -> Vec<u8> {
     json(&match verdict {
         Verdict::Allow => wire::Verdict { allow: true, reason: None, context: None },
         Verdict::Along(context) => wire::Verdict { allow: true, reason: None, context: Some(context) },
-        Verdict::Refuse(reason) => wire::Verdict { allow: false, reason: Some(reason), context: None },
+        Verdict::Refuse(reason) => wire::Verdict { allow: false, reason: Some(plain_lines(&reason)), context: None },
     })
 }
 

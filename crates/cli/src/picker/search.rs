@@ -134,8 +134,8 @@ impl Threads {
 
     /// Prepares rows; of 10,000 this is the work of a millisecond or two.
     pub fn new(rows: Vec<Row>) -> Threads {
-        let titles = rows.iter().map(|row| Title::of(&row.title)).collect();
-        let channels = Names::of(rows.iter().map(|row| row.channel.as_deref().unwrap_or_default()));
+        let titles = rows.iter().map(|row| Title::of(row.title.raw())).collect();
+        let channels = Names::of(rows.iter().map(|row| row.channel.as_ref().map_or("", |channel| channel.raw())));
         let agents = Names::of(rows.iter().map(|row| row.agent_id.as_str()));
         Threads { rows, titles, names: [channels, agents] }
     }

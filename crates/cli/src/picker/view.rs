@@ -275,14 +275,14 @@ impl Drawn for Picker {
 
     fn line(&self, at: usize) -> RowLook {
         let row = &self.threads().rows()[at];
-        let mut names = vec![row.channel.as_deref().map_or_else(|| "-".to_owned(), clean)];
+        let mut names = vec![row.channel.as_ref().map_or_else(|| "-".to_owned(), clean)];
         names.extend(self.threads().several_agents().then(|| clean(&row.agent_id)));
         RowLook { at_ms: row.last_activity, names, state: state(row), stands_out: row.driver.is_some(), dim: !row.rideable }
     }
 
     fn head(&self, at: usize) -> [String; 3] {
         let row = &self.threads().rows()[at];
-        let route = [row.channel.as_deref(), row.conversation_id.as_deref()].into_iter().flatten().map(clean).collect::<Vec<_>>().join(" ");
+        let route = [row.channel.as_ref().map(clean), row.conversation_id.as_deref().map(clean)].into_iter().flatten().collect::<Vec<_>>().join(" ");
         // With Claude Code is the rule, and not worth a word.
         let by = if row.mode == Some(Mode::Chat) { " · by chat" } else { "" };
         [clean(&row.title), format!("{route} · agent {}{by}", clean(&row.agent_id)), clean(&row.key)]

@@ -8,7 +8,7 @@
 //! Time is counted from before a request was sent, so that our view of the lease
 //! always ends before the gateway's.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use ride_core::id::{Fence, Process};
 use ride_core::limits;
@@ -104,6 +104,8 @@ pub enum Event {
     Slipped(Slip),
     /// A turn runs that did not ask.
     Runs,
+    /// Lines for the conversation that were not shown yet; `None`: some never will be.
+    Unshown(Option<Vec<String>>),
     /// The model has begun to answer these prompts.
     Heard(Vec<Uuid>),
     /// Claude Code went to another Claude session.
@@ -228,6 +230,12 @@ pub struct Ride {
     waiting_total: u32,
     /// The messages that wait, whole, as far as they were read.
     inbox: Vec<Waiting>,
+    /// How each of them was shown, by its number.
+    shown_as: BTreeMap<u64, along::Shown>,
+    /// Lines that were not shown yet, as last told.
+    unshown: Option<Vec<String>>,
+    /// How many prompts had messages along: each has a fence of its own.
+    fences: u64,
     /// Read up to this one.
     read: u64,
     reading: bool,
@@ -332,6 +340,9 @@ impl Ride {
             waiting: grant.waiting.clone(),
             waiting_total: u32::try_from(grant.waiting.len()).unwrap_or(u32::MAX),
             inbox: Vec::new(),
+            shown_as: BTreeMap::new(),
+            unshown: Some(Vec::new()),
+            fences: 0,
             read: 0,
             reading: false,
             read_at_ms: now_ms,
@@ -497,6 +508,7 @@ impl Ride {
             Event::Turn(turn) => self.turn(turn, out),
             Event::Slipped(slip) => self.slipped(slip, now_ms, out),
             Event::Runs => self.turn_running = true,
+            Event::Unshown(lines) => self.unshown = lines,
             Event::Heard(prompts) => {
                 self.taken.iter_mut().filter(|along| prompts.contains(&along.prompt)).for_each(|along| along.heard = true);
             }
@@ -602,14 +614,30 @@ impl Ride {
     fn take_along(&mut self) -> Verdict {
         let gone = |seq: u64| self.taken.iter().any(|along| along.heard && along.seqs.contains(&seq));
         let left = || self.inbox.iter().filter(|message| !gone(message.seq));
-        let messages = along::fitting(left());
+        let Some(unshown) = &self.unshown else {
+            return Verdict::Refuse("more waits than could be shown to you; the agent answers it after the ride".to_owned());
+        };
+        let mut is_new = false;
+        let was_seen = |message: &&Waiting| {
+            let shown = self.shown_as.get(&message.seq);
+            is_new |= shown.is_some_and(|shown| shown.waits(unshown));
+            shown.is_some_and(|shown| shown.is_whole() && !shown.waits(unshown))
+        };
+        let messages = along::fitting(left().filter(was_seen));
         if messages.is_empty() {
             return Verdict::Refuse(match left().next() {
                 None => "no message waits in the thread".to_owned(),
+                Some(_) if is_new => "what waits was not shown to you before; send it again once you have read it".to_owned(),
                 Some(_) => "what waits is too long to go along; the agent answers it after the ride".to_owned(),
             });
         }
-        let context = along::context(&self.title, &messages);
+        self.fences += 1;
+        let fence = along::fence(&self.secret, self.fences);
+        let context = along::context(&self.title, &fence, &messages);
+        let shown: Vec<_> = messages.iter().filter_map(|message| self.shown_as.get(&message.seq)?.sha256()).collect();
+        if along::given(&context, &fence).as_ref() != Some(&shown) {
+            return Verdict::Refuse("what would go along is not what was shown to you; the agent answers it after the ride".to_owned());
+        }
         let seqs = messages.iter().map(|message| message.seq).collect();
         self.along = Some(seqs);
         Verdict::Along(context)
@@ -622,7 +650,9 @@ impl Ride {
                 let before = self.read;
                 for message in inboxed.messages {
                     self.read = self.read.max(message.seq);
-                    along::shown(&message).into_iter().for_each(|line| out.push(Effect::Say(line)));
+                    let shown = along::Shown::of(&message);
+                    shown.lines().iter().for_each(|line| out.push(Effect::Say(line.clone())));
+                    self.shown_as.insert(message.seq, shown);
                     self.inbox.push(message);
                 }
                 if self.read > before {
@@ -646,6 +676,7 @@ impl Ride {
                 let Some(at) = self.taken.iter().position(|along| along.heard) else { return };
                 let along = self.taken.remove(at);
                 self.inbox.retain(|message| !along.seqs.contains(&message.seq));
+                self.shown_as.retain(|seq, _| !along.seqs.contains(seq));
                 self.waiting.retain(|message| !along.seqs.contains(&message.seq));
                 self.waiting_total = taken.waiting;
                 self.renew_at_ms = now_ms;
@@ -723,7 +754,7 @@ impl Ride {
                 self.waiting = renewed.waiting;
                 self.waiting_total = renewed.waiting_total;
                 self.gateway_outbox = renewed.outbox;
-                self.relay_stopped = renewed.relay_stopped;
+                self.relay_stopped = renewed.relay_stopped.map(|why| why.to_string());
                 for news in renewed.news {
                     if news.seq <= self.news_seq {
                         continue;

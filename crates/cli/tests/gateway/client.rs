@@ -63,6 +63,23 @@ async fn with_the_shared_token_on_loopback_no_device_is_needed() {
 }
 
 #[tokio::test]
+async fn a_device_is_made_once_a_gateway_has_spoken() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = || dir.path().join("device.json").exists();
+    // Nobody listens there, and then somebody who says nothing of a gateway.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut target = Standin::start(vec![Script::Begin(json!({"type": "event", "event": "hello"}))]).await;
+    let silent = ride::gateway::locate::Target { url: format!("ws://{closed}"), ..target.target(None) };
+    connect(&silent, Access::Read, dir.path()).await.unwrap_err();
+    assert!(!made(), "by a port that nobody has");
+    connect(&target.target(None), Access::Read, dir.path()).await.unwrap_err();
+    assert!(!made(), "by something else");
+    target = Standin::start(vec![serve(|_| None)]).await;
+    connect(&target.target(None), Access::Read, dir.path()).await.unwrap();
+    assert!(made());
+}
+
+#[tokio::test]
 async fn where_scopes_are_cleared_the_device_takes_over_and_keeps_its_token() {
     let cleared = Script::Serve { scopes: &[], answer: Box::new(|_| None) };
     let mut standin = Standin::start(vec![cleared, serve(|_| None), serve(|_| None)]).await;

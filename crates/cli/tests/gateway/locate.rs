@@ -225,6 +225,28 @@ fn a_token_file_is_one_line_and_better_private() {
     assert_eq!(run(&"x".repeat(20_000), 0o600), "could not read the token file: ~/tok: 20000 bytes are more than a token");
 }
 
+#[test]
+fn a_secret_given_by_hand_is_used_or_said_to_be_ignored() {
+    let run = |config: &str, vars: &[(&str, &str)]| {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".openclaw")).unwrap();
+        std::fs::write(home.path().join(CONFIG), config).unwrap();
+        let mut all = vec![("HOME", home.path().to_str().unwrap())];
+        all.extend(vars);
+        let found = locate(&Env::of(&all, home.path()), &Options::default()).unwrap();
+        (found.target.token.map(|token| token.reveal().to_owned()), found.notes)
+    };
+    let config = r#"{"gateway": {"auth": {"token": "right"}}}"#;
+    let (token, notes) = run(config, &[("OPENCLAW_GATEWAY_TOKEN", "wrong")]);
+    let note = "OPENCLAW_GATEWAY_TOKEN is not used: gateway.auth.token comes first; --url with the gateway's address, or --token-file, decides otherwise";
+    assert_eq!((token.as_deref(), notes), (Some("right"), vec![note.to_owned()]));
+    assert_eq!(run(config, &[("OPENCLAW_GATEWAY_TOKEN", "right")]), (Some("right".into()), vec![]));
+    assert_eq!(run("{}", &[("OPENCLAW_GATEWAY_TOKEN", "mine")]), (Some("mine".into()), vec![]));
+    assert_eq!(run(config, &[]), (Some("right".into()), vec![]));
+    let (_, notes) = run(config, &[("OPENCLAW_GATEWAY_PASSWORD", "other")]);
+    assert!(notes.is_empty() || notes[0].starts_with("OPENCLAW_GATEWAY_PASSWORD is not used"), "{notes:?}");
+}
+
 /// `exec` references, as OpenClaw's provider protocol 1 has them.
 #[test]
 fn a_program_gives_the_secret() {

@@ -157,7 +157,19 @@ async fn what_is_new_is_shown_once() {
     let first = rig.fire("Stop", json!({})).await["systemMessage"].as_str().unwrap().to_owned();
     assert!(first.starts_with("⇄ Omar wrote in the thread: hi\nxxx") && !first.contains("bye"), "{first}");
     assert_eq!(rig.fire("Stop", json!({})).await["systemMessage"], "⇄ Omar wrote in the thread: bye");
-    assert_eq!(rig.link.unshown(), [""; 0]);
+    assert_eq!(rig.link.unshown(), Some(Vec::new()));
+}
+
+// Rule INBOX-4.
+#[tokio::test]
+async fn a_refusal_shows_what_was_not_shown_yet() {
+    let mut rig = Rig::greeted().await;
+    rig.link.say("⇄ Omar\u{1b}[2J wrote in the thread: hi".to_owned());
+    assert_eq!(rig.link.unshown().unwrap().len(), 1);
+    let refused = Verdict::Refuse("read\u{9b} first".to_owned());
+    let (said, _) = tokio::join!(rig.fire("UserPromptSubmit", prompt("hello", "p1")), rig.answer(refused));
+    assert_eq!(said["reason"], "not sent: read first\n⇄ Omar[2J wrote in the thread: hi");
+    assert_eq!(rig.link.unshown(), Some(Vec::new()));
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ fn the_inbox_is_read_whole_in_pieces() {
     let fence = w.fence();
     let read = |after: u64| {
         let read = view::inbox(&w.t, fence, after).unwrap();
-        assert!(read.messages.iter().all(|message| message.text == long));
+        assert!(read.messages.iter().all(|message| message.text.raw() == long));
         (read.messages.iter().map(|message| message.seq).collect::<Vec<_>>(), read.more)
     };
     let all = seqs(&w);

@@ -38,8 +38,8 @@ fn whole(name: &str) -> Value {
 /// What a method says to parameters; `None` when they fit.
 fn said(name: &str, params: &Value) -> Option<String> {
     wire::fits(name, &params.to_string()).err().map(|error| {
-        assert_eq!((error.code.as_str(), error.details.reason), ("INVALID_REQUEST", Reason::BadRequest));
-        error.message
+        assert_eq!((error.code.raw(), error.details.reason), ("INVALID_REQUEST", Reason::BadRequest));
+        error.message.to_string()
     })
 }
 
@@ -103,4 +103,18 @@ fn missing_fields_are_named() {
     check(method::CHECK, &[]);
     check(method::STATUS, &[]);
     check(method::CONFIG, &[]);
+}
+
+/// What each method needs, as the plugin registers it, is what the protocol says; whatever
+/// changes a thread needs more than reading.
+#[test]
+fn what_changes_a_thread_needs_to_write() {
+    let registered = include_str!("../../../../plugins/openclaw/lib/methods.js");
+    let page = include_str!("../../../../docs/protocol.md");
+    let reads = ["sessions_rideable", "ride_pull", "ride_check", "ride_status", "ride_config"];
+    for name in method::ALL {
+        let scope = if reads.contains(&name) { "operator.read" } else { "operator.write" };
+        assert!(registered.contains(&format!("{name}: \"{scope}\",")), "{name} is registered for {scope}");
+        assert!(page.contains(&format!("| `{name}` | `{scope}` |")), "{name} is documented for {scope}");
+    }
 }

@@ -70,7 +70,7 @@ fn a_second_driver_is_told_who_has_it_and_the_same_one_gets_the_same_fence() {
     // Who, from where, since when, until when.
     let holder = refusal.holder.unwrap();
     let lease = w.t.lease().unwrap();
-    assert_eq!((holder.name.as_str(), holder.host.as_str(), holder.phase.as_str()), ("ada", "laptop", "ridden"));
+    assert_eq!((holder.name.raw(), holder.host.raw(), holder.phase.raw()), ("ada", "laptop", "ridden"));
     assert_eq!(holder.since_ms, lease.since_ms);
     assert!((1..=ride_core::limits::LEASE_MS).contains(&holder.expires_in_ms), "{holder:?}");
     let fence = w.fence();

@@ -17,7 +17,7 @@ fn stop(name: &str) -> Event {
 
 /// The notices sent to the thread, and the news the driver is told.
 fn said(w: &mut World) -> (Vec<String>, Vec<String>) {
-    let news = view::renewed(&w.t, w.now, &w.rules).map_or_else(Vec::new, |r| r.news.into_iter().map(|n| n.text).collect());
+    let news = view::renewed(&w.t, w.now, &w.rules).map_or_else(Vec::new, |r| r.news.into_iter().map(|n| n.text.into_raw()).collect());
     let notices = w.settle().into_iter().filter_map(|a| if let Act::Send { item, .. } = a { Some(item.text) } else { None });
     (notices.collect(), news)
 }

@@ -14,7 +14,7 @@ fn names(acts: &[Act]) -> Vec<&'static str> {
 
 fn refused(reply: &Reply) -> (Reason, &str, Option<&str>) {
     match reply {
-        Reply::Refused { message, refusal } => (refusal.reason, message, refusal.holder.as_ref().map(|h| h.name.as_str())),
+        Reply::Refused { message, refusal } => (refusal.reason, message, refusal.holder.as_ref().map(|h| h.name.raw())),
         other => panic!("not refused: {other:?}"),
     }
 }

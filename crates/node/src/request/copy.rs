@@ -45,7 +45,7 @@ pub(super) fn begin(sync: &Sync, params: &str) -> Outcome<Value> {
         compared,
         sha256: Hash::of(&opened, compared).map_err(io)?.hex(),
         leaf: lease.mark.as_ref().and_then(|mark| mark.leaf),
-        last_prompt: last_prompt.map(|text| text.chars().take(PROMPT_CHARS).collect()),
+        last_prompt: last_prompt.map(|text| text.chars().take(PROMPT_CHARS).collect::<String>().into()),
         files: files.beside().map_err(failed)?,
         repository: lease.claude.as_ref().and_then(|claude| copy::repository(Path::new(&claude.cwd))),
     })

@@ -188,7 +188,7 @@ fn leaving_waits_for_the_answer_unless_it_is_wanted_at_once() {
 #[test]
 fn what_came_meanwhile_is_shown_once() {
     let mut chat = ridden();
-    let waiting = |seq| Waiting { seq, from: format!("w{seq}"), text: "t".into(), at_ms: 0 };
+    let waiting = |seq| Waiting { seq, from: format!("w{seq}").into(), text: "t".into(), at_ms: 0 };
     let with = |seqs: &[u64]| Ok(Renewed { waiting: seqs.iter().map(|seq| waiting(*seq)).collect(), ..renewed(None) });
     check(&mut chat, 2_000, Event::Renewed { sent_ms: 1_900, answer: with(&[4]) }, &["waits w4"]);
     check(&mut chat, 2_100, Event::Renewed { sent_ms: 2_050, answer: with(&[4, 6]) }, &["waits w6"]);

@@ -209,7 +209,7 @@ fn tell(wish: &Wish, text: &str) {
     let flags = (OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed();
     let Ok(mut file) = OpenOptions::new().write(true).custom_flags(flags).open(&terminal.path) else { return };
     if file.is_terminal() {
-        let lines: String = text.lines().map(|line| format!("ride: {line}\r\n")).collect();
+        let lines: String = text.lines().map(|line| format!("ride: {}\r\n", clean(line))).collect();
         // Its reader went away.
         let _ = file.write_all(format!("\r\n{lines}").as_bytes());
     }

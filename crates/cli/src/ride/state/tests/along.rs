@@ -39,7 +39,8 @@ fn takes(effects: &[Effect]) -> Vec<(Uuid, Vec<u64>)> {
 fn messages_are_taken_once_the_model_answers_and_not_before() {
     let mut ride = waiting(&["what about the PAPAYA?", "and the KIWI?"]);
     let Verdict::Along(context) = ask_along(&mut ride) else { panic!("not along") };
-    assert!(context.contains("Omar wrote:\n> what about the PAPAYA?\n\nOmar wrote:\n> and the KIWI?\n"), "{context}");
+    let both = "{\"from\":\"Omar\",\"text\":\"what about the PAPAYA?\"}\n{\"from\":\"Omar\",\"text\":\"and the KIWI?\"}\n";
+    assert!(context.contains(both), "{context}");
     let effects = step(&mut ride, prompt(5, &format!("{INBOX} answer him")), 3_100);
     let shown: Vec<_> = effects.iter().filter_map(|e| if let Effect::Keep(items) = e { Some(items[0].text.as_str()) } else { None }).collect();
     assert_eq!((shown, takes(&effects)), (vec!["answer him"], Vec::new()));
@@ -82,6 +83,36 @@ fn the_thread_is_released_only_when_the_gateway_knows_what_went_along() {
     let released = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Release(_)));
     assert!(!released(&step(&mut ride, Event::ClaudeGone, 3_300)));
     assert!(released(&step(&mut ride, Event::Took(Ok(Taken { waiting: 0 })), 3_400)));
+}
+
+// Rule INBOX-4.
+#[test]
+fn what_was_not_shown_does_not_go_along() {
+    let mut ride = waiting(&["hi", "ho"]);
+    let unshown = |ride: &mut Ride, lines: Option<Vec<String>>| drop(step(ride, Event::Unshown(lines), 2_900));
+    let [hi, ho] = ["hi", "ho"].map(|text| format!("⇄ Omar wrote in the thread: {text}"));
+    unshown(&mut ride, Some(vec![hi, ho.clone()]));
+    let why = "what waits was not shown to you before; send it again once you have read it";
+    assert_eq!(ask_along(&mut ride), Verdict::Refuse(why.into()));
+    unshown(&mut ride, Some(vec![ho]));
+    let Verdict::Along(context) = ask_along(&mut ride) else { panic!("not along") };
+    assert!(context.contains(r#""text":"hi""#) && !context.contains(r#""text":"ho""#), "{context}");
+    // A line that was dropped is never shown.
+    unshown(&mut ride, None);
+    let why = "more waits than could be shown to you; the agent answers it after the ride";
+    assert_eq!(ask_along(&mut ride), Verdict::Refuse(why.into()));
+}
+
+// Rule INBOX-5.
+#[test]
+fn each_prompt_has_a_fence_of_its_own() {
+    let mut ride = waiting(&["hi"]);
+    let fence = |verdict: Verdict| match verdict {
+        Verdict::Along(context) => context.split_once("-----").unwrap().1.split(' ').nth(1).unwrap().to_owned(),
+        other => panic!("not along: {other:?}"),
+    };
+    let (one, other) = (fence(ask_along(&mut ride)), fence(ask_along(&mut ride)));
+    assert!(one != other && one.len() == 32, "{one} {other}");
 }
 
 #[test]
