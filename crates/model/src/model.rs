@@ -219,7 +219,7 @@ impl Model {
         tries.extend((0..FLIGHTS).flat_map(|n| [Move::Acks(n), Move::Performs(n)]));
         tries.extend((0..self.scope.threads).map(Move::Takes));
         tries.extend((0..self.scope.threads).map(Move::ChildEnds));
-        tries.push(Move::Tick);
+        tries.extend([Move::OtherChildEnds, Move::Tick]);
         let mut taken = None;
         for step in tries {
             if let Some(next) = self.after(w, step) {

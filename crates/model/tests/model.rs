@@ -39,6 +39,15 @@ fn every_seeded_mistake_is_found() {
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
+// Rule LEASE-3.
+#[test]
+fn a_turn_that_another_gateway_had_let_in_is_a_second_writer() {
+    let found = explore(&mut Model::new(Scope::two_gateways(), Mutant::NoAcknowledgement), 60_000, 1, true);
+    let violation = found.violation.expect("a promise breaks");
+    println!("{}", violation.trace.join("\n"));
+    assert_eq!(violation.what, "I1: a driver's Claude Code and another gateway's child live on one Claude session");
+}
+
 /// What is asked of the gateway plugin is needed: without it a promise breaks.
 #[test]
 fn what_the_gateway_plugin_must_see_to() {
