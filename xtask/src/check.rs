@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::build::{self, cargo, run};
 use crate::demo::Demo;
+use crate::resume_check::ResumeCheck;
 use crate::versions;
 
 /// Versions of the type checker and Node's types.
@@ -29,6 +30,10 @@ pub(crate) fn test() -> Result<bool> {
     types()?;
     step("tests");
     run(Command::new(cargo()).current_dir(&root).args(["test", "--quiet", "--locked", "--workspace"]))?;
+    step("transcripts as the real Claude Codes resume them");
+    if !ResumeCheck::of(root.join("fixtures/claude-code")).run()? {
+        return Ok(false);
+    }
     step("stories on the real hosts");
     Demo::of_tests().run()
 }

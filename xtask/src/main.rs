@@ -12,6 +12,7 @@ mod notices;
 mod pack;
 mod platform;
 mod probe;
+mod resume_check;
 mod sim;
 mod versions;
 
@@ -59,6 +60,8 @@ enum What {
     Fuzz(fuzz::Fuzz),
     /// Measure what stock OpenClaw hosts let a plugin do, one line per answer.
     Probe(probe::Probe),
+    /// Compare what we say of transcripts with what the real Claude Code does when it resumes them.
+    ResumeCheck(resume_check::ResumeCheck),
     /// Check the plugin's JavaScript against the host's published types.
     Types,
     /// What a story starts in a network of its own.
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
         What::Chaos(chaos) => return exit(chaos.run()),
         What::Fuzz(fuzz) => return exit(fuzz.run()),
         What::Probe(probe) => return exit(probe.run()),
+        What::ResumeCheck(check) => return exit(check.run()),
         What::Types => check::types(),
         What::Inside { folder, ports, command } => return inside(&folder, &ports, &command),
     };

@@ -4,8 +4,8 @@
 //! another, and which turns lie between. Keeps one small node per chain line
 //! and no text; texts are read again, by span, for the few lines that matter.
 //! The pieces: `reader` (bytes to nodes), `line` (one line as the host writes
-//! it), `chain` (ancestry and the proof of one chain), `turn` (prompts and
-//! answers), `follow` (the same while they are written). Absent on purpose:
+//! it), `chain` (ancestry and the proof of one chain), `resume` (where each version of
+//! the host continues), `turn` (prompts and answers), `follow` (the same while they are written). Absent on purpose:
 //! files, and any repair of a damaged tree.
 //!
 //! # The active leaf
@@ -38,31 +38,27 @@
 //!
 //! # Where the host continues
 //!
-//! Below the leaf, when its turn was over. After a crash it first tidies up,
-//! so the next line may hang further up ([`Transcript::anchor`]): a trailing
-//! assistant line with nothing but thoughts or blanks is dropped; an unanswered
-//! tool call is dropped on 2.1.197, and on 2.1.330 gets a `tool_result`, under
-//! that call even where the leaf is another call's result; lines after it that
-//! are no messages are passed by. An unanswered prompt stays and gets an
-//! assistant line `No response requested.`
+//! Not always below the leaf: see `resume`, which has the rules of each measured version.
 //!
-//! Where this module differs from the host, on purpose: an unknown parent is
-//! never bridged (a chain across it cannot be shown), and a line of an unknown
-//! type that carries `uuid` and `parentUuid` passes its parent on, so that a
-//! line type of a newer host does not break every chain.
+//! Where this module differs from the host, on purpose: what is appended is never
+//! shown across an unknown parent, and there a line of an unknown type that carries
+//! a `uuid` passes its parent on, so that a line type of a newer host does not
+//! break every chain.
 
 mod chain;
 mod finished;
 mod follow;
 mod line;
 mod reader;
+mod resume;
 mod turn;
 
 pub use chain::{Broken, Chain, Shown, Why};
 pub use finished::Finished;
 pub use follow::{Ended, Entry, Follow, News};
 pub use reader::{Malformed, Reader, Tail, Transcript, Wrong};
-pub use turn::{Answer, End, Origin, Prompt, Turn, Turns, turns};
+pub use resume::{MEASURED, Rules};
+pub use turn::{Answer, End, Origin, Prompt, Turn, Turns, asked, gives_reason, turns};
 
 /// Longest line that is read: twice the largest request the model API takes.
 pub const MAX_LINE_BYTES: usize = 64 << 20;

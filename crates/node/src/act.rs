@@ -9,7 +9,7 @@ use ride_core::thread::ClaudeSession;
 use ride_core::transcript::Origin;
 use ride_core::wire::{ChainMark, CopyEnd, Reason};
 use ride_store::claude::process::{Alive, alive, is_under};
-use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, chain_mark, end_idle_child, live_writers, show_chain, why_not_resumed};
+use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, chain_mark, end_idle_child, live_writers, show_chain, why_not_ended, why_not_resumed};
 
 use uuid::Uuid;
 
@@ -92,6 +92,9 @@ fn mark(claude: &ClaudeSession, whole: bool) -> Result<Outcome, ClaudeError> {
     };
     if let (true, Some(why)) = (whole, why_not_resumed(&path)?) {
         return Ok(failed(format!("Claude session {} cannot be gone on with: {why}", claude.id)));
+    }
+    if let Some(why) = why_not_ended(&path)? {
+        return Ok(failed(format!("{}: {why}", path.display())));
     }
     Ok(match chain_mark(&path) {
         Ok(mark) => Outcome::Marked { mark },

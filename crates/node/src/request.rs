@@ -13,7 +13,7 @@ use ride_core::thread::{Adopts, ClaudeSession, Phase, Thread, Why};
 use ride_core::view;
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
 use ride_store::claude::process::{Alive, alive, is_under};
-use ride_store::claude::{ClaudeDir, Liveness, Registry, find_cwd, summary};
+use ride_store::claude::{ClaudeDir, Liveness, Registry, find_cwd, folder_of_slug, summary};
 use ride_store::clock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -285,10 +285,16 @@ pub(crate) fn locate(sync: &Sync, id: Uuid, cwd: Option<&str>) -> Outcome<Claude
     let cwd = match [cwd, last.as_deref()].into_iter().flatten().find(|cwd| belongs(cwd)) {
         Some(cwd) => Some(cwd.to_owned()),
         // Whoever resumed it last was in another folder, of another machine perhaps.
-        None => find_cwd(&path, belongs).map_err(|e| transcript(e.to_string()))?,
+        None => find_cwd(&path, belongs).map_err(|e| transcript(e.to_string()))?.or_else(|| renamed(&path)),
     };
     let cwd = cwd.ok_or_else(|| transcript(format!("the project folder of {} could not be told", path.display())))?;
     Ok(ClaudeSession { id, config_dir: sync.claude_dir.to_string_lossy().into_owned(), cwd })
+}
+
+/// The project folder that was renamed together with the folder of its transcripts: only its slug names it.
+fn renamed(transcript: &Path) -> Option<String> {
+    let slug = transcript.parent()?.file_name()?.to_str()?;
+    folder_of_slug(Path::new("/"), slug)?.to_str().map(str::to_owned)
 }
 
 fn no_transcript(sync: &Sync, id: Uuid) -> MethodError {

@@ -16,6 +16,7 @@ pub mod process;
 pub mod proxy;
 pub mod pty;
 pub mod relay;
+pub mod resume;
 pub mod story;
 pub mod telegram;
 mod wait;

@@ -21,7 +21,7 @@ use ride_core::step::Rules;
 use ride_core::text::{Foreign, plain};
 use ride_core::thread::Thread;
 use ride_core::time::Now;
-use ride_core::transcript::{Chain, Reader, Transcript, turns};
+use ride_core::transcript::{Chain, MEASURED, Reader, Transcript, turns};
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, Waiting};
 use ride_store::claude::{ClaudeDir, Registry};
 use ride_store::copy::{Files, Range, pack, unpack};
@@ -256,11 +256,19 @@ fn transcript(bytes: &[u8]) -> Kept {
     };
     let leaf = whole.leaf().ok().flatten();
     if let Some(leaf) = leaf {
-        whole.anchor(leaf, fetch)?;
         whole.is_quiet(leaf, fetch)?;
         if !whole.is_ancestor(leaf, leaf) && whole.span(leaf).is_none() {
             return Err("the leaf is not in the file".into());
         }
+    }
+    let anchor = whole.anchor(fetch)?;
+    if let (Ok(Some(anchor)), Some(leaf)) = (anchor, leaf)
+        && whole.span(anchor).is_none()
+    {
+        return Err(format!("the anchor of {leaf} is not in the file"));
+    }
+    for rules in &MEASURED {
+        let _: Result<Option<Uuid>, _> = whole.continues(rules, fetch)?;
     }
     for (from, size) in [(None, 0), (leaf, whole.size), (leaf, whole.size / 2), (Some(Uuid::nil()), 0)] {
         if let Chain::Shown(shown) = whole.show(from, size) {

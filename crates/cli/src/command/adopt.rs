@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ride_core::wire::{Adopt, Adopted, Driver, Row, Status, Statuses, method};
-use ride_store::claude::{ClaudeDir, Found, process, summary};
+use ride_store::claude::{ClaudeDir, Found, missing_history, process, summary};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -107,7 +107,16 @@ async fn ask(context: &Context<'_>, connection: &Connection, row: &Row, id: Uuid
         return print_json(&adopted);
     }
     say(told(&clean(&row.title), &row.key, &adopted));
+    if let Some(note) = history_note(context, id) {
+        say(note);
+    }
     Ok(())
+}
+
+/// What of the session's history Claude Code does not see. It is said, and stands in nobody's way.
+fn history_note(context: &Context<'_>, id: Uuid) -> Option<String> {
+    let found = claude_dir(context).ok()?.find(id, None).ok().flatten()?;
+    missing_history(&found).ok().flatten().map(|note| format!("note: {}", clean(&note)))
 }
 
 /// Binds the thread with this key; what came of it in words.
@@ -168,7 +177,7 @@ pub(super) fn claude_dir(context: &Context<'_>) -> Result<ClaudeDir, Error> {
 /// The last used ones; only as many files are read as are shown.
 fn locals(dir: &ClaudeDir) -> Vec<Local> {
     let one = |local: sessions::Local| {
-        let seen = summary(&local.found.path).ok()?;
+        let seen = summary(&local.found.path).ok().filter(|seen| !seen.side)?;
         let (title, last_prompt, cwd) = (seen.title, seen.last_prompt, seen.cwd);
         Some(Local { session: local.found.session, title, cwd, last_prompt, changed_ms: local.found.changed_ms, live: local.live.is_some() })
     };
@@ -179,9 +188,33 @@ fn locals(dir: &ClaudeDir) -> Vec<Local> {
 fn named(all: &[Found], id: &str) -> Result<Uuid, Error> {
     let id = id.trim().to_lowercase();
     let fits: Vec<Uuid> = all.iter().map(|one| one.session).filter(|session| session.to_string().starts_with(&id)).collect();
+    let paths = || all.iter().filter(|one| fits.contains(&one.session)).map(|one| clean(&one.path.display().to_string()));
     match fits.as_slice() {
         [one] => Ok(*one),
+        [one, others @ ..] if others.iter().all(|other| other == one) => {
+            let both: Vec<String> = paths().collect();
+            Err(Error::new(Kind::Match, format!("Claude session {one} has more than one file: {}", both.join(", ")))
+                .hint("move all but one of them out of Claude Code's project folders, then adopt it again"))
+        }
         [] => Err(Error::new(Kind::Match, format!("no Claude session of this machine has an id that begins with {}", clean(&id))).hint("`ride adopt` lists them")),
         several => Err(Error::new(Kind::Match, format!("{} Claude sessions have an id that begins with {}", several.len(), clean(&id))).hint("give more of it")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_named_by_its_id_or_the_beginning_of_it() {
+        let found = |id: u128, path: &str| Found { session: Uuid::from_u128(id), path: path.into(), changed_ms: 0 };
+        let all = [found(1, "/p/a/1.jsonl"), found(2, "/p/a/2.jsonl"), found(2, "/p/b/2.jsonl")];
+        let why = |id: &str| named(&all, id).unwrap_err();
+        assert_eq!(named(&all, "00000000-0000-0000-0000-000000000001").unwrap(), Uuid::from_u128(1));
+        assert_eq!(why("0000").hint.as_deref(), Some("give more of it"));
+        assert_eq!(why("5").hint.as_deref(), Some("`ride adopt` lists them"));
+        let twice = why(&Uuid::from_u128(2).to_string());
+        assert!(twice.message.contains("/p/a/2.jsonl, /p/b/2.jsonl"), "{}", twice.message);
+        assert!(twice.hint.is_some_and(|hint| hint.contains("move all but one")));
     }
 }

@@ -8,7 +8,7 @@
 
 mod draw;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use ride_store::claude::{ClaudeDir, Found, Liveness, Registry, Summary};
@@ -207,12 +207,14 @@ pub struct SessionPicker {
     listed_ms: u64,
     /// Files are on their way.
     reading: bool,
+    /// Files that are not listed.
+    hidden: HashSet<PathBuf>,
 }
 
 impl SessionPicker {
     /// A picker that has to look for the files first.
     pub fn new(now_ms: u64) -> SessionPicker {
-        SessionPicker { choice: Choice::new(Sessions::default(), "", now_ms), listing: false, listed: false, listed_ms: 0, reading: false }
+        SessionPicker { choice: Choice::new(Sessions::default(), "", now_ms), listing: false, listed: false, listed_ms: 0, reading: false, hidden: HashSet::new() }
     }
 
     /// Takes an event; gives what is to be done, in order.
@@ -227,13 +229,15 @@ impl SessionPicker {
                 None => {}
             },
             Event::Room { rows } => self.choice.make_room(rows),
-            Event::Listed(locals) => {
+            Event::Listed(mut locals) => {
+                locals.retain(|local| !self.hidden.contains(&local.found.path));
                 let sessions = Sessions::new(locals, self.choice.list());
                 self.choice.replace(sessions);
                 (self.listing, self.listed, self.listed_ms) = (false, true, now_ms);
             }
-            Event::Read(read) => {
+            Event::Read(mut read) => {
                 self.reading = false;
+                self.hide_sides(&mut read);
                 self.choice.amend(|sessions| take(sessions, read));
             }
             Event::Tick => {}
@@ -245,6 +249,19 @@ impl SessionPicker {
         }
         effects.extend(self.read_wanted());
         effects
+    }
+
+    /// Takes subagents' sessions off the list: Claude Code does not resume them.
+    fn hide_sides(&mut self, read: &mut Vec<(PathBuf, Option<Summary>)>) {
+        let side = |summary: &Option<Summary>| summary.as_ref().is_some_and(|summary| summary.side);
+        let found: Vec<PathBuf> = read.extract_if(.., |(_, summary)| side(summary)).map(|(path, _)| path).collect();
+        if found.is_empty() {
+            return;
+        }
+        self.hidden.extend(found);
+        let left = self.choice.list().locals.iter().filter(|local| !self.hidden.contains(&local.found.path)).cloned().collect();
+        let sessions = Sessions::new(left, self.choice.list());
+        self.choice.replace(sessions);
     }
 
     fn enter(&mut self) -> Option<Effect> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::reader::{Hint, Kind, Link, Node, Tail, Transcript};
-use super::turn::{is_kept, is_over};
+use super::turn::is_over;
 use super::{PRUNED_ABOVE_BYTES, Span};
 
 /// Whether the chain could be shown.
@@ -105,6 +105,13 @@ impl fmt::Display for Broken {
     }
 }
 
+/// What a line of an unknown type does to the way through it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Novel {
+    Passes,
+    Ends,
+}
+
 /// One step towards the root.
 enum Up {
     Root,
@@ -113,18 +120,27 @@ enum Up {
 }
 
 impl Transcript {
-    /// The leaf the host would resume, by the rule in the module header; `None`
-    /// for a transcript without a conversation.
+    /// The active leaf, by the rule in the module header; `None` for a transcript without a conversation.
+    /// Lines of an unknown type pass their parent on, as they do for the newer host that wrote them.
     ///
     /// # Errors
     /// [`Why::NoConversation`] where the host refuses to resume.
     pub fn leaf(&self) -> Result<Option<Uuid>, Broken> {
+        Ok(self.find_leaf(Novel::Passes)?.map(|at| self.nodes[at].uuid))
+    }
+
+    /// The same for the measured hosts: to them the way ends at a line of an unknown type.
+    pub(super) fn host_leaf(&self) -> Result<Option<usize>, Broken> {
+        self.find_leaf(Novel::Ends)
+    }
+
+    fn find_leaf(&self, novel: Novel) -> Result<Option<usize>, Broken> {
         let pruned = self.size > PRUNED_ABOVE_BYTES;
         let loaded_from = self.boundary_byte.filter(|_| pruned).unwrap_or(0);
         let hint = match self.hint {
             Some(Hint::Id(id)) => self.at(id).filter(|at| {
                 let node = &self.nodes[*at];
-                node.kind != Kind::Through && node.span.byte >= loaded_from
+                node.kind.is_spoken() && node.span.byte >= loaded_from && self.speaks(*at, novel)
             }),
             Some(Hint::Odd) | None => None,
         };
@@ -135,48 +151,31 @@ impl Transcript {
             .rewound
             .filter(|(to, _)| self.hint == Some(*to))
             .map_or(0, |(_, at)| at);
-        let leaf = match (hint, self.last()) {
+        Ok(match (hint, self.last(novel)) {
             (Some(hint), Some(last))
-                if self.nodes[last].span.byte >= rewound_at && self.descends(last, hint) =>
+                if self.nodes[last].span.byte >= rewound_at && self.descends(last, hint, novel) =>
             {
                 Some(last)
             }
             (Some(hint), _) => Some(hint),
             (None, last) => last,
-        };
-        Ok(leaf.map(|at| self.nodes[at].uuid))
+        })
     }
 
-    /// The lowest line at or above `leaf` below which the host surely continues.
-    /// That is the leaf, except after a crash: the host then drops trailing
-    /// lines (a thought without words; on 2.1.197 an unanswered tool call) or
-    /// answers a parallel tool call, and so continues from further up. Then it
-    /// is the nearest prompt or words above. `fetch` gives the bytes of a line.
-    ///
-    /// # Errors
-    /// The first error of `fetch`.
-    pub fn anchor<E>(
-        &self,
-        leaf: Uuid,
-        mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
-    ) -> Result<Uuid, E> {
-        let Some(mut at) = self.at(leaf) else {
-            return Ok(leaf);
+    /// The lowest line that is both or above both.
+    pub(super) fn meet(&self, one: usize, other: usize) -> Result<usize, Broken> {
+        let above: BTreeSet<usize> = self.upwards(one).collect();
+        let none = || self.broken(Why::NotAncestor, other);
+        self.upwards(other).find(|at| above.contains(at)).ok_or_else(none)
+    }
+
+    /// A line and those above it, as far as the way is whole.
+    fn upwards(&self, from: usize) -> impl Iterator<Item = usize> {
+        let parent = |at: &usize| match self.up(*at) {
+            Up::To(parent) => Some(parent),
+            Up::Root | Up::Broken(_) => None,
         };
-        let mut unsettled = false;
-        for _ in 0..self.nodes.len() {
-            match is_kept(&fetch(self.nodes[at].span)?) {
-                Some(true) if unsettled => return Ok(self.nodes[at].uuid),
-                Some(true) => return Ok(leaf),
-                Some(false) => unsettled = true,
-                None => {}
-            }
-            match self.up(at) {
-                Up::To(parent) => at = parent,
-                Up::Root | Up::Broken(_) => break,
-            }
-        }
-        Ok(if unsettled { self.nodes[at].uuid } else { leaf })
+        std::iter::successors(Some(from), parent).take(self.nodes.len())
     }
 
     /// Whether no turn is under way at `leaf`: the last thing said is an answer,
@@ -191,7 +190,7 @@ impl Transcript {
         mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
     ) -> Result<bool, E> {
         let Some(at) = self.at(leaf) else { return Ok(true) };
-        for node in self.by_parent(at) {
+        for node in self.by_parent(at, Novel::Passes) {
             if let Some(over) = is_over(&fetch(node.span)?) {
                 return Ok(over);
             }
@@ -359,29 +358,34 @@ impl Transcript {
     }
 
     /// The last node that can be a leaf.
-    fn last(&self) -> Option<usize> {
-        let speaks = |node: &Node| matches!(node.kind, Kind::User | Kind::Assistant);
+    fn last(&self, novel: Novel) -> Option<usize> {
         (0..self.nodes.len()).rev().find(|at| {
             let node = &self.nodes[*at];
-            node.kind != Kind::Through && !node.sidechain && self.by_parent(*at).any(speaks)
+            node.kind.is_spoken() && !node.sidechain && self.speaks(*at, novel)
         })
     }
 
-    fn descends(&self, at: usize, ancestor: usize) -> bool {
+    /// Whether somebody said something at a line or above it.
+    fn speaks(&self, at: usize, novel: Novel) -> bool {
+        self.by_parent(at, novel).any(|node| matches!(node.kind, Kind::User | Kind::Assistant))
+    }
+
+    fn descends(&self, at: usize, ancestor: usize, novel: Novel) -> bool {
         let ancestor = self.nodes[ancestor].uuid;
-        self.by_parent(at).any(|node| node.uuid == ancestor)
+        self.by_parent(at, novel).any(|node| node.uuid == ancestor)
     }
 
     /// A node and its ancestors by `parentUuid` alone; ends in a circle too.
-    fn by_parent(&self, at: usize) -> impl Iterator<Item = &Node> {
-        let parent = |node: &&Node| match node.parent {
-            Link::To(at) => self.nodes.get(at as usize),
+    fn by_parent(&self, at: usize, novel: Novel) -> impl Iterator<Item = &Node> {
+        let known = move |node: &&Node| novel == Novel::Passes || node.kind != Kind::Novel;
+        let parent = move |node: &&Node| match node.parent {
+            Link::To(at) => self.nodes.get(at as usize).filter(known),
             _ => None,
         };
         std::iter::successors(self.nodes.get(at), parent).take(self.nodes.len())
     }
 
-    fn at(&self, id: Uuid) -> Option<usize> {
+    pub(super) fn at(&self, id: Uuid) -> Option<usize> {
         self.index.get(&id).map(|at| *at as usize)
     }
 

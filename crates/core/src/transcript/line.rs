@@ -32,9 +32,13 @@ pub(super) struct Line<'a> {
     #[serde(borrow)]
     pub ai_title: Field<'a>,
     #[serde(borrow)]
+    pub summary: Field<'a>,
+    #[serde(borrow)]
     pub cwd: Field<'a>,
     #[serde(borrow)]
     pub is_sidechain: Field<'a>,
+    #[serde(borrow)]
+    pub compact_metadata: Field<'a>,
 }
 
 impl Line<'_> {

@@ -50,8 +50,26 @@ pub(super) enum Kind {
     Assistant,
     Attachment,
     System,
-    /// Passes its parent on, is never a leaf.
+    /// `progress`: passes its parent on, is never a leaf.
     Through,
+    /// A type that no measured host has. Those hosts end the way here; a newer one may know it.
+    Novel,
+}
+
+impl Kind {
+    /// Whether the hosts take it for a line of the conversation.
+    pub fn is_spoken(self) -> bool {
+        !matches!(self, Kind::Through | Kind::Novel)
+    }
+}
+
+/// The part of a conversation that a compaction keeps behind its summary.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept {
+    pub head: Uuid,
+    /// The summary; the kept part is read as standing below it.
+    pub anchor: Uuid,
+    pub tail: Uuid,
 }
 
 /// A line that could not be read.
@@ -101,6 +119,8 @@ pub struct Transcript {
     pub(super) rewound: Option<(Hint, u64)>,
     /// Offset of the last compaction boundary line.
     pub(super) boundary_byte: Option<u64>,
+    /// What the last compaction kept.
+    pub(super) kept: Option<Kept>,
     /// The last line that only this reader cannot read.
     pub(super) unreadable: Option<Malformed>,
     /// Bytes read.
@@ -117,6 +137,8 @@ pub struct Transcript {
     pub custom_title: Option<String>,
     /// The name the host made up, the last one.
     pub ai_title: Option<String>,
+    /// The name an older host made up for the conversation that has this line, with the line.
+    pub(super) summary: Option<(Uuid, String)>,
     /// The prompt of the last `last-prompt` line.
     pub last_prompt: Option<String>,
     /// The folder of the last line that has one.
@@ -166,6 +188,7 @@ impl Reader {
             hint: None,
             rewound: None,
             boundary_byte: None,
+            kept: None,
             unreadable: None,
             size: 0,
             lines: 0,
@@ -174,6 +197,7 @@ impl Reader {
             tail: Tail::Whole,
             custom_title: None,
             ai_title: None,
+            summary: None,
             last_prompt: None,
             cwd: None,
         };
@@ -316,6 +340,18 @@ impl Reader {
 }
 
 impl Transcript {
+    /// What the conversation is called: by a person, else by the host.
+    pub fn title(&self) -> Option<&str> {
+        let summary = self.summary.as_ref().filter(|(leaf, _)| self.index.contains_key(leaf)).map(|(_, text)| text);
+        self.custom_title.as_ref().or(self.ai_title.as_ref()).or(summary).map(String::as_str)
+    }
+
+    /// Whether it is a subagent's: lines of the conversation, and none of a person's own.
+    pub fn is_side(&self) -> bool {
+        let mut spoken = self.nodes.iter().filter(|node| node.kind.is_spoken()).peekable();
+        spoken.peek().is_some() && spoken.all(|node| node.sidechain)
+    }
+
     fn take(&mut self, line: &Line<'_>, at: Span) -> Result<(), Wrong> {
         keep(&mut self.cwd, line.cwd);
         let kind = match line.kind.plain().unwrap_or_default() {
@@ -336,6 +372,13 @@ impl Transcript {
                 }
                 return Ok(());
             }
+            // Older hosts also wrote here what other conversations are called.
+            "summary" => {
+                let mut text = None;
+                keep(&mut text, line.summary);
+                self.summary = line.leaf_uuid.uuid().zip(text).or(self.summary.take());
+                return Ok(());
+            }
             "custom-title" => {
                 keep(&mut self.custom_title, line.custom_title);
                 return Ok(());
@@ -344,8 +387,9 @@ impl Transcript {
                 keep(&mut self.ai_title, line.ai_title);
                 return Ok(());
             }
-            // `progress`, and lines of newer hosts, where they have a place in the tree.
-            _ if line.uuid.uuid().is_some() && line.parent_uuid.uuid().is_some() => Kind::Through,
+            // They have a place in the tree, a root's too.
+            "progress" if line.uuid.uuid().is_some() => Kind::Through,
+            _ if line.uuid.uuid().is_some() => Kind::Novel,
             _ => return Ok(()),
         };
         let uuid = line.uuid.uuid().ok_or(Wrong::Id)?;
@@ -356,6 +400,7 @@ impl Transcript {
         if boundary {
             self.hint = None;
             self.boundary_byte = Some(at.byte);
+            self.kept = Kept::read(line.compact_metadata);
         }
         self.nodes.push(Node {
             uuid,
@@ -389,6 +434,30 @@ impl Transcript {
                 }
             }
         }
+    }
+}
+
+impl Kept {
+    fn read(metadata: Field<'_>) -> Option<Kept> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Metadata<'a> {
+            #[serde(borrow)]
+            preserved_segment: Field<'a>,
+        }
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Segment<'a> {
+            #[serde(borrow)]
+            head_uuid: Field<'a>,
+            #[serde(borrow)]
+            anchor_uuid: Field<'a>,
+            #[serde(borrow)]
+            tail_uuid: Field<'a>,
+        }
+        let metadata: Metadata<'_> = serde_json::from_str(metadata.raw()?).ok()?;
+        let segment: Segment<'_> = serde_json::from_str(metadata.preserved_segment.raw()?).ok()?;
+        Some(Kept { head: segment.head_uuid.uuid()?, anchor: segment.anchor_uuid.uuid()?, tail: segment.tail_uuid.uuid()? })
     }
 }
 

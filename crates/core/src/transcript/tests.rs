@@ -422,3 +422,4 @@ fn long_lines() {
 
 mod follow;
 mod recorded;
+mod resumed;

@@ -5,7 +5,7 @@
 //! interruption `interruptedMessageId`. Where an interruption has no field its
 //! text is taken, on a line that nobody typed (it lacks both fields).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -138,15 +138,15 @@ pub(super) struct Whole<'a> {
     #[serde(borrow)]
     origin: Field<'a>,
     #[serde(borrow)]
-    message: Field<'a>,
+    pub(super) message: Field<'a>,
     #[serde(borrow)]
     attachment: Field<'a>,
     #[serde(borrow)]
     interrupted_message_id: Field<'a>,
     #[serde(borrow)]
-    is_meta: Field<'a>,
+    pub(super) is_meta: Field<'a>,
     #[serde(borrow)]
-    is_compact_summary: Field<'a>,
+    pub(super) is_compact_summary: Field<'a>,
     #[serde(borrow)]
     pub(super) is_api_error_message: Field<'a>,
 }
@@ -218,23 +218,40 @@ pub fn turns<E>(
     Ok(state.finish())
 }
 
-/// Whether the host surely keeps a line when it resumes above it: a prompt, or
-/// an assistant line with words and no tool call. `None` for lines that say
-/// nothing either way. See [`Transcript::anchor`](super::Transcript::anchor).
-pub(super) fn is_kept(bytes: &[u8]) -> Option<bool> {
+/// Whether a turn whose last line this is, is over; `None` for lines that say
+/// nothing either way.
+pub(super) fn is_over(bytes: &[u8]) -> Option<bool> {
     let line = serde_json::from_slice::<Whole<'_>>(bytes).ok()?;
-    let said = said(&line);
+    // A thought or white space alone says nothing: the host drops it when it resumes.
+    let silent = || line.kind.plain() == Some("assistant") && said(&line).is_silent();
+    over(&line).filter(|over| *over || !silent())
+}
+
+/// Whether a line of the model says why it stopped; `None` for lines that are neither the model's nor a person's.
+pub fn gives_reason(bytes: &[u8]) -> Option<bool> {
+    let line = serde_json::from_slice::<Whole<'_>>(bytes).ok()?;
     match line.kind.plain() {
-        Some("user") => Some(said.results.is_empty()),
-        Some("assistant") => Some(said.calls.is_empty() && !said.text.trim().is_empty()),
+        _ if line.is_sidechain.is_true() => None,
+        Some("user") => Some(true),
+        Some("assistant") => Some(inner::<Message<'_>>(line.message).stop_reason.raw().is_some()),
         _ => None,
     }
 }
 
-/// Whether a turn whose last line this is, is over; `None` for lines that say
-/// nothing either way.
-pub(super) fn is_over(bytes: &[u8]) -> Option<bool> {
-    over(&serde_json::from_slice::<Whole<'_>>(bytes).ok()?)
+/// What a person asked with a line, in words for a label. Sessions from before 2.1.170 do not say who wrote a prompt:
+/// then it is a prompt where it is no command of the terminal and nothing of the host's.
+pub fn asked(bytes: &[u8]) -> Option<String> {
+    let line = serde_json::from_slice::<Whole<'_>>(bytes).ok()?;
+    if line.is_sidechain.is_true() {
+        return None;
+    }
+    let prompt = match line.kind.plain() {
+        Some("user") => prompt(&line),
+        Some("attachment") => queued(&line),
+        _ => None,
+    }?;
+    let untold = prompt.from == Origin::Local && !prompt.text.starts_with(['/', '!', '<']);
+    (prompt.from == Origin::Person || untold).then_some(prompt.text)
 }
 
 /// The same for lines in the order of the file, where others stand between those of the
@@ -269,6 +286,8 @@ struct State {
     beside: Vec<Prompt>,
     called: Vec<String>,
     answered: BTreeSet<String>,
+    /// Of which turn each line is.
+    of: BTreeMap<Uuid, usize>,
 }
 
 impl State {
@@ -284,6 +303,9 @@ impl State {
             Some("attachment") => self.attachment(&line),
             _ => {}
         }
+        if let (Some(uuid), Some(turn)) = (line.uuid.uuid(), self.turns.len().checked_sub(1)) {
+            self.of.insert(uuid, turn);
+        }
     }
 
     fn beside(&mut self, bytes: &[u8]) {
@@ -296,7 +318,31 @@ impl State {
                 self.beside.extend(prompt(&line));
             }
             Some("attachment") => self.beside.extend(queued(&line)),
+            Some("assistant") => self.answer_beside(&line),
             _ => {}
+        }
+        self.belongs_beside(&line);
+    }
+
+    /// A line beside the way is of the turn of its parent, where it does not begin one itself.
+    fn belongs_beside(&mut self, line: &Whole<'_>) {
+        let begins = line.kind.plain() == Some("user") && prompt(line).is_some();
+        let turn = line.parent_uuid.uuid().and_then(|parent| self.of.get(&parent).copied());
+        if let (Some(uuid), Some(turn), false) = (line.uuid.uuid(), turn, begins) {
+            self.of.insert(uuid, turn);
+        }
+    }
+
+    /// After an error of the model's service the host goes on below the error, beside the answer.
+    fn answer_beside(&mut self, line: &Whole<'_>) {
+        let said = said(line);
+        let turn = line.parent_uuid.uuid().and_then(|parent| self.of.get(&parent)).and_then(|turn| self.turns.get_mut(*turn));
+        let (Some(uuid), Some(turn)) = (line.uuid.uuid(), turn) else { return };
+        let text = said.text.trim();
+        let is_answer = said.over && said.calls.is_empty() && !said.synthetic && !text.is_empty() && !line.is_api_error_message.is_true();
+        if is_answer && turn.answer.is_none() && turn.end == End::Open {
+            turn.answer = Some(Answer { uuid, text: text.to_owned() });
+            turn.end = End::Complete;
         }
     }
 
@@ -449,14 +495,23 @@ pub(super) struct Said {
     pub(super) refused: bool,
 }
 
+impl Said {
+    fn is_silent(&self) -> bool {
+        self.text.trim().is_empty() && self.calls.is_empty()
+    }
+}
+
 pub(super) fn said(line: &Whole<'_>) -> Said {
     let message: Message<'_> = inner(line.message);
     let stop = message.stop_reason.plain();
+    let said = content(message.content);
     Said {
         synthetic: message.model.plain() == Some("<synthetic>"),
-        over: stop.is_some_and(|reason| reason != "tool_use"),
+        // Without a reason, words end a turn: both versions write none where the endpoint gives none. A tool
+        // call of the same message has a line of its own, behind this one.
+        over: stop.map_or_else(|| !said.is_silent() && said.calls.is_empty(), |reason| reason != "tool_use"),
         refused: stop == Some("refusal"),
-        ..content(message.content)
+        ..said
     }
 }
 

@@ -123,7 +123,7 @@ const MAX_CHILDREN: usize = 8;
 #[cfg(target_os = "linux")]
 fn is_quiet(dir: &ClaudeDir, session: Uuid) -> Result<bool, ClaudeError> {
     match dir.find(session, None)? {
-        Some(path) => super::transcript::is_quiet(&path),
+        Some(path) => super::transcript::is_idle(&path),
         None => Ok(false),
     }
 }

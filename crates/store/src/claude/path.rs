@@ -131,6 +131,33 @@ impl ClaudeDir {
     }
 }
 
+/// Most folders that are looked at for the one that a slug names.
+const MAX_SEARCHED: usize = 20_000;
+
+/// The folder that a slug names, where the lines of its transcripts do not: it was renamed together with the slug's own
+/// folder. `None` where there is none, where there are several, and for a slug that was cut.
+pub fn folder_of_slug(root: &Path, slug: &str) -> Option<PathBuf> {
+    let mut searched = 0;
+    let mut found = Vec::new();
+    let mut open = vec![(root.to_owned(), slug.strip_prefix('-')?.to_owned())];
+    while let Some((folder, rest)) = open.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            searched += 1;
+            if searched > MAX_SEARCHED {
+                return None;
+            }
+            let Ok(true) = entry.file_type().map(|kind| kind.is_dir()) else { continue };
+            let name = project_slug(&entry.file_name().to_string_lossy());
+            match rest.strip_prefix(name.as_str()) {
+                Some("") => found.push(entry.path()),
+                Some(more) => open.extend(more.strip_prefix('-').map(|more| (entry.path(), more.to_owned()))),
+                None => {}
+            }
+        }
+    }
+    (found.len() == 1).then(|| found.remove(0))
+}
+
 fn exists(path: &Path) -> Result<bool, ClaudeError> {
     match open_regular(path) {
         Ok(_) => Ok(true),

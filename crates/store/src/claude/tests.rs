@@ -591,3 +591,43 @@ fn who_started_a_process_is_told_through_wrappers_and_its_end_is_waited_for() {
     shell.wait().unwrap();
     assert!(!is_under(sleep.pid, own).unwrap());
 }
+
+#[test]
+fn a_folder_is_found_by_its_slug_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let here = |path: &str| root.path().join(path);
+    for folder in ["srv/app-old", "srv/app/old.2", "srv/other"] {
+        fs::create_dir_all(here(folder)).unwrap();
+    }
+    let found = |slug: &str| folder_of_slug(root.path(), slug);
+    assert_eq!(found("-srv-other"), Some(here("srv/other")));
+    assert_eq!(found("-srv-app-old-2"), Some(here("srv/app/old.2")));
+    assert_eq!(found("-srv-gone"), None);
+    // Two folders have this slug: not for us to choose.
+    fs::create_dir_all(here("srv/app/old")).unwrap();
+    assert_eq!(found("-srv-app-old"), None);
+}
+
+#[test]
+fn a_last_line_without_a_line_feed_is_not_gone_on_with() {
+    let (home, dir) = home();
+    let path = transcript(&dir, home.path(), &[prompt(1, None), answer(2, 1)]);
+    assert_eq!((why_not_ended(&path).unwrap(), why_not_resumed(&path).unwrap()), (None, None));
+    let whole = fs::read_to_string(&path).unwrap();
+    fs::write(&path, whole.trim_end()).unwrap();
+    assert!(why_not_ended(&path).unwrap().is_some_and(|why| why.contains("line feed")));
+    assert!(why_not_resumed(&path).unwrap().is_some_and(|why| why.contains("line feed")));
+    // What a crash cut off nobody could read anyway.
+    fs::write(&path, format!("{whole}{{\"type\":\"us")).unwrap();
+    assert_eq!(why_not_ended(&path).unwrap(), None);
+}
+
+#[test]
+fn missing_history_is_a_note() {
+    let (home, dir) = home();
+    let path = transcript(&dir, home.path(), &[prompt(1, None), answer(2, 1)]);
+    assert_eq!(missing_history(&path).unwrap(), None);
+    append(&path, &[prompt(4, Some(9)), answer(5, 4)]);
+    assert_eq!(why_not_resumed(&path).unwrap(), None);
+    assert!(missing_history(&path).unwrap().is_some_and(|note| note.contains("history is missing")));
+}

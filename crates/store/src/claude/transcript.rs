@@ -6,7 +6,7 @@ use std::io::{BufRead as _, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use ride_core::transcript::{Broken, Chain, Follow, MAX_LINE_BYTES, News, Origin, Reader, Shown, Span, Transcript, Turns, turns};
+use ride_core::transcript::{Broken, Chain, MAX_LINE_BYTES, Reader, Rules, Shown, Span, Tail, Transcript, Turns, asked, turns};
 use ride_core::wire::ChainMark;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
@@ -53,6 +53,8 @@ pub struct Summary {
     pub last_prompt: Option<String>,
     /// The folder it was last used in.
     pub cwd: Option<String>,
+    /// It is a subagent's alone: Claude Code does not resume it.
+    pub side: bool,
     /// Bytes.
     pub size: u64,
     /// Last change, milliseconds since 1970.
@@ -60,14 +62,23 @@ pub struct Summary {
 }
 
 /// Records a transcript as it is now. Its leaf is the one below which the host
-/// will continue ([`Transcript::anchor`]): the active leaf, or after a crash a
-/// line above it.
+/// will continue, whatever its version ([`Transcript::anchor`]).
 ///
 /// # Errors
 /// When it cannot be read, is being written, or has no leaf the host would resume.
 pub fn chain_mark(path: &Path) -> Result<ChainMark, ClaudeError> {
     let (file, transcript) = read_still(path)?;
     mark(path, &file, &transcript)
+}
+
+/// Where a Claude Code of a measured version continues a transcript; `None` where there is no conversation.
+///
+/// # Errors
+/// When it cannot be read, is being written, or has no leaf the host would resume.
+pub fn continues_at(path: &Path, rules: &Rules) -> Result<Option<uuid::Uuid>, ClaudeError> {
+    let (file, transcript) = read_still(path)?;
+    let no_leaf = |broken| ClaudeError::NoLeaf { path: path.to_owned(), broken };
+    transcript.continues(rules, |span| line(path, &file, span))?.map_err(no_leaf)
 }
 
 /// Looks at a transcript again: whether everything since the mark is one chain
@@ -130,8 +141,29 @@ fn line(path: &Path, file: &File, span: Span) -> Result<Vec<u8>, ClaudeError> {
     Ok(line)
 }
 
+/// How long a transcript is left alone before words without a reason to stop count as the end of a turn: a tool
+/// call of the same message has a line of its own, which may come later.
+const STILL: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The same of one whose writer lives. Where the endpoint gives no reason to stop, the file must also have stood still.
+pub(super) fn is_idle(path: &Path) -> Result<bool, ClaudeError> {
+    let file = open_regular(path)?;
+    let changed = stat(path, &file)?.modified().map_err(|e| ClaudeError::io("look at transcript", path, e))?;
+    Ok(is_quiet(path)? && (ends_with_reason(path, &file)? || changed.elapsed().is_ok_and(|age| age >= STILL)))
+}
+
+/// Whether the last words of the model say why it stopped, or somebody else spoke after them.
+fn ends_with_reason(path: &Path, file: &File) -> Result<bool, ClaudeError> {
+    let (_, bytes) = end_of(path, file, SUMMARY_BYTES)?;
+    let last = bytes.rsplit(|byte| *byte == b'\n').find_map(ride_core::transcript::gives_reason);
+    Ok(last.unwrap_or(true))
+}
+
 /// Whether no turn is under way, as far as the transcript tells.
-pub(super) fn is_quiet(path: &Path) -> Result<bool, ClaudeError> {
+///
+/// # Errors
+/// When it is no regular file or cannot be read.
+pub fn is_quiet(path: &Path) -> Result<bool, ClaudeError> {
     let file = open_regular(path)?;
     let transcript = read(path, &file)?;
     match transcript.leaf() {
@@ -152,11 +184,46 @@ pub fn why_not_resumed(path: &Path) -> Result<Option<String>, ClaudeError> {
         Ok(None) => return Ok(Some("it has no turn yet".into())),
         Err(broken) => return Ok(Some(format!("its chain is damaged: {broken}"))),
     };
-    if let Err(broken) = transcript.path(None, leaf) {
-        return Ok(Some(format!("its chain is damaged: {broken}")));
+    if let Some(why) = unended(&transcript) {
+        return Ok(Some(why.to_owned()));
     }
     let quiet = transcript.is_quiet(leaf, |span| line(path, &file, span))?;
     Ok((!quiet).then(|| "a turn is under way, or its last tool call has no answer".into()))
+}
+
+/// What of a conversation Claude Code does not see when it resumes it, in words: it goes on without.
+///
+/// # Errors
+/// When it cannot be read or is being written.
+pub fn missing_history(path: &Path) -> Result<Option<String>, ClaudeError> {
+    let (_, transcript) = read_still(path)?;
+    let Ok(Some(leaf)) = transcript.leaf() else { return Ok(None) };
+    let broken = transcript.path(None, leaf).err();
+    Ok(broken.map(|broken| format!("a part of its history is missing, Claude Code goes on without it: {broken}")))
+}
+
+/// Why nobody can go on with a transcript as it ends; `None` where one can. 2.1.197 writes its own line behind a
+/// last one without a line feed, which makes one line that nobody can read.
+///
+/// # Errors
+/// When it cannot be read or is being written.
+pub fn why_not_ended(path: &Path) -> Result<Option<&'static str>, ClaudeError> {
+    let file = open_regular(path)?;
+    let size = stat(path, &file)?.len();
+    let mut last = [b'\n'];
+    if size > 0 {
+        file.read_exact_at(&mut last, size - 1).map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    }
+    if last == [b'\n'] {
+        return Ok(None);
+    }
+    let (_, transcript) = read_still(path)?;
+    Ok(unended(&transcript))
+}
+
+fn unended(transcript: &Transcript) -> Option<&'static str> {
+    let whole = matches!(transcript.tail, Tail::Unterminated(_));
+    whole.then_some("its last line has no line feed, and Claude Code 2.1.197 would destroy it: end the line with one")
 }
 
 /// Reads what a picker shows, from the end of the file alone where that has it.
@@ -168,8 +235,12 @@ pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
     let mut summary = tail(path, &file, SUMMARY_BYTES)?;
     if summary.size > SUMMARY_BYTES && (summary.title.is_none() || summary.last_prompt.is_none() || summary.cwd.is_none()) {
         let whole = read(path, &file)?;
-        summary.title = summary.title.or(whole.custom_title).or(whole.ai_title);
-        summary.last_prompt = summary.last_prompt.or(whole.last_prompt);
+        summary.title = summary.title.or_else(|| whole.title().map(str::to_owned));
+        summary.side = whole.is_side();
+        summary.last_prompt = match summary.last_prompt.or(whole.last_prompt) {
+            None => last_prompt(path)?,
+            words => words,
+        };
         summary.cwd = summary.cwd.or(whole.cwd);
     }
     Ok(summary)
@@ -194,14 +265,9 @@ pub fn last_prompt(path: &Path) -> Result<Option<String>, ClaudeError> {
 
 /// The last paragraph of what a person asked last in some lines.
 fn asked_last(lines: &[u8]) -> Option<String> {
-    let mut follow = Follow::default();
-    let news = lines.split(|byte| *byte == b'\n').flat_map(|line| follow.line(line));
-    let prompts = news.filter_map(|news| match news {
-        News::Prompt { prompt, .. } if prompt.from == Origin::Person => Some(prompt.text),
-        _ => None,
-    });
+    let last = lines.rsplit(|byte| *byte == b'\n').find_map(asked)?;
     // The gateway puts what it knows of the chat before the words.
-    prompts.last()?.rsplit("\n\n").map(str::trim).find(|words| !words.is_empty()).map(str::to_owned)
+    last.rsplit("\n\n").map(str::trim).find(|words| !words.is_empty()).map(str::to_owned)
 }
 
 /// The first folder a Claude session was ever used in of which something holds: where it was
@@ -254,7 +320,8 @@ fn tail(path: &Path, file: &File, most: u64) -> Result<Summary, ClaudeError> {
     let (meta, bytes) = end_of(path, file, most)?;
     let end = read_lines(&bytes, meta.len() > most);
     Ok(Summary {
-        title: end.custom_title.or(end.ai_title),
+        title: end.title().map(str::to_owned),
+        side: end.is_side(),
         // One that was never left has no line that says so (2.1.197).
         last_prompt: end.last_prompt.or_else(|| asked_last(&bytes)),
         cwd: end.cwd,
@@ -332,11 +399,8 @@ fn read_still(path: &Path) -> Result<(File, Transcript), ClaudeError> {
 
 fn mark(path: &Path, file: &File, transcript: &Transcript) -> Result<ChainMark, ClaudeError> {
     let meta = stat(path, file)?;
-    let leaf = transcript.leaf().map_err(|broken| ClaudeError::NoLeaf {
-        path: path.to_owned(),
-        broken,
-    })?;
-    let anchor = |leaf| transcript.anchor(leaf, |span| line(path, file, span));
+    let no_leaf = |broken| ClaudeError::NoLeaf { path: path.to_owned(), broken };
+    let leaf = transcript.anchor(|span| line(path, file, span))?.map_err(no_leaf)?;
     Ok(ChainMark {
         path: path
             .to_str()
@@ -346,7 +410,7 @@ fn mark(path: &Path, file: &File, transcript: &Transcript) -> Result<ChainMark, 
         ino: meta.ino(),
         size: transcript.size,
         tail_sha256: hash_tail(path, file, transcript.size)?,
-        leaf: leaf.map(anchor).transpose()?,
+        leaf,
     })
 }
 

@@ -13,7 +13,7 @@ fn local(n: u32, live: Option<u32>) -> Local {
 }
 
 fn summary(title: Option<&str>, prompt: &str, cwd: &str) -> Summary {
-    Summary { title: title.map(Into::into), last_prompt: Some(prompt.into()), cwd: Some(cwd.into()), size: 1, changed_ms: 1 }
+    Summary { title: title.map(Into::into), last_prompt: Some(prompt.into()), cwd: Some(cwd.into()), side: false, size: 1, changed_ms: 1 }
 }
 
 fn paths(from: u32, to: u32) -> Effect {

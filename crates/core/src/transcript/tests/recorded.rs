@@ -267,15 +267,15 @@ fn recordings_from_the_second_prompt_on() {
                 continue;
             };
             let before = read(&bytes[..size]);
-            let leaf = before.leaf().expect("a leaf").expect("a leaf");
-            let Ok(anchor) = before.anchor(leaf, fetch(&bytes));
+            let Ok(anchor) = before.anchor(fetch(&bytes));
+            let anchor = anchor.expect("a place to continue");
             let after = read(&bytes);
             assert_eq!(
                 (after.malformed_count, after.tail),
                 (0, Tail::Whole),
                 "{version}/{name}"
             );
-            match after.show(Some(anchor), size as u64) {
+            match after.show(anchor, size as u64) {
                 Chain::Shown(shown) => {
                     assert_eq!(
                         shown.compactions,
@@ -360,58 +360,6 @@ fn quiet_between_turns() {
         }
     }
     assert_eq!(seen, ".q.q.q");
-}
-
-/// After a crash the host may continue above the leaf.
-#[test]
-fn anchors() {
-    let tool = |name: &str, parent: &str, content: Value| {
-        json!({"type": if name.starts_with('R') { "user" } else { "assistant" }, "uuid": id(name),
-               "parentUuid": id(parent), "message": {"content": content}})
-    };
-    let call = |id: &str| json!([{"type": "tool_use", "id": id, "name": "Bash", "input": {}}]);
-    let result = |id: &str| json!([{"type": "tool_result", "tool_use_id": id, "content": "ok"}]);
-    let text = |text: &str| json!([{"type": "text", "text": text}]);
-    let base = String::from_utf8(file("U1 A1<U1 U2<A1")).expect("UTF-8");
-    let rows = [
-        (
-            vec![tool("H1", "U2", json!([{"type": "thinking", "thinking": "hm"}]))],
-            "U2",
-        ),
-        (vec![tool("W1", "U2", text("\n\n"))], "U2"),
-        (
-            vec![
-                tool("X1", "U2", call("1")),
-                tool("X2", "X1", call("2")),
-                tool("R1", "X1", result("1")),
-            ],
-            "U2",
-        ),
-        (
-            vec![tool("C1", "U2", text("calling")), tool("X1", "C1", call("1"))],
-            "C1",
-        ),
-        (vec![tool("C1", "U2", text("words"))], "C1"),
-        (vec![], "U2"),
-    ];
-    for (lines, expected) in rows {
-        let bytes = lines
-            .iter()
-            .fold(base.clone(), |all, line| format!("{all}{line}\n"))
-            .into_bytes();
-        let t = read(&bytes);
-        let leaf = t.leaf().expect("a leaf").expect("a leaf");
-        let Ok(anchor) = t.anchor(leaf, fetch(&bytes));
-        assert_eq!(name(anchor), expected);
-    }
-    // Lines that are no messages keep their place after words.
-    let bytes = file("U1 A1<U1 S1<A1 T1<S1");
-    let bytes = String::from_utf8(bytes)
-        .expect("UTF-8")
-        .replace("\"text of A1\"", "[{\"type\":\"text\",\"text\":\"a\"}]");
-    let t = read(bytes.as_bytes());
-    let Ok(anchor) = t.anchor(id("T1").parse().expect("a UUID"), fetch(bytes.as_bytes()));
-    assert_eq!(name(anchor), "T1");
 }
 
 /// A subagent's own file is one sidechain: nothing to resume, nothing said by a person.
