@@ -2,6 +2,7 @@
 //! share is here.
 
 mod adopt;
+mod again;
 mod chat;
 pub mod completions;
 mod config;

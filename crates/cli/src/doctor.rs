@@ -42,8 +42,16 @@ pub struct Found {
     pub claude: Result<(PathBuf, String), Error>,
     /// Where `ride` keeps its files.
     pub own_files: Result<PathBuf, Error>,
-    /// Session keys of rides that were left behind on this machine.
-    pub left_behind: Vec<String>,
+    /// Rides of this machine that ended without handing their thread back.
+    pub left_behind: Vec<LeftBehind>,
+}
+
+/// A ride of this machine whose process is gone.
+pub struct LeftBehind {
+    /// Session key of its thread.
+    pub key: String,
+    /// Whether the gateway still keeps the thread for it; `None` where it could not be asked.
+    pub held: Option<bool>,
 }
 
 /// This command and its surroundings.
@@ -249,7 +257,7 @@ fn line(version: Option<&str>, command: &str, capabilities: bool) -> String {
 fn plugin(found: &Found, version: Option<&str>, out: &mut Vec<Finding>) {
     let own = found.located.as_ref().map_or(&Value::Null, |place| &place.own);
     let plugin = match &found.plugin {
-        None => return out.push(finding("plugin", State::Unknown, "not asked: the gateway could not be")),
+        None => return out.push(finding("plugin", State::Unknown, "unknown: gateway unreachable")),
         Some(Err(e)) if e.kind == Kind::Plugin => return out.push(absent(own, version)),
         Some(Err(e)) if e.kind == Kind::Denied => return out.push(Finding::failed("scope", e)),
         Some(Err(e)) => return out.push(Finding::failed("plugin", e)),
@@ -382,7 +390,7 @@ fn machine(found: &Found, out: &mut Vec<Finding>) {
         Err(e) => Finding::failed("claude", e),
     });
     out.push(if !found.here.terminal.interactive {
-        finding("terminal", State::Note, "standard input or output is none here; riding needs one")
+        finding("terminal", State::Note, "no terminal here; riding needs one")
     } else if !found.here.draws {
         finding("terminal", State::Note, "TERM names one that Claude Code cannot draw on").mend("export TERM=xterm-256color")
     } else {
@@ -392,9 +400,22 @@ fn machine(found: &Found, out: &mut Vec<Finding>) {
         Ok(path) => finding("own files", State::Ok, path.display().to_string()),
         Err(e) => Finding::failed("own files", e),
     });
-    for key in &found.left_behind {
-        let key = clean(key);
-        out.push(finding("left behind", State::Wrong, format!("a ride of {key} ended without handing it back")).mend(format!("ride release {key}")));
+    out.extend(found.left_behind.iter().filter_map(left_behind));
+}
+
+/// A ride that is over left nothing behind, whoever ended it.
+fn left_behind(left: &LeftBehind) -> Option<Finding> {
+    let key = clean(&left.key);
+    match left.held {
+        Some(false) => None,
+        Some(true) => {
+            let says = format!("a ride of {key} ended without handing it back");
+            Some(finding("left behind", State::Wrong, says).mend(format!("ride release {key}")))
+        }
+        None => {
+            let says = format!("a ride of {key} ended here; whether the thread is handed back is unknown: gateway unreachable");
+            Some(finding("left behind", State::Unknown, says))
+        }
     }
 }
 

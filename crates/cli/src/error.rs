@@ -114,10 +114,12 @@ impl Error {
         Error { kind, message: message.into(), hint: None }
     }
 
-    /// The thread is not this ride's any more.
+    /// The thread is not this ride's any more. Who has it stands in `why`; the hand-back may wait
+    /// for something that a person can accept.
     pub fn lost(title: &str, why: &str, holder: Option<&Holder>) -> Error {
-        let now = holder.map_or_else(String::new, |holder| format!("; it is {}", render::holder(holder)));
-        Error::new(Kind::LeaseLost, format!("the ride of {title} was lost: {}{now}", clean(why)))
+        let waits = holder.filter(|holder| holder.acceptable).and_then(|holder| holder.waiting_for.as_ref());
+        let waits = waits.map_or_else(String::new, |what| format!("; handing it back waits: {}", clean(what)));
+        Error::new(Kind::LeaseLost, format!("your ride of {title} is over: {}{waits}", clean(why)))
     }
 
     /// The error as a program reads it.

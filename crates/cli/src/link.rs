@@ -157,6 +157,8 @@ pub enum LinkEvent {
         /// `clear`, `resume`, `fork`, …; unknown where a later event told first.
         source: Option<String>,
     },
+    /// What stands in the prompt box, typed and not sent.
+    Draft(String),
     /// Claude Code ends of its own accord. Its process may live a moment longer.
     Bye {
         /// `prompt_input_exit`, `logout`, `other`.
@@ -296,6 +298,8 @@ pub struct Status {
     pub line: String,
     /// Whether the person should notice.
     pub warn: bool,
+    /// Whether Claude Code is about to be ended: what is typed and not sent is asked for.
+    pub ending: bool,
 }
 
 /// Why the link could not be set up.

@@ -125,17 +125,22 @@ fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Termin
     if !pids.is_empty() {
         writeln!(out, "  {}", pids.join(", "))?;
     }
-    writeln!(
-        out,
-        "  {} to the agent, {} to the channel, {} undelivered",
-        count(thread.inbox, "message waits", "messages wait"),
-        count(thread.outbox, "item on its way", "items on their way"),
-        thread.undelivered
-    )?;
+    writeln!(out, "  {}", depths(thread))?;
     for line in &thread.journal {
         writeln!(out, "  {:>4} ago  {}", age(now_ms, line.at_ms), clean(&line.what))?;
     }
     Ok(())
+}
+
+/// What waits, for whom.
+pub fn depths(thread: &ThreadStatus) -> String {
+    let parts = [
+        (thread.inbox, count(thread.inbox, "message waits for the agent", "messages wait for the agent")),
+        (thread.outbox, count(thread.outbox, "item waits for the channel", "items wait for the channel")),
+        (thread.undelivered, format!("{} undelivered", thread.undelivered)),
+    ];
+    let some: Vec<String> = parts.into_iter().filter(|(n, _)| *n > 0).map(|(_, text)| text).collect();
+    if some.is_empty() { "nothing waits".to_owned() } else { some.join(", ") }
 }
 
 /// Who holds a thread, on one line.
@@ -159,10 +164,9 @@ pub fn who(holder: &Holder) -> String {
     format!("{} at {}", clean(&holder.name), clean(&holder.host))
 }
 
-/// Since when a thread is held, and until when at the latest.
+/// Since when a thread is held.
 pub fn holding(holder: &Holder, now_ms: u64) -> String {
-    let since = duration(now_ms.saturating_sub(holder.since_ms));
-    format!("for {since} now; its lease ends in {} unless it is renewed", duration(holder.expires_in_ms))
+    format!("since {}", duration(now_ms.saturating_sub(holder.since_ms)))
 }
 
 /// Messages that wait, one line each.
@@ -312,7 +316,7 @@ agent:main:x
   waits: process 12
   epoch 7, fence ab.7.cd
   ride is process 11, Claude Code is process 12
-  1 message waits to the agent, 2 items on their way to the channel, 0 undelivered
+  1 message waits for the agent, 2 items wait for the channel
    10m ago  granted to Ada
 "
         );

@@ -10,6 +10,7 @@ pub mod state;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -54,6 +55,8 @@ const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
 /// How long Claude Code may take to load our plugin; it comes up in 1 to 3 s, and
 /// may show a question first.
 const HELLO_WITHIN: Duration = Duration::from_secs(60);
+/// A hand-back that takes longer than this is told of: most take less.
+const SILENT_FOR: Duration = Duration::from_secs(1);
 
 /// Everything a ride needs.
 pub struct Plan {
@@ -99,6 +102,8 @@ pub struct Report {
     pub unsent: usize,
     /// Bytes of the copy that never reached it.
     pub unpushed: u64,
+    /// What was typed and not sent when Claude Code was ended.
+    pub draft: Option<String>,
 }
 
 /// Rides until Claude Code is gone and the thread handed back, or lost. An error
@@ -122,7 +127,7 @@ struct Started {
     notes: Vec<String>,
     terminated: Signal,
     hung_up: Signal,
-    _signals: TerminalSignals,
+    signals: TerminalSignals,
 }
 
 /// Where one Claude Code is started, and speaks to us from: all that another start,
@@ -214,7 +219,7 @@ async fn start(plan: &Plan) -> Result<(Started, Seat, Event), Error> {
     }
     let claude = place.start()?;
     let renewed = Event::Renewed { sent_ms, answer: Ok(renewed) };
-    let started = Started { claude, place, outboxes, notes, terminated, hung_up, _signals: signals };
+    let started = Started { claude, place, outboxes, notes, terminated, hung_up, signals };
     Ok((started, seat, renewed))
 }
 
@@ -287,6 +292,10 @@ struct Drive {
     hello_by: Instant,
     ended: Option<Ended>,
     gone: bool,
+    /// When the person is told what is waited for, once Claude Code is gone.
+    tell_at: Option<Instant>,
+    /// Ctrl-C was pressed once while that was waited for.
+    interrupted: bool,
     notes: Vec<String>,
     outcome: Option<Outcome>,
     copy: Option<OnCopy>,
@@ -344,6 +353,8 @@ impl Drive {
             hello_by: Instant::now() + HELLO_WITHIN,
             ended: None,
             gone: false,
+            tell_at: None,
+            interrupted: false,
             notes,
             outcome: None,
             copy,
@@ -401,7 +412,7 @@ impl Drive {
     async fn turn(&mut self) {
         let wake = Duration::from_millis(self.ride.wake_ms(now_ms()).saturating_sub(now_ms()));
         let mut tick = Instant::now() + wake;
-        for at in [self.kill_at, self.copy.as_ref().and_then(|copy| copy.grown_at)].into_iter().flatten() {
+        for at in [self.kill_at, self.tell_at, self.copy.as_ref().and_then(|copy| copy.grown_at)].into_iter().flatten() {
             tick = tick.min(at);
         }
         let alive = self.ended.is_none();
@@ -424,6 +435,7 @@ impl Drive {
                     self.end_claude();
                 }
             }
+            () = self.started.signals.interrupted() => self.interrupted(),
             _ = self.started.terminated.recv() => self.take(Event::Stop("SIGTERM")),
             _ = self.started.hung_up.recv() => self.take(Event::Stop("the terminal was closed")),
             () = sleep_until(tick) => self.tick(),
@@ -442,12 +454,16 @@ impl Drive {
         } else if self.ended.is_some() && !self.gone && !self.holder_lives() {
             self.gone = true;
             self.kill_at = None;
+            self.tell_at = Some(now + SILENT_FOR);
             // What it said last may still be in the queue.
             while let Ok(event) = self.started.place.link_events.try_recv() {
                 self.link(event);
             }
             self.take(Event::ClaudeGone);
             self.rests();
+        }
+        if self.tell_at.take_if(|at| *at <= now).is_some() {
+            self.tell_wait("Ctrl-C twice leaves at once");
         }
         if let Some(copy) = self.copy.as_mut().filter(|copy| copy.grown_at.is_some_and(|at| at <= now)) {
             copy.grown_at = None;
@@ -468,6 +484,27 @@ impl Drive {
             self.take(Event::Stop("the plugin that guards its prompts was removed"));
         }
         self.take(Event::Tick);
+    }
+
+    /// Ctrl-C after Claude Code has ended: the first tells what is waited for, the second leaves.
+    fn interrupted(&mut self) {
+        if !self.gone {
+            return;
+        }
+        if std::mem::replace(&mut self.interrupted, true) {
+            self.take(Event::Leave);
+        } else {
+            self.tell_at = None;
+            self.tell_wait("Ctrl-C again leaves at once");
+        }
+    }
+
+    /// Says what is waited for, and how to leave.
+    fn tell_wait(&self, how: &str) {
+        if let Some(what) = self.ride.waits_for(now_ms()) {
+            // The terminal may be gone, and what is waited for goes on all the same.
+            let _ = writeln!(std::io::stderr(), "{what}; {how}");
+        }
     }
 
     fn line(&mut self, line: Line) {
@@ -500,6 +537,9 @@ impl Drive {
             LinkEvent::Hello(hello) => {
                 let holder = process::identity(hello.pid);
                 self.holder = Some(holder.clone());
+                if hello.source == Source::Mod {
+                    self.ride.reads_draft();
+                }
                 self.take(Event::Session(hello.claude_session));
                 self.take(Event::Claude(holder));
             }
@@ -535,6 +575,7 @@ impl Drive {
             LinkEvent::SessionChanged { to, .. } => {
                 self.take(Event::Session(to));
             }
+            LinkEvent::Draft(text) => self.take(Event::Draft(text)),
             LinkEvent::Bye { .. } => {}
         }
     }
@@ -713,6 +754,7 @@ impl Drive {
             waiting: (waiting.to_vec(), total),
             unsent: self.ride.unsent(),
             unpushed: self.ride.unpushed(),
+            draft: self.ride.draft().map(str::to_owned),
         };
         for outbox in self.started.outboxes {
             // One that still holds items stays for the next ride.

@@ -7,11 +7,13 @@
 
 mod gateway {
     mod bad;
+    mod beside;
     mod chat;
     mod client;
     mod command;
     mod copy;
     mod deploy;
+    mod ending;
     mod foreign;
     mod leave;
     mod locate;

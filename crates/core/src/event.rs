@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::{Fence, Process, Route};
-use crate::thread::{Adopts, ClaudeSession, Held, Outgoing, Parked};
+use crate::thread::{Adopts, ClaudeSession, Held, Outgoing, Parked, Rest};
 use crate::wire::{ChainMark, CopyEnd, Driver, Holder, Opaque, RelayItem, Refusal, Reason, SayState};
 
 /// What happens.
@@ -246,6 +246,9 @@ pub enum Act {
         claude: ClaudeSession,
         /// It must be whole, and wait for nothing: the host is to resume it.
         whole: bool,
+        /// Where it was last known to stand: what grew beside it since is told.
+        #[serde(default)]
+        since: Option<Rest>,
     },
     /// Host: bind the entry to this Claude session, to be reused by force.
     Adopt {
@@ -344,6 +347,9 @@ pub enum Outcome {
     Marked {
         /// Now.
         mark: ChainMark,
+        /// What grew beside the active conversation.
+        #[serde(default)]
+        beside: Vec<Grown>,
     },
     /// The driver lives.
     Alive,
@@ -392,6 +398,18 @@ pub enum Outcome {
         /// Which.
         to: String,
     },
+}
+
+/// A branch that grew beside the active conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Grown {
+    /// Its last line.
+    pub leaf: Uuid,
+    /// Ids of the prompts that people typed in it, oldest first, at most [`limits::SIDE_PROMPTS`](crate::limits::SIDE_PROMPTS).
+    pub prompts: Vec<String>,
+    /// The last of them, at most [`limits::WAITING_CHARS`](crate::limits::WAITING_CHARS) characters.
+    pub last_prompt: String,
 }
 
 /// How a turn ended.

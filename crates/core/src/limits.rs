@@ -1,5 +1,8 @@
 //! Every bound in one place, with where the number comes from.
 
+/// Prompts counted of a branch that grew beside a thread's conversation: as many as ids of a
+/// ride are remembered; more are not counted.
+pub const SIDE_PROMPTS: usize = TAKEN_IDS;
 /// Messages a thread's inbox holds before senders are asked to wait: a busy
 /// group writes about 100 an hour, and a ride rarely lasts two.
 pub const INBOX_MESSAGES: usize = 200;

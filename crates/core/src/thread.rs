@@ -53,8 +53,36 @@ pub struct Thread {
     /// The Claude session it was bound to before another was adopted.
     #[serde(default)]
     pub former: Option<ClaudeSession>,
+    /// Where its conversation stood when a ride last began to write there.
+    #[serde(default)]
+    pub rest: Option<Rest>,
     /// What happened, oldest first.
     pub journal: VecDeque<JournalLine>,
+}
+
+/// Where a conversation was known to stand. What a person adds beside the thread and its
+/// rides is recognised by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rest {
+    /// The Claude session.
+    pub claude: Uuid,
+    /// Length of its transcript.
+    pub size: u64,
+    /// Its active leaf; `None` where a person decided to go on from another one.
+    pub leaf: Option<Uuid>,
+}
+
+/// A branch of the conversation that is not the one which is gone on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Side {
+    /// Its last line.
+    pub leaf: Uuid,
+    /// How many prompts of people it has.
+    pub prompts: u32,
+    /// The last of them, shortened.
+    pub last_prompt: String,
 }
 
 /// Who may append to the Claude transcript.
@@ -211,6 +239,9 @@ pub enum Why {
     Adopted {
         /// Which.
         to: ClaudeSession,
+        /// What had grown beside its conversation.
+        #[serde(default)]
+        beside: Vec<Side>,
     },
     /// It died, and its driver is back.
     Back,
@@ -265,6 +296,9 @@ pub struct Lease {
     pub said: Option<Said>,
     /// The transcript when this driver got it.
     pub mark: Option<ChainMark>,
+    /// What had grown beside the conversation by then.
+    #[serde(default)]
+    pub beside: Vec<Side>,
     /// The driver writes to a copy of its own: the transcript is extended by what it pushes.
     #[serde(default)]
     pub copy: Option<OnCopy>,
@@ -489,6 +523,7 @@ impl Thread {
             met: VecDeque::new(),
             last: None,
             former: None,
+            rest: None,
             journal: VecDeque::new(),
         }
     }

@@ -51,6 +51,7 @@ mod follow;
 mod line;
 mod reader;
 mod resume;
+mod side;
 mod turn;
 
 pub use chain::{Broken, Chain, Shown, Why};
@@ -58,6 +59,7 @@ pub use finished::Finished;
 pub use follow::{Ended, Entry, Follow, News};
 pub use reader::{Malformed, Reader, Tail, Transcript, Wrong};
 pub use resume::{MEASURED, Rules};
+pub use side::{SIDES, Side};
 pub use turn::{Answer, End, Origin, Prompt, Turn, Turns, asked, gives_reason, turns};
 
 /// Longest line that is read: twice the largest request the model API takes.

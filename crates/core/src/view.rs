@@ -6,7 +6,7 @@ use crate::limits;
 use crate::step::{Rules, left_ms, say_state, silent_ms};
 use crate::thread::{Flight, Lease, Phase, Thread, Why};
 use crate::time::Now;
-use crate::wire::{Holder, Inboxed, Mode, News, Reason, Refusal, Renewed, ThreadStatus, Turn, Waiting};
+use crate::wire::{Holder, Inboxed, Mode, News, Reason, Refusal, Renewed, Side, ThreadStatus, Turn, Waiting};
 use uuid::Uuid;
 
 /// Who holds a thread, if anybody.
@@ -81,7 +81,7 @@ pub fn held_by(t: &Thread, now: Now, rules: &Rules) -> Reply {
 pub fn stale(t: &Thread, fence: Fence, now: Now, rules: &Rules) -> Reply {
     let holder = holder(t, now, rules);
     let message = match &holder {
-        Some(_) if t.lease().is_some_and(|l| l.fence == fence) => format!("the ride is over: {}", ended(t)),
+        Some(_) if t.lease().is_some_and(|l| l.fence == fence) => ended(t),
         Some(h) => format!("the thread is held by {} now", who(h)),
         None => "the ride is over and the agent has the thread".into(),
     };
@@ -173,6 +173,11 @@ pub fn turn(lease: &Lease) -> Option<Turn> {
     lease.said.as_ref().map(|said| Turn { id: said.id.clone(), state: say_state(said) })
 }
 
+/// Branches beside a conversation, as others see them.
+pub fn sides(sides: &[crate::thread::Side]) -> Vec<Side> {
+    sides.iter().map(|side| Side { leaf: side.leaf, prompts: side.prompts, last_prompt: side.last_prompt.as_str().into() }).collect()
+}
+
 /// Everything a person may ask about a thread.
 pub fn status(t: &Thread, now: Now, rules: &Rules) -> ThreadStatus {
     let lease = t.lease();
@@ -227,7 +232,7 @@ pub fn in_chat(t: Option<&Thread>, behind: Option<&Holder>, now: Now, rules: &Ru
 pub fn unridden(reply: &Reply) -> String {
     match reply {
         Reply::Refused { .. } => "⇄ Nobody rides this thread.".into(),
-        _ => "⇄ The driver is told. The agent goes on once the terminal has let go; /ride tells what it waits for.".into(),
+        _ => "⇄ The driver is told. The agent goes on as soon as the terminal has closed; /ride tells what it waits for.".into(),
     }
 }
 

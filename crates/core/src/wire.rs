@@ -231,6 +231,21 @@ pub struct Grant {
     pub relay: bool,
     /// What waited already.
     pub waiting: Vec<Waiting>,
+    /// Branches that grew beside the conversation since it was last known, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Side>,
+}
+
+/// A branch of the conversation that Claude Code would not go on with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Side {
+    /// Its last line, by which `ride repair --keep` goes on with it.
+    pub leaf: Uuid,
+    /// How many prompts of people it has.
+    pub prompts: u32,
+    /// The last of them, at most 280 characters.
+    pub last_prompt: Foreign,
 }
 
 /// The Claude session a driver opens, and the file it must find.
@@ -664,6 +679,9 @@ pub struct Adopted {
     pub former: Option<Uuid>,
     /// The project folder the agent goes on in.
     pub cwd: String,
+    /// Branches that grew beside its conversation since it was last known here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Side>,
 }
 
 /// Answer of `ride_release` and `ride_take_back`.

@@ -6,6 +6,7 @@ mod core {
     mod along;
     mod chat;
     mod config;
+    mod beside;
     mod copy;
     mod gate;
     mod host;

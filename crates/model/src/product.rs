@@ -372,6 +372,7 @@ fn outcome(came: Came) -> Outcome {
         }
         Came::Slipped => Outcome::Slipped { sessions: vec!["other".into()] },
         Came::Marked => Outcome::Marked {
+            beside: Vec::new(),
             mark: ChainMark { path: String::new(), dev: 0, ino: 0, size: 0, tail_sha256: String::new(), leaf: None },
         },
         Came::Alive => Outcome::Alive,
@@ -539,6 +540,8 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
     }
     t.next = FRESH;
     t.journal.clear();
+    // Only what a person is told at a claim follows from it.
+    t.rest = None;
     named(&mut t.handing, 4);
     named(&mut t.sending, 3);
     for (n, held) in t.inbox.iter_mut().enumerate() {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use ride_core::event::{Act, Outcome};
 use ride_core::id::Process;
-use ride_core::thread::ClaudeSession;
+use ride_core::thread::{ClaudeSession, Rest};
 use ride_core::transcript::Origin;
 use ride_core::wire::{ChainMark, CopyEnd, Reason};
 use ride_store::claude::process::{Alive, alive, is_under};
-use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, chain_mark, end_idle_child, live_writers, show_chain, why_not_ended, why_not_resumed};
+use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, chain_mark, end_idle_child, live_writers, show_chain, sides, why_not_ended, why_not_resumed};
 
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
     let result = match act {
         Act::EndChild { claude } => end_child(sync, claude),
         Act::Prove { claude, process, ride } => prove(sync, claude, process.as_ref(), ride.as_ref()),
-        Act::Mark { claude, whole } => mark(claude, *whole),
+        Act::Mark { claude, whole, since } => mark(claude, *whole, since.as_ref()),
         Act::Probe { driver, process } => probe(driver, process.as_ref()),
         Act::Show { mark, copy } => show(mark, copy.as_ref()),
         other => return Outcome::Failed { what: format!("the host performs this, not the addon: {other:?}"), reason: Reason::Host },
@@ -85,7 +85,7 @@ fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>, ride: O
     })
 }
 
-fn mark(claude: &ClaudeSession, whole: bool) -> Result<Outcome, ClaudeError> {
+fn mark(claude: &ClaudeSession, whole: bool, since: Option<&Rest>) -> Result<Outcome, ClaudeError> {
     let failed = |what: String| Outcome::Failed { what, reason: Reason::Transcript };
     let Some(path) = dir(claude).find(claude.id, Some(Path::new(&claude.cwd)))? else {
         return Ok(failed(format!("the transcript of Claude session {} is gone", claude.id)));
@@ -97,7 +97,11 @@ fn mark(claude: &ClaudeSession, whole: bool) -> Result<Outcome, ClaudeError> {
         return Ok(failed(format!("{}: {why}", path.display())));
     }
     Ok(match chain_mark(&path) {
-        Ok(mark) => Outcome::Marked { mark },
+        Ok(mark) => {
+            // What cannot be told of is no reason to refuse: the claim itself rests on the mark.
+            let beside = since.map(|rest| sides(&path, rest.leaf, rest.size)).transpose().ok().flatten().unwrap_or_default();
+            Outcome::Marked { mark, beside }
+        }
         Err(e @ (ClaudeError::NoLeaf { .. } | ClaudeError::NotRegular(_))) => failed(e.to_string()),
         Err(e) => return Err(e),
     })

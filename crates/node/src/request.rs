@@ -322,6 +322,7 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
                 silence_ms: sync.rules().silence_ms,
                 relay: sync.rules().relay && lease.route.is_some(),
                 waiting: view::waiting(thread),
+                beside: view::sides(&lease.beside),
             };
             value(&grant).map(Some)
         }
@@ -472,9 +473,10 @@ fn adopted(thread: &Thread, fence: Fence) -> Outcome<Option<Value>> {
         return Ok(None);
     }
     match thread.last.as_ref().filter(|last| last.fence == fence).map(|last| &last.why) {
-        Some(Why::Adopted { to }) => {
+        Some(Why::Adopted { to, beside }) => {
             let former = thread.former.as_ref().map(|former| former.id);
-            value(&wire::Adopted { cli_session_id: to.id, former, cwd: to.cwd.clone() }).map(Some)
+            let beside = view::sides(beside);
+            value(&wire::Adopted { cli_session_id: to.id, former, cwd: to.cwd.clone(), beside }).map(Some)
         }
         Some(Why::Failed { reason, text }) => Err(error(*reason, text.clone())),
         _ => Err(error(Reason::Stale, "the adoption was overtaken".into())),

@@ -9,6 +9,7 @@ use ride_core::config::{Config, LockBackend};
 use ride_core::event::{Act, Event, Inbound, Outcome, Reply, Seen};
 use ride_core::host::{EntryFields, HostEntry};
 use ride_core::known::Binding;
+use ride_core::limits;
 use ride_core::row::agent_of;
 use ride_core::step::Rules;
 use ride_core::view;
@@ -82,8 +83,29 @@ struct Fenced {
 
 #[derive(Deserialize)]
 struct By {
-    /// Who asks, as people are told.
-    by: String,
+    /// Who asks; `None` where the host does not say.
+    sender: Option<Sender>,
+}
+
+/// Somebody in a chat.
+#[derive(Deserialize)]
+struct Sender {
+    channel: String,
+    id: String,
+    /// What the channel called this person last, where that is known.
+    name: Option<String>,
+}
+
+impl By {
+    /// As people are told: by name where there is one, and always by what cannot be chosen.
+    fn told(self) -> String {
+        let Some(Sender { channel, id, name }) = self.sender else { return "somebody in the chat".into() };
+        let plain = |name: String| name.chars().filter(|c| !c.is_control()).take(limits::NAME_CHARS).collect::<String>();
+        match name.map(plain).filter(|name| !name.trim().is_empty()) {
+            Some(name) => format!("{} ({channel} user {id})", name.trim()),
+            None => format!("{channel} user {id}"),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -290,7 +312,7 @@ impl Sync {
             }
             "unride" => {
                 let u: Keyed<By> = read(payload)?;
-                let (_, reply) = self.apply(&u.key, Event::TakeBack { by: u.rest.by, accept_broken: false })?;
+                let (_, reply) = self.apply(&u.key, Event::TakeBack { by: u.rest.told(), accept_broken: false })?;
                 write(&view::unridden(&reply))
             }
             "kept" => write(&self.kept.as_ref().map_or_else(|| Ok(Vec::new()), Kept::all).map_err(|e| e.to_string())?),

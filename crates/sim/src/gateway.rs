@@ -258,7 +258,7 @@ impl Sim {
                 }
                 Some(if self.outside.agent.child { Outcome::ChildAgain } else { Outcome::Ok })
             }
-            Act::Mark { .. } => Some(Outcome::Marked { mark: self.mark() }),
+            Act::Mark { .. } => Some(Outcome::Marked { mark: self.mark(), beside: Vec::new() }),
             Act::Show { copy: Some(end), .. } if (end.size, end.leaf) != (self.outside.transcript.len() as u64, self.outside.leaf()) => {
                 self.broken("I5: a copy was released, and the gateway's transcript does not end where it does");
                 None
@@ -589,6 +589,7 @@ impl Sim {
                 silence_ms: Rules::default().silence_ms,
                 relay: true,
                 waiting: view::waiting(thread),
+                beside: view::sides(&lease.beside),
             })),
             _ => match &thread.last {
                 Some(last) if last.fence == fence => match &last.why {

@@ -126,7 +126,7 @@ fn perform(store: &Store, session: &str) {
         for effect in effects {
             let outcome = match effect.act {
                 Act::Copy { .. } => Outcome::Copied { bindings: vec![binding(session)] },
-                Act::Mark { .. } => Outcome::Marked { mark: mark() },
+                Act::Mark { .. } => Outcome::Marked { mark: mark(), beside: Vec::new() },
                 Act::Show { .. } => Outcome::Shown { turns: Vec::new(), beside: Vec::new() },
                 _ => Outcome::Ok,
             };

@@ -19,6 +19,7 @@ let isInteractive = false
 let greeted = false
 let band = { line: '', warn: false, said: 0 } // above the prompt; the number of lines put into the conversation
 let reports = Promise.resolve()
+let gave = false // what was typed and not sent, before the end
 
 // `$.env.get` wants its names as literals, so that `validate` can list them.
 async function launcher($) {
@@ -91,13 +92,26 @@ async function report($, path, body, ms = ANSWER_MS) {
   await within($, ms, reports).catch(() => {})
 }
 
+// What is typed and not sent ends with this Claude Code: ride shows it again afterwards.
+async function giveDraft($) {
+  gave = true
+  let text = ''
+  try {
+    text = (await $.prompt.read()).text
+  } catch {
+    // A version without the call: what is typed is not known.
+  }
+  await report($, '/draft', { text }, FAREWELL_MS)
+}
+
 // Long poll: ride answers when the line changes, or after a while with the same.
 async function watch($) {
   for (;;) {
     try {
-      const { lines, ...now } = await post($, '/status', band)
+      const { lines, ending, ...now } = await post($, '/status', band)
       band = now
       for (const line of lines) $.ui.log(line)
+      if (ending && !gave) await giveDraft($)
     } catch {
       band = { ...band, line: 'ride does not answer: prompts are refused', warn: true }
       await $.clock.sleep(RETRY_MS)

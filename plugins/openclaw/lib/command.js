@@ -2,7 +2,7 @@
 // takes it back. Native commands of plugins do not go through the gate, so they work
 // while ridden too. What they say and do is the addon's.
 import { claudeOf, entryOf } from "./host.js";
-import { changed, wake } from "./shared.js";
+import { changed, nameOf, wake } from "./shared.js";
 
 /** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
 export function registerCommand(api, sync) {
@@ -28,9 +28,9 @@ export function registerCommand(api, sync) {
     return JSON.parse(await sync().call("chat", JSON.stringify({ key, claude })));
   });
   register("unride", "Take this thread back from the terminal that rides it", async (key, ctx) => {
-    // Hosts name a command's sender by its id only.
-    const by = ctx.senderId ? `${ctx.channel} user ${ctx.senderId}` : "somebody in the chat";
-    const said = JSON.parse(await sync().call("unride", JSON.stringify({ key, by })));
+    // Hosts name a command's sender by its id only; the message before it, by its name too.
+    const sender = ctx.senderId ? { channel: ctx.channel, id: String(ctx.senderId), name: nameOf(ctx.channel, String(ctx.senderId)) ?? null } : null;
+    const said = JSON.parse(await sync().call("unride", JSON.stringify({ key, sender })));
     wake(key);
     changed(key);
     return said;

@@ -4,7 +4,7 @@
 import { began } from "./answers.js";
 import { claudeOf, confirms, entryOf, project } from "./host.js";
 import { isKept, keepWhole } from "./keep.js";
-import { shared, wake } from "./shared.js";
+import { named, shared, wake } from "./shared.js";
 import { admitted, passed, pending, recovers } from "./turns.js";
 import { perhapsStop } from "./watch.js";
 
@@ -23,6 +23,8 @@ export function registerGate(api, sync) {
     if (received.length === REMEMBERED) received.shift();
     const seen = { event, ctx };
     received.push(seen);
+    const meta = event.metadata ?? {};
+    named(ctx.channelId ?? "", String(event.senderId ?? ctx.senderId ?? meta.senderId ?? ""), meta.senderName ?? meta.senderUsername);
     shared.flow.enterWith(seen);
     const session = event.sessionKey ?? ctx.sessionKey;
     const taken = () => !received.includes(seen);

@@ -11,6 +11,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
  * @property {Set<(key: string) => void>} wake performers to tell that a thread has work
  * @property {(key: string, params: unknown) => Promise<any>} [relay] the performer's way to take a relay over
  * @property {Set<(key: string) => void>} changed who wants to know that a thread changed
+ * @property {Map<string, string>} names what channels call their senders, by channel and id
  * @property {Map<string, { claude: string, mark: string }>} [kept] threads once ridden, on hosts that would not keep their Claude session
  * @property {Set<import("./types.js").Addon>} [addons] every copy of the addon, which tells other gateways that this one lives
  * @property {boolean} [begun] somebody has performed in this process
@@ -29,7 +30,28 @@ export const shared = (global[name] ??= {
   runs: new Map(),
   wake: new Set(),
   changed: new Set(),
+  names: new Map(),
 });
+
+// Another generation of the plugin may have made it without them.
+shared.names ??= new Map();
+
+/** People whose names are remembered: those who wrote last. */
+const NAMES = 256;
+
+/** Remembers how a channel names a sender; its commands tell the id alone. @param {string} channel @param {string} sender @param {unknown} name */
+export function named(channel, sender, name) {
+  if (!sender || typeof name !== "string" || name.trim() === "") return;
+  const key = `${channel}|${sender}`;
+  shared.names.delete(key);
+  if (shared.names.size === NAMES) shared.names.delete(shared.names.keys().next().value ?? "");
+  shared.names.set(key, name);
+}
+
+/** What the channel called a sender last. @param {string} channel @param {string} sender */
+export function nameOf(channel, sender) {
+  return shared.names.get(`${channel}|${sender}`);
+}
 
 /** Tells the performer that a thread has something to do. @param {string} key */
 export function wake(key) {

@@ -592,8 +592,8 @@ impl Chat {
 
     /// The line that tells how things stand.
     pub fn status(&self, now_ms: u64) -> Status {
-        let calm = |line: String| Status { line, warn: false };
-        let warn = |line: String| Status { line, warn: true };
+        let calm = |line: String| Status { line, warn: false, ending: false };
+        let warn = |line: String| Status { line, warn: true, ending: false };
         let title = cut(&self.title, STATUS_COLUMNS);
         match self.phase {
             Phase::Riding | Phase::Leaving => {}

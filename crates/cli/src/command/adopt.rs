@@ -10,7 +10,7 @@ use ride_store::claude::{ClaudeDir, Found, missing_history, process, summary};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Context, Missed, name, print, print_json, rows, say};
+use super::{Context, Missed, name, print, print_json, ride, rows, say};
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
 use crate::gateway::locate::Target;
@@ -144,7 +144,11 @@ fn told(title: &str, key: &str, adopted: &Adopted) -> String {
         Some(former) => format!("before it was Claude session {former}; `ride adopt --undo --to {}` brings that back", clean(key)),
         None => "before it had none".to_owned(),
     };
-    format!("{title} goes on in Claude session {}, in {}\n{former}", adopted.cli_session_id, clean(&adopted.cwd))
+    let lines = adopted.beside.iter().map(|side| format!("\n{}", ride::beside(side, title)));
+    let beside: String = lines.chain(adopted.beside.first().map(|side| {
+        format!("\nto go on with them instead: ride repair {} --keep {}", clean(key), side.leaf)
+    })).collect();
+    format!("{title} goes on in Claude session {}, in {}\n{former}{beside}", adopted.cli_session_id, clean(&adopted.cwd))
 }
 
 /// Lists the Claude sessions of this machine, the last used first.

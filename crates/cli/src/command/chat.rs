@@ -111,7 +111,7 @@ pub async fn ride(
         }
     }
     let failed = report.failed.map(|why| Error::new(Kind::Other, format!("no answer: {why}")));
-    let ended = ride::Report { outcome: report.outcome, claude: None, notes: Vec::new(), waiting: report.waiting, unsent: 0, unpushed: 0 };
+    let ended = ride::Report { outcome: report.outcome, claude: None, notes: Vec::new(), waiting: report.waiting, unsent: 0, unpushed: 0, draft: None };
     let told = tell(context, &title, ended, record, &state_dir);
     Ok(told.and_then(|()| failed.map_or(Ok(()), Err)))
 }

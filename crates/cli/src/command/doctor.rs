@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use ride_core::id::Fence;
 use ride_core::wire::{Row, Status, Statuses, ThreadStatus, method};
 use ride_store::claude::process;
 use ride_store::clock;
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use super::{Context, print, print_json, rows};
 use crate::doctor::thread::{self, Known, Ours};
-use crate::doctor::{self, Finding, Found, Gateway, Here, Place, Plugin, State};
+use crate::doctor::{self, Finding, Found, Gateway, Here, LeftBehind, Place, Plugin, State};
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection, ConnectError, connect};
 use crate::gateway::device::Device;
@@ -92,7 +93,8 @@ async fn look(context: &Context<'_>, claude: &OsStr) -> (Found, Option<(Target, 
     };
     let Ok(state_dir) = &found.own_files else { return (found, None) };
     let dead = |record: &Record| record.fence.is_some() && !record.is_alive();
-    found.left_behind = Record::all(state_dir, target.origin()).into_iter().filter(dead).map(|record| record.key).collect();
+    let dead: Vec<Record> = Record::all(state_dir, target.origin()).into_iter().filter(dead).collect();
+    found.left_behind = dead.iter().map(|record| LeftBehind { key: record.key.clone(), held: None }).collect();
     let begun = Instant::now();
     let connected = open(context, &target, state_dir).await;
     let took_ms = begun.elapsed().as_millis();
@@ -113,6 +115,10 @@ async fn look(context: &Context<'_>, claude: &OsStr) -> (Found, Option<(Target, 
         // By the gateway's clock of this moment, not of our start.
         found.here.now_ms = clock::now().wall_ms;
         let statuses = connection.call::<_, Statuses>(method::STATUS, &Status::default()).await;
+        if let Ok(statuses) = &statuses {
+            let held = |record: &Record| record.fence.map(|fence| in_force(statuses, &record.key, fence));
+            found.left_behind = dead.iter().map(|record| LeftBehind { key: record.key.clone(), held: held(record) }).collect();
+        }
         found.threads = Some(statuses.map(|s| u32::try_from(s.threads.len()).unwrap_or(u32::MAX)).map_err(Error::from));
     }
     (found, Some((target, connection)))
@@ -160,6 +166,12 @@ fn own_files(context: &Context<'_>) -> Result<PathBuf, Error> {
     Ok(dir)
 }
 
+/// Whether the gateway keeps a thread for whoever has this fence.
+fn in_force(statuses: &Statuses, key: &str, fence: Fence) -> bool {
+    let fence = fence.to_string();
+    statuses.threads.iter().any(|thread| thread.key == key && thread.fence.as_deref() == Some(fence.as_str()))
+}
+
 async fn explain(context: &Context<'_>, target: &Target, connection: &Connection, words: &[String]) -> Result<thread::Explained, Error> {
     let rows = rows(connection).await?;
     let row: &Row = context.find(target, &rows, words)?;
@@ -167,6 +179,7 @@ async fn explain(context: &Context<'_>, target: &Target, connection: &Connection
     let statuses: Statuses = connection.call(method::STATUS, &asked).await?;
     let status: Option<&ThreadStatus> = statuses.threads.iter().find(|status| status.key == row.key);
     let record = Record::load(&context.state_dir()?, target.origin(), &row.key)?;
-    let ours = record.map(|r| Ours { pid: r.process.pid, alive: r.is_alive(), granted: r.fence.is_some() });
+    let holds = |r: &Record| r.is_alive() || r.fence.is_some_and(|fence| in_force(&statuses, &r.key, fence));
+    let ours = record.filter(holds).map(|r| Ours { pid: r.process.pid, alive: r.is_alive() });
     Ok(thread::explain(&Known { row, status, ours, now_ms: clock::now().wall_ms }))
 }

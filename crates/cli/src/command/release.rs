@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ride_core::wire::{Reason, Release, Released, Status, Statuses, TakeBack, method};
+use ride_core::id::Fence;
+use ride_core::wire::{Holder, Reason, Release, Released, Status, Statuses, TakeBack, method};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
@@ -35,16 +36,14 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
         return Err(Error::new(Kind::Held, format!("{title} is {}, not from here", render::held(holder)))
             .hint(format!("leave Claude Code there, or: ride release {} --take-back", clean(&row.key))));
     };
+    let mut ended_here = false;
     if record.is_alive() {
         end(&record, &title, json).await?;
+        ended_here = true;
         // What it leaves behind is a hand-back that is stuck.
         match load()? {
             Some(left) if left.fence.is_some() => record = left,
-            _ if json => return print_json(&serde_json::json!({"open": true})),
-            _ => {
-                say(format_args!("the ride of {title} has ended"));
-                return Ok(());
-            }
+            _ => return over(&title, &row.key, standing(&connection, &row.key, None).await?.holder(), json),
         }
     }
     let Some(fence) = record.fence else {
@@ -52,9 +51,16 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
         return Err(Error::new(Kind::NotRideable, format!("the claim of {title} never came through; nothing to hand back")));
     };
     let wait_ms = u64::try_from(HANDOVER.as_millis()).expect("a minute fits");
-    // Only for what is said at the end.
-    let status = connection.call::<_, Statuses>(method::STATUS, &Status { key: Some(row.key.clone()) }).await;
-    let on_copy = status.is_ok_and(|status| status.threads.first().is_some_and(|thread| thread.copy));
+    // What cannot be asked is not known to be over: the hand-back itself tells then.
+    let standing = standing(&connection, &row.key, Some(fence)).await.unwrap_or(Standing::Ours { copy: false });
+    if let Standing::Over { holder } = standing {
+        record.remove(&state_dir);
+        if !ended_here && holder.is_none() && !json {
+            say(format_args!("there was nothing to hand back: the ride of {title} from here was over already"));
+        }
+        return over(&title, &row.key, holder, json);
+    }
+    let on_copy = matches!(standing, Standing::Ours { copy: true });
     let request = Release { key: row.key.clone(), fence, accept_broken_chain: accept, wait_ms, copy: None };
     let released = ask(&connection, &request, &record, &state_dir).await?;
     if json {
@@ -66,6 +72,51 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
         say(format_args!("what was said here and never reached the gateway stays on this machine; the next ride of it offers that"));
     }
     Ok(())
+}
+
+/// How a ride that this machine remembers stands with the gateway.
+enum Standing {
+    /// Its fence is in force, or it waits to follow another driver.
+    Ours { copy: bool },
+    /// It is over; who has the thread now.
+    Over { holder: Option<Holder> },
+}
+
+impl Standing {
+    fn holder(self) -> Option<Holder> {
+        match self {
+            Standing::Ours { .. } => None,
+            Standing::Over { holder } => holder,
+        }
+    }
+}
+
+/// Asks how a ride stands: whoever hands back must know what there is to hand back. With no
+/// fence there is none.
+async fn standing(connection: &Connection, key: &str, fence: Option<Fence>) -> Result<Standing, Error> {
+    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(key.to_owned()) }).await?;
+    let Some(thread) = statuses.threads.into_iter().find(|thread| thread.key == key) else {
+        return Ok(Standing::Over { holder: None });
+    };
+    // A status tells the fence of the driver before while another one waits for the thread.
+    let waits = thread.holder.as_ref().is_some_and(|holder| holder.phase == "claiming");
+    Ok(match fence {
+        Some(fence) if waits || thread.fence.as_deref() == Some(fence.to_string().as_str()) => Standing::Ours { copy: thread.copy },
+        _ => Standing::Over { holder: thread.holder },
+    })
+}
+
+/// Says who has a thread whose ride from here is over.
+fn over(title: &str, key: &str, holder: Option<Holder>, json: bool) -> Result<(), Error> {
+    match holder {
+        Some(holder) => Err(Error::new(Kind::Held, format!("the ride of {title} from here is over; it is {}", render::holder(&holder)))
+            .hint(format!("to give it to the agent all the same: ride release {} --take-back", clean(key)))),
+        None if json => print_json(&Released { open: true, waiting_for: None, acceptable: false, waiting: 0, undelivered: 0 }),
+        None => {
+            say(format_args!("the agent has {title}"));
+            Ok(())
+        }
+    }
 }
 
 /// Gives a thread back to the agent, whoever rides it.

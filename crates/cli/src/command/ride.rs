@@ -7,9 +7,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ride_core::wire::{Check, Checked, Claim, Driver, Grant, Mode, Release, Row, method};
+use ride_core::wire::{Check, Checked, Claim, Driver, Grant, Mode, Release, Row, Side, method};
 use ride_store::clock;
 
+use super::again::Again;
 use super::keep::Kept;
 use super::{Context, Last, Missed, chat, elsewhere, name, release, say};
 use crate::args::RideArgs;
@@ -30,6 +31,8 @@ use crate::transcript::{self, NotHere};
 /// What a claim may take beyond the wait for the running turn: the gateway ends its
 /// own Claude Code (2.1.330: within 2 s) and reads the transcript.
 const CLAIM_MORE: Duration = Duration::from_secs(30);
+/// Columns of the last prompt of a branch: as much as tells it from another one.
+const SIDE_COLUMNS: usize = 120;
 
 pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let env = context.env;
@@ -45,7 +48,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let target = context.target()?;
     let state_dir = context.state_dir()?;
     let pair = interrupts.or("connecting to the gateway", context.connect(&target, Access::Write)).await?;
-    let (row, pair) = choose(context, args, &target, &state_dir, pair, &mut interrupts).await?;
+    let (row, again, pair) = choose(context, args, &target, &state_dir, pair, &mut interrupts).await?;
     let (connection, events) = pair;
     let title = clean(&row.title);
     let earlier = Record::load(&state_dir, target.origin(), &row.key)?;
@@ -69,10 +72,10 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         }
     }
     if row.shared && !args.yes && !env.terminal.interactive {
-        return Err(Error::new(Kind::Usage, format!("{title} is shared by several conversations; what is said goes to its last route"))
+        return Err(Error::new(Kind::Usage, format!("{title} is shared by several conversations; what is said is posted where its last message came from"))
             .hint("--yes rides it all the same"));
     }
-    let shared = format!("{title} is shared by several conversations; what you type goes to its last route. Ride it?");
+    let shared = format!("{title} is shared by several conversations; what you type is posted where its last message came from. Ride it?");
     if row.shared && !args.yes && !confirm(&shared, &mut interrupts).await? {
         return Err(Error::new(Kind::Left, format!("{title} is not ridden")));
     }
@@ -115,6 +118,9 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
             Err(e) => return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
         },
     };
+    if let Err(e) = agree_beside(args, &grant, &again, &Kept::new(&grant, &record, &connection), &mut interrupts).await {
+        return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await;
+    }
     say(render::waiting(&grant.waiting, env.now_ms, env.terminal));
     let plan = Plan {
         env: env.clone(),
@@ -132,7 +138,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         grant: grant.clone(),
     };
     match ride::drive(plan, &mut interrupts).await {
-        Ok(report) => tell(context, &title, report, &record, &state_dir),
+        Ok(report) => last_word(tell(context, &title, report, &record, &state_dir), &again),
         Err((e, connection)) => give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
     }
 }
@@ -145,12 +151,12 @@ async fn choose(
     state_dir: &Path,
     pair: Pair,
     interrupts: &mut Interrupts,
-) -> Result<(Row, Pair), Error> {
+) -> Result<(Row, Again, Pair), Error> {
     let listed = async { picker::list(&pair.0).await.map_err(Error::from) };
     let threads = interrupts.or("reading the threads", listed).await?;
     if !args.words.is_empty() {
         match context.find(target, threads.rows(), &args.words) {
-            Ok(row) => return Ok((row.clone(), pair)),
+            Ok(row) => return Ok((row.clone(), Again::new(context, args, row, threads.rows()), pair)),
             Err(Missed::Several(_)) if context.env.can_draw() => {}
             Err(missed) => return Err(missed.into()),
         }
@@ -161,8 +167,48 @@ async fn choose(
     let ours = |row: &Row| check_row(row, Record::load(state_dir, target.origin(), &row.key)?.as_ref(), args.steal);
     let connect = async || context.reconnect(target, Access::Write).await;
     let look = Look { colour: context.env.terminal.colour };
+    let rows = threads.rows().to_vec();
     let chosen = picker::pick(threads, &args.words.join(" "), "ride", pair, connect, ours, look, interrupts).await?;
-    chosen.ok_or_else(|| Error::new(Kind::Left, ""))
+    let (row, pair) = chosen.ok_or_else(|| Error::new(Kind::Left, ""))?;
+    let again = Again::new(context, args, &row, &rows);
+    Ok((row, again, pair))
+}
+
+/// Somebody wrote to the conversation beside the thread and its rides: what that was is said,
+/// and the person decides whether to ride on without it.
+async fn agree_beside(args: &RideArgs, grant: &Grant, again: &Again, lease: &Kept, interrupts: &mut Interrupts) -> Result<(), Error> {
+    let Some(newest) = grant.beside.first() else { return Ok(()) };
+    let title = clean(&grant.title);
+    grant.beside.iter().for_each(|side| say(beside(side, &title)));
+    let keep = again.command("repair", &["--keep", &newest.leaf.to_string()]);
+    say(format_args!("to go on with them instead: {keep}"));
+    if args.yes {
+        return Ok(());
+    }
+    let agreed = lease.during(false, confirm(&format!("Ride {title} without them?"), interrupts)).await?;
+    if agreed { Ok(()) } else { Err(Error::new(Kind::Left, format!("{title} is not ridden"))) }
+}
+
+/// One branch in words.
+pub(super) fn beside(side: &Side, title: &str) -> String {
+    let prompts = count(side.prompts, "prompt was", "prompts were");
+    let last = render::cut(&clean(&side.last_prompt), SIDE_COLUMNS);
+    format!(
+        "{prompts} typed into the conversation of {title} outside of the thread and its rides, and would not be gone on with.\n\
+         the last: “{last}” (leaf {})",
+        side.leaf
+    )
+}
+
+/// Says how a ride ended and, below everything else on the screen, how to come back.
+fn last_word(done: Result<(), Error>, again: &Again) -> Result<(), Error> {
+    let done = done.map_err(|e| {
+        say(&e);
+        // It is said by now.
+        Error::new(e.kind, "")
+    });
+    say(again.farewell());
+    done
 }
 
 pub(super) fn check_row(row: &Row, earlier: Option<&Record>, steal: bool) -> Result<(), Error> {
@@ -371,12 +417,17 @@ pub(super) fn tell(
         let what = count(u32::try_from(report.unsent).unwrap_or(u32::MAX), "item", "items");
         say(format_args!("{what} did not reach the gateway; the next ride of {title} hands them over"));
     }
+    if let Some(draft) = &report.draft {
+        say("you had typed this and not sent it:");
+        draft.lines().for_each(|line| say(format_args!("  {}", clean(line))));
+    }
     let died = match report.claude {
         Some(Ended::Exited(code)) if code != 0 => Some(format!("Claude Code ended with exit code {code}")),
         Some(Ended::Signaled(signal)) => Some(format!("Claude Code was ended by signal {signal}")),
         _ => None,
     };
-    match (handed_back(title, report.outcome, record, state_dir), died) {
+    let all_there = report.unsent == 0 && report.unpushed == 0;
+    match (handed_back(title, report.outcome, all_there, record, state_dir), died) {
         (back, None) => back,
         (Ok(()), Some(died)) => Err(Error::new(Kind::Claude, died)),
         // What the thread needs is the exit code; the person learns of both.
@@ -387,13 +438,16 @@ pub(super) fn tell(
     }
 }
 
-fn handed_back(title: &str, outcome: Outcome, record: &Record, state_dir: &Path) -> Result<(), Error> {
+fn handed_back(title: &str, outcome: Outcome, all_there: bool, record: &Record, state_dir: &Path) -> Result<(), Error> {
     match outcome {
         Outcome::Released(released) => {
             record.settle(state_dir, &released);
             release::tell(title, &record.key, &released)
         }
         Outcome::Lost { why, holder } => {
+            if all_there {
+                say("everything you sent is kept: it is in the thread, or comes there before anybody else writes");
+            }
             // The record stays: where the hand-back is stuck, its fence is what can end that.
             let acceptable = holder.as_ref().is_some_and(|holder| holder.acceptable);
             let hint = release::accept_hint(&record.key, acceptable);

@@ -7,21 +7,26 @@ use super::guard::Wish;
 use super::{Context, print, print_json, rows, say};
 use crate::error::Error;
 use crate::gateway::client::Access;
-use crate::render;
+use crate::render::{self, clean};
 
 pub async fn run(context: &Context<'_>, words: &[String], json: bool) -> Result<(), Error> {
     let target = context.target()?;
     let (connection, _events) = context.connect(&target, Access::Read).await?;
-    let key = match words {
+    let row = match words {
         [] => None,
-        words => Some(context.find(&target, &rows(&connection).await?, words)?.key.clone()),
+        words => Some(context.find(&target, &rows(&connection).await?, words)?.clone()),
     };
+    let key = row.as_ref().map(|row| row.key.clone());
     let statuses: Statuses = connection.call(method::STATUS, &Status { key }).await?;
     if json {
         return print_json(&statuses);
     }
-    if statuses.threads.is_empty() {
-        say(format_args!("nothing is ridden"));
+    match row {
+        None if statuses.threads.is_empty() => say("no thread is ridden"),
+        Some(row) if statuses.threads.iter().all(|thread| thread.holder.is_none()) => {
+            say(format_args!("nobody rides {}", clean(&row.title)));
+        }
+        _ => {}
     }
     print(&render::statuses(&statuses.threads, context.env.now_ms, context.env.terminal));
     if words.is_empty() {

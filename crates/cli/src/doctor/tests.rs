@@ -106,14 +106,14 @@ fn the_gateway() {
         down(ConnectError::Unreachable { url: url(), origin: "local gateway", cause: "refused".into(), local: true }),
         &[
             "Wrong gateway: could not reach the gateway at ws://127.0.0.1:18789 (local gateway): refused → is the gateway running? `openclaw gateway status` tells",
-            "Unknown plugin: not asked: the gateway could not be",
+            "Unknown plugin: unknown: gateway unreachable",
         ],
     );
     check(
         down(ConnectError::Unpaired { url: url(), device_id: "d".into(), request_id: Some("r-1".into()), why: "new".into() }),
         &[
             "Wrong gateway: the gateway at ws://127.0.0.1:18789 has to approve this machine (device d): new → on the gateway's machine: openclaw devices approve r-1\nthen run this command again",
-            "Unknown plugin: not asked: the gateway could not be",
+            "Unknown plugin: unknown: gateway unreachable",
         ],
     );
     check(
@@ -124,7 +124,7 @@ fn the_gateway() {
         &[
             "Wrong address: could not read the configuration: /x: line 3",
             "Unknown gateway: not asked: its address is not known",
-            "Unknown plugin: not asked: the gateway could not be",
+            "Unknown plugin: unknown: gateway unreachable",
         ],
     );
     let narrow = ConnectError::NarrowToken { url: url(), granted: "operator.read".into(), wanted: "operator.write".into() };
@@ -237,16 +237,27 @@ fn what_the_gateway_cannot_see_is_said() {
     condition_is("namespace", json!(null), &["Wrong processes: the gateway's /proc is not its own, or is not there: it can prove nothing about any process → mount /proc of the gateway's own pid namespace"]);
 }
 
+fn left(held: Option<bool>) -> LeftBehind {
+    LeftBehind { key: "agent:main:x".into(), held }
+}
+
+#[test]
+fn a_ride_left_something_behind_only_where_the_gateway_says_so() {
+    check(|found| found.left_behind = vec![left(Some(false))], &[]);
+    let unknown = "Unknown left behind: a ride of agent:main:x ended here; whether the thread is handed back is unknown: gateway unreachable";
+    check(|found| found.left_behind = vec![left(None)], &[unknown]);
+}
+
 #[test]
 fn this_machine() {
     check(
         |found| found.claude = Err(Error::new(Kind::Claude, "no claude").hint("install it")),
         &["Wrong claude: no claude → install it"],
     );
-    check(|found| found.here.terminal.interactive = false, &["Note terminal: standard input or output is none here; riding needs one"]);
+    check(|found| found.here.terminal.interactive = false, &["Note terminal: no terminal here; riding needs one"]);
     check(|found| found.here.draws = false, &["Note terminal: TERM names one that Claude Code cannot draw on → export TERM=xterm-256color"]);
     check(
-        |found| found.left_behind = vec!["agent:main:x".into()],
+        |found| found.left_behind = vec![left(Some(true)), left(Some(false))],
         &["Wrong left behind: a ride of agent:main:x ended without handing it back → ride release agent:main:x"],
     );
 }
@@ -273,9 +284,9 @@ fn a_thread_is_explained() {
         "process": {"machine": "m", "pid": 11, "start": 1}, "claude": {"machine": "m", "pid": 12, "start": 2},
         "cliSessionId": null, "inbox": 1, "outbox": 2, "undelivered": 0, "waitingFor": null,
         "journal": [{"atMs": NOW - 600_000, "what": "granted to Ada"}]});
-    let ours = |alive| Some(Ours { pid: 11, alive, granted: true });
+    let ours = |alive| Some(Ours { pid: 11, alive });
     let told = "epoch 7, fence ab.7.cd, ride is process 11, Claude Code is process 12\n  \
-                1 message waits to the agent, 2 items on their way to the channel, 0 undelivered\n  last: granted to Ada (10m ago)\n";
+                1 message waits for the agent, 2 items wait for the channel\n  last: granted to Ada (10m ago)\n";
     let nothing = || json!(null);
 
     assert_eq!(run(nothing(), None, nothing(), nothing()), (true, "Plans (k:1)\n  nobody rides it, the agent answers\n→ ride k:1\n".into()));

@@ -17,7 +17,7 @@ pub struct Known<'a> {
     pub row: &'a Row,
     /// Its state, where it has one.
     pub status: Option<&'a ThreadStatus>,
-    /// What this machine remembers of a ride of it.
+    /// The ride of this machine that holds it.
     pub ours: Option<Ours>,
     /// Wall clock, milliseconds since 1970.
     pub now_ms: u64,
@@ -30,8 +30,6 @@ pub struct Ours {
     pub pid: u32,
     /// Whether that still runs.
     pub alive: bool,
-    /// Whether it was granted.
-    pub granted: bool,
 }
 
 /// The explanation.
@@ -54,10 +52,10 @@ pub fn explain(known: &Known<'_>) -> Explained {
     let key = clean(&row.key);
     let mut says = vec![format!("{} ({key})", clean(&row.title))];
     let Some(holder) = &row.driver else {
-        let (well, line, mend) = free(row, *ours, &key);
+        let (well, line, mend) = free(row, &key);
         says.push(line);
         if let Some(status) = status {
-            says.push(depths(status));
+            says.push(render::depths(status));
         }
         return Explained { key, well, says, mend };
     };
@@ -79,7 +77,7 @@ pub fn explain(known: &Known<'_>) -> Explained {
         }
         says.push(line);
         says.extend(status.copy.then(|| "its driver writes to a copy on another machine, and pushes each turn".to_owned()));
-        says.push(depths(status));
+        says.push(render::depths(status));
         says.extend(status.journal.last().map(|last| format!("last: {} ({} ago)", clean(&last.what), render::age(*now_ms, last.at_ms))));
     }
     let host = clean(&holder.host);
@@ -104,12 +102,8 @@ pub fn explain(known: &Known<'_>) -> Explained {
 }
 
 /// A thread nobody holds.
-fn free(row: &Row, ours: Option<Ours>, key: &str) -> (bool, String, Option<String>) {
+fn free(row: &Row, key: &str) -> (bool, String, Option<String>) {
     let begin = Some(format!("ride {key}"));
-    if let Some(Ours { alive: false, granted: true, .. }) = ours {
-        let line = "nobody holds it any more; this machine still remembers a ride of it".to_owned();
-        return (false, line, Some(format!("ride release {key}")));
-    }
     match (row.rideable, row.waiting) {
         (_, n @ 1..) => {
             (true, format!("the agent has it and is answering {}", count(n, "message that waited", "messages that waited")), None)
@@ -120,15 +114,6 @@ fn free(row: &Row, ours: Option<Ours>, key: &str) -> (bool, String, Option<Strin
             (false, format!("it cannot be ridden: {why}"), None)
         }
     }
-}
-
-fn depths(status: &ThreadStatus) -> String {
-    format!(
-        "{} to the agent, {} to the channel, {} undelivered",
-        count(status.inbox, "message waits", "messages wait"),
-        count(status.outbox, "item on its way", "items on their way"),
-        status.undelivered
-    )
 }
 
 /// The page for people.

@@ -30,9 +30,7 @@ pub enum Ended {
 /// Handlers, not `SIG_IGN`: an ignored signal would stay ignored in Claude
 /// Code. They stay for the life of the process once this was called.
 #[derive(Debug)]
-pub struct TerminalSignals(
-    #[expect(dead_code, reason = "holding them is what they are for")] [SignalStream; 3],
-);
+pub struct TerminalSignals([SignalStream; 3]);
 
 impl TerminalSignals {
     /// Takes SIGINT, SIGQUIT and SIGTSTP. Needs a running tokio.
@@ -43,6 +41,14 @@ impl TerminalSignals {
             signal(SignalKind::quit())?,
             signal(stop)?,
         ]))
+    }
+
+    /// Waits for the next Ctrl-C that reaches this process. While Claude Code has the terminal
+    /// it takes the key itself.
+    pub async fn interrupted(&mut self) {
+        if self.0[0].recv().await.is_none() {
+            std::future::pending().await
+        }
     }
 }
 

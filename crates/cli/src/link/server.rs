@@ -281,6 +281,11 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
         }
         "/session" => Ok(nothing()),
         "/status" => Ok(poll(parse(&path, &body)?, shared).await),
+        "/draft" => {
+            let wire::Draft { text } = parse(&path, &body)?;
+            tell(LinkEvent::Draft(text), shared).await;
+            Ok(nothing())
+        }
         "/bye" => {
             let wire::Bye { reason } = parse(&path, &body)?;
             tell(LinkEvent::Bye { reason }, shared).await;
@@ -522,7 +527,7 @@ async fn poll(seen: wire::Seen, shared: &Shared) -> Vec<u8> {
     let peer = shared.peer();
     let said: Vec<String> = peer.said.iter().map(|(_, line)| line.clone()).collect();
     let number = peer.said.back().map_or(seen.said, |(number, _)| *number);
-    json(&wire::StatusLine { line: now.line, warn: now.warn, lines: said, said: number })
+    json(&wire::StatusLine { line: now.line, warn: now.warn, ending: now.ending, lines: said, said: number })
 }
 
 async fn read(request: Request<Incoming>) -> Result<Bytes, Refused> {

@@ -13,6 +13,7 @@
 //! | `/turn/end`   | [`TurnEnd`]    | `{}` once it would survive a crash |
 //! | `/session`    | [`Session`]    | `{}` |
 //! | `/status`     | [`Seen`]       | [`StatusLine`], held until there is something new |
+//! | `/draft`      | [`Draft`]      | `{}` |
 //! | `/bye`        | [`Bye`]        | `{}` |
 //!
 //! Failures carry a 4xx or 5xx status and [`Failure`].
@@ -111,6 +112,13 @@ pub struct Session {
     pub source: Option<String>,
 }
 
+/// What stands in the prompt box, typed and not sent.
+#[derive(Debug, Deserialize)]
+pub struct Draft {
+    #[serde(default)]
+    pub text: String,
+}
+
 #[derive(Debug, Deserialize)]
 pub struct Bye {
     #[serde(default)]
@@ -144,6 +152,8 @@ pub struct Seen {
 pub struct StatusLine {
     pub line: String,
     pub warn: bool,
+    /// This Claude Code is about to be ended: what is typed and not sent is asked for.
+    pub ending: bool,
     /// For the conversation, each once.
     pub lines: Vec<String>,
     /// Number of the last of them.

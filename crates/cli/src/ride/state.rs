@@ -48,8 +48,16 @@ const BATCH_BYTES: usize = 1024 * 1024;
 const OUTBOX_ROOM: usize = 8;
 /// Prompts with messages along that nothing was said to yet. One person types them.
 const MAX_ALONG: usize = 16;
+/// How long the mod may take to say what is typed and not sent, before Claude Code is ended.
+const DRAFT_MS: u64 = 1_000;
+/// How long Claude Code stays to show why it ends, where something typed goes with it.
+const SHOWN_MS: u64 = 4_000;
+/// Bytes of a draft that are kept: some screens full.
+pub(crate) const MAX_DRAFT_BYTES: usize = 32 * 1024;
 /// Columns of the title and of the newest waiting message in the status line.
 pub(crate) const STATUS_COLUMNS: usize = 48;
+/// Columns of why a ride is over: a name and some words.
+const WHY_COLUMNS: usize = 80;
 
 /// What has happened.
 #[derive(Debug)]
@@ -110,10 +118,14 @@ pub enum Event {
     Heard(Vec<Uuid>),
     /// Claude Code went to another Claude session.
     Session(Uuid),
+    /// What stands in the prompt box, typed and not sent.
+    Draft(String),
     /// Claude Code is gone.
     ClaudeGone,
     /// The person or the system asked the ride to end.
     Stop(&'static str),
+    /// The person does not wait for the gateway any longer.
+    Leave,
 }
 
 /// Why a request failed.
@@ -254,6 +266,13 @@ pub struct Ride {
 
     copy: Option<OnCopy>,
 
+    /// Whether this Claude Code can say what is typed and not sent.
+    reads_draft: bool,
+    /// When Claude Code is ended, where that waits for the draft.
+    end_at_ms: Option<u64>,
+    /// What was typed and not sent when it ended.
+    draft: Option<String>,
+
     phase: Phase,
     shown: Status,
 }
@@ -355,8 +374,45 @@ impl Ride {
             news: None,
             news_seq: 0,
             copy: None,
+            reads_draft: false,
+            end_at_ms: None,
+            draft: None,
             phase: Phase::Riding,
             shown: Status::default(),
+        }
+    }
+
+    /// This Claude Code can say what is typed and not sent: it is asked before it is ended.
+    pub fn reads_draft(&mut self) {
+        self.reads_draft = true;
+    }
+
+    /// What was typed and not sent when Claude Code was ended.
+    pub fn draft(&self) -> Option<&str> {
+        self.draft.as_deref()
+    }
+
+    /// What is waited for after Claude Code is gone, and for how long at most; for the person.
+    pub fn waits_for(&self, now_ms: u64) -> Option<String> {
+        let (until_ms, what) = match &self.phase {
+            Phase::Flushing { until_ms } => (until_ms + RELEASE_MS, self.unsaid()),
+            Phase::Releasing { asked: true, .. } => (now_ms + HANDOVER_MS, None),
+            Phase::Releasing { until_ms, .. } => (*until_ms, self.unsaid()),
+            Phase::Riding | Phase::Ending(_) | Phase::Done => return None,
+        };
+        let trouble = self.trouble.as_ref().filter(|_| !self.up).map_or_else(String::new, |why| format!(" ({})", clean(why)));
+        let what = what.map_or_else(String::new, |what| format!("; {what}"));
+        let left = duration(until_ms.saturating_sub(now_ms));
+        Some(format!("waiting for the gateway to take {} back, at most {left}{trouble}{what}", self.title))
+    }
+
+    /// What the gateway does not have yet.
+    fn unsaid(&self) -> Option<String> {
+        let n = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        match (n, self.unpushed()) {
+            (0, 0) => None,
+            (0, _) => Some("the end of the conversation is still to be pushed".to_owned()),
+            (n, _) => Some(format!("{} still to be handed over", render::count(n, "prompt or answer is", "prompts and answers are"))),
         }
     }
 
@@ -418,6 +474,7 @@ impl Ride {
         at_most(self.relay_at_ms, holds && self.relaying == 0 && !self.queue.is_empty());
         at_most(self.take_at_ms, holds && !self.taking && self.taken.iter().any(|along| along.heard));
         at_most(self.copy.as_ref().map_or(0, |copy| copy.push_at_ms), holds && self.copy.as_ref().is_some_and(OnCopy::is_due));
+        at_most(self.end_at_ms.unwrap_or(0), self.end_at_ms.is_some());
         if let Phase::Releasing { at_ms, until_ms, asked: false } = self.phase {
             at_most(if self.up { at_ms } else { until_ms }, true);
         }
@@ -481,7 +538,7 @@ impl Ride {
                     self.flush_on(now_ms);
                 }
             }
-            Event::Rests(Err(why)) => self.cannot_push(Reason::Transcript, why, out),
+            Event::Rests(Err(why)) => self.cannot_push(Reason::Transcript, why, now_ms, out),
             Event::Claude(process) => {
                 self.claude = Some(process);
                 self.renew_at_ms = now_ms;
@@ -525,11 +582,17 @@ impl Ride {
                 Phase::Done => {}
                 _ => self.phase = Phase::Flushing { until_ms: now_ms + FLUSH_MS },
             },
+            Event::Draft(text) => self.drafted(text, now_ms),
             Event::Stop(why) => {
                 if matches!(self.phase, Phase::Riding) {
-                    self.phase = Phase::Ending(None);
                     out.push(Effect::Tell(format!("the ride was ended: {why}")));
-                    out.push(Effect::EndClaude);
+                    self.end(None, now_ms, out);
+                }
+            }
+            Event::Leave => {
+                if matches!(self.phase, Phase::Flushing { .. } | Phase::Releasing { .. }) {
+                    self.phase = Phase::Done;
+                    out.push(Effect::Done(Outcome::Unreleased("you did not wait for the gateway".to_owned())));
                 }
             }
         }
@@ -581,10 +644,31 @@ impl Ride {
             Slip::Unasked => "something entered the conversation while the thread may not have been yours",
         };
         if matches!(self.phase, Phase::Riding) {
-            self.phase = Phase::Ending(None);
             out.push(Effect::Tell(format!("the ride was ended: {why}")));
+            self.end(None, now_ms, out);
+        }
+    }
+
+    /// Ends Claude Code. What is typed and not sent goes with it: where this Claude Code can
+    /// say it, it is asked first. No prompt begins meanwhile.
+    fn end(&mut self, loss: Option<Loss>, now_ms: u64, out: &mut Vec<Effect>) {
+        self.phase = Phase::Ending(loss);
+        if self.reads_draft {
+            self.end_at_ms = Some(now_ms + DRAFT_MS);
+        } else {
             out.push(Effect::EndClaude);
         }
+    }
+
+    /// Something typed is kept, and the person gets the time to read why Claude Code ends.
+    fn drafted(&mut self, text: String, now_ms: u64) {
+        let Some(end_at_ms) = &mut self.end_at_ms else { return };
+        if text.trim().is_empty() {
+            *end_at_ms = now_ms;
+            return;
+        }
+        *end_at_ms = now_ms + SHOWN_MS;
+        self.draft = Some(text[..text.floor_char_boundary(MAX_DRAFT_BYTES)].to_owned());
     }
 
     /// Whether the lease can be proven for long enough to begin something.
@@ -657,14 +741,14 @@ impl Ride {
                 }
                 if self.read > before {
                     let command = along::command();
-                    out.push(Effect::Say(format!("⇄ {command} takes what waits along with your prompt; otherwise the agent answers it after the ride")));
+                    out.push(Effect::Say(format!("⇄ {command} <prompt> includes the waiting messages; others are answered after you leave")));
                 }
                 self.read_at_ms = if self.read > before { now_ms } else { now_ms + PAUSE_MAX_MS };
             }
             Err(trouble) => {
                 // A gateway that does not know the method shows the beginnings all the same.
                 self.read_at_ms = now_ms + PAUSE_MAX_MS;
-                self.failed(trouble, out);
+                self.failed(trouble, now_ms, out);
             }
         }
     }
@@ -691,7 +775,7 @@ impl Ride {
                     self.taken.remove(at);
                     out.push(Effect::Tell(format!("messages that went along stay with the agent: {message}")));
                 }
-                self.failed(trouble, out);
+                self.failed(trouble, now_ms, out);
             }
         }
     }
@@ -769,28 +853,25 @@ impl Ride {
             }
             Err(trouble) => {
                 self.renew_at_ms = now_ms + PAUSE_MS;
-                self.failed(trouble, out);
+                self.failed(trouble, now_ms, out);
             }
         }
     }
 
     /// Loses the thread where that is what the refusal says.
-    fn failed(&mut self, trouble: Trouble, out: &mut Vec<Effect>) {
+    fn failed(&mut self, trouble: Trouble, now_ms: u64, out: &mut Vec<Effect>) {
         match trouble {
             Trouble::Refused { reason: Reason::Stale | Reason::Held | Reason::UnknownThread, message, holder } => {
-                self.lose(Loss { why: message, holder }, out);
+                self.lose(Loss { why: message, holder }, now_ms, out);
             }
             Trouble::Refused { message, .. } | Trouble::Unsure(message) => self.trouble = Some(message),
         }
     }
 
-    fn lose(&mut self, loss: Loss, out: &mut Vec<Effect>) {
+    fn lose(&mut self, loss: Loss, now_ms: u64, out: &mut Vec<Effect>) {
         self.deadline_ms = 0;
         match self.phase {
-            Phase::Riding => {
-                out.push(Effect::EndClaude);
-                self.phase = Phase::Ending(Some(loss));
-            }
+            Phase::Riding => self.end(Some(loss), now_ms, out),
             Phase::Ending(None) => self.phase = Phase::Ending(Some(loss)),
             Phase::Flushing { .. } | Phase::Releasing { .. } => {
                 self.phase = Phase::Done;
@@ -828,7 +909,7 @@ impl Ride {
             }
             Err(trouble) => {
                 self.relay_later(now_ms);
-                self.failed(trouble, out);
+                self.failed(trouble, now_ms, out);
             }
         }
     }
@@ -850,24 +931,24 @@ impl Ride {
             Err(Trouble::Refused { reason, message, .. })
                 if matches!(reason, Reason::Diverged | Reason::BadRequest | Reason::TooLarge | Reason::Transcript | Reason::Unknown) =>
             {
-                self.cannot_push(reason, message, out);
+                self.cannot_push(reason, message, now_ms, out);
             }
             Err(trouble) => {
                 copy.push_at_ms = now_ms + PAUSE_MS;
-                self.failed(trouble, out);
+                self.failed(trouble, now_ms, out);
             }
         }
     }
 
     /// The gateway's transcript cannot be extended: nothing more is said in this ride.
-    fn cannot_push(&mut self, reason: Reason, message: String, out: &mut Vec<Effect>) {
+    fn cannot_push(&mut self, reason: Reason, message: String, now_ms: u64, out: &mut Vec<Effect>) {
         let why = format!("the gateway cannot be given what was said here: {message}");
         match self.phase {
             Phase::Flushing { .. } | Phase::Releasing { .. } => {
                 self.phase = Phase::Done;
                 out.push(Effect::Done(Outcome::Refused { reason, message: why }));
             }
-            _ => self.lose(Loss { why, holder: None }, out),
+            _ => self.lose(Loss { why, holder: None }, now_ms, out),
         }
     }
 
@@ -898,13 +979,16 @@ impl Ride {
 
     /// What is due by now, whatever happened.
     fn go_on(&mut self, now_ms: u64, out: &mut Vec<Effect>) {
+        if self.end_at_ms.take_if(|at| *at <= now_ms).is_some() && matches!(self.phase, Phase::Ending(_)) {
+            out.push(Effect::EndClaude);
+        }
         if matches!(self.phase, Phase::Riding) && self.claude.is_some() && now_ms > self.deadline_ms + ADRIFT_MS {
             let why = format!(
                 "the gateway could not be reached for {}: {}",
                 duration(now_ms - self.deadline_ms),
                 self.trouble.as_deref().unwrap_or("no answer")
             );
-            self.lose(Loss { why, holder: None }, out);
+            self.lose(Loss { why, holder: None }, now_ms, out);
         }
         if self.up && self.relaying == 0 && now_ms >= self.relay_at_ms && self.holds() {
             let mut bytes = 0;
@@ -997,15 +1081,17 @@ impl Ride {
     }
 
     fn status(&self, now_ms: u64) -> Status {
-        let calm = |line: String| Status { line, warn: false };
-        let warn = |line: String| Status { line, warn: true };
+        let calm = |line: String| Status { line, warn: false, ending: false };
+        let warn = |line: String| Status { line, warn: true, ending: false };
         let title = cut(&self.title, STATUS_COLUMNS);
+        let kept = if self.draft.is_some() { "; what you typed is kept and shown again" } else { "" };
         match &self.phase {
             Phase::Riding => {}
             Phase::Ending(Some(loss)) => {
-                let holder = loss.holder.as_ref().map_or_else(String::new, |h| format!(", {}", render::holder(h)));
-                return warn(format!("⇄ {title} is not yours any more{holder}"));
+                let line = format!("⇄ your ride of {title} is over: {}{kept}", cut(&clean(&loss.why), WHY_COLUMNS));
+                return Status { line, warn: true, ending: true };
             }
+            Phase::Ending(None) => return Status { line: format!("⇄ handing {title} back{kept}"), warn: false, ending: true },
             _ => return calm(format!("⇄ handing {title} back")),
         }
         if self.elsewhere.is_some() {

@@ -146,10 +146,10 @@ async fn the_doctor_works_where_nothing_else_does() {
 wrong  address    could not read the configuration: ~/.openclaw/openclaw.json: expected comma at line 3 column 13
                   → `openclaw config validate` tells more; --url goes without the file
 ?      gateway    not asked: its address is not known
-?      plugin     not asked: the gateway could not be
+?      plugin     unknown: gateway unreachable
 wrong  claude     could not find `claude` on PATH
                   → install Claude Code, or say where it is with --claude
-note   terminal   standard input or output is none here; riding needs one
+note   terminal   no terminal here; riding needs one
 ok     own files  ~/.local/state/ride
 error: 2 things are wrong
 "
@@ -165,6 +165,6 @@ error: 2 things are wrong
     assert_eq!(code, 1, "{text}");
     let line = "wrong  gateway      could not reach the gateway at ws://127.0.0.1:1 (--url): Connection refused (os error 111)\n";
     assert!(text.contains(line), "{text}");
-    let left = "wrong  left behind  a ride of agent:main:x ended without handing it back\n                    → ride release agent:main:x\n";
+    let left = "?      left behind  a ride of agent:main:x ended here; whether the thread is handed back is unknown: gateway unreachable\n";
     assert!(text.contains(left), "{text}");
 }

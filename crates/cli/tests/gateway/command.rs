@@ -25,7 +25,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 /// As the gateway says it.
 const CHAIN: &str = "a prompt that this ride did not send stands beside its chain";
 
-fn fence(epoch: u64) -> Fence {
+pub(super) fn fence(epoch: u64) -> Fence {
     Fence { incarnation: Uuid::from_u128(1), epoch, grant: Uuid::from_u128(2) }
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    async fn start(answer: impl Fn(&Value) -> Option<Value> + Send + Sync + Clone + 'static) -> Machine {
+    pub(super) async fn start(answer: impl Fn(&Value) -> Option<Value> + Send + Sync + Clone + 'static) -> Machine {
         Machine::listing(|| json!([row()]), answer).await
     }
 
@@ -66,7 +66,7 @@ impl Machine {
     /// One with this gateway, which keeps what it is asked.
     pub(super) fn with(standin: Standin, asked: Arc<Mutex<Vec<Value>>>) -> Machine {
         let home = tempfile::tempdir().unwrap();
-        let claude = "#!/bin/sh\ncase \"$1\" in\n--version) echo '2.1.330 (Claude Code)' ;;\n*) : > \"$HOME/started\"; [ ! -e \"$HOME/stay\" ] || exec sleep 60 ;;\nesac\n";
+        let claude = "#!/bin/sh\ncase \"$1\" in\n--version) echo '2.1.330 (Claude Code)' ;;\n*) : > \"$HOME/started\"; echo 'Resume this session with:'; echo 'claude --resume 7'; [ ! -e \"$HOME/fail\" ] || exit 3; [ ! -e \"$HOME/stay\" ] || exec sleep 60 ;;\nesac\n";
         fs::write(home.path().join("claude"), claude).unwrap();
         fs::set_permissions(home.path().join("claude"), fs::Permissions::from_mode(0o755)).unwrap();
         Machine { home, standin, asked }
@@ -88,7 +88,7 @@ impl Machine {
     }
 
     /// Runs the command without a terminal: exit code and standard error.
-    async fn run(&self, args: &[&str]) -> (i32, String) {
+    pub(super) async fn run(&self, args: &[&str]) -> (i32, String) {
         let (code, _, said) = self.output(args).await;
         (code, said)
     }
@@ -184,7 +184,7 @@ pub(super) fn dead() -> Process {
     Process { start: 0, ..process::identity(1) }
 }
 
-fn open() -> Value {
+pub(super) fn open() -> Value {
     json!({"open": true, "waiting": 0})
 }
 
@@ -193,13 +193,13 @@ fn stuck(waiting_for: &str) -> Value {
 }
 
 /// The thread opens only when its broken chain is accepted.
-fn until_accepted(request: &Value) -> Option<Value> {
+pub(super) fn until_accepted(request: &Value) -> Option<Value> {
     let accepted = request["params"]["acceptBrokenChain"] == true;
     ok(request, if accepted { open() } else { stuck(CHAIN) })
 }
 
 /// A grant of this machine's transcript as it is now.
-fn grant(home: &std::path::Path) -> Value {
+pub(super) fn grant(home: &std::path::Path) -> Value {
     grant_of(home, &home.join("t.jsonl"), Uuid::from_u128(7), home)
 }
 
@@ -353,7 +353,7 @@ async fn claude_code_does_not_start_on_a_lease_that_was_lost() {
     learn.is(&machine);
     let (code, screen) = machine.ride().await;
     assert_eq!((code, machine.started()), (9, false), "{screen}");
-    assert!(screen.contains("error: the ride of Deploys was lost: the thread is held by Bob now; it is ridden by Bob at box"), "{screen}");
+    assert!(screen.contains("error: your ride of Deploys is over: the thread is held by Bob now"), "{screen}");
     let renewals = machine.asked("ride_renew");
     assert_eq!((renewals.len(), renewals[0].get("claude")), (1, None));
 }

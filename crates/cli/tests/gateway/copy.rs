@@ -47,5 +47,5 @@ async fn the_lease_is_renewed_while_a_person_is_asked() {
 
     lost.store(true, Ordering::Relaxed);
     assert_eq!(terminal.wait_exit(DEADLINE).await.unwrap(), 9, "{}", terminal.screen());
-    terminal.wait_for_text(DEADLINE, "the ride of Deploys was lost").await.unwrap();
+    terminal.wait_for_text(DEADLINE, "your ride of Deploys is over").await.unwrap();
 }

@@ -37,6 +37,7 @@ impl Rig {
         let (status, seen) = watch::channel(Status {
             line: "⇄ riding alice".to_owned(),
             warn: false,
+            ending: false,
         });
         let (link, events) = Link::open(dir.path(), token.clone(), Source::Mod, seen, None).unwrap();
         let plugin = unpack(dir.path(), Source::Mod, super::RIDE.as_ref()).unwrap().root;
@@ -216,6 +217,7 @@ async fn prompts_and_answers_carry_their_transcript_ids() {
     rig.status.send_replace(Status {
         line: "⇄ riding alice · 2 waiting".to_owned(),
         warn: true,
+        ending: false,
     });
     rig.shows("2 waiting").await;
 }

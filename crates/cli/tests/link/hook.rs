@@ -35,7 +35,7 @@ impl Rig {
     fn new(expect: Source) -> Rig {
         let dir = PrivateDir::create(&std::env::temp_dir()).unwrap();
         let token = Token::draw().unwrap();
-        let (status, seen) = watch::channel(Status { line: "⇄ riding Plans".to_owned(), warn: false });
+        let (status, seen) = watch::channel(Status { line: "⇄ riding Plans".to_owned(), warn: false, ending: false });
         let transcript = dir.path().join("t.jsonl");
         let tailed = Tailed {
             path: transcript.clone(),
@@ -145,7 +145,7 @@ async fn a_prompt_is_let_in_or_blocked() {
 async fn what_is_new_is_shown_once() {
     let mut rig = Rig::greeted().await;
     assert_eq!(rig.fire("Stop", json!({})).await, json!({}));
-    rig.status.send_replace(Status { line: "⇄ riding Plans · 1 waiting: Omar: hi".to_owned(), warn: false });
+    rig.status.send_replace(Status { line: "⇄ riding Plans · 1 waiting: Omar: hi".to_owned(), warn: false, ending: false });
     assert_eq!(rig.fire("Stop", json!({})).await, json!({ "systemMessage": "⇄ riding Plans · 1 waiting: Omar: hi" }));
     let (said, _) = tokio::join!(rig.fire("UserPromptSubmit", prompt("hello", "p1")), rig.answer(Verdict::Allow));
     assert_eq!(said, json!({}));

@@ -52,7 +52,7 @@ impl Rig {
         fs::create_dir_all(&work).unwrap();
         let dir = PrivateDir::create(&std::env::temp_dir()).unwrap();
         let token = Token::draw().unwrap();
-        let (status, seen) = watch::channel(Status { line: "⇄ riding alice".to_owned(), warn: false });
+        let (status, seen) = watch::channel(Status { line: "⇄ riding alice".to_owned(), warn: false, ending: false });
         let session = Uuid::new_v4();
         let config_dir = home.path().join(".claude");
         let slug: String = work.canonicalize().unwrap().to_str().unwrap().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();

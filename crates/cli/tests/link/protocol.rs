@@ -335,6 +335,7 @@ async fn the_status_line_is_pushed() {
     rig.status.send_replace(Status {
         line: "⇄ riding alice".to_owned(),
         warn: false,
+        ending: false,
     });
     assert_eq!(poll.await.unwrap(), (200, line("⇄ riding alice", false)));
     // What was missed is told at once.

@@ -59,6 +59,6 @@ fn tell(t: &mut Thread, driver: &str, taken: &[Held]) {
         let what = if count == 1 { "message".to_owned() } else { format!("{count} messages") };
         // A crowd need not be told by name.
         let whose = if names.len() > 3 { format!("{what} of {} people", names.len()) } else { format!("{what} of {}", names.join(", ")) };
-        outbox::tell(t, Some(place), &format!("⇄ {driver} took the {whose} along. The agent will not answer it again."));
+        outbox::tell(t, Some(place), &format!("⇄ {driver} included the {whose} in a prompt. The agent will not answer {} again.", if count == 1 { "it" } else { "them" }));
     }
 }

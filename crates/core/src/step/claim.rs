@@ -9,11 +9,12 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{Act, ClaimAsked, Outcome, Reply};
+use crate::event::{Act, ClaimAsked, Grown, Outcome, Reply};
 use crate::id::Fence;
 use crate::limits;
-use crate::thread::{At, ClaimStage, Deadline, Ended, Heir, LeaveStage, Lease, Phase, Thread, Why};
+use crate::thread::{At, ClaimStage, Deadline, Ended, Heir, LeaveStage, Lease, Phase, Rest, Side, Thread, Why};
 use crate::time::Now;
+use crate::transcript::SIDES;
 use crate::view;
 use crate::wire::{Reason, Refusal};
 
@@ -53,6 +54,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         copy: None,
         said: None,
         mark: None,
+        beside: Vec::new(),
         route: asked.route,
         twins: asked.twins,
         parked: Vec::new(),
@@ -135,6 +137,7 @@ pub(super) fn succeed(t: &mut Thread, now: Now) {
         route: heir.route.or_else(|| lease.route.clone()),
         since_ms: heir.since_ms,
         mark: None,
+        beside: Vec::new(),
         copy: None,
         dropped: None,
         probe: None,
@@ -144,6 +147,7 @@ pub(super) fn succeed(t: &mut Thread, now: Now) {
         // Also a prompt that the agent still answers, whoever has the thread.
         ..(**lease).clone()
     };
+    t.rest = rest_after(t, false);
     t.note(now, format!("{before} gives way to {}", heir.fence));
     t.last = Some(Ended { fence: before, why });
     let chat = lease.claude.is_none();
@@ -165,7 +169,7 @@ pub(super) fn barrier(lease: &Lease, session: &str) -> Act {
 }
 
 /// The effect a stage asks for.
-pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
+pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str, rest: Option<&Rest>) -> Act {
     let sessions = || sessions(lease, session);
     let Some(claude) = lease.claude.clone() else { return Act::Settle { sessions: sessions() } };
     let from = lease.adopts.as_ref().and_then(|adopts| adopts.from.clone());
@@ -180,7 +184,10 @@ pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str) -> Act {
         }
         ClaimStage::Acknowledge => Act::Acknowledge { sessions: sessions(), claude: claude.id },
         ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone(), ride: None },
-        ClaimStage::Mark => Act::Mark { claude, whole: lease.adopts.is_some() },
+        ClaimStage::Mark => {
+            let since = rest.filter(|rest| rest.claude == claude.id).cloned();
+            Act::Mark { claude, whole: lease.adopts.is_some(), since }
+        }
         ClaimStage::Adopt => Act::Adopt { session: session.to_owned(), claude, from: from.map(|from| from.id) },
     }
 }
@@ -228,8 +235,9 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         (ClaimStage::Prove, Outcome::ChildAgain) if lease.adopts.is_some() => {
             fail(t, Reason::SessionInUse, "the gateway's own Claude has the session".into(), now);
         }
-        (ClaimStage::Mark, Outcome::Marked { mark }) if lease.adopts.is_some() => {
+        (ClaimStage::Mark, Outcome::Marked { mark, beside }) if lease.adopts.is_some() => {
             lease.mark = Some(mark);
+            lease.beside = sides(beside, &t.taken);
             on(at, ClaimStage::Adopt);
         }
         (ClaimStage::Adopt, Outcome::Ok) => adopted(t, now),
@@ -254,8 +262,9 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         (ClaimStage::Acknowledge, Outcome::ChildAgain) => on(at, ClaimStage::Settle),
         (ClaimStage::Prove, Outcome::Ok) => on(at, ClaimStage::Mark),
         (ClaimStage::Prove, Outcome::ChildAgain) => on(at, ClaimStage::Settle),
-        (ClaimStage::Mark, Outcome::Marked { mark }) => {
+        (ClaimStage::Mark, Outcome::Marked { mark, beside }) => {
             lease.mark = Some(mark);
+            lease.beside = sides(beside, &t.taken);
             grant(t, now);
         }
         // Somebody else's process: waiting for it is the person's to decide.
@@ -268,16 +277,41 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
     }
 }
 
+/// The branches that nobody answers for: prompts that a ride handed over itself are left
+/// behind by its driver, who went back behind them.
+fn sides(grown: Vec<Grown>, taken: &VecDeque<String>) -> Vec<Side> {
+    let strange = |grown: &Grown| grown.prompts.iter().any(|id| !taken.contains(id));
+    let side = |grown: Grown| Side {
+        leaf: grown.leaf,
+        prompts: u32::try_from(grown.prompts.len()).unwrap_or(u32::MAX),
+        last_prompt: grown.last_prompt,
+    };
+    grown.into_iter().filter(strange).take(SIDES).map(side).collect()
+}
+
+/// Where the conversation is known to stand once the lease ends: where it stood at the claim,
+/// if its driver wrote there; else as before. A ride that never began must not hide what it found.
+pub(super) fn rest_after(t: &Thread, accepted: bool) -> Option<Rest> {
+    let wrote = t.lease().filter(|lease| lease.process.is_some() || accepted);
+    let known = wrote.and_then(|lease| {
+        let (claude, mark) = (lease.claude.as_ref()?.id, lease.mark.as_ref()?);
+        // What a person chose over the leaf at claim is not to be told of as lost.
+        Some(Rest { claude, size: mark.size, leaf: mark.leaf.filter(|_| !accepted) })
+    });
+    known.or_else(|| t.rest.clone())
+}
+
 /// The thread is the agent's all along, with another Claude session behind it.
 fn adopted(t: &mut Thread, now: Now) {
     let Phase::Claiming { lease, .. } = &t.phase else { return };
     let Some(to) = lease.claude.clone() else { return };
-    let (fence, from) = (lease.fence, lease.adopts.clone().and_then(|adopts| adopts.from));
+    let (fence, beside) = (lease.fence, lease.beside.clone());
+    let from = lease.adopts.clone().and_then(|adopts| adopts.from);
     let before = from.as_ref().map_or_else(|| "none".to_owned(), |from| from.id.to_string());
     t.phase = Phase::Open;
     t.note(now, format!("adopted {} in the place of {before}", to.id));
     t.former = from;
-    t.last = Some(Ended { fence, why: Why::Adopted { to } });
+    t.last = Some(Ended { fence, why: Why::Adopted { to, beside } });
 }
 
 /// The thread is the driver's.

@@ -73,7 +73,7 @@ fn in_words(why: &Why) -> String {
         Why::Expired => "its lease ran out".into(),
         Why::Silent => "silent for too long".into(),
         Why::Gone => "its driver is gone".into(),
-        Why::Adopted { to } => format!("adopted {}", to.id),
+        Why::Adopted { to, .. } => format!("adopted {}", to.id),
         Why::Back => "its driver is back".into(),
         Why::Stolen { by } => format!("{by} takes it over"),
         Why::TakenBack { by } => format!("{by} takes it back"),
@@ -172,8 +172,9 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
 
 /// The agent has the thread again.
 fn open(t: &mut Thread, now: Now) {
-    let Phase::Leaving { lease, why, .. } = &t.phase else { return };
+    let Phase::Leaving { lease, why, accept_broken, .. } = &t.phase else { return };
     let (fence, why) = (lease.fence, why.clone());
+    t.rest = claim::rest_after(t, *accept_broken);
     t.phase = Phase::Open;
     t.note(now, format!("open again after {fence}"));
     t.last = Some(Ended { fence, why });

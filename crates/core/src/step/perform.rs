@@ -87,6 +87,7 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
     let op = t.next;
     let session = t.key.session.clone();
     let handing = t.handing.is_some();
+    let rest = t.rest.clone();
     let (act, flight) = match &mut t.phase {
         // A waiting message on its way to the agent is a turn, before any sign of it.
         Phase::Claiming { at, .. } if at.stage == ClaimStage::Settle && handing => return,
@@ -95,7 +96,7 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
             if wake.not_before(at.again, now) {
                 return;
             }
-            let act = if at.late { claim::barrier(lease, &session) } else { claim::act(at.stage, lease, &session) };
+            let act = if at.late { claim::barrier(lease, &session) } else { claim::act(at.stage, lease, &session, rest.as_ref()) };
             (act, &mut at.flight)
         }
         Phase::Leaving { lease, at, why, heir, .. } if at.flight.is_none() => {

@@ -113,7 +113,7 @@ enum Novel {
 }
 
 /// One step towards the root.
-enum Up {
+pub(super) enum Up {
     Root,
     To(usize),
     Broken(Why),
@@ -342,7 +342,7 @@ impl Transcript {
     }
 
     /// The parent, across a compaction too.
-    fn up(&self, at: usize) -> Up {
+    pub(super) fn up(&self, at: usize) -> Up {
         let node = &self.nodes[at];
         let link = if node.parent == Link::None {
             node.logical

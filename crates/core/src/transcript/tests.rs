@@ -423,3 +423,4 @@ fn long_lines() {
 mod follow;
 mod recorded;
 mod resumed;
+mod side;

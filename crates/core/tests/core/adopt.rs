@@ -24,12 +24,12 @@ fn the_binding_is_exchanged_once_nothing_writes_to_either_session() {
     for act in &effects {
         match act {
             Act::EndChild { claude } => assert_eq!(claude.id, id(50), "the child of the one before"),
-            Act::Prove { claude, .. } | Act::Mark { claude, whole: true } | Act::Adopt { claude, .. } => assert_eq!(claude.id, id(60)),
+            Act::Prove { claude, .. } | Act::Mark { claude, whole: true, .. } | Act::Adopt { claude, .. } => assert_eq!(claude.id, id(60)),
             _ => {}
         }
     }
     let last = w.t.last.as_ref().unwrap();
-    assert!(last.fence == fence && matches!(&last.why, Why::Adopted { to } if to.id == id(60)), "{last:?}");
+    assert!(last.fence == fence && matches!(&last.why, Why::Adopted { to, .. } if to.id == id(60)), "{last:?}");
     assert_eq!(w.t.former.as_ref().map(|former| former.id), Some(id(50)));
     assert!(!w.t.closed());
     // And back.

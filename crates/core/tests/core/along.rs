@@ -40,7 +40,7 @@ fn what_rode_along_is_said_once_and_not_handed_to_the_agent() {
     let mut w = held(3);
     let (fence, all) = (w.fence(), seqs(&w));
     assert_eq!(take(&mut w, fence, &all[..2]), Reply::Taken { waiting: 1 });
-    assert_eq!(sent(&w.settle()), ["⇄ ada took the 2 messages of Ada along. The agent will not answer it again."]);
+    assert_eq!(sent(&w.settle()), ["⇄ ada included the 2 messages of Ada in a prompt. The agent will not answer them again."]);
     // Its answer was lost: asked again, it is said no more.
     assert_eq!(take(&mut w, fence, &all[..2]), Reply::Taken { waiting: 1 });
     assert_eq!(sent(&w.settle()), [""; 0]);

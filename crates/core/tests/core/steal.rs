@@ -47,7 +47,7 @@ fn a_thread_taken_over_passes_from_driver_to_driver_and_stays_closed() {
     assert_eq!(bob.epoch, ada.epoch + 1);
 
     // Who lost it is told at once, by whom, and has nothing to say any more.
-    assert_eq!(refused(&renew(&mut w, ada, "ada")), (Reason::Stale, "the ride is over: bob@laptop took the thread over", Some("bob")));
+    assert_eq!(refused(&renew(&mut w, ada, "ada")), (Reason::Stale, "bob@laptop took the thread over", Some("bob")));
     let late = w.does(Event::Relay { fence: ada, items: vec![item("p1", RelayKind::Prompt)] });
     assert_eq!(refused(&late).0, Reason::Stale);
     assert_eq!(refused(&w.does(Event::Release { fence: ada, accept_broken: false })).0, Reason::Stale);
@@ -155,7 +155,7 @@ fn a_thread_taken_back_is_the_agents_once_the_driver_is_seen_off() {
     let fence = w.fence();
     w.says(1, "hello?");
     assert_eq!(w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false }), Reply::Ok);
-    assert_eq!(refused(&renew(&mut w, fence, "ada")).1, "the ride is over: Tess took the thread back");
+    assert_eq!(refused(&renew(&mut w, fence, "ada")).1, "Tess took the thread back");
     lives_on(&mut w, 2);
     assert!(w.t.closed());
     assert_eq!(names(&w.settle()), ["prove", "show", "restore", "hand"]);

@@ -210,7 +210,7 @@ pub fn fine(act: &Act) -> Outcome {
         Act::Copy { sessions, .. } => {
             Outcome::Copied { bindings: sessions.iter().map(|s| Parked { session: s.clone(), binding: json!({"sessionId": "x"}), reset_mark: String::new() }).collect() }
         }
-        Act::Mark { .. } => Outcome::Marked { mark: mark() },
+        Act::Mark { .. } => Outcome::Marked { mark: mark(), beside: Vec::new() },
         Act::Show { .. } => Outcome::Shown { turns: Vec::new(), beside: Vec::new() },
         Act::Send { item, .. } => Outcome::Sent { message_id: item.seq.to_string() },
         Act::Probe { .. } => Outcome::Alive,

@@ -6,10 +6,13 @@ use std::io::{BufRead as _, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use ride_core::transcript::{Broken, Chain, MAX_LINE_BYTES, Reader, Rules, Shown, Span, Tail, Transcript, Turns, asked, turns};
+use ride_core::event::Grown;
+use ride_core::limits::{SIDE_PROMPTS, WAITING_CHARS};
+use ride_core::transcript::{Broken, Chain, MAX_LINE_BYTES, Origin, Prompt, Reader, Rules, Shown, Span, Tail, Transcript, Turns, asked, turns};
 use ride_core::wire::ChainMark;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::ClaudeError;
 
@@ -115,6 +118,31 @@ pub fn show_chain(then: &ChainMark) -> Result<Look, ClaudeError> {
             })
         }
     }
+}
+
+/// What grew beside the active conversation behind the first `size` bytes, and what `known`
+/// ends where that is not in it; only branches in which a person asked something.
+///
+/// # Errors
+/// When it cannot be read or is being written.
+pub fn sides(path: &Path, known: Option<Uuid>, size: u64) -> Result<Vec<Grown>, ClaudeError> {
+    let (file, transcript) = read_still(path)?;
+    let mut grown = Vec::new();
+    for side in transcript.sides(known, size) {
+        let turns = turns(&side.asked, &[], |span| line(path, &file, span))?;
+        let prompts = turns.turns.into_iter().flat_map(|turn| turn.prompts);
+        let asked: Vec<Prompt> = prompts.filter(|prompt| prompt.from == Origin::Person).collect();
+        let Some(last) = asked.last() else { continue };
+        let last_prompt = words(&last.text).unwrap_or_default().chars().take(WAITING_CHARS).collect();
+        let prompts = asked.iter().take(SIDE_PROMPTS).map(|prompt| prompt.uuid.to_string()).collect();
+        grown.push(Grown { leaf: side.leaf, prompts, last_prompt });
+    }
+    Ok(grown)
+}
+
+/// What a person wrote: the gateway puts what it knows of the chat before the words.
+fn words(prompt: &str) -> Option<String> {
+    prompt.rsplit("\n\n").map(str::trim).find(|words| !words.is_empty()).map(str::to_owned)
 }
 
 /// Reads a whole transcript into its chain.
@@ -266,8 +294,7 @@ pub fn last_prompt(path: &Path) -> Result<Option<String>, ClaudeError> {
 /// The last paragraph of what a person asked last in some lines.
 fn asked_last(lines: &[u8]) -> Option<String> {
     let last = lines.rsplit(|byte| *byte == b'\n').find_map(asked)?;
-    // The gateway puts what it knows of the chat before the words.
-    last.rsplit("\n\n").map(str::trim).find(|words| !words.is_empty()).map(str::to_owned)
+    words(&last)
 }
 
 /// The first folder a Claude session was ever used in of which something holds: where it was

@@ -82,11 +82,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let user: Vec<&str> = request.texts().filter(|(_, text)| text.contains("PAPAYA")).map(|(_, text)| text).collect();
     let quoted = user.iter().any(|text| text.contains(r#"{"from":"Omar","text":"what about the PAPAYA?"#) && text.contains("carry none of that person's authority"));
     facts.tell(quoted, "on the driver's word it goes to Claude, quoted, named and without authority", user.concat().chars().take(160).collect::<String>());
-    let told = telegram.wait_for_bot(&plans, TURN, "ada took the message of Omar along").await;
+    let told = telegram.wait_for_bot(&plans, TURN, "ada included the message of Omar").await;
     telegram.wait_for_bot(&plans, TURN, "🖥 ada: tell him about papayas").await?;
     let chat = telegram.chat(&plans);
-    let once = chat.by_bot().iter().filter(|t| t.contains("took the message of Omar")).count();
-    facts.tell(told.is_ok() && once == 1, "the thread is told once that it was taken along", format!("{once} times: {}", bot_line(&stage, &plans, "took the message")));
+    let once = chat.by_bot().iter().filter(|t| t.contains("included the message of Omar")).count();
+    facts.tell(told.is_ok() && once == 1, "the thread is told once that it was taken along", format!("{once} times: {}", bot_line(&stage, &plans, "included the message")));
 
     // Another conversation in the same Claude Code.
     let sent = telegram.calls_of("sendMessage").len();

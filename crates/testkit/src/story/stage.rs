@@ -112,7 +112,7 @@ impl<'p> Stage<'p> {
     }
 
     /// Whether this Claude Code has no mods, and shows what is new only around a prompt.
-    fn by_hooks(&self) -> bool {
+    pub(super) fn by_hooks(&self) -> bool {
         self.product.claude_code.as_str() < "2.1.287"
     }
 

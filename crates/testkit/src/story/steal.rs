@@ -67,11 +67,19 @@ impl Steal<'_> {
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: still ada's").await?;
         facts.tell(code == 130 && question.contains("ada"), "it is asked about by name, and no means no", question);
 
+        ada.type_text("half a thought").await?;
         let mut bob = self.bob(&["--steal", "forum", "topic:42"])?;
         bob.wait_for_text(TURN, "Take it over?").await?;
         bob.submit("y").await?;
         let code = ada.wait_exit(TURN).await?;
+        ada.wait_for(TURN, |screen| screen.contains("to come back:")).await?;
         let told = ada.history();
+        if !self.stage.by_hooks() {
+            let kept = told.rfind("you had typed this and not sent it:").is_some_and(|at| told[at..].contains("half a thought"));
+            facts.tell(kept, "what was typed and not sent is shown again", line_with(&told, "half a thought"));
+        }
+        let (theirs, ours) = (told.rfind("claude --resume"), told.rfind("to come back: ride"));
+        facts.tell(ours.is_some() && theirs < ours, "the last thing on the screen is how to come back", line_with(&told, "to come back:"));
         facts.tell(code == 9 && told.contains("bob"), "who had it is told by whom, and its Claude Code ends", format!("exit {code}: {}", line_with(&told, "error:")));
         bob.wait_for(TURN, claude::shows_prompt).await?;
         let gone = adas.is_some_and(|p| !p.is_alive());

@@ -39,6 +39,7 @@ fn grant() -> Grant {
         silence_ms: 1_800_000,
         relay: true,
         waiting: Vec::new(),
+        beside: Vec::new(),
     }
 }
 
@@ -322,6 +323,64 @@ fn without_a_gateway_the_flush_and_the_release_give_up_in_time() {
     assert_eq!(ride.unsent(), 1);
 }
 
+#[test]
+fn a_person_who_does_not_wait_for_the_gateway_leaves_and_keeps_what_was_said() {
+    let mut ride = riding();
+    step(&mut ride, prompt(1, "one"), 1_100);
+    assert_eq!(ride.waits_for(1_100), None, "Claude Code has the terminal");
+    step(&mut ride, Event::Down("connection refused".into()), 1_200);
+    step(&mut ride, Event::ClaudeGone, 2_000);
+    let waits = "waiting for the gateway to take Deploys back, at most 49s (connection refused); 1 prompt or answer is still to be handed over";
+    assert_eq!(ride.waits_for(3_000).as_deref(), Some(waits));
+    let left = step(&mut ride, Event::Leave, 3_100);
+    assert_eq!(left, [Effect::Done(Outcome::Unreleased("you did not wait for the gateway".into()))]);
+    assert_eq!((ride.unsent(), ride.waits_for(3_200)), (1, None));
+    // While Claude Code runs there is nothing to leave.
+    assert_eq!(step(&mut riding(), Event::Leave, 1_100), []);
+}
+
+/// A ride that was taken over, of a Claude Code that can say what is typed.
+fn taken_over() -> Ride {
+    let mut ride = riding();
+    ride.reads_draft();
+    let answer = Err(refused(Reason::Stale, "Omar took the thread back"));
+    let effects = ride.step(Event::Renewed { sent_ms: 6_000, answer }, 6_100);
+    let line = Status { line: "⇄ your ride of Deploys is over: Omar took the thread back".into(), warn: true, ending: true };
+    assert_eq!(effects, [Effect::Status(line)], "it is asked what is typed, and not ended yet");
+    assert_eq!(verdict(&mut ride, ask(1), 6_150), Err("this ride is ending".into()));
+    ride
+}
+
+#[test]
+fn what_was_typed_is_kept_before_claude_code_is_ended() {
+    let mut ride = taken_over();
+    let said = ride.step(Event::Draft("half a th".into()), 6_200);
+    let line = "⇄ your ride of Deploys is over: Omar took the thread back; what you typed is kept and shown again";
+    assert_eq!(said, [Effect::Status(Status { line: line.into(), warn: true, ending: true })]);
+    assert_eq!(ride.wake_ms(6_200), 7_200);
+    assert_eq!(ride.step(Event::Tick, 10_100), [], "there is time to read it");
+    assert_eq!(ride.step(Event::Tick, 10_200), [Effect::EndClaude]);
+    assert_eq!(ride.step(Event::Tick, 10_300), [], "once");
+    assert_eq!(ride.draft(), Some("half a th"));
+
+    // Nothing was typed: nobody waits.
+    let mut ride = taken_over();
+    assert_eq!(ride.step(Event::Draft(" \n".into()), 6_200), [Effect::EndClaude]);
+    assert_eq!(ride.draft(), None);
+    // No answer.
+    let mut ride = taken_over();
+    assert_eq!(ride.step(Event::Tick, 7_000), []);
+    assert_eq!(ride.step(Event::Tick, 7_100), [Effect::EndClaude]);
+    // Longer than is kept, cut between characters.
+    let mut ride = taken_over();
+    ride.step(Event::Draft("ä".repeat(MAX_DRAFT_BYTES)), 6_200);
+    assert_eq!(ride.draft().map(str::len), Some(MAX_DRAFT_BYTES));
+    // One that comes late, or without being asked for, changes nothing.
+    let mut ride = riding();
+    assert_eq!(step(&mut ride, Event::Draft("early".into()), 1_100), []);
+    assert_eq!(ride.draft(), None);
+}
+
 // Rule LEASE-13.
 #[test]
 fn a_stale_fence_ends_claude_code_and_refuses_prompts() {
@@ -337,7 +396,7 @@ fn a_stale_fence_ends_claude_code_and_refuses_prompts() {
     };
     let stale = Trouble::Refused { reason: Reason::Stale, message: "taken".into(), holder: Some(holder.clone()) };
     let effects = ride.step(Event::Renewed { sent_ms: 6_000, answer: Err(stale) }, 6_100);
-    let line = Status { line: "⇄ Deploys is not yours any more, ridden by Bob at box".into(), warn: true };
+    let line = Status { line: "⇄ your ride of Deploys is over: taken".into(), warn: true, ending: true };
     assert_eq!(effects, [Effect::EndClaude, Effect::Status(line)]);
     assert_eq!(verdict(&mut ride, ask(1), 6_200), Err("this ride is ending".into()));
     // A late answer stays on disk for the next ride; it is not sent under this fence.
