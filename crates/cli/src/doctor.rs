@@ -329,7 +329,15 @@ fn store(found: &Found, plugin: &Plugin, condition: &Condition) -> Finding {
     let trouble = condition.trouble.clone().map(|trouble| Error::new(Kind::Other, clean(&trouble)));
     match (&trouble, &found.threads) {
         (Some(e), _) | (None, Some(Err(e))) => {
-            Finding::failed("states", e).mend(format!("look at {place} on the gateway's machine; a file that is moved away is begun anew"))
+            let mend = match condition.unread {
+                0 => format!("look at {place} on the gateway's machine; a file that is moved away is begun anew"),
+                n => format!(
+                    "{} closed for this; install the version of the plugin that wrote it. Or, on the gateway's machine, move the file away: \
+                     its thread begins anew, and what waited in it is lost",
+                    count(n, "thread stays", "threads stay")
+                ),
+            };
+            Finding::failed("states", e).mend(mend)
         }
         (None, Some(Ok(n))) => {
             let state = if plugin.lock_backend == "none" { State::Note } else { State::Ok };

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 pub use ride_core::text::plain as clean;
+use ride_core::view::UNREADABLE;
 use ride_core::wire::{Holder, JournalLine, Row, ThreadStatus, Waiting};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
@@ -108,6 +109,10 @@ fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Termin
         Some(holder) => {
             let for_ms = duration(now_ms.saturating_sub(holder.since_ms));
             writeln!(out, "  {} for {for_ms}, lease ends in {}", held(holder), duration(holder.expires_in_ms))?;
+        }
+        None if thread.phase.raw() == UNREADABLE => {
+            let why = thread.waiting_for.as_ref().map_or("its state file cannot be read", |why| why.raw());
+            return writeln!(out, "  stays closed: {}", clean(why));
         }
         None => writeln!(out, "  {}", clean(&thread.phase))?,
     }

@@ -30,7 +30,10 @@ pub struct Condition {
     pub claude_dir_found: bool,
     /// The gateway's clock, milliseconds since 1970.
     pub now_ms: u64,
-    /// Why the index of threads cannot be read.
+    /// State files that are not read: their threads stay closed.
+    #[serde(default)]
+    pub unread: u32,
+    /// Why the index of threads, or the first of those files, cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
     /// The mirror of finished turns; absent where none is wanted.

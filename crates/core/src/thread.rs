@@ -8,15 +8,21 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::id::{Fence, Process, Route, ThreadKey};
 use crate::limits;
 use crate::time::{Now, Stamp};
-use crate::wire::{ChainMark, CopyEnd, Driver, JournalLine, Opaque, Reason, RelayKind};
 
-/// Format of the state file; another one is refused, never guessed at.
-pub const FORMAT: u32 = 3;
+mod parts;
+pub mod stored;
+
+pub use parts::{CopyEnd, Driver, JournalLine, Kind, Mark, ReasonName};
+
+/// Format of the state file. Older ones are migrated, see [`stored`]; others are refused,
+/// never guessed at.
+pub const FORMAT: u32 = 4;
 
 /// One thread.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -258,7 +264,7 @@ pub enum Why {
     /// The claim could not be completed.
     Failed {
         /// For programs.
-        reason: Reason,
+        reason: ReasonName,
         /// For people.
         text: String,
     },
@@ -295,7 +301,7 @@ pub struct Lease {
     #[serde(default)]
     pub said: Option<Said>,
     /// The transcript when this driver got it.
-    pub mark: Option<ChainMark>,
+    pub mark: Option<Mark>,
     /// What had grown beside the conversation by then.
     #[serde(default)]
     pub beside: Vec<Side>,
@@ -420,7 +426,7 @@ pub struct Parked {
     /// Session key of the entry.
     pub session: String,
     /// The fields as the host had them.
-    pub binding: Opaque,
+    pub binding: Value,
     /// What tells whether the host's conversation was reset since.
     #[serde(default)]
     pub reset_mark: String,
@@ -455,7 +461,7 @@ pub struct Held {
     /// Where it came from and where its answer goes.
     pub route: Route,
     /// What the host needs to handle it as if it arrived now.
-    pub host: Opaque,
+    pub host: Value,
     /// It may have been handed over before a crash: this time it is marked.
     pub repeat: bool,
     /// The hand-over of unknown outcome; its performer may still tell.
@@ -475,7 +481,7 @@ pub struct Outgoing {
     /// Relay id with part number, or the notice's own.
     pub id: String,
     /// What it is.
-    pub kind: RelayKind,
+    pub kind: Kind,
     /// Its text, at most [`limits::MESSAGE_UNITS`].
     pub text: String,
     /// Where to.

@@ -197,9 +197,38 @@ pub fn status(t: &Thread, now: Now, rules: &Rules) -> ThreadStatus {
         undelivered: t.undelivered.len() as u32,
         former: t.former.as_ref().map(|former| former.id),
         waiting_for: waiting_for(t).map(Into::into),
-        journal: t.journal.iter().cloned().collect(),
+        journal: t.journal.iter().cloned().map(Into::into).collect(),
     }
 }
+
+/// A thread whose state file is not read, and stays closed; `key` tells which one it is.
+pub fn unreadable(key: &str, why: &str) -> ThreadStatus {
+    ThreadStatus {
+        key: key.into(),
+        phase: UNREADABLE.into(),
+        epoch: 0,
+        fence: None,
+        holder: None,
+        process: None,
+        claude: None,
+        cli_session_id: None,
+        mode: None,
+        copy: false,
+        inbox: 0,
+        outbox: 0,
+        undelivered: 0,
+        former: None,
+        waiting_for: Some(why.into()),
+        journal: Vec::new(),
+    }
+}
+
+/// The phase of a thread whose state file is not read.
+pub const UNREADABLE: &str = "unreadable";
+
+/// What the sender of a message to such a thread is told.
+pub const UNREADABLE_SAID: &str = "⇄ The state of this thread is of another version of claude-code-sync and cannot be read, \
+    so your message was not handled. Whoever runs the gateway can see why with `ride doctor`.";
 
 /// The answer to `/ride` in the chat: who rides, for how long, what waits. `behind` is
 /// who rides the thread's Claude session through another thread.

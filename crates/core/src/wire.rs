@@ -767,7 +767,8 @@ pub struct Statuses {
 pub struct ThreadStatus {
     /// Session key.
     pub key: String,
-    /// `open`, `claiming`, `ridden` or `leaving`.
+    /// `open`, `claiming`, `ridden` or `leaving`; `unreadable` where its state file is of a
+    /// version that is not known, and `waiting_for` says so.
     pub phase: Foreign,
     /// Epoch of the last grant.
     pub epoch: u64,

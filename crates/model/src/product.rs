@@ -8,7 +8,7 @@
 use ride_core::event::{Act, ClaimAsked, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
-use ride_core::thread::{At, ClaimStage, ClaudeSession, Deadline, Flight, LeaveStage, NewsKind, Parked, Phase, Thread, Why};
+use ride_core::thread::{At, ClaimStage, ClaudeSession, Deadline, Flight, Kind, LeaveStage, NewsKind, Parked, Phase, Thread, Why};
 use ride_core::time::{Now, Stamp};
 use ride_core::wire::{ChainMark, Driver, Holder, Reason, RelayItem, RelayKind};
 use ride_core::view;
@@ -422,7 +422,7 @@ fn doing(act: &Act) -> (u8, Do) {
         }
         Act::Probe { driver, process } => (2, Do::Probe { ride: driver.pid as u8, claude: process.as_ref().map_or(0, |p| p.pid as u8) }),
         Act::Send { session, item } => (3, Do::Send {
-            item: if item.kind == RelayKind::Notice { 7 } else { number(&item.id) },
+            item: if item.kind == Kind::Notice { 7 } else { number(&item.id) },
             repeat: item.repeat,
             marked: item.text.starts_with("(may be a repeat)"),
             route: session.is_some(),
@@ -455,7 +455,7 @@ fn wrong(old: &Thread, new: &Thread, reply: &Reply, ask: &Ask) -> Option<&'stati
         return Some("I5: ridden without a mark of the transcript");
     }
     let opened = matches!(new.phase, Phase::Open) && matches!(old.phase, Phase::Leaving { .. });
-    if opened && new.outbox.iter().any(|o| o.kind != RelayKind::Notice) {
+    if opened && new.outbox.iter().any(|o| o.kind != Kind::Notice) {
         return Some("I4: the thread opened before what was said in the ride had arrived");
     }
     if told_beside(new) && !told_beside(old) && !new.outbox.iter().any(|o| o.text.contains("ran a turn beside")) {
@@ -490,7 +490,7 @@ fn facts(t: &Thread, rules: &Rules) -> Facts {
     let lease = t.lease();
     let mask = |ids: &mut dyn Iterator<Item = u8>| ids.fold(0u8, |m, k| m | 1 << k);
     let turns = |o: &std::collections::VecDeque<ride_core::thread::Outgoing>| {
-        mask(&mut o.iter().filter(|o| o.kind != RelayKind::Notice).map(|o| number(&o.id)))
+        mask(&mut o.iter().filter(|o| o.kind != Kind::Notice).map(|o| number(&o.id)))
     };
     Facts {
         is,
@@ -551,7 +551,7 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
     for (n, out) in t.outbox.iter_mut().chain(&mut t.undelivered).enumerate() {
         (out.seq, out.again, out.attempts) = (n as u64, None, 0);
         named(&mut out.doubt, DOUBT_SEND.into());
-        if out.kind == RelayKind::Notice {
+        if out.kind == Kind::Notice {
             out.id = "n".into();
         }
     }

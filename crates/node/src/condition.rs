@@ -27,6 +27,7 @@ pub(crate) struct Report {
 }
 
 pub(crate) fn report(sync: &Sync, seen: &Seen) -> Report {
+    let unread = sync.store.refusals();
     let condition = Condition {
         conversation_hooks: seen.conversation_hooks,
         performing: seen.performing,
@@ -37,7 +38,8 @@ pub(crate) fn report(sync: &Sync, seen: &Seen) -> Report {
         claude_dir: sync.claude_dir.to_string_lossy().into_owned(),
         claude_dir_found: sync.claude_dir.is_dir(),
         now_ms: clock::now().wall_ms,
-        trouble: sync.store.busy().err().map(|e| e.to_string()),
+        unread: unread.as_ref().map_or(0, |all| all.len() as u32),
+        trouble: unread.map_or_else(|e| Some(e.to_string()), |all| all.into_iter().next().map(|(_, why)| why)),
         mirror: sync.mirror.condition(sync.mirror_dir()),
     };
     Report { config: (*sync.config()).clone(), version: env!("CARGO_PKG_VERSION"), condition }

@@ -52,7 +52,7 @@ pub(crate) fn open(config: &Config, home: &Path, state_dir: &Path, gateway: &str
     let before = read(&state_dir.join(PLACE))?;
     if let Some(dir) = before.clone().filter(|dir| Some(dir) != wanted.as_ref() && dir.exists()) {
         let old = files(&dir, gateway)?;
-        let threads = old.busy().map_err(|e| e.to_string())?.len();
+        let threads = old.busy().and_then(|busy| Ok(busy.len() + old.refusals()?.len())).map_err(|e| e.to_string())?;
         if threads > 0 {
             let why = format!("{threads} of them ridden or with messages waiting; it changes at the next load of the plugin after that");
             let waits = Waits { in_force: dir, lock_backend: config.lock_backend, lock_dir: wanted, threads, why };

@@ -9,7 +9,7 @@ use ride_core::id::Fence;
 use ride_core::limits;
 use ride_core::person::Person;
 use ride_core::row::{self, Around};
-use ride_core::thread::{Adopts, ClaudeSession, Phase, Thread, Why};
+use ride_core::thread::{Adopts, ClaudeSession, Mark, Phase, Thread, Why};
 use ride_core::view;
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
 use ride_store::claude::process::{Alive, alive, is_under};
@@ -200,16 +200,17 @@ fn order(sync: &Sync, person: &Person, busy: &[String]) -> Vec<String> {
 
 /// One row; `None` where the entry went meanwhile, or is not for this person.
 fn listed(sync: &Sync, key: &str, busy: bool, around: &Around<'_>) -> Option<wire::Row> {
-    let thread = if busy { sync.store.read(key) } else { Ok(None) };
+    let refused = sync.store.refusal(key).ok().flatten();
+    let thread = if busy && refused.is_none() { sync.store.read(key) } else { Ok(None) };
     let known = thread.as_ref().ok().and_then(Option::as_ref);
     let entry = sync.index.read().get(key).cloned().or_else(|| known.map(row::remembered))?;
     if !around.person.sees(&entry) {
         return None;
     }
     let mut row = row::row(&entry, known, around);
-    if let Err(damaged) = thread {
+    if let Some(why) = refused.or_else(|| thread.err().map(|e| e.to_string())) {
         row.rideable = false;
-        row.why_not = Some(damaged.to_string().into());
+        row.why_not = Some(why.into());
     }
     Some(row)
 }
@@ -328,7 +329,7 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
         }
         _ => Err(match &thread.last {
             Some(last) if last.fence == fence => match &last.why {
-                Why::Failed { reason, text } => error(*reason, text.clone()),
+                Why::Failed { reason, text } => error(reason.into(), text.clone()),
                 _ => error(Reason::Stale, "the ride ended before it began".into()),
             },
             _ => error(Reason::Stale, "the claim was overtaken".into()),
@@ -336,8 +337,8 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
     }
 }
 
-fn target(claude: &ClaudeSession, file: Option<&wire::ChainMark>) -> Outcome<wire::ClaudeTarget> {
-    let transcript = file.cloned().ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
+fn target(claude: &ClaudeSession, file: Option<&Mark>) -> Outcome<wire::ClaudeTarget> {
+    let transcript = file.cloned().map(Into::into).ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
     Ok(wire::ClaudeTarget { session_id: claude.id, config_dir: claude.config_dir.clone(), cwd: claude.cwd.clone(), transcript })
 }
 
@@ -478,7 +479,7 @@ fn adopted(thread: &Thread, fence: Fence) -> Outcome<Option<Value>> {
             let beside = view::sides(beside);
             value(&wire::Adopted { cli_session_id: to.id, former, cwd: to.cwd.clone(), beside }).map(Some)
         }
-        Some(Why::Failed { reason, text }) => Err(error(*reason, text.clone())),
+        Some(Why::Failed { reason, text }) => Err(error(reason.into(), text.clone())),
         _ => Err(error(Reason::Stale, "the adoption was overtaken".into())),
     }
 }
@@ -551,11 +552,19 @@ fn check(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
 
 fn status(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
     let s: wire::Status = wire::parse(method::STATUS, params)?;
-    let keys = match s.key {
-        Some(key) => vec![key],
-        None => sync.store.busy().map_err(|e| store_error(e.to_string()))?,
-    };
+    let refusals = sync.store.refusals().map_err(|e| store_error(e.to_string()))?;
     let mut threads = Vec::new();
+    let keys = match s.key {
+        Some(key) => match sync.store.refusal(&key).map_err(|e| store_error(e.to_string()))? {
+            Some(why) if shown(sync, &key, person) => return value(&wire::Statuses { threads: vec![view::unreadable(&key, &why)] }),
+            _ => vec![key],
+        },
+        None => {
+            let shown = refusals.iter().filter(|(key, _)| shown(sync, key, person));
+            threads.extend(shown.map(|(key, why)| view::unreadable(key, why)));
+            sync.store.busy().map_err(|e| store_error(e.to_string()))?
+        }
+    };
     for key in keys.into_iter().filter(|key| shown(sync, key, person)) {
         if let Some(thread) = sync.store.read(&key).map_err(|e| store_error(e.to_string()))? {
             threads.push(view::status(&thread, clock::now(), &sync.rules()));

@@ -283,6 +283,10 @@ impl Sync {
             "message" => {
                 let m: Keyed<Inbound> = read(payload)?;
                 let turn = command::of(&m.rest.text) != Command::ReadOnly;
+                if self.store.refusal(&m.key).map_err(|e| e.to_string())?.is_some() {
+                    let reply = Reply::Decline { text: view::UNREADABLE_SAID.into() };
+                    return write(&json!({ "reply": reply, "phase": view::UNREADABLE, "turn": turn }));
+                }
                 let (thread, reply) = self.apply(&m.key, Event::Message(Box::new(m.rest)))?;
                 write(&json!({ "reply": reply, "phase": thread.phase_name(), "turn": turn }))
             }
@@ -379,7 +383,8 @@ impl Sync {
 
 /// An error that only keeps new claims out, while something is ridden or waits.
 fn still_refused(store: &Store, error: String) -> Result<String, String> {
-    if store.busy().map_err(|e| e.to_string())?.is_empty() { Err(error) } else { Ok(error) }
+    let held = store.busy().and_then(|busy| Ok(!busy.is_empty() || !store.refusals()?.is_empty()));
+    if held.map_err(|e| e.to_string())? { Ok(error) } else { Err(error) }
 }
 
 fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {

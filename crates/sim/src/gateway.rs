@@ -582,7 +582,7 @@ impl Sim {
                 fence,
                 title: lease.title.clone().into(),
                 route: lease.route.clone(),
-                claude: lease.mark.clone().map(|transcript| ClaudeTarget { session_id: CLAUDE, config_dir: "/c".into(), cwd: "/w".into(), transcript }),
+                claude: lease.mark.clone().map(|mark| ClaudeTarget { session_id: CLAUDE, config_dir: "/c".into(), cwd: "/w".into(), transcript: mark.into() }),
                 turn: None,
                 lease_ms: limits::LEASE_MS,
                 renew_every_ms: limits::RENEW_EVERY_MS,
@@ -593,7 +593,7 @@ impl Sim {
             })),
             _ => match &thread.last {
                 Some(last) if last.fence == fence => match &last.why {
-                    Why::Failed { reason, text } => claim(*reason, text.clone()),
+                    Why::Failed { reason, text } => claim(reason.into(), text.clone()),
                     _ => claim(Reason::Stale, "the ride ended before it began".into()),
                 },
                 _ => claim(Reason::Stale, "the claim was overtaken".into()),

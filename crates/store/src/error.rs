@@ -38,7 +38,7 @@ pub enum StoreError {
         left_ms: u64,
     },
     /// Written by another version.
-    #[error("state file {} has format {found}, this version reads {known}", path.display())]
+    #[error("state file {} has format {found}, this version reads 1 to {known}", path.display())]
     Format {
         /// Which.
         path: PathBuf,
@@ -46,6 +46,14 @@ pub enum StoreError {
         found: u32,
         /// Ours.
         known: u32,
+    },
+    /// Exactly what another version wrote.
+    #[error("state file {} is whole, but this version does not know its shape: {what}", path.display())]
+    Shape {
+        /// Which.
+        path: PathBuf,
+        /// What is not known.
+        what: String,
     },
     /// Over the bound.
     #[error("state file {} is larger than {limit} bytes", path.display())]
@@ -88,3 +96,25 @@ pub enum StoreError {
         path: PathBuf,
     },
 }
+
+impl StoreError {
+    /// Whether a file is refused as it is: the same one is refused the next time, too.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, StoreError::Format { .. } | StoreError::Shape { .. } | StoreError::TooLarge { .. })
+    }
+
+    /// Whether the file that was read cannot be, and others may: its thread stays closed, and
+    /// theirs do not suffer.
+    pub(crate) fn is_of_one_file(&self) -> bool {
+        let lasts = |source: &io::Error| source.raw_os_error().is_none_or(|code| !PASSING.contains(&code));
+        self.is_refusal() || matches!(self, StoreError::Io { source, .. } if lasts(source))
+    }
+}
+
+/// Errors that say something of this process or machine, and nothing of the file.
+const PASSING: [i32; 4] = [
+    rustix::io::Errno::MFILE.raw_os_error(),
+    rustix::io::Errno::NFILE.raw_os_error(),
+    rustix::io::Errno::NOMEM.raw_os_error(),
+    rustix::io::Errno::INTR.raw_os_error(),
+];

@@ -15,11 +15,10 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
 use sha2::{Digest, Sha256};
 
 use crate::error::StoreError;
-use crate::sealed::{self, Place, Unsealed};
+use crate::sealed::{self, Anything, Place, Stored, Unsealed};
 
 /// Largest state file: an inbox of 1 MiB, an outbox of 500 messages of 3,500 characters of
 /// any script, twice, and room.
@@ -47,7 +46,8 @@ const READS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Opened {
     file: File,
-    place: Place,
+    /// Where its value stands; `None` where an older version wrote it.
+    place: Option<Place>,
 }
 
 /// What a replaced file must survive.
@@ -212,7 +212,7 @@ impl Folder {
     }
 
     /// Reads a sealed value; `None` when there is none. Nobody need hold a lock.
-    pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+    pub(crate) fn read<T: Stored>(&self, name: &str) -> Result<Option<T>, StoreError> {
         for read in 1.. {
             let Some((file, version)) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
             match self.parse(name, &file, version.size) {
@@ -224,7 +224,7 @@ impl Folder {
     }
 
     /// Reads a sealed value to change it, under its lock.
-    pub(crate) fn open_value<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(T, Opened)>, StoreError> {
+    pub(crate) fn open_value<T: Stored>(&self, name: &str) -> Result<Option<(T, Opened)>, StoreError> {
         let Some((file, version)) = self.open_file(name, OFlags::RDWR)? else { return Ok(None) };
         let (value, place) = self.parse(name, &file, version.size)?;
         Ok(Some((value, Opened { file, place })))
@@ -232,7 +232,7 @@ impl Folder {
 
     /// Reads a sealed value and keeps its file open, to be asked by [`Folder::is_current`].
     /// Nobody need hold a lock.
-    pub(crate) fn watch<T: DeserializeOwned>(&self, name: &str) -> Result<Option<(Watched, T)>, StoreError> {
+    pub(crate) fn watch<T: Stored>(&self, name: &str) -> Result<Option<(Watched, T)>, StoreError> {
         for read in 1.. {
             // Its version is taken before the content: what happens to the file later shows next time.
             let Some((file, version)) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
@@ -275,7 +275,16 @@ impl Folder {
         Ok(Some((File::from(fd), Version::of(&stat))))
     }
 
-    fn parse<T: DeserializeOwned>(&self, name: &str, file: &File, size: u64) -> Result<(T, Place), StoreError> {
+    fn parse<T: Stored>(&self, name: &str, file: &File, size: u64) -> Result<(T, Option<Place>), StoreError> {
+        let path = || self.path.join(name);
+        sealed::placed(&self.bytes(name, file, size)?).map_err(|unsealed| match unsealed {
+            Unsealed::Format(found) => StoreError::Format { path: path(), found, known: ride_core::thread::FORMAT },
+            Unsealed::Shape(what) => StoreError::Shape { path: path(), what },
+            source => StoreError::Damaged { path: path(), source },
+        })
+    }
+
+    fn bytes(&self, name: &str, file: &File, size: u64) -> Result<Vec<u8>, StoreError> {
         let path = || self.path.join(name);
         if size > MAX_FILE {
             return Err(StoreError::TooLarge { path: path(), limit: MAX_FILE });
@@ -284,17 +293,20 @@ impl Folder {
         // One that became shorter meanwhile is not whole.
         let read = file.read_at(&mut bytes, 0).map_err(|source| StoreError::Io { doing: "read", path: path(), source })?;
         bytes.truncate(read);
-        sealed::placed(&bytes).map_err(|unsealed| match unsealed {
-            Unsealed::Format(found) => StoreError::Format { path: path(), found, known: ride_core::thread::FORMAT },
-            source => StoreError::Damaged { path: path(), source },
-        })
+        Ok(bytes)
+    }
+
+    /// What can be told of a value that this version does not read.
+    pub(crate) fn glimpse(&self, name: &str) -> Option<serde_json::Value> {
+        let (file, version) = self.open_file(name, OFlags::RDONLY).ok().flatten()?;
+        sealed::glimpse(&self.bytes(name, &file, version.size).ok()?)
     }
 
     /// Writes a value in the place of the one that was read, durably.
     pub(crate) fn change<T: Serialize>(&self, name: &str, opened: Option<&Opened>, value: &T) -> Result<(), StoreError> {
         let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
         let bytes = serde_json::to_vec(value).map_err(|e| io(e.into()))?;
-        let Some((opened, place)) = opened.and_then(|o| Some((o, o.place.beside(&bytes)?))) else {
+        let Some((opened, place)) = opened.and_then(|o| Some((o, o.place?.beside(&bytes)?))) else {
             let whole = sealed::whole(&bytes);
             // What could not be read again is not written.
             if whole.len() as u64 > MAX_FILE {
@@ -347,13 +359,13 @@ impl Folder {
         let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
         let bytes = serde_json::to_vec(value).map_err(|e| io(e.into()))?;
         // Whatever else is in its place is replaced, odd things too.
-        let old = self.open_value::<IgnoredAny>(name).ok().flatten().map(|(_, opened)| opened);
+        let old = self.open_value::<Anything>(name).ok().flatten().map(|(_, opened)| opened);
         let stamp = |file: &File, nth| {
             // Whole seconds: not every file system keeps parts of them.
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(nth);
             file.set_modified(time).map_err(|source| StoreError::Io { doing: "stamp", path: self.path.join(name), source })
         };
-        if let Some((old, place)) = old.as_ref().and_then(|o| Some((o, o.place.beside(&bytes)?))) {
+        if let Some((old, place)) = old.as_ref().and_then(|o| Some((o, o.place?.beside(&bytes)?))) {
             put(&old.file, place, &bytes).and_then(|()| old.file.write_all_at(&place.counts(), 0)).map_err(io)?;
             return stamp(&old.file, nth);
         }
@@ -451,6 +463,11 @@ impl Version {
     fn of(s: &rustix::fs::Stat) -> Self {
         Version { links: s.st_nlink as u64, modified: (s.st_mtime as i64, s.st_mtime_nsec as u64), size: s.st_size as u64 }
     }
+}
+
+/// The name of a thread's file.
+pub(crate) fn thread_file(session: &str) -> String {
+    format!("{}.json", file_name(session))
 }
 
 /// A file name for a name of any length and spelling.

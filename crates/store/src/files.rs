@@ -25,8 +25,9 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::error::StoreError;
-use crate::file::{Folder, Locked, Opened, Watched, file_name};
+use crate::file::{Folder, Locked, Opened, Watched, file_name, thread_file};
 use crate::index::{Behind, Index, Lost, Owner};
+use crate::sealed::{Stored, Unsealed};
 use crate::store::{Around, fold};
 
 const LOCK: &str = "store.lock";
@@ -76,6 +77,12 @@ struct Acknowledged {
     sessions: BTreeMap<Uuid, u64>,
 }
 
+impl Stored for Acknowledged {
+    fn read(_format: u32, value: &[u8]) -> Result<Self, Unsealed> {
+        serde_json::from_slice(value).map_err(|e| Unsealed::Shape(e.to_string()))
+    }
+}
+
 impl Acknowledged {
     fn has(&self, index: &Index, claude: Uuid, since: u64) -> bool {
         self.of == index.of && self.sessions.get(&claude) == Some(&since)
@@ -94,7 +101,7 @@ pub struct Owed {
 /// What cannot be read acknowledges nothing.
 fn unreadable(error: StoreError) -> Result<Option<Acknowledged>, StoreError> {
     match error {
-        StoreError::Damaged { .. } => Ok(None),
+        StoreError::Damaged { .. } | StoreError::Format { .. } | StoreError::Shape { .. } => Ok(None),
         error => Err(error),
     }
 }
@@ -118,7 +125,36 @@ impl Files {
         let own = root.child(&name)?;
         let files = Files { root, threads: own.child(THREADS)?, gateway: own, name, seen: Mutex::default() };
         files.index()?;
+        files.look_for_refused()?;
         Ok(files)
+    }
+
+    /// Has the index name the files of this gateway that cannot be read, and no others.
+    fn look_for_refused(&self) -> Result<(), StoreError> {
+        let mut refused = Vec::new();
+        for file in self.thread_files()? {
+            match self.threads.read::<Thread>(&file) {
+                Err(error) if error.is_of_one_file() => refused.push((file, error.to_string())),
+                // One that is damaged is set aside when its thread is next changed.
+                Ok(_) | Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let index = self.index()?;
+        let noted = index.part(&self.name).map(|part| part.refused.iter().map(|(file, r)| (file.clone(), r.why.clone())));
+        if refused.iter().cloned().eq(noted.into_iter().flatten()) {
+            return Ok(());
+        }
+        self.amend(None, |index| {
+            index.gateways.entry(self.name.clone()).or_default().refused.clear();
+            for (file, why) in &refused {
+                index.refuse(&self.name, file, why, self.threads.glimpse(file).as_ref());
+            }
+        })
+    }
+
+    fn thread_files(&self) -> Result<Vec<String>, StoreError> {
+        Ok(self.threads.names()?.into_iter().filter(|file| file.ends_with(".json")).collect())
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -162,16 +198,27 @@ impl Files {
         rules: &Rules,
     ) -> Result<(Thread, Vec<Reply>), StoreError> {
         let me = Owner { gateway: self.name.clone(), session: key.session.clone() };
-        let old = self.load(key, &me, index, whole, now, rules)?;
+        let old = self.load(key, &me, index, whole, now, rules).inspect_err(|error| self.note_refused(&me, error, whole))?;
         let around = Around { index, me: &me, load: &|owner| self.read(owner) };
         let (new, replies, behind) = fold(old.thread.clone(), events, &around, now, rules)?;
         if old.anew || new != old.thread {
             self.commit(&me, &new, &old, whole, &behind)?;
-        } else if matches!(behind, Behind::Nobody) {
-            // The index held it back for an owner that does not ride any more.
+        } else if matches!(behind, Behind::Nobody) || index.part(&self.name).is_some_and(|part| part.refusal(&me.session).is_some()) {
+            // The index held it back for an owner that does not ride any more, or for a file
+            // that can be read again.
             self.amend(whole, |index| index.note(&me, &new, old.epoch, &behind)).ok();
         }
         Ok((new, replies))
+    }
+
+    /// Notes that a thread's file cannot be read: from then on its gate holds.
+    fn note_refused(&self, me: &Owner, error: &StoreError, whole: Option<&Locked>) {
+        if error.is_refusal() {
+            let file = thread_file(&me.session);
+            let glimpse = self.threads.glimpse(&file);
+            // Whoever asked is told of the error itself.
+            self.amend(whole, |index| index.refuse(&self.name, &file, &error.to_string(), glimpse.as_ref())).ok();
+        }
     }
 
     /// Held while no thread of this gateway may change.
@@ -192,7 +239,7 @@ impl Files {
     /// This gateway's threads as they were last committed; one that cannot be read hides no
     /// other.
     pub(crate) fn all(&self) -> Result<Vec<Thread>, StoreError> {
-        let files = self.threads.names()?.into_iter().filter(|file| file.ends_with(".json"));
+        let files = self.thread_files()?.into_iter();
         Ok(files.filter_map(|file| self.threads.read::<Thread>(&file).ok().flatten()).collect())
     }
 
@@ -336,7 +383,8 @@ impl Files {
         }
         *seen = match self.root.watch::<Index>(INDEX) {
             Ok(Some((watched, index))) if index.boot == clock::boot() => Some((watched, Arc::new(index))),
-            Ok(_) | Err(StoreError::Damaged { .. }) => None,
+            // One of another version too: the threads' files decide, and those are left alone.
+            Ok(_) | Err(StoreError::Damaged { .. } | StoreError::Format { .. } | StoreError::Shape { .. }) => None,
             Err(error) => return Err(error),
         };
         Ok(seen.as_ref().map(|(_, index)| index.clone()))
@@ -370,6 +418,7 @@ impl Files {
                     Ok(None) => {}
                     // Nothing tells which thread it was; it is said when that one is next changed.
                     Err(StoreError::Damaged { .. }) => threads.set_aside(file, &folder.child(DAMAGED)?)?,
+                    Err(error) if error.is_of_one_file() => index.refuse(name, file, &error.to_string(), threads.glimpse(file).as_ref()),
                     Err(error) => return Err(error),
                 }
             }
@@ -380,10 +429,6 @@ impl Files {
     fn no_index(&self) -> StoreError {
         StoreError::NoIndex { path: self.root.path().to_owned() }
     }
-}
-
-fn thread_file(session: &str) -> String {
-    format!("{}.json", file_name(session))
 }
 
 #[cfg(test)]

@@ -9,14 +9,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ride_core::thread::Thread;
+use ride_core::thread::{FORMAT, Thread};
 use ride_core::time::Stamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
+
+use crate::file::thread_file;
+use crate::sealed::{Stored, Unsealed};
 
 /// The whole of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Index {
     /// Of which boot.
     pub boot: u64,
@@ -37,7 +41,7 @@ pub(crate) struct Index {
 
 /// One gateway's threads, by session key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Part {
     /// Threads whose gate holds, and an epoch their files have at least: one with less,
     /// or a closed one that is not named here, is an older file put in its place.
@@ -48,6 +52,20 @@ pub(crate) struct Part {
     pub behind: BTreeMap<String, Owner>,
     /// Threads whose file was lost while they were ridden.
     pub lost: BTreeMap<String, Lost>,
+    /// Files that this version cannot read and leaves as they are, by name: their threads
+    /// stay closed.
+    #[serde(default)]
+    pub refused: BTreeMap<String, Refused>,
+}
+
+/// A thread whose file cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Refused {
+    /// Why, in words.
+    pub why: String,
+    /// Its session key, where that can be told.
+    pub session: Option<String>,
 }
 
 /// How a file was lost, and when that was seen.
@@ -79,7 +97,39 @@ pub(crate) enum Behind {
     Nobody,
 }
 
+/// Formats 3 and 4 differ by what is refused. Any other index says nothing: it is made again.
+impl Stored for Index {
+    fn read(format: u32, value: &[u8]) -> Result<Self, Unsealed> {
+        match format {
+            3..=FORMAT => serde_json::from_slice(value).map_err(|e| Unsealed::Shape(e.to_string())),
+            other => Err(Unsealed::Format(other)),
+        }
+    }
+}
+
+impl Part {
+    pub(crate) fn refusal(&self, session: &str) -> Option<&Refused> {
+        if self.refused.is_empty() { None } else { self.refused.get(&thread_file(session)) }
+    }
+}
+
 impl Index {
+    /// Notes a file that is not read; `glimpse` is what can be told of its value. What it
+    /// seems to ride is held, too.
+    pub(crate) fn refuse(&mut self, gateway: &str, file: &str, why: &str, glimpse: Option<&Value>) {
+        let session = glimpse.and_then(|value| value["key"]["session"].as_str()).map(str::to_owned);
+        let part = self.gateways.entry(gateway.to_owned()).or_default();
+        part.refused.insert(file.to_owned(), Refused { why: why.to_owned(), session: session.clone() });
+        let (Some(value), Some(session)) = (glimpse, session) else { return };
+        let owner = Owner { gateway: gateway.to_owned(), session };
+        let lease = &value["phase"]["lease"];
+        let twins = lease["twins"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        part.behind.extend(twins.map(|twin| (twin.to_owned(), owner.clone())));
+        let claude = lease["claude"]["id"].as_str().and_then(|id| id.parse().ok());
+        self.claude.extend(claude.map(|id| (id, owner)));
+        self.count();
+    }
+
     pub(crate) fn part(&self, gateway: &str) -> Option<&Part> {
         self.gateways.get(gateway)
     }
@@ -89,6 +139,7 @@ impl Index {
         let part = self.gateways.entry(me.gateway.clone()).or_default();
         let key = &me.session;
         part.lost.remove(key);
+        part.refused.remove(&thread_file(key));
         if new.closed() {
             part.closed.insert(key.clone(), epoch);
         } else {
@@ -136,6 +187,7 @@ impl Index {
             part.closed.extend(more.closed.iter().map(|(k, v)| (k.clone(), *v)));
             part.busy.extend(more.busy.iter().cloned());
             part.behind.extend(more.behind.iter().map(|(k, v)| (k.clone(), v.clone())));
+            part.refused.extend(more.refused.iter().map(|(k, v)| (k.clone(), v.clone())));
         }
         self.claude.extend(by.claude.iter().map(|(k, v)| (*k, v.clone())));
         self.count();

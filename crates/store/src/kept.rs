@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::file::{Folder, file_name};
+use crate::sealed::{Stored, Unsealed};
 
 const FILE: &str = "kept.json";
 const LOCK: &str = "kept.lock";
@@ -18,7 +19,7 @@ pub const KEPT: usize = 4_096;
 
 /// A thread that was ridden.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KeptThread {
     /// Its session key.
     pub session: String,
@@ -26,6 +27,13 @@ pub struct KeptThread {
     pub claude: Uuid,
     /// What tells whether the host's conversation was reset since.
     pub reset_mark: String,
+}
+
+/// The list had this shape since there is one, in format 2.
+impl Stored for Vec<KeptThread> {
+    fn read(_format: u32, value: &[u8]) -> Result<Self, Unsealed> {
+        serde_json::from_slice(value).map_err(|e| Unsealed::Shape(e.to_string()))
+    }
 }
 
 /// All of one gateway.

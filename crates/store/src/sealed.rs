@@ -1,7 +1,7 @@
 //! How a value stands in its file: in one of two places, each named by a header of its own.
 //!
 //! ```text
-//! byte 0      {"format":3,"last":7,"room":4096}       the last value that counts
+//! byte 0      {"format":4,"last":7,"room":4096}       the last value that counts
 //! byte 512    {"nth":7,"length":1873,"sha256":"…"}    what stands in the first place
 //! byte 1024   {"nth":6,"length":1840,"sha256":"…"}    and in the second
 //! byte 4096   {…}         the first place
@@ -16,13 +16,17 @@
 //! made larger, by renaming. A value that does not fit its header exactly is none, and one
 //! that is older than what counts is never taken for the last. Only where the machine's
 //! power fails right after a change, and that very value is damaged, the one before it is
-//! taken. Another version's format is looked at first: what it wrote is not damaged.
+//! taken. Another version's format is looked at first: what it wrote is not damaged. Every
+//! version's file begins with its format, so that this can be told of files whose layout is
+//! not known; those of older versions are in [`older`].
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use ride_core::thread::FORMAT;
+use ride_core::thread::stored::{self, Unknown};
+use ride_core::thread::{FORMAT, Thread};
+
+mod older;
 
 /// What disks write whole or not at all. A header is far shorter.
 pub(crate) const HEADER_BYTES: usize = 512;
@@ -38,9 +42,39 @@ pub enum Unsealed {
     /// Not JSON, or not of our shape.
     #[error("{0}")]
     Json(#[from] serde_json::Error),
+    /// Exactly what was written, by a version whose values have another shape.
+    #[error("{0}")]
+    Shape(String),
     /// Cut short, or changed since it was written.
     #[error("its content is not what was written")]
     Broken,
+}
+
+/// What can stand in such a file.
+pub trait Stored: Sized {
+    /// Reads the bytes of a value that a file of a known format holds.
+    ///
+    /// # Errors
+    /// When another version wrote it.
+    fn read(format: u32, value: &[u8]) -> Result<Self, Unsealed>;
+}
+
+impl Stored for Thread {
+    fn read(_format: u32, value: &[u8]) -> Result<Self, Unsealed> {
+        stored::read(value).map_err(|unknown| match unknown {
+            Unknown::Format(found) => Unsealed::Format(found),
+            Unknown::Shape(what) => Unsealed::Shape(what),
+        })
+    }
+}
+
+/// Any value, not looked at.
+pub(crate) struct Anything;
+
+impl Stored for Anything {
+    fn read(_format: u32, _value: &[u8]) -> Result<Self, Unsealed> {
+        Ok(Anything)
+    }
 }
 
 /// The file's first line.
@@ -71,9 +105,12 @@ pub(crate) struct Place {
     second: bool,
 }
 
-#[derive(Deserialize)]
-struct Head {
+/// A value of a file whose bytes are those that were written.
+struct Found<'a> {
     format: u32,
+    value: &'a [u8],
+    /// Where the next value can stand beside it.
+    place: Option<Place>,
 }
 
 impl Place {
@@ -138,35 +175,75 @@ pub(crate) fn whole(value: &[u8]) -> Vec<u8> {
 ///
 /// # Errors
 /// When it is of another format, or not exactly what was written.
-pub fn unseal<T: DeserializeOwned>(file: &[u8]) -> Result<T, Unsealed> {
+pub fn unseal<T: Stored>(file: &[u8]) -> Result<T, Unsealed> {
     placed(file).map(|(value, _)| value)
 }
 
-/// The value, and where it stands.
-pub(crate) fn placed<T: DeserializeOwned>(file: &[u8]) -> Result<(T, Place), Unsealed> {
-    let line = |at: usize| file.get(at..at + HEADER_BYTES).unwrap_or(file.get(at..).unwrap_or_default());
-    let head: Head = serde_json::from_slice(line(0))?;
-    if head.format != FORMAT {
-        return Err(Unsealed::Format(head.format));
+/// The value, and where it stands, if the next one can stand beside it: a file of an older
+/// format is written anew, whole.
+pub(crate) fn placed<T: Stored>(file: &[u8]) -> Result<(T, Option<Place>), Unsealed> {
+    let Found { format, value, place } = find(file)?;
+    Ok((T::read(format, value)?, place.filter(|_| format == FORMAT)))
+}
+
+/// What can be told of a value that this version does not read: for being careful, never for
+/// acting on it. `None` where its layout is not known either.
+pub(crate) fn glimpse(file: &[u8]) -> Option<serde_json::Value> {
+    // A later version may have kept the layout.
+    let found = find(file).or_else(|_| two_places(file)).ok()?;
+    serde_json::from_slice(found.value).ok()
+}
+
+/// The format, as every version's file begins with it.
+fn format_of(file: &[u8]) -> Option<u32> {
+    let rest = file.strip_prefix(br#"{"format":"#)?;
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+}
+
+fn find(file: &[u8]) -> Result<Found<'_>, Unsealed> {
+    match format_of(file).ok_or(Unsealed::Broken)? {
+        1 => older::plain(file),
+        2 => older::one_header(file),
+        3..=FORMAT => two_places(file),
+        other => Err(Unsealed::Format(other)),
     }
-    let Counts { last, room, .. } = serde_json::from_slice(line(0))?;
+}
+
+/// The `length` bytes at `at`.
+fn part(file: &[u8], at: u64, length: u64) -> Option<&[u8]> {
+    file.get(usize::try_from(at).ok()?..usize::try_from(at.checked_add(length)?).ok()?)
+}
+
+fn two_places(file: &[u8]) -> Result<Found<'_>, Unsealed> {
+    let line = |at: usize| file.get(at..at + HEADER_BYTES).unwrap_or(file.get(at..).unwrap_or_default());
+    let Counts { format, last, room } = serde_json::from_slice(line(0))?;
     let standing = |second: bool| {
         let mut place = Place { nth: 0, length: 0, room, second };
         let header: Header = serde_json::from_slice(line(usize::try_from(place.header_at()).ok()?)).ok()?;
         (place.nth, place.length) = (header.nth, header.length);
-        let at = FIRST.checked_add(if second { room } else { 0 })?;
-        let range = usize::try_from(at).ok()?..usize::try_from(at.checked_add(header.length)?).ok()?;
-        let value = file.get(range)?;
+        let value = part(file, FIRST.checked_add(if second { room } else { 0 })?, header.length)?;
         // What is not whole was damaged, or never written to its end: then it is the next one.
         (header.nth >= last && place.hash(value) == header.sha256).then_some((place, value))
     };
     let (place, value) = [false, true].into_iter().filter_map(standing).max_by_key(|(place, _)| place.nth).ok_or(Unsealed::Broken)?;
-    Ok((serde_json::from_slice(value)?, place))
+    Ok(Found { format, value, place: Some(place) })
+}
+
+#[cfg(test)]
+impl Stored for String {
+    fn read(_format: u32, value: &[u8]) -> Result<Self, Unsealed> {
+        Ok(serde_json::from_slice(value)?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn placed<T: Stored>(file: &[u8]) -> Result<(T, Place), Unsealed> {
+        super::placed(file).map(|(value, place)| (value, place.unwrap()))
+    }
 
     fn value(n: usize) -> Vec<u8> {
         serde_json::to_vec(&"x".repeat(n)).unwrap()

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::file::Locked;
 use crate::files::{Files, Owed};
-use crate::index::{Behind, Index, Owner};
+use crate::index::{Behind, Index, Owner, Part};
 
 /// All threads of one gateway.
 #[derive(Debug)]
@@ -81,7 +81,8 @@ impl Store {
     pub fn gate(&self, session: &str) -> Result<Gate, StoreError> {
         self.look(|gateway, index| {
             let part = index.part(gateway);
-            if part.is_some_and(|p| p.closed.contains_key(session) || p.behind.contains_key(session)) {
+            let holds = |p: &Part| p.closed.contains_key(session) || p.behind.contains_key(session) || p.refusal(session).is_some();
+            if part.is_some_and(holds) {
                 Gate::Closed
             } else if index.claude.is_empty() {
                 Gate::Open
@@ -105,6 +106,20 @@ impl Store {
     /// The threads with something left to do.
     pub fn busy(&self) -> Result<Vec<String>, StoreError> {
         self.look(|gateway, index| index.part(gateway).map_or_else(Vec::new, |p| p.busy.iter().cloned().collect()))
+    }
+
+    /// Why a thread's file is not read, where that is so: it stays closed, and as it is.
+    pub fn refusal(&self, session: &str) -> Result<Option<String>, StoreError> {
+        self.look(|gateway, index| Some(index.part(gateway)?.refusal(session)?.why.clone()))
+    }
+
+    /// All threads whose file is not read: what tells which one it is (its session key, or
+    /// else its file), and why.
+    pub fn refusals(&self) -> Result<Vec<(String, String)>, StoreError> {
+        self.look(|gateway, index| {
+            let refused = index.part(gateway).into_iter().flat_map(|part| &part.refused);
+            refused.map(|(file, refused)| (refused.session.clone().unwrap_or_else(|| file.clone()), refused.why.clone())).collect()
+        })
     }
 
     /// The threads somebody once claimed, for a ride or an adoption; those whose file

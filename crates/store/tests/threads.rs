@@ -8,6 +8,8 @@ mod damage;
 mod disk;
 #[path = "threads/place.rs"]
 mod place;
+#[path = "threads/versions.rs"]
+mod versions;
 
 use std::fs;
 use std::path::{Path, PathBuf};

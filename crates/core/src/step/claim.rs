@@ -46,7 +46,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
     t.note(now, format!("{what} {fence} by {}", asked.driver));
     let lease = Lease {
         fence,
-        driver: asked.driver,
+        driver: asked.driver.into(),
         secret_sha256: asked.secret_sha256,
         title: asked.title,
         claude: asked.claude,
@@ -119,7 +119,7 @@ fn follow(t: &mut Thread, asked: ClaimAsked, by: &str, now: Now) -> Fence {
     let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
     let ClaimAsked { driver, secret_sha256, route, .. } = asked;
     if let Phase::Leaving { heir, .. } = &mut t.phase {
-        *heir = Some(Box::new(Heir { fence, driver, secret_sha256, route, since_ms: now.wall_ms, give_up, gone: false }));
+        *heir = Some(Box::new(Heir { fence, driver: driver.into(), secret_sha256, route, since_ms: now.wall_ms, give_up, gone: false }));
     }
     fence
 }
@@ -236,7 +236,7 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
             fail(t, Reason::SessionInUse, "the gateway's own Claude has the session".into(), now);
         }
         (ClaimStage::Mark, Outcome::Marked { mark, beside }) if lease.adopts.is_some() => {
-            lease.mark = Some(mark);
+            lease.mark = Some(mark.into());
             lease.beside = sides(beside, &t.taken);
             on(at, ClaimStage::Adopt);
         }
@@ -263,7 +263,7 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         (ClaimStage::Prove, Outcome::Ok) => on(at, ClaimStage::Mark),
         (ClaimStage::Prove, Outcome::ChildAgain) => on(at, ClaimStage::Settle),
         (ClaimStage::Mark, Outcome::Marked { mark, beside }) => {
-            lease.mark = Some(mark);
+            lease.mark = Some(mark.into());
             lease.beside = sides(beside, &t.taken);
             grant(t, now);
         }
@@ -330,7 +330,7 @@ pub(super) fn fail(t: &mut Thread, reason: Reason, text: String, now: Now) {
     let Phase::Claiming { lease, .. } = &t.phase else { return };
     let lease = lease.clone();
     t.note(now, format!("claim {} failed: {text}", lease.fence));
-    let why = Why::Failed { reason, text };
+    let why = Why::Failed { reason: reason.into(), text };
     if lease.parked.is_empty() {
         t.phase = Phase::Open;
         t.last = Some(Ended { fence: lease.fence, why });

@@ -91,7 +91,7 @@ pub(super) fn copied(t: &mut Thread, fence: Fence, end: Option<CopyEnd>, now: No
             }
             (Some(_), None) => Reply::Ok,
             (Some(copy), end @ Some(_)) => {
-                copy.end = end;
+                copy.end = end.map(Into::into);
                 Reply::Ok
             }
         },

@@ -4,9 +4,9 @@
 use crate::event::{Act, Outcome, Reply};
 use crate::id::Process;
 use crate::limits;
-use crate::thread::{At, Ended, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
+use crate::thread::{At, Ended, Kind, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
-use crate::wire::{Reason, Refusal, RelayItem, RelayKind};
+use crate::wire::{Reason, Refusal, RelayItem};
 
 use super::{Rules, claim, outbox, say, seen};
 
@@ -64,7 +64,7 @@ pub(super) fn heir_overdue(t: &mut Thread, now: Now) {
         None => "gave up waiting for the driver before to let go".to_owned(),
     };
     t.note(now, format!("claim {} failed: {text}", waits.fence));
-    t.last = Some(Ended { fence: waits.fence, why: Why::Failed { reason: Reason::Held, text } });
+    t.last = Some(Ended { fence: waits.fence, why: Why::Failed { reason: Reason::Held.into(), text } });
 }
 
 fn in_words(why: &Why) -> String {
@@ -125,8 +125,8 @@ pub(super) fn act(stage: LeaveStage, lease: &Lease, why: &Why, session: &str, no
             Some(Act::Prove { claude: lease.claude.clone()?, process: here(lease.process.clone()), ride: here(ride) })
         }
         LeaveStage::Show => {
-            let copy = lease.copy.as_ref().and_then(|copy| copy.end.clone());
-            lease.mark.clone().map(|mark| Act::Show { mark, copy })
+            let copy = lease.copy.as_ref().and_then(|copy| copy.end.clone().map(Into::into));
+            lease.mark.clone().map(|mark| Act::Show { mark: mark.into(), copy })
         }
         LeaveStage::Restore => {
             // As was announced: a deleted thread begins anew, also where somebody has written there since.
@@ -232,6 +232,6 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
 }
 
 /// Whether an item of the outbox is a turn of the ride.
-pub(super) fn is_turn(kind: RelayKind) -> bool {
-    matches!(kind, RelayKind::Prompt | RelayKind::Answer)
+pub(super) fn is_turn(kind: Kind) -> bool {
+    matches!(kind, Kind::Prompt | Kind::Answer)
 }

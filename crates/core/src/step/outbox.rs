@@ -4,7 +4,7 @@ use crate::event::Outcome;
 use crate::id::Route;
 use crate::limits;
 use crate::split::{labelled, split};
-use crate::thread::{Deadline, Outgoing, Thread};
+use crate::thread::{Deadline, Kind, Outgoing, Thread};
 use crate::time::Now;
 use crate::wire::{RelayItem, RelayKind};
 
@@ -28,14 +28,14 @@ pub(super) fn take_over(t: &mut Thread, item: RelayItem, route: Option<&Route>, 
     let many = parts.len() > 1;
     for (n, part) in parts.into_iter().enumerate() {
         let id = if many { format!("{}#{}", item.id, n + 1) } else { item.id.clone() };
-        push(t, id, item.kind, part, route);
+        push(t, id, item.kind.into(), part, route);
     }
 }
 
 /// Says something in the thread that belongs to no turn.
 pub(super) fn notice(t: &mut Thread, route: &Route, text: &str) {
     let id = format!("notice:{}", t.next);
-    push(t, id, RelayKind::Notice, text.to_owned(), route);
+    push(t, id, Kind::Notice, text.to_owned(), route);
 }
 
 /// The same, if there is room for it: where the channel takes nothing, it is the least of it,
@@ -46,7 +46,7 @@ pub(super) fn tell(t: &mut Thread, route: Option<&Route>, text: &str) {
     }
 }
 
-fn push(t: &mut Thread, id: String, kind: RelayKind, text: String, route: &Route) {
+fn push(t: &mut Thread, id: String, kind: Kind, text: String, route: &Route) {
     let seq = t.number();
     t.outbox.push_back(Outgoing { seq, id, kind, text, route: route.clone(), repeat: false, doubt: None, attempts: 0, again: None });
 }

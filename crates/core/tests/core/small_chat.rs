@@ -5,8 +5,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use ride_core::event::{Act, Effect, Ending, Event, Outcome, Reply};
-use ride_core::thread::Phase;
-use ride_core::wire::RelayKind;
+use ride_core::thread::{Kind, Phase};
 use serde_json::Value;
 
 use super::world::{World, fine};
@@ -65,7 +64,7 @@ impl Small {
 
     fn happens(&mut self, act: &Act) {
         match act {
-            Act::Send { item, .. } if item.kind != RelayKind::Notice || item.id.ends_with("/end") => {
+            Act::Send { item, .. } if item.kind != Kind::Notice || item.id.ends_with("/end") => {
                 assert!(item.repeat || !self.shown.contains(&item.id), "{} is shown twice and not marked", item.id);
                 self.shown.push(item.id.clone());
             }

@@ -120,7 +120,7 @@ fn whoever_waits_too_long_or_goes_leaves_the_thread_to_the_agent() {
         lives_on(&mut w, 1);
         assert!(w.t.heir().is_none(), "{expected}");
         let last = w.t.last.as_ref().expect("told why");
-        assert_eq!((&last.fence, &last.why), (&fence, &Why::Failed { reason: Reason::Held, text: expected.into() }));
+        assert_eq!((&last.fence, &last.why), (&fence, &Why::Failed { reason: Reason::Held.into(), text: expected.into() }));
         w.wait(10_000);
         assert_eq!(names(&w.settle()), ["prove", "show", "restore"], "{expected}");
         assert_eq!(w.t.phase_name(), "open");
@@ -189,7 +189,7 @@ fn a_thread_taken_back_is_the_agents_once_the_driver_is_seen_off() {
     }
     assert_eq!(names(&w.settle()), ["restore"]);
     let last = w.t.last.as_ref().unwrap();
-    assert_eq!(last.why, Why::Failed { reason: Reason::Held, text: "Tess took the thread back".into() });
+    assert_eq!(last.why, Why::Failed { reason: Reason::Held.into(), text: "Tess took the thread back".into() });
 
     // And nobody takes over what a person takes back.
     let mut w = World::ridden_by("ada");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use ride_core::event::{Act, Effect, Event, Outcome, Reply};
-use ride_core::thread::Phase;
+use ride_core::thread::{Kind, Phase};
 use ride_core::wire::RelayKind;
 
 use super::world::{World, fine, id, item};
@@ -153,7 +153,7 @@ fn walk(seed: u64) {
 
 fn happens(act: &Act, seen: &mut Seen) {
     match act {
-        Act::Send { item, .. } if item.kind != RelayKind::Notice => {
+        Act::Send { item, .. } if item.kind != Kind::Notice => {
             if item.repeat {
                 assert!(item.text.starts_with("(may be a repeat)"));
                 seen.repeats += 1;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ride_core::event::{Act, Effect, Ending, Event, Outcome, Reply};
-use ride_core::thread::Phase;
-use ride_core::wire::{RelayKind, SayState};
+use ride_core::thread::{Kind, Phase};
+use ride_core::wire::SayState;
 
 use super::walk::Dice;
 use super::world::{World, fine};
@@ -27,7 +27,7 @@ struct Seen {
 
 fn happens(w: &World, act: &Act, seen: &mut Seen, seed: u64) {
     match act {
-        Act::Send { item, .. } if item.kind != RelayKind::Notice || item.id.ends_with("/end") => {
+        Act::Send { item, .. } if item.kind != Kind::Notice || item.id.ends_with("/end") => {
             seen.repeats += usize::from(item.repeat);
             if !seen.shown.contains(&item.id) {
                 seen.shown.push(item.id.clone());

@@ -195,7 +195,7 @@ fn another_format_is_refused_and_left_alone() {
     fs::write(&ridden.file, &newer).unwrap();
     for result in [ridden.store.read(TOPIC).map(|_| ()), ridden.renew(ridden.fence, "bob", clock::now()).map(|_| ())] {
         let said = result.unwrap_err().to_string();
-        assert!(said.ends_with(&format!("has format 99, this version reads {FORMAT}")), "{said}");
+        assert!(said.ends_with(&format!("has format 99, this version reads 1 to {FORMAT}")), "{said}");
     }
     assert_eq!(fs::read_to_string(&ridden.file).unwrap(), newer);
 }
