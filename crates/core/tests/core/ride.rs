@@ -567,7 +567,7 @@ fn a_claim_waits_for_what_another_gateway_has_let_in() {
     w.settle();
     let why = w.t.last.clone().unwrap().why;
     let Why::Failed { reason, text } = why else { panic!("{why:?}") };
-    assert_eq!((reason, text.as_str()), (Reason::TurnRunning, "gave up waiting: the gateway of /other has not let go"));
+    assert_eq!((Reason::from(&reason), text.as_str()), (Reason::TurnRunning, "gave up waiting: the gateway of /other has not let go"));
     assert_eq!(w.t.phase_name(), "open");
 }
 
