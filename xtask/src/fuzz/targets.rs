@@ -216,7 +216,7 @@ fn state(scratch: &Path) -> Result<(Vec<u8>, Value)> {
 fn transcripts() -> Result<Vec<Vec<u8>>> {
     let mut found = Vec::new();
     for version in fs::read_dir(build::root().join("fixtures/claude-code"))?.filter_map(Result::ok).filter(|e| e.path().is_dir()) {
-        let mut files: Vec<PathBuf> = fs::read_dir(version.path())?.filter_map(|e| Some(e.ok()?.path())).collect();
+        let mut files: Vec<PathBuf> = fs::read_dir(version.path())?.filter_map(|e| Some(e.ok()?.path())).filter(|path| path.is_file()).collect();
         files.sort();
         for file in files {
             found.push(fs::read(&file).with_context(|| format!("could not read {}", file.display()))?);
