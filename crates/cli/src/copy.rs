@@ -133,6 +133,9 @@ pub fn here(dir: &ClaudeDir, session: Uuid, project: &Path) -> Result<Files, Err
         let what = format!("process {} of this machine has the Claude session open", writer.process.pid);
         return Err(Error::new(Kind::Held, what).hint("leave that Claude Code first"));
     }
+    if let Some(unclear) = writers.unclear.first() {
+        return Err(Error::new(Kind::Held, clean(&unclear.to_string())).hint("leave that Claude Code first"));
+    }
     let path = found.unwrap_or_else(|| dir.project(project).join(format!("{}.jsonl", session.as_hyphenated())));
     Ok(Files::of(&path, session))
 }

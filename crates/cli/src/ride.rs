@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ride_core::id::{Fence, Process};
 use ride_core::wire::{self, ClaudeTarget, CopyEnd, Grant, Reason, Renew, Renewed, Waiting, method};
-use ride_store::claude::chain_mark;
+use ride_store::claude::{chain_mark, runs_claude_code};
 use ride_store::claude::process::{self, Alive};
 use ride_store::clock;
 use ride_store::copy::Files;
@@ -531,7 +531,7 @@ impl Drive {
     fn link(&mut self, event: LinkEvent) {
         match event {
             // Whoever inherits the token and greets first makes the mod of the real one inert.
-            LinkEvent::Hello(hello) if !descends(hello.pid, self.started.claude.pid()) => {
+            LinkEvent::Hello(hello) if !is_our_claude(hello.pid, self.started.claude.pid()) => {
                 self.take(Event::Stop("a process that this ride did not start answered in Claude Code's place"));
             }
             LinkEvent::Hello(hello) => {
@@ -785,6 +785,12 @@ pub(crate) fn trouble(e: CallError) -> Trouble {
 /// Milliseconds on the clock that counts sleep, as the gateway's leases do.
 fn now_ms() -> u64 {
     clock::now().mono_ms
+}
+
+/// Whether a process is the Claude Code that was started as `child`, or that a wrapper in its
+/// place started. A server or a tool that Claude Code starts is its child, and is not it.
+fn is_our_claude(pid: u32, child: u32) -> bool {
+    pid == child || descends(pid, child) && runs_claude_code(pid)
 }
 
 /// Whether a process is `ancestor` or was started by it, through a few wrappers at most.

@@ -1,7 +1,7 @@
 //! The effects the addon performs itself: processes and transcripts.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ride_core::event::{Act, Outcome};
 use ride_core::id::Process;
@@ -9,7 +9,7 @@ use ride_core::thread::{ClaudeSession, Rest};
 use ride_core::transcript::Origin;
 use ride_core::wire::{ChainMark, CopyEnd, Reason};
 use ride_store::claude::process::{Alive, alive, is_under};
-use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, chain_mark, end_idle_child, live_writers, show_chain, sides, why_not_ended, why_not_resumed};
+use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, Writers, chain_mark, end_idle_child, live_writers, program, show_chain, sides, why_not_ended, why_not_resumed};
 
 use uuid::Uuid;
 
@@ -66,14 +66,16 @@ fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>, ride: O
     }
     let dir = dir(claude);
     let transcript = dir.find(claude.id, Some(Path::new(&claude.cwd)))?;
-    let writers = live_writers(&dir, claude.id, transcript.as_deref(), &[])?;
+    let writers = settled_writers(&dir, claude.id, transcript.as_deref())?;
     if let Some(writer) = writers.here.first() {
         return Ok(if is_under(writer.process.pid, sync.gateway_pid)? {
             Outcome::ChildAgain
         } else {
-            let name = writer.command.first().and_then(|c| c.rsplit('/').next()).unwrap_or("unknown");
-            Outcome::NotYet { what: format!("process {} ({name}) has the Claude session open", writer.process.pid) }
+            Outcome::NotYet { what: format!("process {} ({}) has the Claude session open", writer.process.pid, program(&writer.command)) }
         });
+    }
+    if let Some(unclear) = writers.unclear.first() {
+        return Ok(Outcome::Broken { what: unclear.to_string() });
     }
     Ok(match writers.elsewhere.first() {
         Some((pid, place)) => {
@@ -83,6 +85,23 @@ fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>, ride: O
         }
         None => Outcome::Ok,
     })
+}
+
+/// How long an unclear Claude Code may take to register, or to be over: some only tell their version.
+const CLEAR_WITHIN: Duration = Duration::from_millis(1_500);
+/// How often that is looked at.
+const CLEAR_EVERY: Duration = Duration::from_millis(100);
+
+/// The writers, once nothing but what stays unclear is unclear.
+fn settled_writers(dir: &ClaudeDir, session: Uuid, transcript: Option<&Path>) -> Result<Writers, ClaudeError> {
+    let until = Instant::now() + CLEAR_WITHIN;
+    loop {
+        let writers = live_writers(dir, session, transcript, &[])?;
+        if writers.unclear.is_empty() || !writers.here.is_empty() || Instant::now() >= until {
+            return Ok(writers);
+        }
+        std::thread::sleep(CLEAR_EVERY);
+    }
 }
 
 fn mark(claude: &ClaudeSession, whole: bool, since: Option<&Rest>) -> Result<Outcome, ClaudeError> {

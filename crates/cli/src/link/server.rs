@@ -190,7 +190,7 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
     let hook = request.uri().path().strip_prefix("/hook/").map(str::to_owned);
     // A hook is a child of the Claude Code it speaks for, and waits for this answer.
     let pid = match &hook {
-        Some(_) => parent_of(pid)?,
+        Some(_) => caller_of(pid)?,
         None => pid,
     };
     let bound = shared.peer().pid;
@@ -422,13 +422,15 @@ fn news(shared: &Shared) -> hooks::Answer {
 }
 
 /// Who started the process at the other end.
-fn parent_of(pid: u32) -> Result<u32, Refused> {
-    match process::look(pid) {
-        Ok(Some(seen)) => Ok(seen.ppid),
-        Ok(None) | Err(_) => {
-            Err(Refused(StatusCode::CONFLICT, Code::Stranger, "the hook's process could not be looked at".to_owned()))
-        }
+/// The Claude Code whose hook a process is. A tool that puts another program in its place
+/// (`exec`) is a child of Claude Code, too; but only a hook is spoken to over its standard streams.
+fn caller_of(hook: u32) -> Result<u32, Refused> {
+    let stranger = |what: &str| Refused(StatusCode::CONFLICT, Code::Stranger, what.to_owned());
+    let unseen = || stranger("the hook's process could not be looked at");
+    if !process::speaks_to_its_parent(hook).map_err(|_| unseen())? {
+        return Err(stranger("this is no hook of Claude Code: it is not spoken to over its standard streams"));
     }
+    Ok(process::look(hook).ok().flatten().ok_or_else(unseen)?.ppid)
 }
 
 /// Raises the change of session before what already belongs to the new one.

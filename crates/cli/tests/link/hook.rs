@@ -230,6 +230,26 @@ async fn only_a_child_of_the_claude_that_greeted_is_heard() {
     assert!(said["reason"].as_str().unwrap().contains("another process has this link"), "{said}");
 }
 
+#[tokio::test]
+async fn a_tool_that_puts_the_hook_in_its_place_is_not_heard() {
+    let rig = Rig::greeted().await;
+    let (said, out) = (rig.dir.path().join("said"), rig.dir.path().join("out"));
+    fs::write(&said, input("UserPromptSubmit", prompt("hello", "p1"))).unwrap();
+    // As Claude Code starts a tool: its own child, without anybody at the other end. Who only
+    // redirects one of the two is no hook, either.
+    for script in ["exec \"$0\" hook UserPromptSubmit <\"$1\" >\"$2\"", "cat \"$1\" | { exec \"$0\" hook UserPromptSubmit >\"$2\"; }"] {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", script, super::RIDE]).args([&said, &out]).env_clear();
+        shell.env(SOCKET_VAR, rig.link.socket()).env(TOKEN_VAR, rig.token.expose());
+        let output = tokio::task::spawn_blocking(move || run(shell, b"")).await.unwrap();
+        let answer: Value = serde_json::from_slice(&fs::read(&out).unwrap()).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+        assert_eq!(answer["decision"], "block");
+        let reason = answer["reason"].as_str().unwrap();
+        let expected = ["this is no hook of Claude Code", "another process has this link"];
+        assert!(expected.iter().any(|why| reason.contains(why)), "{reason}");
+    }
+}
+
 // Rule LEASE-12.
 #[tokio::test]
 async fn before_the_greeting_every_prompt_is_blocked() {

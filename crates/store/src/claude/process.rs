@@ -172,8 +172,8 @@ pub fn children_of(pid: u32) -> Result<Vec<Seen>, ClaudeError> {
     Ok(all()?.into_iter().filter(|seen| seen.ppid == pid).collect())
 }
 
-pub use table::{all, command, look};
-pub(super) use table::nested;
+pub use table::{all, command, look, speaks_to_its_parent};
+pub(super) use table::{executable, folder, nested, owner, table};
 
 #[cfg(all(test, target_os = "linux"))]
 pub(super) use table::parse;
@@ -185,7 +185,8 @@ mod table {
     use std::fs;
     use std::io;
     use std::os::fd::OwnedFd;
-    use std::path::Path;
+    use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+    use std::path::{Path, PathBuf};
     use std::time::{Duration, Instant};
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -242,22 +243,76 @@ mod table {
         Ok(all()?.into_iter().filter_map(|seen| Some((inner(seen.pid)?, seen))).collect())
     }
 
-    /// All running processes.
+    /// The process table, as far as this user may look at it.
+    #[derive(Debug, Default)]
+    pub(in crate::claude) struct Table {
+        /// Running processes.
+        pub(in crate::claude) seen: Vec<Seen>,
+        /// Process ids of those that may not be looked at.
+        pub(in crate::claude) hidden: Vec<u32>,
+    }
+
+    /// Reads it.
+    pub(in crate::claude) fn table() -> Result<Table, ClaudeError> {
+        let proc = Path::new("/proc");
+        let entries = fs::read_dir(proc).map_err(|e| ClaudeError::io("read", proc, e))?;
+        let mut table = Table::default();
+        for entry in entries {
+            let entry = entry.map_err(|e| ClaudeError::io("read", proc, e))?;
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            match look(pid) {
+                Ok(seen) => table.seen.extend(seen),
+                Err(e) if e.is_denied() => table.hidden.push(pid),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(table)
+    }
+
+    /// All running processes that may be looked at.
     ///
     /// # Errors
     /// When the process table cannot be read.
     pub fn all() -> Result<Vec<Seen>, ClaudeError> {
-        let proc = Path::new("/proc");
-        let entries = fs::read_dir(proc).map_err(|e| ClaudeError::io("read", proc, e))?;
-        let mut all = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|e| ClaudeError::io("read", proc, e))?;
-            let name = entry.file_name();
-            if let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) {
-                all.extend(look(pid)?);
-            }
+        Ok(table()?.seen)
+    }
+
+    /// Whom a process belongs to; `None` when it is gone.
+    pub(in crate::claude) fn owner(pid: u32) -> Option<u32> {
+        fs::metadata(format!("/proc/{pid}")).ok().map(|found| found.uid())
+    }
+
+    /// The folder a process works in; `None` when it is gone.
+    ///
+    /// # Errors
+    /// When this user may not look at it.
+    pub(in crate::claude) fn folder(pid: u32) -> Result<Option<PathBuf>, ClaudeError> {
+        let path = format!("/proc/{pid}/cwd");
+        match fs::read_link(&path) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(e) if is_gone(&e) => Ok(None),
+            Err(e) => Err(ClaudeError::io("look at process", Path::new(&path), e)),
         }
-        Ok(all)
+    }
+
+    /// The program a process runs; `None` when it is gone or not ours to see.
+    pub(in crate::claude) fn executable(pid: u32) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/{pid}/exe")).ok()
+    }
+
+    /// Whether a process reads from and writes to somebody at the other end: both standard
+    /// streams are pipes or sockets. Claude Code 2.1.197 and 2.1.330 start their hooks so, and
+    /// their tools with `/dev/null` and a file.
+    ///
+    /// # Errors
+    /// When it is gone, or this user may not look at it.
+    pub fn speaks_to_its_parent(pid: u32) -> Result<bool, ClaudeError> {
+        let joined = |fd| {
+            let path = format!("/proc/{pid}/fd/{fd}");
+            let found = fs::metadata(&path).map_err(|e| ClaudeError::io("look at process", Path::new(&path), e))?;
+            Ok::<_, ClaudeError>(found.file_type().is_fifo() || found.file_type().is_socket())
+        };
+        Ok(joined(0)? && joined(1)?)
     }
 
     /// What a process was started as; empty when it is gone or not ours to see.
@@ -408,6 +463,43 @@ mod table {
     /// Unknown here.
     pub(super) fn namespace() -> Option<String> {
         None
+    }
+
+    /// The process table.
+    #[derive(Debug, Default)]
+    pub(in crate::claude) struct Table {
+        /// Running processes.
+        pub(in crate::claude) seen: Vec<Seen>,
+        /// Process ids of those that may not be looked at.
+        pub(in crate::claude) hidden: Vec<u32>,
+    }
+
+    /// Always: not supported here.
+    pub(in crate::claude) fn table() -> Result<Table, ClaudeError> {
+        Err(ClaudeError::Unsupported)
+    }
+
+    /// Unknown here.
+    pub(in crate::claude) fn owner(_pid: u32) -> Option<u32> {
+        None
+    }
+
+    /// Always: not supported here.
+    pub(in crate::claude) fn folder(_pid: u32) -> Result<Option<std::path::PathBuf>, ClaudeError> {
+        Err(ClaudeError::Unsupported)
+    }
+
+    /// Unknown here.
+    pub(in crate::claude) fn executable(_pid: u32) -> Option<std::path::PathBuf> {
+        None
+    }
+
+    /// Whether a process reads from and writes to somebody at the other end.
+    ///
+    /// # Errors
+    /// Always: not supported here.
+    pub fn speaks_to_its_parent(_pid: u32) -> Result<bool, ClaudeError> {
+        Err(ClaudeError::Unsupported)
     }
 
     /// Looks at one process.

@@ -523,6 +523,56 @@ fn writers_by_registry_arguments_and_open_file() {
     assert_eq!(writers(&[]).elsewhere, [(pid, place)]);
 }
 
+// Rule LEASE-21.
+#[test]
+fn an_unregistered_claude_code_in_the_project_folder_is_unclear() {
+    let (home, dir) = home();
+    let (work, aside) = (home.path().join("work"), home.path().join("aside"));
+    for folder in [&work, &aside] {
+        fs::create_dir(folder).unwrap();
+    }
+    let path = transcript(&dir, &work, &[]);
+    let script = home.path().join("script");
+    fs::write(&script, "read line").unwrap();
+    let start = |folder: &Path, name: &str, args: &[&str]| {
+        let mut command = Command::new("sh");
+        command.arg0(name).arg(&script).args(args).current_dir(folder).stdin(Stdio::piped());
+        Held(command.spawn().unwrap())
+    };
+    let unclear = || live_writers(&dir, session(), Some(&path), &[]).unwrap().unclear;
+    let check = |held: Held, expected: bool| {
+        wait_for("command line", || command(held.0.id()).contains(&script.display().to_string()).then_some(()));
+        let told: Vec<_> = unclear().into_iter().map(|one| (one.process, one.why)).collect();
+        let expected = if expected { vec![(held.seen().process(), Doubt::Unregistered)] } else { Vec::new() };
+        assert_eq!(told, expected, "{:?}", command(held.0.id()));
+    };
+    check(start(&work, "claude", &[]), true);
+    check(start(&work, "/home/a/.local/share/claude/versions/2.1.330", &["--resume"]), true);
+    // It may have been moved on to this session.
+    check(start(&work, "claude", &["--resume", &OTHER.to_string()]), true);
+    check(start(&aside, "claude", &[]), false);
+    check(start(&work, "vim", &["claude"]), false);
+    check(start(&work, "rg", &["claude"]), false);
+    // Without a terminal it stays where its arguments say.
+    check(start(&work, "claude", &["-p", "--resume", &OTHER.to_string()]), false);
+    check(start(&work, "claude", &["-p", "hello"]), false);
+    check(start(&work, "claude", &["-p", "--continue"]), true);
+    // Its entry is deleted, as a 2.1.197 in a container does it, and it lives on.
+    let registered = start(&work, "claude", &[]);
+    let seen = registered.seen();
+    register(&dir, &seen, session(), json!({"status": "idle"}));
+    let writers = || live_writers(&dir, session(), Some(&path), &[]).unwrap();
+    assert_eq!((writers().here.len(), writers().unclear.len()), (1, 0));
+    fs::remove_file(dir.sessions().join(format!("{}.json", seen.pid))).unwrap();
+    wait_for("command line", || (command(seen.pid).len() == 2).then_some(()));
+    assert_eq!((writers().here.len(), writers().unclear.len()), (0, 1));
+    let told = writers().unclear[0].to_string();
+    assert_eq!(told, format!("process {} (claude) may have the Claude session open: Claude Code's registry does not know it, and it works in the session's project folder", seen.pid));
+    // It is registered on another session: it is not on this one.
+    register(&dir, &seen, OTHER, json!({"status": "idle"}));
+    assert_eq!(writers(), Writers::default());
+}
+
 #[test]
 fn the_last_prompt_is_looked_for_in_the_last_16_mib() {
     let (home, dir) = home();

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::bytes::{copy, same};
 use super::copy::{made, regular, wrote};
 use super::{Kept, MirrorError};
-use crate::claude::{ClaudeDir, live_writers};
+use crate::claude::{ClaudeDir, live_writers, program};
 use crate::error::StoreError;
 use crate::file::Folder;
 
@@ -117,8 +117,10 @@ impl Kept {
         let writers = live_writers(claude, self.session, transcript, &[])?;
         let open = |pid, command| MirrorError::Open { session: self.session, pid, command };
         if let Some(writer) = writers.here.first() {
-            let name = writer.command.first().and_then(|c| c.rsplit('/').next()).unwrap_or("unknown");
-            return Err(open(writer.process.pid, name.to_owned()));
+            return Err(open(writer.process.pid, program(&writer.command).to_owned()));
+        }
+        if let Some(unclear) = writers.unclear.first() {
+            return Err(open(unclear.process.pid, program(&unclear.command).to_owned()));
         }
         match writers.elsewhere.first() {
             Some((pid, place)) => Err(open(*pid, format!("of another machine or container, {place}"))),
