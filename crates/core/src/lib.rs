@@ -17,6 +17,7 @@ pub mod limits;
 pub mod lost;
 pub mod mirror;
 pub mod person;
+pub mod plain;
 pub mod row;
 pub mod split;
 pub mod step;

@@ -11,6 +11,22 @@ pub const INBOX_MESSAGES: usize = 200;
 pub const HELD_BYTES: usize = 64 * 1024;
 /// Bytes of all held messages of one thread: the state file is rewritten whole.
 pub const INBOX_BYTES: usize = 1024 * 1024;
+/// Of the inbox, messages and bytes, one sender may fill one part in so many: nobody
+/// keeps the rest of a group out. What exceeds it is refused, and its sender told.
+pub const SENDER_PART: usize = 4;
+/// Notices about what happened to a thread that wait to be sent: each kind comes a few
+/// times in a ride. One more is dropped; the driver learns the same by other ways.
+pub const NOTICES: usize = 32;
+/// Senders that are owed a notice of their own at one time. Those beyond it share one notice
+/// for each place they write in.
+pub const OWED: usize = 32;
+/// Places with such a shared notice. Beyond them the host answers the sender itself.
+pub const OWED_PLACES: usize = 8;
+/// Notices sent in one minute: Telegram lets a bot send 20 messages a minute to a group, and
+/// the rest is for the turns of a ride. What comes sooner waits and is merged.
+pub const NOTICES_A_MINUTE: usize = 12;
+/// Characters of a command that a notice names.
+pub const COMMAND_CHARS: usize = 32;
 /// Platform messages waiting for the channel before relaying is refused.
 pub const OUTBOX_MESSAGES: usize = 500;
 /// Bytes of one relay item: an answer of 32,000 tokens is about 130 KB.

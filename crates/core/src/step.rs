@@ -10,6 +10,7 @@ mod claim;
 mod driver;
 mod gate;
 mod leave;
+mod notice;
 mod outbox;
 mod perform;
 mod say;

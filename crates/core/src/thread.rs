@@ -48,6 +48,16 @@ pub struct Thread {
     pub outbox: VecDeque<Outgoing>,
     /// The first of them is being sent.
     pub sending: Option<Flight>,
+    /// What is to be said in the thread and belongs to no turn. It never holds up a turn or
+    /// the end of a ride.
+    #[serde(default)]
+    pub notices: VecDeque<Notice>,
+    /// When the last notices were sent, oldest first.
+    #[serde(default)]
+    pub noticed: VecDeque<Stamp>,
+    /// Who was told that another thread's ride holds this thread's Claude session.
+    #[serde(default)]
+    pub behind: Option<Behind>,
     /// What the channel refused for good.
     pub undelivered: VecDeque<Outgoing>,
     /// Relay ids already taken over.
@@ -510,6 +520,76 @@ impl LeaveStage {
     }
 }
 
+/// Something to be said in the thread that belongs to no turn of a ride.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// Position.
+    pub seq: u64,
+    /// Where to.
+    pub route: Route,
+    /// What.
+    pub words: Words,
+    /// It is being sent: nothing is added to it any more.
+    pub flight: Option<Flight>,
+    /// The attempt of unknown outcome; its performer may still tell.
+    pub doubt: Option<Flight>,
+    /// An earlier attempt may have arrived: this one is marked.
+    pub repeat: bool,
+    /// Attempts that did not arrive.
+    pub attempts: u32,
+    /// Not to be sent before.
+    pub again: Option<Deadline>,
+}
+
+/// What a notice says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "is")]
+pub enum Words {
+    /// What happened to the thread.
+    Text {
+        /// In words.
+        text: String,
+    },
+    /// What became of one sender's messages.
+    Owed {
+        /// Sender's id on the channel; `None`: of several senders.
+        sender: Option<String>,
+        /// What is to be said.
+        owed: Owed,
+    },
+}
+
+/// What became of a sender's messages since the last notice, merged into one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owed {
+    /// Sender's name, as it can be shown.
+    pub name: String,
+    /// Who has the thread, in words.
+    pub state: String,
+    /// Messages are kept from now on.
+    pub kept: bool,
+    /// Messages that were not kept.
+    pub unkept: u32,
+    /// Commands that were refused.
+    pub commands: u32,
+    /// The last of them.
+    pub command: String,
+    /// Messages that had waited and could not be handled.
+    pub unhandled: u32,
+}
+
+/// Senders who were told that their messages wait for the end of another thread's ride.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Behind {
+    /// Which ride: since when, wall clock.
+    pub since_ms: u64,
+    /// Sender ids.
+    pub told: Vec<String>,
+}
+
 impl Thread {
     /// A thread nobody has ever ridden.
     pub fn new(key: ThreadKey, incarnation: Uuid) -> Self {
@@ -524,6 +604,9 @@ impl Thread {
             handing: None,
             outbox: VecDeque::new(),
             sending: None,
+            notices: VecDeque::new(),
+            noticed: VecDeque::new(),
+            behind: None,
             undelivered: VecDeque::new(),
             taken: VecDeque::new(),
             met: VecDeque::new(),
@@ -582,6 +665,14 @@ impl Thread {
         let n = self.next;
         self.next += 1;
         n
+    }
+
+    /// Notes something that a chat can bring about at will: not twice in a row, so that the
+    /// journal keeps what happened before.
+    pub(crate) fn once(&mut self, now: Now, what: &str) {
+        if self.journal.back().is_none_or(|last| last.what != what) {
+            self.note(now, what);
+        }
     }
 
     pub(crate) fn note(&mut self, now: Now, what: impl Into<String>) {

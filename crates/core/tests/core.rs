@@ -8,6 +8,7 @@ mod core {
     mod config;
     mod beside;
     mod copy;
+    mod flood;
     mod gate;
     mod host;
     mod known;

@@ -4,7 +4,7 @@
 use ride_core::event::{Act, Event, Outcome, Reply};
 use ride_core::id::Fence;
 use ride_core::step::Rules;
-use ride_core::thread::{At, ClaimStage, LeaveStage, Lease, Phase, Thread};
+use ride_core::thread::{At, ClaimStage, LeaveStage, Lease, Phase, Thread, Words};
 use ride_core::time::Now;
 use ride_core::view;
 use uuid::Uuid;
@@ -143,7 +143,7 @@ impl Mutant {
             (Mutant::TranscriptIgnored, Event::Done { outcome: Outcome::Shown { turns, .. }, .. }, _) => turns.clear(),
             (Mutant::SlipUnsaid, Event::Done { outcome: Outcome::Slipped { .. }, .. }, _) => {
                 let (mut new, reply) = step(old, event, now, rules);
-                new.outbox.retain(|o| !o.text.contains("ran a turn beside"));
+                new.notices.retain(|n| !matches!(&n.words, Words::Text { text } if text.contains("ran a turn beside")));
                 return (new, reply);
             }
             (Mutant::AnyPerformer, Event::Done { op, performer, outcome }, _) => {

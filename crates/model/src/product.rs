@@ -8,7 +8,9 @@
 use ride_core::event::{Act, ClaimAsked, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
-use ride_core::thread::{At, ClaimStage, ClaudeSession, Deadline, Flight, Kind, LeaveStage, NewsKind, Parked, Phase, Thread, Why};
+use ride_core::thread::{
+    At, ClaimStage, ClaudeSession, Deadline, Flight, Kind, LeaveStage, NewsKind, Notice, Parked, Phase, Thread, Why, Words,
+};
 use ride_core::time::{Now, Stamp};
 use ride_core::wire::{ChainMark, Driver, Holder, Reason, RelayItem, RelayKind};
 use ride_core::view;
@@ -282,9 +284,9 @@ impl Product {
             let now = Now { wall_ms, ..NOW };
             let (new, reply) = self.mutant.step(old.clone(), event.clone(), now, &self.rules, step);
             let wrong = wrong(old, &new, &reply, &ask);
-            let told = new.outbox.len() > old.outbox.len();
+            let told = owed(&new) > owed(old);
             let said = said(&reply, told);
-            let sorry = new.outbox.iter().any(|o| o.seq >= old.next && o.text.contains("send it again"));
+            let sorry = unhandled(&new) > unhandled(old);
             (small(new, now, &self.rules), said, wrong, sorry)
         };
         let (early, late) = (at(NOW.wall_ms - HOUR_MS), at(NOW.wall_ms + HOUR_MS));
@@ -458,17 +460,37 @@ fn wrong(old: &Thread, new: &Thread, reply: &Reply, ask: &Ask) -> Option<&'stati
     if opened && new.outbox.iter().any(|o| o.kind != Kind::Notice) {
         return Some("I4: the thread opened before what was said in the ride had arrived");
     }
-    if told_beside(new) && !told_beside(old) && !new.outbox.iter().any(|o| o.text.contains("ran a turn beside")) {
+    if told_beside(new) && !told_beside(old) && !said_beside(new) {
         return Some("I5: a turn ran beside the ride and nobody was told");
     }
     // A message is answered, held, or its sender is told; a repeated one was already.
     if let (Ask::Message { .. }, Reply::Hold) = (ask, reply) {
         let id = |t: &Thread| t.inbox.iter().map(|h| h.id.clone()).collect::<Vec<_>>();
-        if id(old) == id(new) && old.outbox.len() == new.outbox.len() && old.met.len() == new.met.len() && new != old {
+        if id(old) == id(new) && owed(old) == owed(new) && old.met.len() == new.met.len() && new != old {
             return Some("I3: a message is neither held nor refused");
         }
     }
     None
+}
+
+/// How much is to be said beside the turns of rides.
+fn owed(t: &Thread) -> u32 {
+    let of = |notice: &Notice| match &notice.words {
+        Words::Text { .. } => 1,
+        Words::Owed { owed, .. } => u32::from(owed.kept) + owed.unkept + owed.commands + owed.unhandled,
+    };
+    t.notices.iter().map(of).sum()
+}
+
+/// How many messages their senders are asked to send again.
+fn unhandled(t: &Thread) -> u32 {
+    let of = |notice: &Notice| if let Words::Owed { owed, .. } = &notice.words { owed.unhandled } else { 0 };
+    t.notices.iter().map(of).sum()
+}
+
+/// Whether the thread is told of a turn beside the ride.
+fn said_beside(t: &Thread) -> bool {
+    t.notices.iter().any(|notice| matches!(&notice.words, Words::Text { text } if text.contains("ran a turn beside")))
 }
 
 fn told_beside(t: &Thread) -> bool {
@@ -542,6 +564,8 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
     t.journal.clear();
     // Only what a person is told at a claim follows from it.
     t.rest = None;
+    // No turn, and no end of a ride, waits for what is said beside them.
+    (t.notices, t.noticed) = (Default::default(), Default::default());
     named(&mut t.handing, 4);
     named(&mut t.sending, 3);
     for (n, held) in t.inbox.iter_mut().enumerate() {

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use ride_core::event::{Act, ClaimAsked, Effect, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
-use ride_core::thread::{ClaudeSession, Parked, Phase, Thread, Why};
+use ride_core::thread::{ClaudeSession, Parked, Phase, Thread, Why, Words};
 use ride_core::time::Now;
 use ride_core::wire::{
-    ChainMark, ClaudeTarget, Driver as Name, Grant, Inbox, Inboxed, Reason, Relay, Relayed, Release, Released, Renew, Renewed,
+    ChainMark, ClaudeTarget, Driver as Name, Grant, Inbox, Inboxed, Reason, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed,
     Take, Taken,
 };
 use ride_core::{limits, view};
@@ -24,6 +24,8 @@ pub const KEY: &str = "agent:main:telegram:group:-100:topic:42";
 pub const CLAUDE: Uuid = Uuid::from_u128(7);
 /// A claim waits for so long.
 const WAIT_MS: u64 = 60_000;
+/// Messages of a flood are numbered from here on.
+const FLOODED: usize = 1_000;
 
 /// A driver's request.
 #[derive(Debug)]
@@ -140,6 +142,10 @@ impl Sim {
         let flying = self.gateway.flying.keys().copied().collect();
         let Reply::Work { effects, wake_in_ms } = self.commit(Event::Take { performer, behind: false, flying }) else { return };
         for Effect { op, act } in effects {
+            let before = self.gateway.thread.outbox.front().is_some_and(|head| head.attempts < limits::ATTEMPTS);
+            if before && matches!(&act, Act::Send { item, .. } if item.id.starts_with("notice:")) {
+                self.broken("bounds: a notice goes before a turn");
+            }
             let takes = match &act {
                 Act::Send { .. } => self.dice.between(20, 900),
                 Act::EndChild { .. } => self.dice.between(20, 1_500),
@@ -357,7 +363,74 @@ impl Sim {
         }
     }
 
+    /// Members of the chat write without end, and a rider says more than the channel takes.
+    pub(crate) fn flood(&mut self, nth: u64) {
+        if self.gateway.up && matches!(self.gateway.thread.phase, Phase::Ridden { .. }) {
+            let crowd = self.dice.one_in(2);
+            for _ in 0..self.dice.between(20, 120) {
+                self.written += 1;
+                let sender = if crowd { self.written % 97 } else { 0 };
+                let text = if self.dice.one_in(3) { "/new" } else { "x" };
+                self.writes(FLOODED + self.written, &format!("e{sender}"), text);
+            }
+            if self.dice.one_in(3) {
+                self.says_much(nth);
+            }
+            self.bounds();
+        }
+        let pause = self.dice.between(2_000, 30_000);
+        // The storm ends before the calm: nobody writes then.
+        if nth < 12 {
+            self.later(pause, Next::Flood(nth + 1));
+        }
+    }
+
+    /// A rider hands over turns while the channel takes nothing, until it is told to wait.
+    fn says_much(&mut self, nth: u64) {
+        self.outside.bad_channel = 10;
+        for part in 0..20 {
+            let Some(fence) = self.gateway.thread.lease().map(|lease| lease.fence) else { return };
+            let item = |n| RelayItem { id: format!("much {nth}.{part}.{n}"), kind: RelayKind::Answer, text: "x".into() };
+            match self.commit(Event::Relay { fence, items: (0..limits::RELAY_ITEMS).map(item).collect() }) {
+                Reply::Relayed { .. } => {}
+                Reply::Refused { refusal, .. } if refusal.reason == Reason::OutboxFull => {
+                    self.reached("outbox full");
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Which bounds are reached; none may be exceeded.
+    fn bounds(&mut self) {
+        let t = &self.gateway.thread;
+        let owed = |several: bool| t.notices.iter().filter(|n| matches!(&n.words, Words::Owed { sender, .. } if sender.is_none() == several)).count();
+        let own = t.inbox.iter().filter(|held| held.sender == "e0").count();
+        let sizes = [
+            ("inbox full", t.inbox.len(), limits::INBOX_MESSAGES),
+            ("a sender's part full", own, limits::INBOX_MESSAGES / limits::SENDER_PART),
+            ("all owed", owed(false), limits::OWED),
+            ("notices of a minute", t.noticed.len(), limits::NOTICES_A_MINUTE),
+        ];
+        let several = owed(true) > 0;
+        for (name, size, most) in sizes {
+            if size > most {
+                self.broken(format!("bounds: {name}: {size} of {most}"));
+            } else if size == most {
+                self.reached(name);
+            }
+        }
+        if several {
+            self.reached("several people");
+        }
+    }
+
     pub(crate) fn message(&mut self, n: usize) {
+        self.writes(n, &format!("{}", n % 3), &format!("message {n}"));
+    }
+
+    fn writes(&mut self, n: usize, sender: &str, text: &str) {
         if !self.gateway.up {
             // The channel keeps it until the gateway asks again.
             self.outside.unsent.push(n);
@@ -367,9 +440,9 @@ impl Sim {
         let before = self.gateway.thread.inbox.len();
         let reply = self.tell(Event::Message(Box::new(Inbound {
             id: format!("m{n}"),
-            sender: format!("{}", n % 3),
+            sender: sender.into(),
             name: "Tess".into(),
-            text: format!("message {n}"),
+            text: text.into(),
             client: None,
             route: Some(route()),
             host: json!(null),

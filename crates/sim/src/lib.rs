@@ -96,6 +96,8 @@ impl Run {
 enum Next {
     /// A message is written in the channel.
     Message(usize),
+    /// The chat is flooded, for the so manieth time.
+    Flood(u64),
     /// A request reaches the gateway on a connection.
     Asks { driver: usize, line: u64, asked: Asked },
     /// The gateway sees a connection end.
@@ -128,6 +130,8 @@ struct Sim {
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     coming: std::collections::HashMap<u64, Next>,
     count: u64,
+    /// Messages of a flood so far.
+    written: usize,
     fault_every: u64,
     gateway: Gateway,
     drivers: Vec<Driver>,
@@ -137,6 +141,19 @@ struct Sim {
 
 /// Plays one seed to its end.
 pub fn play(seed: u64) -> Run {
+    run(seed, false)
+}
+
+/// The same, with members of the chat who write without end while the thread is ridden, and
+/// a rider who says more than the channel takes.
+pub fn play_flooded(seed: u64) -> Run {
+    run(seed, true)
+}
+
+/// Every bound that a flood must reach in some run, by name.
+pub const BOUNDS: [&str; 6] = ["inbox full", "a sender's part full", "outbox full", "all owed", "several people", "notices of a minute"];
+
+fn run(seed: u64, flood: bool) -> Run {
     let mut sim = Sim {
         dice: Dice::new(seed),
         now: 1_000_000,
@@ -144,6 +161,7 @@ pub fn play(seed: u64) -> Run {
         queue: BinaryHeap::new(),
         coming: std::collections::HashMap::new(),
         count: 0,
+        written: 0,
         fault_every: FAULT_EVERY[(seed % 4) as usize],
         gateway: Gateway::new(),
         drivers: (0..DRIVERS).map(Driver::new).collect(),
@@ -151,9 +169,13 @@ pub fn play(seed: u64) -> Run {
         run: Run::default(),
     };
     sim.begin();
+    if flood {
+        sim.later(1_000, Next::Flood(0));
+    }
     sim.go(sim.now + STORM_MS, true);
     sim.calm();
-    sim.go(sim.now + CALM_MS, false);
+    // After a flood each message that waited is a turn of the agent's.
+    sim.go(sim.now + if flood { 4 * CALM_MS } else { CALM_MS }, false);
     sim.finish();
     sim.run
 }
@@ -215,6 +237,7 @@ impl Sim {
     fn happens(&mut self, next: Next) {
         match next {
             Next::Message(n) => self.message(n),
+            Next::Flood(nth) => self.flood(nth),
             Next::Asks { driver, line, asked } => self.asks(driver, line, asked),
             Next::Closes { driver, line } => self.closes(driver, line),
             Next::Performs { performer, op } => self.performs(performer, op),
@@ -279,7 +302,7 @@ impl Sim {
     fn at_rest(&self) -> bool {
         let thread = &self.gateway.thread;
         let idle = self.drivers.iter().all(Driver::is_off) && self.outside.agent.is_idle() && self.outside.unsent.is_empty();
-        idle && !thread.closed() && thread.outbox.is_empty() && self.gateway.up
+        idle && !thread.closed() && thread.outbox.is_empty() && thread.notices.is_empty() && self.gateway.up
     }
 
     fn one_writer(&mut self) {
@@ -306,11 +329,12 @@ impl Sim {
         if self.run.broken.is_none() && !self.at_rest() {
             let thread = &self.gateway.thread;
             let what = format!(
-                "liveness: everybody has left, and the thread is {} for {:?}, {} in its inbox, {} in its outbox",
+                "liveness: everybody has left, and the thread is {} for {:?}, {} in its inbox, {} in its outbox, {} notices",
                 thread.phase_name(),
                 ride_core::view::waiting_for(thread),
                 thread.inbox.len(),
-                thread.outbox.len()
+                thread.outbox.len(),
+                thread.notices.len()
             );
             self.broken(what);
         }

@@ -145,7 +145,7 @@ impl Index {
         } else {
             part.closed.remove(key);
         }
-        if new.closed() || !new.outbox.is_empty() {
+        if new.closed() || !new.outbox.is_empty() || !new.notices.is_empty() {
             part.busy.insert(key.clone());
         } else {
             part.busy.remove(key);

@@ -10,12 +10,13 @@ use uuid::Uuid;
 use crate::event::Reply;
 use crate::id::{Fence, Route};
 use crate::limits;
+use crate::plain;
 use crate::thread::{Held, LeaveStage, Phase, Thread, Why};
 use crate::time::Now;
 use crate::view;
 use crate::wire::{Reason, Refusal};
 
-use super::{Rules, leave, outbox};
+use super::{Rules, leave, notice};
 
 pub(super) fn take(t: &mut Thread, fence: Fence, prompt: Uuid, seqs: &[u64], now: Now, rules: &Rules) -> Reply {
     leave::if_overdue(t, now, rules);
@@ -52,13 +53,13 @@ fn tell(t: &mut Thread, driver: &str, taken: &[Held]) {
         }
     }
     for place in places {
-        let mut names: Vec<&str> = Vec::new();
+        let mut names: Vec<String> = Vec::new();
         let here = taken.iter().filter(|held| held.route == *place);
         let count = here.clone().count();
-        here.map(|held| held.name.as_str()).for_each(|name| if !names.contains(&name) { names.push(name) });
+        here.map(|held| plain::name(&held.name)).for_each(|name| if !names.contains(&name) { names.push(name) });
         let what = if count == 1 { "message".to_owned() } else { format!("{count} messages") };
         // A crowd need not be told by name.
         let whose = if names.len() > 3 { format!("{what} of {} people", names.len()) } else { format!("{what} of {}", names.join(", ")) };
-        outbox::tell(t, Some(place), &format!("⇄ {driver} included the {whose} in a prompt. The agent will not answer {} again.", if count == 1 { "it" } else { "them" }));
+        notice::tell(t, Some(place), &format!("⇄ {driver} included the {whose} in a prompt. The agent will not answer {} again.", if count == 1 { "it" } else { "them" }));
     }
 }

@@ -18,7 +18,7 @@ use crate::transcript::SIDES;
 use crate::view;
 use crate::wire::{Reason, Refusal};
 
-use super::{Rules, leave, outbox, say};
+use super::{Rules, leave, notice, say};
 
 pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
     if let Some(heir) = t.heir()
@@ -107,7 +107,7 @@ fn steal(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
         _ => return view::held_by(t, now, rules),
     };
     let fence = follow(t, asked, &format!("{by}, taking it over from {from}"), now);
-    outbox::tell(t, route.as_ref(), &format!("⇄ {by} takes this thread over from {from}."));
+    notice::tell(t, route.as_ref(), &format!("⇄ {by} takes this thread over from {from}."));
     Reply::Claiming { fence }
 }
 

@@ -7,12 +7,13 @@ use crate::command::{self, Command};
 use crate::event::{Inbound, Reply};
 use crate::id::Route;
 use crate::limits;
-use crate::thread::{Held, Thread};
+use crate::thread::{Behind, Held, Thread};
 use crate::time::Now;
 use crate::view;
 use crate::wire::Opaque;
 
-use super::{Rules, outbox, say};
+use super::notice::{Fate, Whom};
+use super::{Rules, notice, say};
 
 pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Reply {
     if !t.closed() && m.behind.is_none() {
@@ -28,29 +29,27 @@ pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Re
         Some(holder) => format!("{} rides this thread from a terminal", view::who(holder)),
         None => "The messages that waited during a ride are being answered".to_owned(),
     };
-    let Some(route) = m.route else {
+    let Some(route) = m.route.clone() else {
         return Reply::Decline { text: format!("⇄ {state}. Your message was not delivered; send it again afterwards.") };
     };
     match command::of(&m.text) {
         Command::None => {}
         Command::ReadOnly => return Reply::Admit { because: "read-only command" },
-        Command::Other(name) => {
-            return say(t, &route, format!("⇄ {state}: /{name} is not possible now."));
-        }
+        Command::Other(name) => return refuse(t, whom(&m, &route, &state), Fate::Command(name)),
     }
     if t.met.contains(&m.id) {
         return Reply::Hold;
     }
-    if !fits(t, &m.text, &m.host) {
-        t.note(now, "a message could not be kept: the inbox is full");
-        return say(t, &route, format!("⇄ {state} and no more messages can be kept. Send yours again afterwards."));
+    if !fits(t, &m) {
+        t.once(now, "a message could not be kept: there is no room for it");
+        return refuse(t, whom(&m, &route, &state), Fate::Unkept);
     }
     if t.met.len() == limits::MET_IDS {
         t.met.pop_front();
     }
     t.met.push_back(m.id.clone());
-    if to_be_told(t, &m.sender, m.behind.is_some()) {
-        say(t, &route, format!("⇄ {state}. Your message is kept and will be answered after the ride."));
+    if to_be_told(t, &m) && notice::owe(t, whom(&m, &route, &state), Fate::Kept) {
+        told(t, &m);
     }
     let seq = t.number();
     t.note(now, format!("held message {seq}"));
@@ -71,29 +70,54 @@ pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Re
     Reply::Hold
 }
 
-/// Tells the chat through the relay path; through the hook's answer only where that is full.
-fn say(t: &mut Thread, route: &Route, text: String) -> Reply {
-    if t.outbox.len() >= limits::OUTBOX_MESSAGES {
-        return Reply::Decline { text };
-    }
-    outbox::notice(t, route, &text);
-    Reply::Hold
+fn whom<'a>(m: &'a Inbound, route: &'a Route, state: &'a str) -> Whom<'a> {
+    Whom { sender: &m.sender, name: &m.name, route, state }
+}
+
+/// The sender is owed a notice; where there is no room for one, the host answers at once.
+fn refuse(t: &mut Thread, whom: Whom<'_>, fate: Fate<'_>) -> Reply {
+    if notice::owe(t, whom, fate) { Reply::Hold } else { Reply::Decline { text: notice::alone(whom, fate) } }
 }
 
 /// Each sender is told once per ride; nobody while the waiting ones are being handled.
-fn to_be_told(t: &mut Thread, sender: &str, behind: bool) -> bool {
-    let Some(lease) = t.lease_mut() else { return behind };
-    if lease.told.len() == limits::TOLD || lease.told.iter().any(|s| s == sender) {
-        return false;
-    }
-    lease.told.push(sender.to_owned());
-    true
+fn to_be_told(t: &Thread, m: &Inbound) -> bool {
+    let known = match (t.lease(), &m.behind) {
+        (Some(lease), _) => &lease.told,
+        (None, Some(holder)) => match t.behind.as_ref().filter(|behind| behind.since_ms == holder.since_ms) {
+            Some(behind) => &behind.told,
+            None => return true,
+        },
+        (None, None) => return false,
+    };
+    known.len() < limits::TOLD && !known.contains(&m.sender)
 }
 
-fn fits(t: &Thread, text: &str, host: &Opaque) -> bool {
-    let size = text.len() + weight(host);
-    let held: usize = t.inbox.iter().map(|h| h.text.len() + weight(&h.host)).sum();
-    t.inbox.len() < limits::INBOX_MESSAGES && size <= limits::HELD_BYTES && held + size <= limits::INBOX_BYTES
+/// Remembers that a sender was told.
+fn told(t: &mut Thread, m: &Inbound) {
+    if let Some(lease) = t.lease_mut() {
+        lease.told.push(m.sender.clone());
+    } else if let Some(holder) = &m.behind {
+        let same = t.behind.take().filter(|behind| behind.since_ms == holder.since_ms);
+        let mut behind = same.unwrap_or(Behind { since_ms: holder.since_ms, told: Vec::new() });
+        behind.told.push(m.sender.clone());
+        t.behind = Some(behind);
+    }
+}
+
+/// Whether there is room: for this message, in the inbox, and in this sender's part of it.
+fn fits(t: &Thread, m: &Inbound) -> bool {
+    let size = m.text.len() + weight(&m.host);
+    let all = filled(t.inbox.iter());
+    let own = filled(t.inbox.iter().filter(|held| held.sender == m.sender));
+    let room = |(messages, bytes): (usize, usize), part: usize| {
+        messages < limits::INBOX_MESSAGES / part && bytes + size <= limits::INBOX_BYTES / part
+    };
+    size <= limits::HELD_BYTES && room(all, 1) && room(own, limits::SENDER_PART)
+}
+
+/// How many messages, and how many bytes they take.
+fn filled<'a>(held: impl Iterator<Item = &'a Held>) -> (usize, usize) {
+    held.fold((0, 0), |(messages, bytes), held| (messages + 1, bytes + held.text.len() + weight(&held.host)))
 }
 
 /// About as many bytes as the value takes in the state file.

@@ -1,5 +1,5 @@
 //! The end of a ride: the driver's Claude Code is seen gone, the chain shown,
-//! the outbox emptied, the binding restored, and only then the gate opens.
+//! the turns of the ride sent, the binding restored, and only then the gate opens.
 
 use crate::event::{Act, Outcome, Reply};
 use crate::id::Process;
@@ -8,7 +8,7 @@ use crate::thread::{At, Ended, Kind, LeaveStage, Lease, NewsKind, Phase, Thread,
 use crate::time::Now;
 use crate::wire::{Reason, Refusal, RelayItem};
 
-use super::{Rules, claim, outbox, say, seen};
+use super::{Rules, claim, notice, outbox, say, seen};
 
 /// Revokes: from here on the fence is stale for everything but the end itself.
 pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
@@ -49,7 +49,7 @@ pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, now: Now) -> R
         }
     };
     if changed {
-        outbox::tell(t, route.as_ref(), &format!("⇄ {by} takes this thread back from {from}."));
+        notice::tell(t, route.as_ref(), &format!("⇄ {by} takes this thread back from {from}."));
     }
     Reply::Ok
 }
@@ -145,7 +145,7 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
         let told = *why == Why::Released;
         say::withdraw(t, told, now, rules);
     }
-    let (empty, runs) = (t.outbox.is_empty(), say::runs(t));
+    let (empty, runs) = (!outbox::turns_wait(t), say::runs(t));
     let Phase::Leaving { lease, at, why, accept_broken, heir } = &mut t.phase else { return };
     match at.stage {
         // What is on its way to the channel goes before what the next driver says.
@@ -165,7 +165,7 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
         }
         _ => return,
     }
-    if matches!(&t.phase, Phase::Leaving { at: At { stage: LeaveStage::Drain, .. }, heir, .. } if t.outbox.is_empty() || heir.is_some()) {
+    if matches!(&t.phase, Phase::Leaving { at: At { stage: LeaveStage::Drain, .. }, heir, .. } if empty || heir.is_some()) {
         advance(t, now, rules);
     }
 }

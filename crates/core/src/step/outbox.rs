@@ -1,4 +1,5 @@
-//! The outbox: platform messages in order, one in flight, one retrier.
+//! The outbox: the platform messages of a ride in order, one in flight, one retrier.
+//! What belongs to no turn is a [`super::notice`].
 
 use crate::event::Outcome;
 use crate::id::Route;
@@ -32,18 +33,10 @@ pub(super) fn take_over(t: &mut Thread, item: RelayItem, route: Option<&Route>, 
     }
 }
 
-/// Says something in the thread that belongs to no turn.
-pub(super) fn notice(t: &mut Thread, route: &Route, text: &str) {
-    let id = format!("notice:{}", t.next);
-    push(t, id, Kind::Notice, text.to_owned(), route);
-}
-
-/// The same, if there is room for it: where the channel takes nothing, it is the least of it,
-/// and the driver knows by other ways.
-pub(super) fn tell(t: &mut Thread, route: Option<&Route>, text: &str) {
-    if let Some(route) = route.filter(|_| t.outbox.len() < limits::OUTBOX_MESSAGES) {
-        notice(t, route, text);
-    }
+/// Whether something of a ride is not in the thread yet. States of before the notices had a
+/// queue of their own have some here: nothing waits for them.
+pub(super) fn turns_wait(t: &Thread) -> bool {
+    t.outbox.iter().any(|item| !item.id.starts_with("notice:"))
 }
 
 fn push(t: &mut Thread, id: String, kind: Kind, text: String, route: &Route) {

@@ -8,7 +8,7 @@ use crate::split::labelled;
 use crate::thread::{ClaimStage, Deadline, Flight, Phase, Thread, Why};
 use crate::time::Now;
 
-use super::{Rules, claim, leave, outbox, say};
+use super::{Rules, claim, leave, notice, outbox, say};
 
 pub(super) fn take(t: &mut Thread, performer: Uuid, behind: bool, flying: &[u64], now: Now, rules: &Rules) -> Reply {
     recover(t, performer, flying, now);
@@ -22,6 +22,7 @@ pub(super) fn take(t: &mut Thread, performer: Uuid, behind: bool, flying: &[u64]
     probe(t, performer, now, rules, &mut effects, &mut wake);
     follow(t, performer, now, &mut effects, &mut wake);
     send(t, performer, now, &mut effects, &mut wake);
+    notice::send(t, performer, now, &mut effects, &mut wake);
     hand(t, performer, behind, now, &mut effects, &mut wake);
     Reply::Work { effects, wake_in_ms: wake.0 }
 }
@@ -44,6 +45,8 @@ pub(super) fn done(t: &mut Thread, op: u64, performer: Uuid, outcome: Outcome, n
         claim::done(t, outcome, now);
     } else if matches!(&t.phase, Phase::Leaving { at, .. } if at.flight == Some(flight)) {
         leave::done(t, outcome, now, rules);
+    } else {
+        notice::done(t, flight, outcome, now);
     }
     Reply::Ok
 }
@@ -66,6 +69,7 @@ fn recover(t: &mut Thread, performer: Uuid, flying: &[u64], now: Now) {
             head.doubt = doubt;
         }
     }
+    notice::recover(t, old, now);
     match &mut t.phase {
         Phase::Claiming { at, .. } if old(&at.flight) => at.abandon(at.stage.patches()),
         Phase::Leaving { at, .. } if old(&at.flight) => at.abandon(at.stage.patches()),
@@ -211,22 +215,24 @@ fn handed(t: &mut Thread, outcome: Outcome, now: Now) {
         other => {
             let Some(held) = t.inbox.pop_front() else { return };
             t.note(now, format!("gave up handing message {seq} over: {other:?}"));
-            let text = format!("⇄ {}'s message that waited could not be handled. Please send it again.", held.name);
-            outbox::notice(t, &held.route, &text);
+            let whom = notice::Whom { sender: &held.sender, name: &held.name, route: &held.route, state: "" };
+            if !notice::owe(t, whom, notice::Fate::Unhandled) {
+                t.note(now, format!("the sender of message {seq} could not be told"));
+            }
         }
     }
 }
 
 /// The earliest moment something falls due.
-struct Wake(Option<u64>);
+pub(super) struct Wake(Option<u64>);
 
 impl Wake {
-    fn at_most(&mut self, ms: u64) {
+    pub(super) fn at_most(&mut self, ms: u64) {
         self.0 = Some(self.0.map_or(ms, |w| w.min(ms)));
     }
 
     /// Whether it is too early, remembering when it is not.
-    fn not_before(&mut self, again: Option<Deadline>, now: Now) -> bool {
+    pub(super) fn not_before(&mut self, again: Option<Deadline>, now: Now) -> bool {
         let left = again.map_or(0, |d| d.left_ms(now));
         if left > 0 {
             self.at_most(left);

@@ -7,19 +7,21 @@
 
 use crate::event::{Reply, Seen};
 use crate::limits;
+use crate::plain;
 use crate::thread::{News, NewsKind, Phase, Thread};
 use crate::time::Now;
 
-use super::outbox;
+use super::notice;
 
 pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
     let Phase::Ridden { lease } = &t.phase else { return Reply::Ok };
     let driver = lease.driver.to_string();
     match what {
         Seen::Stop { name, route } => {
+            let name = plain::name(&name);
             let text = format!("{name} asked in the chat to stop");
             // The agent's own turn, where it is the agent that the driver speaks to.
-            let notice = match &lease.claude {
+            let answer = match &lease.claude {
                 Some(_) => format!("⇄ {driver} rides this thread from a terminal, so there was nothing to stop here. The driver is told."),
                 None => format!("⇄ {driver} rides this thread from a terminal. A turn that ran is stopped, and the driver is told."),
             };
@@ -27,7 +29,7 @@ pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
             let first = !lease.news.iter().any(|n| n.kind == NewsKind::Stop && n.text == text);
             tell(t, NewsKind::Stop, text, now);
             if first {
-                outbox::tell(t, route.as_ref(), &notice);
+                notice::tell(t, route.as_ref(), &answer);
             }
         }
         Seen::Entry { there, reset_mark, claude } => {
@@ -60,14 +62,14 @@ pub(super) fn restored_over(t: &mut Thread, reset: bool, deleted: bool, now: Now
         "⇄ This thread was deleted while it was ridden. The next message begins a new conversation.", now);
 }
 
-fn once(t: &mut Thread, happened: bool, kind: NewsKind, text: &str, notice: &str, now: Now) {
+fn once(t: &mut Thread, happened: bool, kind: NewsKind, text: &str, announced: &str, now: Now) {
     let known = t.lease().is_some_and(|lease| lease.was_told(kind));
     if !happened || known {
         return;
     }
     let route = t.lease().and_then(|lease| lease.route.clone());
     tell(t, kind, text.to_owned(), now);
-    outbox::tell(t, route.as_ref(), notice);
+    notice::tell(t, route.as_ref(), announced);
 }
 
 /// The oldest gives way; a person who asks to stop again and again must not displace the rest.

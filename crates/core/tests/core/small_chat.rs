@@ -229,6 +229,7 @@ fn plain(value: &mut Value, ops: &mut Vec<u64>) {
             for (name, field) in fields {
                 match name.as_str() {
                     "monoMs" | "atMs" | "sinceMs" | "from" | "grant" => *field = Value::Null,
+                    "noticed" => *field = Value::Null,
                     "op" | "seq" => {
                         let n = field.as_u64().unwrap();
                         let rank = ops.iter().position(|op| *op == n).unwrap_or_else(|| {

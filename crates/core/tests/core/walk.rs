@@ -48,7 +48,9 @@ fn walk(seed: u64) {
             }
             1 | 2 => {
                 let text = format!("m{n}");
-                if w.says(n as u32, &text) == Reply::Hold {
+                w.says(n as u32, &text);
+                // One sender has a part of the inbox only.
+                if w.t.inbox.back().is_some_and(|held| held.id == text) {
                     seen.held.insert(format!("m{n}"));
                 }
             }

@@ -130,10 +130,15 @@ impl World {
     }
 
     pub fn says(&mut self, n: u32, text: &str) -> Reply {
+        self.says_as("1001", "Ada", n, text)
+    }
+
+    /// Somebody else of the chat writes.
+    pub fn says_as(&mut self, sender: &str, name: &str, n: u32, text: &str) -> Reply {
         self.does(Event::Message(Box::new(Inbound {
             id: format!("m{n}"),
-            sender: "1001".into(),
-            name: "Ada".into(),
+            sender: sender.into(),
+            name: name.into(),
             text: text.into(),
             client: None,
             route: Some(route()),
