@@ -138,6 +138,9 @@ pub struct ClaimAsked {
 pub struct Inbound {
     /// The channel's own id of it, with account and chat; never its text.
     pub id: String,
+    /// The channel gave it no id: `id` has its place, time, sender and a hash of its content.
+    #[serde(default)]
+    pub unnamed: Option<Unnamed>,
     /// Sender's id.
     pub sender: String,
     /// Sender's name.
@@ -155,6 +158,16 @@ pub struct Inbound {
     pub claude: Option<Uuid>,
     /// Another thread's ride holds this thread's Claude session, by whom.
     pub behind: Option<Holder>,
+}
+
+/// A message without an id of the channel's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unnamed {
+    /// The gateway's process. Within one, each message that comes to the gate is another one.
+    pub run: Uuid,
+    /// The channel said when it was written: one that comes again to another process, with all
+    /// the same, is a repetition.
+    pub timed: bool,
 }
 
 /// What the host tells of a thread beside its messages.

@@ -37,6 +37,8 @@ pub const RELAY_ITEMS: usize = 32;
 pub const TAKEN_IDS: usize = 1024;
 /// Message ids remembered, so that an update the channel repeats is held once.
 pub const MET_IDS: usize = 512;
+/// Messages without an id that are counted: alike are those of one millisecond.
+pub const ALIKE: usize = 64;
 /// Senders told that a thread is ridden; the rest of a crowd has read it by then.
 pub const TOLD: usize = 256;
 /// Things the host told of during a ride, kept for the driver: each kind comes about once.

@@ -64,6 +64,9 @@ pub struct Thread {
     pub taken: VecDeque<String>,
     /// Message ids already held.
     pub met: VecDeque<String>,
+    /// Messages without an id of the channel's, counted where they are alike; the latest ones.
+    #[serde(default)]
+    pub alike: VecDeque<Alike>,
     /// The last fence that ended, and why the last claim failed.
     pub last: Option<Ended>,
     /// The Claude session it was bound to before another was adopted.
@@ -520,6 +523,18 @@ impl LeaveStage {
     }
 }
 
+/// Messages of one place, time, sender and content, which came without an id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alike {
+    /// What they have in common.
+    pub id: String,
+    /// The gateway's process that brought them.
+    pub run: Uuid,
+    /// How many there were.
+    pub count: u32,
+}
+
 /// Something to be said in the thread that belongs to no turn of a ride.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -610,6 +625,7 @@ impl Thread {
             undelivered: VecDeque::new(),
             taken: VecDeque::new(),
             met: VecDeque::new(),
+            alike: VecDeque::new(),
             last: None,
             former: None,
             rest: None,

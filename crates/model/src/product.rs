@@ -344,6 +344,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
         Ask::Dropped { epoch } => Event::Dropped { fence: fence(t, epoch) },
         Ask::Message { id, behind } => Event::Message(Box::new(Inbound {
             id: format!("m{id}"),
+            unnamed: None,
             sender: "1".into(),
             name: "n".into(),
             text: "x".into(),

@@ -593,7 +593,12 @@ fn config(sync: &Sync, seen: &condition::Seen) -> Outcome<Value> {
 }
 
 fn secret_sha256(secret: &str) -> String {
-    Sha256::digest(secret.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
+    sha256(secret)
+}
+
+/// SHA-256 of a text, in hex.
+pub(crate) fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn value<T: Serialize>(answer: &T) -> Outcome<Value> {

@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::index::Index;
 use crate::mirror::Mirror;
 use crate::place::{self, Waits};
+use crate::request::sha256;
 use crate::{act, mirror, request};
 
 /// Everything one copy of the plugin needs.
@@ -281,7 +282,11 @@ impl Sync {
             "late" => write(&request::late(self, &read(payload)?)),
             "pending" => write(&request::pending(self, read(payload)?)),
             "message" => {
-                let m: Keyed<Inbound> = read(payload)?;
+                let mut m: Keyed<Inbound> = read(payload)?;
+                if m.rest.unnamed.is_some() {
+                    // By content without it: an id stands in journals and logs.
+                    m.rest.id = format!("{}|{}|{}", m.rest.id, m.rest.sender, sha256(&m.rest.text));
+                }
                 let turn = command::of(&m.rest.text) != Command::ReadOnly;
                 if self.store.refusal(&m.key).map_err(|e| e.to_string())?.is_some() {
                     let reply = Reply::Decline { text: view::UNREADABLE_SAID.into() };

@@ -440,6 +440,7 @@ impl Sim {
         let before = self.gateway.thread.inbox.len();
         let reply = self.tell(Event::Message(Box::new(Inbound {
             id: format!("m{n}"),
+            unnamed: None,
             sender: sender.into(),
             name: "Tess".into(),
             text: text.into(),

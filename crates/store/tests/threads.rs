@@ -51,6 +51,7 @@ fn says(store: &Store, session: &str, id: &str, claude: Option<Uuid>) -> Reply {
     let route = Route { channel: "telegram".into(), to: "telegram:-100".into(), account_id: None, thread_id: None };
     let message = Inbound {
         id: id.into(),
+        unnamed: None,
         sender: "1".into(),
         name: "Ada".into(),
         text: "hello".into(),

@@ -62,7 +62,8 @@ export function registerGate(api, sync) {
     const flow = shared.flow.getStore();
     // Whatever the host carries through, it must be this very message.
     const sure = received.findIndex((seen) => same(seen, event, ctx) && (seen === flow || idOf(event, ctx) !== undefined));
-    const at = sure < 0 ? received.findIndex((seen) => same(seen, event, ctx)) : sure;
+    const alike = received.findIndex((seen) => same(seen, event, ctx) && seen.event.content === event.content);
+    const at = [sure, alike, received.findIndex((seen) => same(seen, event, ctx))].find((found) => found >= 0) ?? -1;
     const [seen] = at < 0 ? [] : received.splice(at, 1);
     return ask(api, addon, session, event, ctx, seen, sure >= 0).catch((error) => unsafe(api, session, error));
   });
@@ -130,26 +131,31 @@ function enter(session) {
 async function ask(api, sync, session, event, ctx, seen, sure) {
   const meta = seen?.event.metadata ?? {};
   const channel = ctx.channelId ?? event.channel;
-  const messageId = seen?.event.messageId ?? event.messageId ?? `at:${event.timestamp}`;
+  const messageId = seen?.event.messageId ?? event.messageId;
   const sender = String(event.senderId ?? ctx.senderId ?? "");
   const entry = entryOf(api, session);
   const route = routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, seen, entry);
   const message = {
     key: session,
-    id: [channel, ctx.accountId ?? "", ctx.conversationId ?? session, messageId].join("|"),
+    id: [channel, ctx.accountId ?? "", ctx.conversationId ?? session, messageId ?? `at:${event.timestamp ?? ""}`].join("|"),
+    // Without an id of the host's, the addon tells apart what is alike and came at one time.
+    unnamed: messageId === undefined ? { run: shared.run, timed: event.timestamp !== undefined } : null,
     sender,
     name: meta.senderName ?? meta.senderUsername ?? sender,
     text: event.content ?? event.body ?? "",
     // Only the very id of a `chat.send` lets a driver's prompt in.
-    client: sure && !route ? messageId : null,
+    client: sure && !route ? messageId ?? null : null,
     route,
-    host: seen ? { event: kept(seen.event), ctx: { channelId: channel, accountId: ctx.accountId } } : null,
+    host: {
+      ...(seen ? { event: kept(seen.event), ctx: { channelId: channel, accountId: ctx.accountId } } : {}),
+      kind: kindOf(event, seen, entry),
+    },
     claude: claudeOf(entry) ?? null,
     behind: null,
   };
   const { reply, turn } = JSON.parse(await sync.call("message", JSON.stringify(message)));
   if (reply.reply === "admit") {
-    api.logger.info(`claude-code-sync: ALLOW (${reply.because}) ${session} ${messageId}`);
+    api.logger.info(`claude-code-sync: ALLOW (${reply.because}) ${session} ${messageId ?? "(no id)"}`);
     // A command that shows something is no turn to be waited for.
     if (turn) passed(session);
     if (reply.because === "the driver's prompt") {
@@ -158,9 +164,25 @@ async function ask(api, sync, session, event, ctx, seen, sure) {
     }
     return undefined;
   }
-  api.logger.info(`claude-code-sync: CANCEL (ridden) ${session} ${messageId}`);
+  api.logger.info(`claude-code-sync: CANCEL (ridden) ${session} ${messageId ?? "(no id)"}`);
   wake(session);
   return reply.reply === "decline" ? { handled: true, text: reply.text } : { handled: true };
+}
+
+/**
+ * What kind of conversation a message was written in, as the host says: of this message
+ * whether it is in a group, of the thread which kind. Nothing is read from a key.
+ * @param {any} event @param {{ event: any } | undefined} seen @param {any} entry
+ * @returns {"direct" | "group" | "channel"}
+ */
+function kindOf(event, seen, entry) {
+  const kind = entry?.chatType;
+  const shared = kind === "group" || kind === "channel";
+  if (event.isGroup === false && !shared) return "direct";
+  if (shared) return kind;
+  if (kind === "direct" && event.isGroup === undefined) return "direct";
+  // A group that its entry does not tell of yet: what has a name of its own is a channel.
+  return seen?.event.metadata?.channelName ? "channel" : "group";
 }
 
 /** Where a message came from; `null` for the Control UI and other clients. @param {any} event @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen @param {string} channel */
@@ -197,10 +219,10 @@ function slashRoute(sync, ctx, seen, entry) {
 /** What handling the message later needs. @param {any} event */
 function kept(event) {
   const { from, content, timestamp, threadId, messageId, senderId, metadata = {} } = event;
-  const { to, provider, senderName, senderUsername, topicName, mediaPath, mediaPaths, mediaType, mediaTypes } = metadata;
+  const { to, provider, senderName, senderUsername, topicName, channelName, guildId, mediaPath, mediaPaths, mediaType, mediaTypes } = metadata;
   return {
     from, content, timestamp, threadId, messageId, senderId,
-    metadata: { to, provider, senderName, senderUsername, topicName, mediaPaths: mediaPaths ?? (mediaPath ? [mediaPath] : []), mediaTypes: mediaTypes ?? (mediaType ? [mediaType] : []) },
+    metadata: { to, provider, senderName, senderUsername, topicName, channelName, guildId, mediaPaths: mediaPaths ?? (mediaPath ? [mediaPath] : []), mediaTypes: mediaTypes ?? (mediaType ? [mediaType] : []) },
   };
 }
 

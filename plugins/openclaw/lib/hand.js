@@ -44,6 +44,27 @@ async function detached(run) {
 }
 
 /**
+ * The kind of conversation that the gate kept with the message. One that an older version
+ * kept has none: then the thread's own, as the host has it. Where nobody tells, it is taken
+ * for a group, since a direct chat may be trusted with more.
+ * @param {any} host @param {any} entry @returns {"direct" | "group" | "channel"}
+ */
+function kindOf(host, entry) {
+  const kind = host?.kind ?? entry?.chatType;
+  return kind === "direct" || kind === "channel" ? kind : "group";
+}
+
+/** What the host knows of a conversation with several people. @param {string} kind @param {any} entry @param {any} meta @param {import("./types.js").Route} route */
+function extra(kind, entry, meta, route) {
+  if (kind === "direct") return {};
+  const name = entry?.groupChannel ?? meta.channelName;
+  const subject = entry?.subject ?? name;
+  return kind === "channel"
+    ? { ...(subject ? { GroupSubject: subject } : {}), ...(name ? { GroupChannel: name } : {}) }
+    : { GroupSubject: subject, IsForum: route.threadId !== undefined };
+}
+
+/**
  * @param {import("./types.js").Api} api @param {any} channel the host's channel runtime
  * @param {string} session @param {any} entry @param {any} held
  */
@@ -55,7 +76,7 @@ async function dispatch(api, channel, session, entry, held) {
   const cfg = /** @type {any} */ (api.runtime.config.current());
   const agentId = agentOf(session);
   const peer = route.to.startsWith(`${route.channel}:`) ? route.to.slice(route.channel.length + 1) : route.to;
-  const kind = String(event.from ?? "").includes(":group:") || entry?.chatType === "group" ? "group" : "direct";
+  const kind = kindOf(host, entry);
   const threadId = event.threadId ?? route.threadId;
   const text = held.repeat ? `(may be a repeat) ${held.text}` : held.text;
   const ctxPayload = await inbound.buildContext({
@@ -70,7 +91,8 @@ async function dispatch(api, channel, session, entry, held) {
       kind,
       id: peer.split(":topic:")[0],
       routePeer: { kind, id: peer },
-      label: entry?.subject ?? held.name,
+      label: kind === "direct" ? held.name : entry?.subject ?? entry?.groupChannel ?? meta.channelName,
+      ...(meta.guildId ? { spaceId: meta.guildId } : {}),
       threadId: route.threadId,
     },
     route: { agentId, accountId: route.accountId, routeSessionKey: session },
@@ -79,7 +101,7 @@ async function dispatch(api, channel, session, entry, held) {
     access: { commands: { authorized: false } },
     media: (meta.mediaPaths ?? []).map((/** @type {string} */ path, /** @type {number} */ i) =>
       ({ path, contentType: meta.mediaTypes?.[i] })),
-    extra: kind === "group" ? { GroupSubject: entry?.subject, IsForum: route.threadId !== undefined } : {},
+    extra: extra(kind, entry, meta, route),
   });
   const adapter = /** @type {any} */ (await api.runtime.channel.outbound.loadAdapter(route.channel));
   return inbound.dispatchReply({

@@ -1,9 +1,11 @@
 // What all copies of the plugin in this process share: hosts from 2026.9 on load
 // a module copy per registration. Nothing here is needed after a restart.
 import { AsyncLocalStorage } from "node:async_hooks";
+import { randomUUID } from "node:crypto";
 
 /**
  * @typedef {object} Shared
+ * @property {string} run this process, for messages without an id
  * @property {AsyncLocalStorage<{ session: string, used: boolean }>} handing a hand-over of ours is running in this context
  * @property {Map<string, { passed: number[], running: Map<string, number>, ended: number, admitted?: string }>} turns by session key: when turns were let in, runs began, the last one ended, and which run was let in last
  * @property {AsyncLocalStorage<{ event: any, ctx: any }>} flow what message_received told of the message under way (2026.6 and 2026.7)
@@ -24,6 +26,7 @@ const global = /** @type {any} */ (globalThis);
 
 /** @type {Shared} */
 export const shared = (global[name] ??= {
+  run: randomUUID(),
   handing: new AsyncLocalStorage(),
   turns: new Map(),
   flow: new AsyncLocalStorage(),
@@ -52,6 +55,8 @@ export function named(channel, sender, name) {
 export function nameOf(channel, sender) {
   return shared.names.get(`${channel}|${sender}`);
 }
+// A copy of an older version may have made it.
+shared.run ??= randomUUID();
 
 /** Tells the performer that a thread has something to do. @param {string} key */
 export function wake(key) {

@@ -4,10 +4,10 @@
 //! that it could not be; either way no turn runs and nothing disappears.
 
 use crate::command::{self, Command};
-use crate::event::{Inbound, Reply};
+use crate::event::{Inbound, Reply, Unnamed};
 use crate::id::Route;
 use crate::limits;
-use crate::thread::{Behind, Held, Thread};
+use crate::thread::{Alike, Behind, Held, Thread};
 use crate::time::Now;
 use crate::view;
 use crate::wire::Opaque;
@@ -15,7 +15,7 @@ use crate::wire::Opaque;
 use super::notice::{Fate, Whom};
 use super::{Rules, notice, say};
 
-pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Reply {
+pub(super) fn message(t: &mut Thread, mut m: Inbound, now: Now, rules: &Rules) -> Reply {
     if !t.closed() && m.behind.is_none() {
         return Reply::Admit { because: "nobody rides" };
     }
@@ -36,6 +36,9 @@ pub(super) fn message(t: &mut Thread, m: Inbound, now: Now, rules: &Rules) -> Re
         Command::None => {}
         Command::ReadOnly => return Reply::Admit { because: "read-only command" },
         Command::Other(name) => return refuse(t, whom(&m, &route, &state), Fate::Command(name)),
+    }
+    if let Some(unnamed) = m.unnamed {
+        m.id = named(t, &m.id, unnamed);
     }
     if t.met.contains(&m.id) {
         return Reply::Hold;
@@ -77,6 +80,21 @@ fn whom<'a>(m: &'a Inbound, route: &'a Route, state: &'a str) -> Whom<'a> {
 /// The sender is owed a notice; where there is no room for one, the host answers at once.
 fn refuse(t: &mut Thread, whom: Whom<'_>, fate: Fate<'_>) -> Reply {
     if notice::owe(t, whom, fate) { Reply::Hold } else { Reply::Decline { text: notice::alone(whom, fate) } }
+}
+
+/// The id of a message that the channel gave none: which one it is of those that are alike.
+/// The count begins anew with the gateway's process, since the channel may then repeat what
+/// was not acknowledged. Without a time a repetition could not be told from a new message,
+/// so that such a message is never taken for one.
+fn named(t: &mut Thread, id: &str, Unnamed { run, timed }: Unnamed) -> String {
+    let id = if timed { id.to_owned() } else { format!("{id}|{run}") };
+    let before = t.alike.iter().position(|alike| alike.id == id).and_then(|at| t.alike.remove(at));
+    let count = before.filter(|alike| alike.run == run).map_or(1, |alike| alike.count.saturating_add(1));
+    if t.alike.len() == limits::ALIKE {
+        t.alike.pop_front();
+    }
+    t.alike.push_back(Alike { id: id.clone(), run, count });
+    format!("{id}|{count}")
 }
 
 /// Each sender is told once per ride; nobody while the waiting ones are being handled.

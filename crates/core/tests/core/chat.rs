@@ -113,6 +113,7 @@ fn a_thread_behind_another_ride_lets_nothing_in() {
     let holder = Holder { name: "bob".into(), host: "desk".into(), since_ms: 0, expires_in_ms: 1, phase: "ridden".into(), waiting_for: None, acceptable: false };
     let sent = Inbound {
         id: "webchat|p1".into(),
+        unnamed: None,
         sender: String::new(),
         name: String::new(),
         text: "x".into(),

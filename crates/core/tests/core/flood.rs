@@ -109,6 +109,7 @@ fn a_sender_is_told_once_a_ride_that_messages_are_kept() {
     for (n, since_ms) in [(1, 10), (2, 10), (3, 10), (4, 20), (5, 20)] {
         let message = Inbound {
             id: format!("m{n}"),
+            unnamed: None,
             sender: "1001".into(),
             name: "Ada".into(),
             text: "hello".into(),
@@ -157,6 +158,7 @@ fn with_the_queue_full_every_sender_still_hears() {
         elsewhere.to = format!("telegram:{n}");
         let m = Inbound {
             id: format!("m{n}"),
+            unnamed: None,
             sender: format!("s{n}"),
             name: "X".into(),
             text: "/new".into(),

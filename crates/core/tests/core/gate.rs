@@ -1,11 +1,11 @@
 //! What the gate does with a message.
 
-use ride_core::event::{Act, Event, Inbound, Outcome, Reply};
+use ride_core::event::{Act, Event, Inbound, Outcome, Reply, Unnamed};
 use ride_core::limits;
 use ride_core::wire::{Holder, Reason};
 use serde_json::json;
 
-use super::world::{World, fine, name, route};
+use super::world::{World, fine, id, name, route};
 
 #[test]
 fn nobody_rides() {
@@ -215,6 +215,35 @@ fn a_full_inbox_tells_the_sender() {
     assert!(w.t.inbox.is_empty());
 }
 
+// Rules INBOX-1, INBOX-8.
+#[test]
+fn messages_without_an_id_are_told_apart_and_a_repetition_is_known() {
+    let unnamed = |w: &mut World, text: &str, run: u128, timed: bool| {
+        let mut m = message(&format!("sms||C1|at:5|7|hash of {text}"));
+        (m.text, m.unnamed) = (text.into(), Some(Unnamed { run: id(run), timed }));
+        w.does(Event::Message(Box::new(m)));
+        w.t.inbox.len()
+    };
+    let mut w = World::ridden_by("ada");
+    // Of one millisecond, in one process.
+    let held: Vec<usize> = ["one", "two", "two"].iter().map(|text| unnamed(&mut w, text, 1, true)).collect();
+    assert_eq!(held, [1, 2, 3]);
+    // The gateway was killed, and the channel brings all of them again, and one more.
+    let held: Vec<usize> = ["one", "two", "two", "two"].iter().map(|text| unnamed(&mut w, text, 2, true)).collect();
+    assert_eq!(held, [3, 3, 3, 4]);
+    // A channel that does not say when: nothing is taken for a repetition.
+    let held: Vec<usize> = [3, 3, 4].iter().map(|run| unnamed(&mut w, "later", *run, false)).collect();
+    assert_eq!(held, [5, 6, 7]);
+    let mut ids: Vec<&str> = w.t.inbox.iter().map(|held| held.id.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 7);
+    for n in 0..1_000 {
+        unnamed(&mut w, &format!("{n}"), 5, true);
+    }
+    assert_eq!(w.t.alike.len(), limits::ALIKE);
+}
+
 // Rule GATE-4.
 #[test]
 fn a_thread_bound_to_a_ridden_claude_session_is_held_too() {
@@ -243,6 +272,7 @@ fn a_thread_bound_to_a_ridden_claude_session_is_held_too() {
 fn message(id: &str) -> Inbound {
     Inbound {
         id: id.into(),
+        unnamed: None,
         sender: "1001".into(),
         name: "Ada".into(),
         text: "hello".into(),

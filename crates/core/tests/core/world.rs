@@ -137,6 +137,7 @@ impl World {
     pub fn says_as(&mut self, sender: &str, name: &str, n: u32, text: &str) -> Reply {
         self.does(Event::Message(Box::new(Inbound {
             id: format!("m{n}"),
+            unnamed: None,
             sender: sender.into(),
             name: name.into(),
             text: text.into(),
@@ -152,6 +153,7 @@ impl World {
     pub fn sends(&mut self, client: &str, text: &str) -> Reply {
         self.does(Event::Message(Box::new(Inbound {
             id: format!("webchat||{SESSION}|{client}"),
+            unnamed: None,
             sender: "gateway-client".into(),
             name: "gateway-client".into(),
             text: text.into(),

@@ -138,6 +138,7 @@ fn message(id: &str) -> Event {
     let route = Route { channel: "telegram".into(), to: "telegram:-100".into(), account_id: None, thread_id: None };
     Event::Message(Box::new(Inbound {
         id: id.into(),
+        unnamed: None,
         sender: "1".into(),
         name: "Ada".into(),
         text: "x".repeat(2_000),
