@@ -28,6 +28,9 @@ pub struct Condition {
     pub claude_dir: String,
     /// Whether that folder is there.
     pub claude_dir_found: bool,
+    /// Where a client of this machine shows that it is the gateway's own user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof_dir: Option<String>,
     /// The gateway's clock, milliseconds since 1970.
     pub now_ms: u64,
     /// State files that are not read: their threads stay closed.

@@ -139,10 +139,10 @@ fn folder(value: &Value) -> Result<String, Option<String>> {
 
 fn rules(value: &Value) -> Result<Allow, Option<String>> {
     let (rules, patterns, characters) = limits::ALLOW;
-    let allowed = format!("is a list of at most {rules} rules {{\"threads\": [patterns], \"channels\": [names], \"people\": [patterns]}}");
+    let allowed = format!("is a list of at most {rules} rules {{\"threads\": [patterns], \"channels\": [names], \"people\": [patterns], \"projects\": [patterns]}}");
     let allow: Vec<Rule> = serde_json::from_value(value.clone()).map_err(|e| Some(format!("{allowed}: {e}")))?;
     let fits = |list: &Vec<String>| list.len() <= patterns && list.iter().all(|p| (1..=characters).contains(&p.chars().count()));
-    let fit = |rule: &Rule| [&rule.threads, &rule.channels, &rule.people].into_iter().flatten().all(fits);
+    let fit = |rule: &Rule| [&rule.threads, &rule.channels, &rule.people, &rule.projects].into_iter().flatten().all(fits);
     if allow.len() > rules || !allow.iter().all(fit) {
         return Err(Some(format!("{allowed}, each with at most {patterns} patterns of 1 to {characters} characters")));
     }

@@ -23,6 +23,11 @@ pub struct Person {
     pub profile: Option<String>,
     /// The gateway gives people roles.
     pub roles: bool,
+    /// The gateway's owner: connected with the gateway's own token, or with the owner's profile.
+    pub owner: bool,
+    /// Proven to be the user that the gateway runs as. Never told by the shell.
+    #[serde(skip)]
+    pub own_user: bool,
 }
 
 impl Person {
@@ -42,6 +47,19 @@ impl Person {
             }
         }
         allow.check(self, e)
+    }
+
+    /// Whether this person may bind a thread to a Claude session of a project, and so read it.
+    /// `workspace` is the folder of the thread's agent. Both folders are as the file system
+    /// resolves them.
+    pub fn may_adopt(&self, e: &Entry, allow: &Allow, project: &str, workspace: Option<&str>) -> Result<(), String> {
+        let any = self.admin || self.owner || self.own_user;
+        if any || workspace.is_some_and(|workspace| is_in(workspace, project)) || allow.names_project(self, e, project) {
+            return Ok(());
+        }
+        Err(format!(
+            "the Claude session is of the project {project}, which is neither in the agent's workspace nor named by `projects` in a rule of rideAllow"
+        ))
     }
 
     /// An admin, or nobody in particular: the gateway's owner, by its own token.
@@ -78,6 +96,10 @@ pub struct Rule {
     /// Patterns of `user:…`, `profile:…`, `device:…`; anybody when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub people: Option<Vec<String>>,
+    /// Project folders whose Claude sessions these people may adopt, each with what is below
+    /// it; `*` is any text. None when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projects: Option<Vec<String>>,
 }
 
 impl Allow {
@@ -93,6 +115,21 @@ impl Allow {
             None => "no rule of rideAllow has the thread".into(),
         })
     }
+}
+
+impl Allow {
+    fn names_project(&self, person: &Person, e: &Entry, project: &str) -> bool {
+        let names = person.names();
+        let named = |rule: &Rule| rule.projects.iter().flatten().any(|folder| is_in(folder, project));
+        let rules = self.0.iter().flatten();
+        rules.filter(|rule| rule.threads_match(e) && rule.people_match(&names)).any(named)
+    }
+}
+
+/// Whether a folder is the one that a pattern names, or lies below it.
+fn is_in(pattern: &str, folder: &str) -> bool {
+    let pattern = pattern.trim_end_matches('/');
+    like(pattern, folder) || like(&format!("{pattern}/*"), folder)
 }
 
 impl Rule {

@@ -663,9 +663,18 @@ pub struct Adopt {
     pub cli_session_id: Uuid,
     /// Who adopts.
     pub driver: Driver,
+    /// Shows that the client is the gateway's own user: the name of a file it has made in the
+    /// folder `condition.proofDir` of `ride_config`. 32 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
     /// How long to wait for a running turn, milliseconds; at most 600,000.
     #[serde(default = "default_claim_wait_ms")]
     pub wait_ms: u64,
+}
+
+/// What a proof of being the gateway's own user says that it is for.
+pub fn proof_of_adoption(key: &str, session: Uuid) -> String {
+    format!("adopt {session} {key}")
 }
 
 /// Answer of `ride_adopt`.

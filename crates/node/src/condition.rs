@@ -37,6 +37,7 @@ pub(crate) fn report(sync: &Sync, seen: &Seen) -> Report {
         uid: clock::user(),
         claude_dir: sync.claude_dir.to_string_lossy().into_owned(),
         claude_dir_found: sync.claude_dir.is_dir(),
+        proof_dir: sync.proofs.as_ref().map(|proofs| proofs.path().to_string_lossy().into_owned()),
         now_ms: clock::now().wall_ms,
         unread: unread.as_ref().map_or(0, |all| all.len() as u32),
         trouble: unread.map_or_else(|e| Some(e.to_string()), |all| all.into_iter().next().map(|(_, why)| why)),

@@ -45,6 +45,8 @@ struct Host {
     channels: Vec<Channel>,
     /// Who asks.
     person: Person,
+    /// The folder of the thread's agent.
+    workspace: Option<String>,
     /// What the shell knows of the plugin itself.
     plugin: condition::Seen,
 }
@@ -441,6 +443,7 @@ fn adopt(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     if !Path::new(&claude.cwd).is_dir() {
         return Err(error(Reason::Transcript, format!("the project folder of Claude session {id} is not on the gateway's machine: {}", claude.cwd)));
     }
+    may_read(sync, &asked, &entry, &host, &claude)?;
     // Its folder is looked for again when it is adopted back.
     let config_dir = || sync.claude_dir.to_string_lossy().into_owned();
     let from = entry.claude.map(|id| ClaudeSession { id, config_dir: config_dir(), cwd: entry.cwd.clone().unwrap_or_default() });
@@ -466,6 +469,28 @@ fn adopt(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
         }
         other => Err(refused(other)),
     }
+}
+
+/// Whether this person may read the Claude session that is to be adopted: whoever rides the
+/// thread then can. What the thread had before is not asked about again.
+fn may_read(sync: &Sync, asked: &wire::Adopt, entry: &Entry, host: &Host, claude: &ClaudeSession) -> Outcome<()> {
+    let thread = sync.store.read(&asked.key).map_err(|e| store_error(e.to_string()))?;
+    if thread.is_some_and(|thread| thread.former.is_some_and(|former| former.id == claude.id)) {
+        return Ok(());
+    }
+    let real = |path: &str| std::fs::canonicalize(path).map(|path| path.to_string_lossy().into_owned());
+    let project = real(&claude.cwd).map_err(|e| error(Reason::Transcript, format!("could not look at {}: {e}", claude.cwd)))?;
+    let workspace = host.workspace.as_deref().and_then(|path| real(path).ok());
+    let mut person = host.person.clone();
+    if let (Some(proofs), Some(proof)) = (&sync.proofs, &asked.proof) {
+        let what = wire::proof_of_adoption(&asked.key, asked.cli_session_id);
+        person.own_user = proofs.take(proof, &what).map_err(|e| store_error(e.to_string()))?;
+    }
+    person.may_adopt(entry, &sync.config().ride_allow, &project, workspace.as_deref()).map_err(|rule| {
+        let mut refused = error(Reason::NotAllowed, format!("you may not adopt Claude session {}: {rule}", claude.id));
+        refused.details.hint = Some("adopt it on the gateway's machine as its user, or with operator.admin (ride --admin)".into());
+        refused
+    })
 }
 
 /// The answer once the thread is bound; an error once that has failed.

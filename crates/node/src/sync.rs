@@ -13,7 +13,7 @@ use ride_core::limits;
 use ride_core::row::agent_of;
 use ride_core::step::Rules;
 use ride_core::view;
-use ride_store::{Gate, Kept, KeptThread, Owed, Performer, Serves, Store, clock};
+use ride_store::{Gate, Kept, KeptThread, Owed, Performer, Proofs, Serves, Store, clock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -30,6 +30,8 @@ pub(crate) struct Sync {
     pub(crate) store: Store,
     /// Threads ridden once; none is remembered with `lockBackend: "none"`.
     kept: Option<Kept>,
+    /// Where clients show that they are the gateway's own user; nowhere with `lockBackend: "none"`.
+    pub(crate) proofs: Option<Proofs>,
     /// The configuration in force; in the memory's one copy it can change.
     config: RwLock<InForce>,
     /// What of the configuration waits until nothing is ridden.
@@ -150,9 +152,11 @@ impl Sync {
         let refused = refused.map(|error| still_refused(&store, error)).transpose()?;
         // Before the gate looks at the index for the first time.
         let serves = Mutex::new(store.serve().map_err(|e| e.to_string())?);
+        let in_force = place::in_force(&config, &home, waits.as_ref());
         let claude_dir = env::var_os("CLAUDE_CONFIG_DIR").filter(|d| !d.is_empty()).map_or_else(|| home.join(".claude"), PathBuf::from);
         Ok(Sync {
-            kept: place::in_force(&config, &home, waits.as_ref()).map(|dir| Kept::open(&dir, &gateway)).transpose().map_err(|e| e.to_string())?,
+            kept: in_force.as_deref().map(|dir| Kept::open(dir, &gateway)).transpose().map_err(|e| e.to_string())?,
+            proofs: in_force.as_deref().map(Proofs::open).transpose().map_err(|e| e.to_string())?,
             store,
             config: RwLock::new(InForce { config: Arc::new(config), refused }),
             waits,

@@ -15,10 +15,12 @@ mod files;
 mod index;
 mod kept;
 pub mod mirror;
+mod proof;
 pub mod sealed;
 mod store;
 
 pub use error::StoreError;
 pub use files::{Owed, may_be_ridden};
 pub use kept::{Kept, KeptThread};
+pub use proof::{Proof, Proofs};
 pub use store::{Gate, Performer, Serves, Store};

@@ -46,6 +46,16 @@ export function claudeOf(entry) {
     ?? entry?.cliSessionIds?.["claude-cli"] ?? entry?.claudeCliSessionId;
 }
 
+/** The folder of a thread's agent, where the host tells it. @param {import("./types.js").Api} api @param {string} key @returns {string | undefined} */
+export function workspaceOf(api, key) {
+  const agent = /** @type {any} */ (api.runtime.agent);
+  try {
+    return agent.resolveAgentWorkspaceDir?.(api.runtime.config.current(), agentOf(key));
+  } catch {
+    return undefined;
+  }
+}
+
 /** The configured agents, and where each keeps its entries if not where all do. @param {import("./types.js").Api} api @returns {{ agentId: string, storePath?: string }[]} */
 export function agents(api) {
   const cfg = /** @type {any} */ (api.runtime.config.current());
@@ -86,5 +96,8 @@ export function person(api, client) {
     user: client?.authenticatedUserId,
     profile: profile === "gateway-owner" ? undefined : profile,
     roles: cfg.gateway?.roles !== undefined,
+    // A paired device has its own token: that it was let in does not make it the owner.
+    owner: profile === "gateway-owner"
+      || (client?.usesSharedGatewayAuth === true && client.isDeviceTokenAuth !== true && profile === undefined && client.authenticatedUserId === undefined),
   };
 }

@@ -1,7 +1,7 @@
 // The gateway methods: scope, the host facts each needs, and the wait for a
 // claim or release to be carried out. What they mean is the addon's.
 import { conditionOf } from "./condition.js";
-import { agentOf, channels, claudeOf, entryOf, person, project } from "./host.js";
+import { agentOf, channels, claudeOf, entryOf, person, project, workspaceOf } from "./host.js";
 import { changed, shared, wake } from "./shared.js";
 import { look } from "./watch.js";
 
@@ -83,7 +83,7 @@ async function facts(api, entries, client, method, params) {
   // Who else is bound to the Claude session that is to be ridden, or adopted.
   const claude = method === "ride_adopt" ? String(params.cliSessionId) : claudeOf(entryOf(api, params.key));
   const twins = await entries.twins(params.key, claude);
-  return { ...around, twins, entry: entryFor(api, params.key) };
+  return { ...around, twins, entry: entryFor(api, params.key), workspace: workspaceOf(api, params.key) };
 }
 
 /** A thread's entry as the addon takes it. @param {import("./types.js").Api} api @param {unknown} key */

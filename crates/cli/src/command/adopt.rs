@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use ride_core::wire::{Adopt, Adopted, Driver, Row, Status, Statuses, method};
+use ride_core::wire::{Adopt, Adopted, Driver, Nothing, Row, Status, Statuses, method, proof_of_adoption};
+use ride_store::Proof;
 use ride_store::claude::{ClaudeDir, Found, missing_history, process, summary};
 use serde::Serialize;
 use uuid::Uuid;
@@ -134,9 +135,18 @@ async fn request(context: &Context<'_>, connection: &Connection, key: &str, id: 
     let pid = std::process::id();
     let process = process::identity(pid);
     let driver = Driver { name: name(&context.env.person()), host: name(&context.env.host), process };
-    let request = Adopt { key: key.to_owned(), cli_session_id: id, driver, wait_ms: wait_s * 1_000 };
+    let proof = proof(connection, key, id).await;
+    let named = proof.as_ref().map(|proof| proof.name().to_owned());
+    let request = Adopt { key: key.to_owned(), cli_session_id: id, driver, proof: named, wait_ms: wait_s * 1_000 };
     let limit = Duration::from_millis(request.wait_ms) + MORE;
     Ok(connection.call_within(method::ADOPT, &request, limit).await?)
+}
+
+/// Shows the gateway that this is its own user, where it is. An older gateway asks for nothing.
+async fn proof(connection: &Connection, key: &str, id: Uuid) -> Option<Proof> {
+    let config: serde_json::Value = connection.call(method::CONFIG, &Nothing {}).await.ok()?;
+    let folder = config["condition"]["proofDir"].as_str()?;
+    Proof::make(Path::new(folder), &proof_of_adoption(key, id))
 }
 
 fn told(title: &str, key: &str, adopted: &Adopted) -> String {

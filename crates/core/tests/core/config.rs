@@ -18,8 +18,8 @@ fn wrong_values_are_refused_by_key_value_and_what_is_allowed() {
     check(json!({ "enableRemoteControl": 1 }), "enableRemoteControl is 1; allowed are true and false");
     check(json!({ "remoteControlSpawn": "tab" }), "remoteControlSpawn is \"tab\"; allowed are \"same-dir\", \"worktree\" and \"session\"");
     check(json!({ "syncMirrorDir": "../x" }), "syncMirrorDir is \"../x\"; allowed is an absolute path, or one that begins with ~/");
-    let rules = "allowed is a list of at most 64 rules {\"threads\": [patterns], \"channels\": [names], \"people\": [patterns]}";
-    check(json!({ "rideAllow": [{ "who": ["*"] }] }), &format!("rideAllow is [{{\"who\":[\"*\"]}}]; {rules}: unknown field `who`, expected one of `threads`, `channels`, `people`"));
+    let rules = "allowed is a list of at most 64 rules {\"threads\": [patterns], \"channels\": [names], \"people\": [patterns], \"projects\": [patterns]}";
+    check(json!({ "rideAllow": [{ "who": ["*"] }] }), &format!("rideAllow is [{{\"who\":[\"*\"]}}]; {rules}: unknown field `who`, expected one of `threads`, `channels`, `people`, `projects`"));
     check(json!({ "rideAllow": [{ "threads": [""] }] }), &format!("rideAllow is [{{\"threads\":[\"\"]}}]; {rules}, each with at most 64 patterns of 1 to 256 characters"));
 }
 
@@ -29,7 +29,7 @@ fn every_key_has_a_default_and_is_kept() {
     assert_eq!(default, Config::default());
     let given = json!({
         "lockBackend": "none", "lockDir": "/x", "rideTtlMinutes": 5, "relayToChannel": false,
-        "rideAllow": [{ "channels": ["telegram"] }], "enableRemoteControl": true, "remoteControlSpawn": "worktree", "syncMirrorDir": "~/m",
+        "rideAllow": [{ "channels": ["telegram"], "projects": ["/srv/app"] }], "enableRemoteControl": true, "remoteControlSpawn": "worktree", "syncMirrorDir": "~/m",
     });
     let kept = serde_json::to_value(Config::salvage(&given.to_string()).0).unwrap();
     assert_eq!(kept, given);

@@ -23,7 +23,7 @@ fn whole(name: &str) -> Value {
         method::INBOX => json!({ "key": "k", "fence": fence(), "after": 1 }),
         method::TAKE => json!({ "key": "k", "fence": fence(), "prompt": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db", "seqs": [1] }),
         method::RELEASE => json!({ "key": "k", "fence": fence(), "acceptBrokenChain": true, "waitMs": 1, "copy": { "size": 5, "tailSha256": "00", "leaf": null } }),
-        method::ADOPT => json!({ "key": "k", "cliSessionId": "11111111-2222-3333-4444-555555555555", "driver": { "name": "ada", "host": "h", "process": process() }, "waitMs": 1 }),
+        method::ADOPT => json!({ "key": "k", "cliSessionId": "11111111-2222-3333-4444-555555555555", "driver": { "name": "ada", "host": "h", "process": process() }, "proof": "0123456789abcdef0123456789abcdef", "waitMs": 1 }),
         method::COPY => json!({ "key": "k", "fence": fence(), "size": 5 }),
         method::PULL => json!({ "key": "k", "fence": fence(), "file": "f", "from": 5 }),
         method::PUSH => json!({ "key": "k", "fence": fence(), "file": "f", "from": 5, "beforeSha256": "00", "total": 3, "at": 0, "data": "" }),

@@ -70,6 +70,46 @@ fn ride_allow_narrows() {
     check(json!([{ "people": ["*"] }]), nobody, Err("rule 1 of rideAllow has the thread, but not a connection without device or user"));
 }
 
+// Rule GATE-7.
+#[test]
+fn who_may_adopt_a_session_of_which_project() {
+    let workspace = "/home/bot/workspace";
+    let check = |allow: Value, who: &Person, project: &str, may: bool| {
+        let allow: Allow = serde_json::from_value(allow).unwrap();
+        let said = who.may_adopt(&entry(json!({})), &allow, project, Some(workspace));
+        assert_eq!(said.is_ok(), may, "{allow:?} {who:?} {project}: {said:?}");
+    };
+    let ada = person(json!({ "user": "ada", "device": "d1" }));
+    // A paired device of a host that knows no people is not its owner.
+    let device = person(json!({ "device": "d2" }));
+    for project in [workspace, "/home/bot/workspace/app", "/srv/app", "/home/bot/secret", "/home/bot/workspace-2", "/"] {
+        for who in [json!({ "admin": true, "user": "ada" }), json!({ "owner": true })] {
+            check(Value::Null, &person(who), project, true);
+        }
+        let own = Person { own_user: true, ..device.clone() };
+        check(json!([]), &own, project, true);
+        let inside = project == workspace || project.starts_with("/home/bot/workspace/");
+        for limited in [&ada, &device, &Person::default()] {
+            check(Value::Null, limited, project, inside);
+            // A rule that lets them ride lets them adopt nothing more.
+            check(json!([{}]), limited, project, inside);
+        }
+        let named = json!([{ "people": ["user:ada"], "projects": ["/srv/app", "/opt/*/x"] }]);
+        check(named.clone(), &ada, project, inside || project == "/srv/app");
+        check(named, &device, project, inside);
+        let elsewhere = json!([{ "threads": ["agent:work:*"], "projects": ["*"] }]);
+        check(elsewhere, &ada, project, inside);
+    }
+    let rule = json!([{ "projects": ["/srv/app/", "/opt/*/x"] }]);
+    for (project, may) in [("/srv/app/sub", true), ("/srv/apple", false), ("/opt/a/x", true), ("/opt/a/x/y", true), ("/opt/x", false)] {
+        check(rule.clone(), &ada, project, may);
+    }
+    // The shell cannot say that it was proven.
+    assert!(!person(json!({ "own_user": true, "ownUser": true })).own_user);
+    let nowhere = ada.may_adopt(&entry(json!({})), &Allow(None), "/srv/app", None);
+    assert_eq!(nowhere.unwrap_err(), "the Claude session is of the project /srv/app, which is neither in the agent's workspace nor named by `projects` in a rule of rideAllow");
+}
+
 #[test]
 fn patterns() {
     let check = |pattern: &str, text: &str, expected: bool| assert_eq!(like(pattern, text), expected, "{pattern} {text}");
