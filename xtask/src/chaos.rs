@@ -224,6 +224,7 @@ fn ours(dir: &Path, args: &[&str]) -> Result<Child> {
 
 fn claim(store: &Store, name: &str) -> Result<Option<Fence>> {
     let asked = ClaimAsked {
+        identity: None,
         driver: Driver { name: name.into(), host: "h".into(), process: Process { machine: "m".into(), namespace: None, pid: 1, start: 2 } },
         secret_sha256: name.into(),
         grant: Uuid::new_v4(),

@@ -64,8 +64,11 @@ pub enum Command {
     /// Show what happened to a thread: its journal, without what was said
     Log {
         /// Words of its title, channel or key; `-` for the thread ridden last
-        #[arg(required = true, add = titles())]
+        #[arg(required_unless_present = "audit", add = titles())]
         words: Vec<String>,
+        /// Show instead who took threads over or back, accepted a broken chain or adopted, of all threads without words
+        #[arg(long)]
+        audit: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,

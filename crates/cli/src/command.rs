@@ -115,7 +115,7 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
         Some(Command::Adopt { undo: true, to, wait, json, .. }) => adopt::undo(&context, to, *wait, *json).await,
         Some(Command::Adopt { session: None, json, .. }) if *json || !env.can_draw() => adopt::list(&context, *json),
         Some(Command::Adopt { session, to, wait, json, .. }) => adopt::run(&context, session.as_deref(), to, *wait, *json).await,
-        Some(Command::Log { words, json }) => log::run(&context, words, *json).await,
+        Some(Command::Log { words, audit, json }) => log::run(&context, words, *audit, *json).await,
         Some(Command::Release { words, accept_broken_chain, take_back: true, json }) => {
             release::take_back(&context, words, *accept_broken_chain, *json).await
         }

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use ride_core::person::labelled;
 pub use ride_core::text::plain as clean;
 use ride_core::view::UNREADABLE;
-use ride_core::wire::{Holder, JournalLine, Row, ThreadStatus, Waiting};
+use ride_core::wire::{AuditLine, AuditWhat, Holder, JournalLine, Row, ThreadStatus, Waiting};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use crate::env::Terminal;
@@ -97,10 +98,32 @@ pub fn statuses(threads: &[ThreadStatus], now_ms: u64, terminal: Terminal) -> St
 /// The text of `ride log`: what happened, oldest first, in this machine's time.
 pub fn log(journal: &[JournalLine], zone: &TimeZone) -> String {
     journal.iter().fold(String::new(), |mut out, line| {
-        let at = i64::try_from(line.at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
-        let _ = writeln!(out, "{}  {}", at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S"), clean(&line.what));
+        let _ = writeln!(out, "{}  {}", at(line.at_ms, zone), clean(&line.what));
         out
     })
+}
+
+/// The text of `ride log --audit`, oldest first.
+pub fn audit(lines: &[AuditLine], zone: &TimeZone) -> String {
+    lines.iter().fold(String::new(), |mut out, line| {
+        let by = labelled(&line.by, line.identity.as_deref());
+        let from = line.from.as_deref().map_or_else(String::new, |from| format!(" from {from}"));
+        let what = match line.what {
+            AuditWhat::TakeOver => format!("{by} took it over{from}"),
+            AuditWhat::TakeBack => format!("{by} took it back{from}"),
+            AuditWhat::AcceptBroken => format!("{by} accepted what could not be shown{from}"),
+            AuditWhat::Adopt => format!("{by} bound it to another Claude session"),
+            AuditWhat::Unknown => format!("{by} did something that a newer ride knows{from}"),
+        };
+        let waits = line.waits_for.as_deref().map_or_else(String::new, |what| format!("; it waited for: {what}"));
+        let _ = writeln!(out, "{}  {}  {}", at(line.at_ms, zone), clean(&line.key), clean(&format!("{what}{waits}")));
+        out
+    })
+}
+
+fn at(ms: u64, zone: &TimeZone) -> String {
+    let at = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Terminal) -> std::fmt::Result {
@@ -164,9 +187,9 @@ pub fn holder(holder: &Holder) -> String {
     format!("{}{waits}", held(holder))
 }
 
-/// A holder in words: `ada at laptop`.
+/// A holder in words: `ada at laptop (user ada@example.org)`.
 pub fn who(holder: &Holder) -> String {
-    format!("{} at {}", clean(&holder.name), clean(&holder.host))
+    clean(&labelled(&format!("{} at {}", holder.name, holder.host), holder.identity.as_deref()))
 }
 
 /// Since when a thread is held.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::id::{Fence, Process, Route};
+use crate::person::labelled;
 use crate::thread::{Adopts, ClaudeSession, Held, Outgoing, Parked, Rest};
 use crate::wire::{ChainMark, CopyEnd, Driver, Holder, Opaque, RelayItem, Refusal, Reason, SayState};
 
@@ -106,8 +107,11 @@ pub enum Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimAsked {
-    /// Who.
+    /// Who, as the client says.
     pub driver: Driver,
+    /// Who, as the host has found out.
+    #[serde(default)]
+    pub identity: Option<String>,
     /// SHA-256, hex, of the driver's secret.
     pub secret_sha256: String,
     /// Drawn at random for this grant.
@@ -130,6 +134,13 @@ pub struct ClaimAsked {
     pub adopts: Option<Adopts>,
     /// Who holds the Claude session through another thread.
     pub session_held: Option<Holder>,
+}
+
+impl ClaimAsked {
+    /// Who, in words.
+    pub fn who(&self) -> String {
+        labelled(&self.driver.to_string(), self.identity.as_deref())
+    }
 }
 
 /// A message at the gate.

@@ -45,6 +45,11 @@ pub const TOLD: usize = 256;
 pub const NEWS: usize = 16;
 /// Journal entries kept in the thread's file.
 pub const JOURNAL: usize = 64;
+/// Bytes of one file of the audit log; there are two, so that at least this much of the past is
+/// kept. A line is about 300 bytes: some 3,500 takeovers and take-backs.
+pub const AUDIT_BYTES: u64 = 1024 * 1024;
+/// Lines of the audit log in one answer: 60 KB of JSON.
+pub const AUDIT_LINES: usize = 200;
 /// Refused relay items kept for the driver to see.
 pub const UNDELIVERED: usize = 32;
 /// UTF-16 units of one platform message: below Telegram's 4,096, with room for
@@ -82,6 +87,8 @@ pub const LISTING_MS: u64 = 120_000;
 pub const ALLOW: (usize, usize, usize) = (64, 64, 256);
 /// Characters of a driver's or machine's name.
 pub const NAME_CHARS: usize = 64;
+/// Characters of what the host knows a person by: a device's id has 64, an address at most 254.
+pub const IDENTITY_CHARS: usize = 256;
 /// Longest a claim or release waits, milliseconds.
 pub const WAIT_MS: u64 = 600_000;
 

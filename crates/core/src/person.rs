@@ -8,6 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Entry, Sharing};
+use crate::limits;
+use crate::plain;
 
 /// Who asks, as the host has found out.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -65,6 +67,13 @@ impl Person {
     /// An admin, or nobody in particular: the gateway's owner, by its own token.
     pub fn unlimited(&self) -> bool {
         self.admin || (self.profile.is_none() && self.user.is_none())
+    }
+
+    /// Who this is, as the host has found out: `user:…`, `profile:…` or `device:…`, or that it is
+    /// the owner. What a client says of itself is no part of it.
+    pub fn identity(&self) -> Option<String> {
+        let named = self.names().into_iter().next();
+        named.or_else(|| self.owner.then(|| "owner".to_owned())).map(|id| plain::line(&id).chars().take(limits::IDENTITY_CHARS).collect())
     }
 
     fn made(&self, e: &Entry) -> bool {
@@ -142,6 +151,20 @@ impl Rule {
     fn people_match(&self, names: &[String]) -> bool {
         self.people.as_ref().is_none_or(|patterns| patterns.iter().any(|p| names.iter().any(|name| like(p, name))))
     }
+}
+
+/// An identity as people read it; of a device the first letters of its id, which is a hash.
+pub fn shown(identity: &str) -> String {
+    match identity.split_once(':') {
+        Some(("device", id)) => format!("device {}", id.chars().take(12).collect::<String>()),
+        Some((kind, id)) => format!("{kind} {id}"),
+        None => identity.to_owned(),
+    }
+}
+
+/// A name that a client gave itself, with who it is.
+pub fn labelled(label: &str, identity: Option<&str>) -> String {
+    identity.map_or_else(|| label.to_owned(), |identity| format!("{label} ({})", shown(identity)))
 }
 
 /// Whether a text is like a pattern in which `*` stands for any text.

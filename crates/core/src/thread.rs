@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::id::{Fence, Process, Route, ThreadKey};
 use crate::limits;
+use crate::person::labelled;
 use crate::time::{Now, Stamp};
 
 mod parts;
@@ -146,8 +147,11 @@ pub enum Phase {
 pub struct Heir {
     /// The fence it will have.
     pub fence: Fence,
-    /// Who.
+    /// Who, as the client says.
     pub driver: Driver,
+    /// Who, as the host has found out.
+    #[serde(default)]
+    pub identity: Option<String>,
     /// SHA-256, hex, of its secret.
     pub secret_sha256: String,
     /// Where its turns will go.
@@ -299,8 +303,11 @@ pub struct Ended {
 pub struct Lease {
     /// Proves it.
     pub fence: Fence,
-    /// Who.
+    /// Who, as the client says: a label.
     pub driver: Driver,
+    /// Who, as the host has found out.
+    #[serde(default)]
+    pub identity: Option<String>,
     /// SHA-256, hex, of the driver's secret.
     pub secret_sha256: String,
     /// Title of the thread, for messages.
@@ -353,7 +360,19 @@ pub struct Lease {
     pub news: VecDeque<News>,
 }
 
+impl Heir {
+    /// In words.
+    pub fn who(&self) -> String {
+        labelled(&self.driver.to_string(), self.identity.as_deref())
+    }
+}
+
 impl Lease {
+    /// In words.
+    pub fn who(&self) -> String {
+        labelled(&self.driver.to_string(), self.identity.as_deref())
+    }
+
     /// Whether something of this kind was told of during the ride.
     pub fn was_told(&self, kind: NewsKind) -> bool {
         self.news.iter().any(|news| news.kind == kind)

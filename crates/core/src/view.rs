@@ -3,6 +3,7 @@
 use crate::event::Reply;
 use crate::id::Fence;
 use crate::limits;
+use crate::person::labelled;
 use crate::step::{Rules, left_ms, say_state, silent_ms};
 use crate::thread::{Flight, Lease, Phase, Thread, Why};
 use crate::time::Now;
@@ -16,6 +17,7 @@ pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
         return Some(Holder {
             name: heir.driver.name.clone().into(),
             host: heir.driver.host.clone().into(),
+            identity: heir.identity.clone(),
             since_ms: heir.since_ms,
             expires_in_ms: 0,
             phase: "claiming".into(),
@@ -26,6 +28,7 @@ pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
     Some(Holder {
         name: lease.driver.name.clone().into(),
         host: lease.driver.host.clone().into(),
+        identity: lease.identity.clone(),
         since_ms: lease.since_ms,
         expires_in_ms: if matches!(t.phase, Phase::Ridden { .. }) { left_ms(lease, now, rules) } else { 0 },
         phase: t.phase_name().into(),
@@ -34,9 +37,9 @@ pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
     })
 }
 
-/// A holder in words: `ada@laptop`.
+/// A holder in words: `ada@laptop (user ada@example.org)`.
 pub fn who(holder: &Holder) -> String {
-    format!("{}@{}", holder.name, holder.host)
+    labelled(&format!("{}@{}", holder.name, holder.host), holder.identity.as_deref())
 }
 
 /// What a thread waits for while it changes hands.

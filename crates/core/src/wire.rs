@@ -149,6 +149,9 @@ pub struct Holder {
     pub name: Foreign,
     /// The machine the driver sits at.
     pub host: Foreign,
+    /// Who it is, as the host has found out; the name is what the client says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// Since when, milliseconds since 1970.
     pub since_ms: u64,
     /// Until when at the latest without another renewal, milliseconds from now.
@@ -760,6 +763,9 @@ pub struct Status {
     /// One thread; all that are not open when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// With the latest lines of the audit log: of that thread, or of all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub audit: bool,
 }
 
 /// Answer of `ride_status`.
@@ -768,6 +774,9 @@ pub struct Status {
 pub struct Statuses {
     /// One per thread.
     pub threads: Vec<ThreadStatus>,
+    /// The audit log's latest lines, oldest first, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audit: Vec<AuditLine>,
 }
 
 /// One thread's state, for people and `ride doctor`.
@@ -820,6 +829,49 @@ pub struct JournalLine {
     pub at_ms: u64,
     /// What happened.
     pub what: String,
+}
+
+/// One line of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditLine {
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    /// Session key of the thread.
+    pub key: String,
+    /// What was done.
+    pub what: AuditWhat,
+    /// By whom, as the client says.
+    pub by: String,
+    /// By whom, as the host has found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Who had the thread, if anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// That grant, shortened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<String>,
+    /// What the thread waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+}
+
+/// What the audit log tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AuditWhat {
+    /// A driver took a ridden thread over.
+    TakeOver,
+    /// A person gave a thread back to the agent.
+    TakeBack,
+    /// A person accepted a chain that could not be shown, or a process that cannot be looked at.
+    AcceptBroken,
+    /// A thread was to be bound to another Claude session.
+    Adopt,
+    /// Something a newer gateway tells of.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Why a request was refused, in the error's `details`.

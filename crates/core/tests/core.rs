@@ -11,6 +11,7 @@ mod core {
     mod flood;
     mod gate;
     mod host;
+    mod identity;
     mod known;
     mod methods;
     mod person;

@@ -310,10 +310,11 @@ impl Product {
 }
 
 fn event(t: &Thread, ask: Ask) -> Event {
-    let holder = || Holder { name: "x".into(), host: "h".into(), since_ms: 0, expires_in_ms: 0, phase: "ridden".into(), waiting_for: None, acceptable: false };
+    let holder = || Holder { name: "x".into(), host: "h".into(), identity: None, since_ms: 0, expires_in_ms: 0, phase: "ridden".into(), waiting_for: None, acceptable: false };
     let other = if t.key.session == "t0" { 1 } else { 0 };
     match ask {
         Ask::Claim { driver, run, twins, held, steal } => Event::Claim(Box::new(ClaimAsked {
+            identity: None,
             driver: Driver { name: format!("d{driver}"), host: "h".into(), process: process(ride_pid(driver, run)) },
             secret_sha256: format!("s{driver}"),
             grant: uuid(500 + t.epoch + 1),

@@ -200,6 +200,7 @@ mod tests {
         }
         let sync = Sync::open(&json!({ "stateDir": folder, "config": config, "pid": 1 }).to_string()).unwrap();
         let asked = ClaimAsked {
+            identity: None,
             driver: Driver { name: "ada".into(), host: "h".into(), process: Process { machine: "m".into(), namespace: None, pid: 1, start: 1 } },
             secret_sha256: String::new(),
             grant: Uuid::new_v4(),

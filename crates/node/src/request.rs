@@ -7,7 +7,7 @@ use ride_core::event::{ClaimAsked, Event, Reply};
 use ride_core::host::{Channel, Entry, HostEntry};
 use ride_core::id::Fence;
 use ride_core::limits;
-use ride_core::person::Person;
+use ride_core::person::{Person, labelled};
 use ride_core::row::{self, Around};
 use ride_core::thread::{Adopts, ClaudeSession, Mark, Phase, Thread, Why};
 use ride_core::view;
@@ -235,6 +235,7 @@ fn claim(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
         (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: {}", row.title, row.why_not.unwrap_or_default()))),
     };
     let event = ClaimAsked {
+        identity: host.person.identity(),
         driver: asked.driver,
         secret_sha256: secret_sha256(&asked.secret),
         grant: Uuid::new_v4(),
@@ -448,6 +449,7 @@ fn adopt(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     let config_dir = || sync.claude_dir.to_string_lossy().into_owned();
     let from = entry.claude.map(|id| ClaudeSession { id, config_dir: config_dir(), cwd: entry.cwd.clone().unwrap_or_default() });
     let event = ClaimAsked {
+        identity: host.person.identity(),
         driver: asked.driver,
         // Nobody comes back to it.
         secret_sha256: secret_sha256(&Uuid::new_v4().to_string()),
@@ -522,7 +524,8 @@ fn take_back(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
         None if host.person.unlimited() => {}
         None => return Err(error(Reason::UnknownThread, format!("no thread has the key {}", asked.key))),
     }
-    let event = Event::TakeBack { by: asked.by, accept_broken: asked.accept_broken_chain };
+    let by = labelled(&asked.by, host.person.identity().as_deref());
+    let event = Event::TakeBack { by, accept_broken: asked.accept_broken_chain };
     let (thread, reply) = sync.apply(&asked.key, event).map_err(store_error)?;
     match (reply, thread.lease()) {
         (Reply::Ok, Some(lease)) => {
@@ -578,10 +581,16 @@ fn check(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
 fn status(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
     let s: wire::Status = wire::parse(method::STATUS, params)?;
     let refusals = sync.store.refusals().map_err(|e| store_error(e.to_string()))?;
+    let audit = match (&s.key, s.audit) {
+        (_, false) => Vec::new(),
+        (None, true) if !person.unlimited() => Vec::new(),
+        (Some(key), true) if !shown(sync, key, person) => Vec::new(),
+        (key, true) => sync.store.audit(key.as_deref()).map_err(|e| store_error(e.to_string()))?,
+    };
     let mut threads = Vec::new();
     let keys = match s.key {
         Some(key) => match sync.store.refusal(&key).map_err(|e| store_error(e.to_string()))? {
-            Some(why) if shown(sync, &key, person) => return value(&wire::Statuses { threads: vec![view::unreadable(&key, &why)] }),
+            Some(why) if shown(sync, &key, person) => return value(&wire::Statuses { threads: vec![view::unreadable(&key, &why)], audit }),
             _ => vec![key],
         },
         None => {
@@ -595,7 +604,7 @@ fn status(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
             threads.push(view::status(&thread, clock::now(), &sync.rules()));
         }
     }
-    value(&wire::Statuses { threads })
+    value(&wire::Statuses { threads, audit })
 }
 
 /// Whether the host shows a person this thread.

@@ -597,6 +597,7 @@ impl Sim {
         self.gateway.grants += 1;
         let held = self.gateway.thread.lease().is_some();
         let event = ClaimAsked {
+            identity: None,
             driver: Name { name: format!("d{driver}"), host: "h".into(), process },
             secret_sha256: secret_sha256(secret),
             grant: Uuid::from_u128(u128::from(self.gateway.grants) << 64),

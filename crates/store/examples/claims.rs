@@ -43,6 +43,7 @@ fn main() {
 
 fn asked() -> ClaimAsked {
     ClaimAsked {
+        identity: None,
         driver: Driver { name: "ada".into(), host: "laptop".into(), process: Process { machine: "m".into(), namespace: None, pid: 1, start: 2 } },
         secret_sha256: "5".repeat(64),
         grant: Uuid::new_v4(),

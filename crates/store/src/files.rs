@@ -20,15 +20,17 @@ use ride_core::lost::begun_anew;
 use ride_core::step::Rules;
 use ride_core::thread::Thread;
 use ride_core::time::Now;
+use ride_core::wire::AuditLine;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::audit;
 use crate::clock;
 use crate::error::StoreError;
 use crate::file::{Folder, Locked, Opened, Watched, file_name, thread_file};
 use crate::index::{Behind, Index, Lost, Owner};
 use crate::sealed::{Stored, Unsealed};
-use crate::store::{Around, fold};
+use crate::store::{Around, Folded, fold};
 
 const LOCK: &str = "store.lock";
 const PERFORMER: &str = "performer.lock";
@@ -200,7 +202,9 @@ impl Files {
         let me = Owner { gateway: self.name.clone(), session: key.session.clone() };
         let old = self.load(key, &me, index, whole, now, rules).inspect_err(|error| self.note_refused(&me, error, whole))?;
         let around = Around { index, me: &me, load: &|owner| self.read(owner) };
-        let (new, replies, behind) = fold(old.thread.clone(), events, &around, now, rules)?;
+        let Folded { thread: new, replies, behind, audit: lines } = fold(old.thread.clone(), events, &around, now, rules)?;
+        // Before the change: what is in force has its line.
+        audit::append(&self.gateway, &lines)?;
         if old.anew || new != old.thread {
             self.commit(&me, &new, &old, whole, &behind)?;
         } else if matches!(behind, Behind::Nobody) || index.part(&self.name).is_some_and(|part| part.refusal(&me.session).is_some()) {
@@ -219,6 +223,11 @@ impl Files {
             // Whoever asked is told of the error itself.
             self.amend(whole, |index| index.refuse(&self.name, &file, &error.to_string(), glimpse.as_ref())).ok();
         }
+    }
+
+    /// The latest lines of the audit log, of one thread or of all.
+    pub(crate) fn audit(&self, session: Option<&str>) -> Result<Vec<AuditLine>, StoreError> {
+        audit::latest(&self.gateway, |line| session.is_none_or(|session| line.key == session))
     }
 
     /// Held while no thread of this gateway may change.

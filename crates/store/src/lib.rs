@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod audit;
 pub mod claude;
 pub mod clock;
 pub mod copy;

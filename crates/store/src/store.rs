@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use ride_core::audit;
 use ride_core::event::{Event, Reply};
 use ride_core::id::ThreadKey;
 use ride_core::step::{Rules, step};
 use ride_core::thread::Thread;
 use ride_core::time::Now;
 use ride_core::view;
+use ride_core::wire::AuditLine;
 use uuid::Uuid;
 
 use crate::error::StoreError;
@@ -153,7 +155,7 @@ impl Store {
                 let epoch = old.epoch;
                 let m = &*memory;
                 let around = Around { index: &m.index, me: &me, load: &|of| Ok(m.threads.get(&of.session).cloned()) };
-                let (new, replies, behind) = fold(old, events, &around, now, rules)?;
+                let Folded { thread: new, replies, behind, .. } = fold(old, events, &around, now, rules)?;
                 memory.index.note(&me, &new, epoch, &behind);
                 memory.threads.insert(session.to_owned(), new.clone());
                 Ok((new, replies))
@@ -189,6 +191,15 @@ impl Store {
             Backend::Memory(_) => self.read(&owner.session)?,
         };
         Ok(thread.filter(|t| rides(t, claude)))
+    }
+
+    /// The latest lines of the audit log, oldest first, of one thread or of all. With the
+    /// memory's backend there is none.
+    pub fn audit(&self, session: Option<&str>) -> Result<Vec<AuditLine>, StoreError> {
+        match &self.backend {
+            Backend::Files(files) => files.audit(session),
+            Backend::Memory(_) => Ok(Vec::new()),
+        }
     }
 
     /// Becomes the performer of this gateway's effects, unless another copy is.
@@ -254,27 +265,40 @@ pub(crate) struct Around<'a> {
     pub load: &'a dyn Fn(&Owner) -> Result<Option<Thread>, StoreError>,
 }
 
-/// Applies events one after the other. Beside the thread, what was found of its standing
-/// behind another one's ride.
+/// What came of some events.
+pub(crate) struct Folded {
+    pub thread: Thread,
+    pub replies: Vec<Reply>,
+    /// What was found of its standing behind another one's ride.
+    pub behind: Behind,
+    /// What of it is for the audit log.
+    pub audit: Vec<AuditLine>,
+}
+
+/// Applies events one after the other.
 pub(crate) fn fold(
     mut thread: Thread,
     events: Vec<Event>,
     around: &Around<'_>,
     now: Now,
     rules: &Rules,
-) -> Result<(Thread, Vec<Reply>, Behind), StoreError> {
+) -> Result<Folded, StoreError> {
     let mut replies = Vec::with_capacity(events.len());
     let mut behind = Behind::Unknown;
+    let mut lines = Vec::new();
     for event in events {
         let (event, found) = around.enrich(event, now, rules)?;
+        let decides = matches!(event, Event::Claim(_) | Event::TakeBack { .. } | Event::Release { .. });
+        let before = decides.then(|| (thread.clone(), event.clone()));
         let (next, reply) = step(thread, event, now, rules);
         thread = next;
+        lines.extend(before.and_then(|(old, event)| audit::line(&old, &thread, &event, now)));
         if !matches!(found, Behind::Unknown) {
             behind = found;
         }
         replies.push(reply);
     }
-    Ok((thread, replies, behind))
+    Ok(Folded { thread, replies, behind, audit: lines })
 }
 
 impl Around<'_> {

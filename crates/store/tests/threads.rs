@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+#[path = "threads/audit.rs"]
+mod audit;
 #[path = "threads/damage.rs"]
 mod damage;
 #[path = "threads/disk.rs"]
@@ -28,6 +30,7 @@ const OTHER: &str = "agent:main:telegram:group:-100:topic:43";
 
 fn claim(store: &Store, session: &str, name: &str, claude: Uuid) -> Reply {
     let asked = ClaimAsked {
+        identity: None,
         driver: Driver {
             name: name.into(),
             host: "laptop".into(),

@@ -219,6 +219,7 @@ impl Measuring {
 /// A claim as a driver makes it, each on a Claude session of its own.
 fn somebody() -> ClaimAsked {
     ClaimAsked {
+        identity: None,
         driver: Driver { name: "ada".into(), host: "laptop".into(), process: Process { machine: "m".into(), namespace: None, pid: 1, start: 1 } },
         secret_sha256: String::new(),
         grant: Uuid::new_v4(),

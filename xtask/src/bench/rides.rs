@@ -134,7 +134,7 @@ async fn resumes(stage: &Stage, session: &str) -> Result<f64> {
 }
 
 async fn open(connection: &Connection, thread: &Thread) -> Result<bool> {
-    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(thread.key.clone()) }).await?;
+    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(thread.key.clone()), audit: false }).await?;
     Ok(statuses.threads.iter().all(|status| status.phase == "open"))
 }
 

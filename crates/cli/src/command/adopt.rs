@@ -96,7 +96,7 @@ pub async fn undo(context: &Context<'_>, words: &[String], wait_s: u64, json: bo
     let (connection, _events) = context.connect(&target, Access::Write).await?;
     let rows = rows(&connection).await?;
     let row = context.find(&target, &rows, words)?;
-    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(row.key.clone()) }).await?;
+    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(row.key.clone()), audit: false }).await?;
     let former = statuses.threads.first().and_then(|thread| thread.former);
     let none = || Error::new(Kind::NotRideable, format!("{} adopted no Claude session in the place of another", clean(&row.title)));
     ask(context, &connection, row, former.ok_or_else(none)?, wait_s, json).await

@@ -175,7 +175,7 @@ fn in_force(statuses: &Statuses, key: &str, fence: Fence) -> bool {
 async fn explain(context: &Context<'_>, target: &Target, connection: &Connection, words: &[String]) -> Result<thread::Explained, Error> {
     let rows = rows(connection).await?;
     let row: &Row = context.find(target, &rows, words)?;
-    let asked = Status { key: Some(row.key.clone()) };
+    let asked = Status { key: Some(row.key.clone()), audit: false };
     let statuses: Statuses = connection.call(method::STATUS, &asked).await?;
     let status: Option<&ThreadStatus> = statuses.threads.iter().find(|status| status.key == row.key);
     let record = Record::load(&context.state_dir()?, target.origin(), &row.key)?;

@@ -94,7 +94,7 @@ impl Standing {
 /// Asks how a ride stands: whoever hands back must know what there is to hand back. With no
 /// fence there is none.
 async fn standing(connection: &Connection, key: &str, fence: Option<Fence>) -> Result<Standing, Error> {
-    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(key.to_owned()) }).await?;
+    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(key.to_owned()), audit: false }).await?;
     let Some(thread) = statuses.threads.into_iter().find(|thread| thread.key == key) else {
         return Ok(Standing::Over { holder: None });
     };

@@ -17,7 +17,7 @@ pub async fn run(context: &Context<'_>, words: &[String], json: bool) -> Result<
         words => Some(context.find(&target, &rows(&connection).await?, words)?.clone()),
     };
     let key = row.as_ref().map(|row| row.key.clone());
-    let statuses: Statuses = connection.call(method::STATUS, &Status { key }).await?;
+    let statuses: Statuses = connection.call(method::STATUS, &Status { key, audit: false }).await?;
     if json {
         return print_json(&statuses);
     }

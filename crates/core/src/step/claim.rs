@@ -43,10 +43,11 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
     t.epoch += 1;
     let fence = Fence { incarnation: t.incarnation, epoch: t.epoch, grant: asked.grant };
     let what = if asked.adopts.is_some() { "adoption" } else { "claim" };
-    t.note(now, format!("{what} {fence} by {}", asked.driver));
+    t.note(now, format!("{what} {fence} by {}", asked.who()));
     let lease = Lease {
         fence,
         driver: asked.driver.into(),
+        identity: asked.identity,
         secret_sha256: asked.secret_sha256,
         title: asked.title,
         claude: asked.claude,
@@ -78,7 +79,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
 /// A driver that died comes back by its secret. What it had said and not handed over goes
 /// first, as when another one takes over; what was parked stays parked.
 fn again(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
-    let back = format!("{}, come back", asked.driver);
+    let back = format!("{}, come back", asked.who());
     let chat = t.claude().is_none();
     if chat {
         // The agent was the only writer all along; what had not begun never will.
@@ -95,14 +96,14 @@ fn again(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
 /// Another driver takes a ridden thread over: the one before is revoked at once, and seen
 /// off as ever; the thread stays closed and passes from one to the other.
 fn steal(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
-    let by = asked.driver.to_string();
+    let by = asked.who();
     leave::begin(t, Why::Stolen { by: by.clone() }, now);
     let (from, route) = match &t.phase {
         // Where the binding is on its way back already, the next claim is as fast.
         Phase::Leaving { lease, at, why, heir: None, .. }
             if at.stage != LeaveStage::Restore && !matches!(why, Why::Failed { .. } | Why::TakenBack { .. }) =>
         {
-            (lease.driver.to_string(), lease.route.clone())
+            (lease.who(), lease.route.clone())
         }
         _ => return view::held_by(t, now, rules),
     };
@@ -117,9 +118,9 @@ fn follow(t: &mut Thread, asked: ClaimAsked, by: &str, now: Now) -> Fence {
     let fence = Fence { incarnation: t.incarnation, epoch: t.epoch, grant: asked.grant };
     t.note(now, format!("claim {fence} by {by}"));
     let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
-    let ClaimAsked { driver, secret_sha256, route, .. } = asked;
+    let ClaimAsked { driver, identity, secret_sha256, route, .. } = asked;
     if let Phase::Leaving { heir, .. } = &mut t.phase {
-        *heir = Some(Box::new(Heir { fence, driver: driver.into(), secret_sha256, route, since_ms: now.wall_ms, give_up, gone: false }));
+        *heir = Some(Box::new(Heir { fence, driver: driver.into(), identity, secret_sha256, route, since_ms: now.wall_ms, give_up, gone: false }));
     }
     fence
 }
@@ -132,6 +133,7 @@ pub(super) fn succeed(t: &mut Thread, now: Now) {
     let lease = Lease {
         fence: heir.fence,
         driver: heir.driver,
+        identity: heir.identity,
         secret_sha256: heir.secret_sha256,
         // A host that forgot it has not moved the thread.
         route: heir.route.or_else(|| lease.route.clone()),

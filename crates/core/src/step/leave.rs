@@ -4,7 +4,7 @@
 use crate::event::{Act, Outcome, Reply};
 use crate::id::Process;
 use crate::limits;
-use crate::thread::{At, Ended, Kind, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
+use crate::thread::{At, Ended, Heir, Kind, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
 use crate::wire::{Reason, Refusal, RelayItem};
 
@@ -26,7 +26,7 @@ pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, now: Now) -> R
         return Reply::Refused { message: "nobody rides this thread".into(), refusal };
     };
     // Whoever waits to follow the driver is the one it is taken from.
-    let from = t.heir().map_or(&lease.driver, |heir| &heir.driver).to_string();
+    let from = t.heir().map_or_else(|| lease.who(), Heir::who);
     let route = lease.route.clone();
     t.note(now, format!("{by} takes the thread back"));
     let changed = match &mut t.phase {

@@ -15,7 +15,7 @@ use super::notice;
 
 pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
     let Phase::Ridden { lease } = &t.phase else { return Reply::Ok };
-    let driver = lease.driver.to_string();
+    let driver = lease.who();
     match what {
         Seen::Stop { name, route } => {
             let name = plain::name(&name);

@@ -110,7 +110,7 @@ fn a_lease_that_ran_out_lets_nothing_in() {
 fn a_thread_behind_another_ride_lets_nothing_in() {
     let mut w = ridden();
     say(&mut w, "p1", "x");
-    let holder = Holder { name: "bob".into(), host: "desk".into(), since_ms: 0, expires_in_ms: 1, phase: "ridden".into(), waiting_for: None, acceptable: false };
+    let holder = Holder { name: "bob".into(), host: "desk".into(), identity: None, since_ms: 0, expires_in_ms: 1, phase: "ridden".into(), waiting_for: None, acceptable: false };
     let sent = Inbound {
         id: "webchat|p1".into(),
         unnamed: None,

@@ -98,6 +98,7 @@ fn a_sender_is_told_once_a_ride_that_messages_are_kept() {
     let mut w = World::new();
     let holder = |since_ms| Holder {
         name: "ada".into(),
+        identity: None,
         host: "laptop".into(),
         since_ms,
         expires_in_ms: 1,

@@ -251,6 +251,7 @@ fn a_thread_bound_to_a_ridden_claude_session_is_held_too() {
     let mut m = message("m1");
     m.behind = Some(Holder {
         name: "ada".into(),
+        identity: None,
         host: "laptop".into(),
         since_ms: 0,
         expires_in_ms: 1,

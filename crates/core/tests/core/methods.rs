@@ -29,7 +29,7 @@ fn whole(name: &str) -> Value {
         method::PUSH => json!({ "key": "k", "fence": fence(), "file": "f", "from": 5, "beforeSha256": "00", "total": 3, "at": 0, "data": "" }),
         method::TAKE_BACK => json!({ "key": "k", "by": "ada@laptop", "acceptBrokenChain": true, "waitMs": 1 }),
         method::CHECK => json!({ "key": "k", "fence": fence(), "cliSessionId": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db" }),
-        method::STATUS => json!({ "key": "k" }),
+        method::STATUS => json!({ "key": "k", "audit": true }),
         method::CONFIG => json!({}),
         other => panic!("no parameters of {other} are written here"),
     }

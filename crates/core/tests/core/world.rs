@@ -22,6 +22,8 @@ pub struct World {
     pub chat: bool,
     /// What the performer has under way.
     pub flying: Vec<u64>,
+    /// Who claims, as the host has found out.
+    pub identity: Option<String>,
 }
 
 pub fn id(n: u128) -> Uuid {
@@ -56,6 +58,7 @@ impl World {
             disk: true,
             chat: false,
             flying: Vec::new(),
+            identity: None,
         }
     }
 
@@ -96,6 +99,7 @@ impl World {
 
     fn asks(&mut self, name: &str, grant: u128, pid: u32, steal: bool) -> Reply {
         let asked = ClaimAsked {
+            identity: self.identity.clone(),
             driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), namespace: None, pid, start: 20 } },
             secret_sha256: format!("secret of {name}"),
             grant: id(grant),
@@ -115,6 +119,7 @@ impl World {
     pub fn adopt(&mut self, name: &str, to: u128, from: Option<u128>) -> Reply {
         let session = |n: u128| ClaudeSession { id: id(n), config_dir: "/c".into(), cwd: "/w".into() };
         self.does(Event::Claim(Box::new(ClaimAsked {
+            identity: None,
             driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), namespace: None, pid: 10, start: 20 } },
             secret_sha256: format!("secret of {name}"),
             grant: id(900),

@@ -387,6 +387,7 @@ fn a_stale_fence_ends_claude_code_and_refuses_prompts() {
     let mut ride = riding();
     let holder = Holder {
         name: "Bob".into(),
+        identity: None,
         host: "box".into(),
         since_ms: 0,
         expires_in_ms: 1,
