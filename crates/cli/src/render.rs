@@ -360,4 +360,23 @@ agent:main:x
         check(172_800_000, "2d");
         assert_eq!((age(5, 100), age(100_000, 50_000).as_str()), ("now".to_owned(), "now"));
     }
+
+    #[test]
+    fn the_audit_log_is_cleaned_before_it_is_printed() {
+        let line = AuditLine {
+            at_ms: 0,
+            key: "agent:main:x\u{1b}[2J".into(),
+            what: AuditWhat::TakeOver,
+            by: "bob@h\u{1b}]52;c;eA==\u{7}".into(),
+            identity: Some("user:bob".into()),
+            from: Some("ada@h (user ada)\n\u{202e}".into()),
+            fence: None,
+            waits_for: Some("process 7".into()),
+        };
+        let text = audit(&[line], &TimeZone::UTC);
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.starts_with("1970-01-01 00:00:00  agent:main:x"), "{text:?}");
+        assert!(text.contains("(user bob) took it over from ada@h (user ada)") && text.contains("it waited for: process 7"), "{text:?}");
+        assert!(text.trim_end().chars().all(|c| !c.is_control() && c != '\u{202e}'), "{text:?}");
+    }
 }
