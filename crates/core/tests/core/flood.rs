@@ -198,7 +198,7 @@ fn hostile(seed: u64) {
     for round in 0..100 {
         for _ in 0..dice.roll(40) {
             n += 1;
-            let sender = format!("s{}", dice.roll(if seed % 2 == 0 { 3 } else { 60 }));
+            let sender = format!("s{}", dice.roll(if seed.is_multiple_of(2) { 3 } else { 60 }));
             let command = dice.roll(2) == 0;
             let before = w.t.inbox.len();
             match w.says_as(&sender, "X", n, if command { "/new" } else { "x" }) {
