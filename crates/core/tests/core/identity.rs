@@ -35,7 +35,8 @@ fn two_drivers_of_one_name_are_told_apart() {
     w.says(1, "hello");
     assert!(sent(&mut w)[0].starts_with("⇄ ada@laptop (user ada@example.org) rides this thread"));
 
-    // Somebody else who calls itself the same.
+    // Somebody else who calls itself the same, and does not have its secret.
+    w.t.lease_mut().unwrap().secret_sha256 = "of another".into();
     w.identity = Some(format!("device:{}", "1c32".repeat(16)));
     let before = w.t.clone();
     w.steal("ada", 601, 11);
