@@ -4,9 +4,7 @@
 //! anywhere, carry markup or begin a line of its own.
 
 use crate::limits;
-
-/// Letters by their category, and shown as nothing: the fillers of Hangul.
-const BLANK: [char; 4] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}'];
+use crate::text::plain;
 
 /// A person's name; "somebody" where nothing of it can be shown.
 pub fn name(text: &str) -> String {
@@ -21,27 +19,20 @@ pub fn command(text: &str) -> String {
 
 /// A text of ours that has names of drivers in it: one line, without invisible signs.
 pub fn line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|c| !is_invisible(*c)).collect()
+    plain(text)
 }
 
 fn cut(text: &str, most: usize) -> String {
-    let stays = |c: char| (c.is_alphanumeric() && !BLANK.contains(&c)) || " -_'’".contains(c);
+    let stays = |c: char| c.is_alphanumeric() || " -_'’".contains(c);
     // Words stay apart where a sign between them goes.
-    let plain: String = text.chars().take(4 * most).map(|c| if stays(c) { c } else { ' ' }).collect();
-    let words: Vec<&str> = plain.split_whitespace().collect();
+    let seen = plain(&text.chars().take(4 * most).collect::<String>());
+    let kept: String = seen.chars().map(|c| if stays(c) { c } else { ' ' }).collect();
+    let words: Vec<&str> = kept.split_whitespace().collect();
     let shown = words.join(" ");
     match shown.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", shown[..end].trim_end()),
         None => shown,
     }
-}
-
-/// Signs that change how others are read, or are not seen: directions, joiners, tags, variations.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{e0000}'..='\u{e0fff}') || BLANK.contains(&c)
 }
 
 #[cfg(test)]
@@ -53,7 +44,7 @@ mod tests {
             ("Jürgen O’Neil-2", "Jürgen O’Neil-2"),
             ("田中 さくら", "田中 さくら"),
             ("\u{1b}]52;c;eA==\u{7}x", "52 c eA x"),
-            ("a\nb\u{202e}c", "a b c"),
+            ("a\nb\u{202e}c", "a bc"),
             ("[click](http://evil.example)", "click http evil example"),
             ("@everyone <!channel>", "everyone channel"),
             ("\u{3164}\u{e0041}", "somebody"),
@@ -63,6 +54,6 @@ mod tests {
         }
         assert_eq!(super::name(&"x".repeat(10_000)).chars().count(), crate::limits::NAME_CHARS + 1);
         assert_eq!(super::command(&"x".repeat(10_000)).chars().count(), crate::limits::COMMAND_CHARS + 1);
-        assert_eq!(super::line("ada\u{202e}@\u{1b}[2Jh\nx"), "ada@ [2Jh x");
+        assert_eq!(super::line("ada\u{202e}@\u{1b}[2Jh\nx"), "ada@[2Jh x");
     }
 }
