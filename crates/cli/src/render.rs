@@ -189,7 +189,7 @@ pub fn holder(holder: &Holder) -> String {
 
 /// A holder in words: `ada at laptop (user ada@example.org)`.
 pub fn who(holder: &Holder) -> String {
-    clean(&labelled(&format!("{} at {}", holder.name, holder.host), holder.identity.as_deref()))
+    clean(&labelled(&format!("{} at {}", holder.name, holder.host), holder.identity.as_ref().map(ToString::to_string).as_deref()))
 }
 
 /// Since when a thread is held.

@@ -17,7 +17,7 @@ pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
         return Some(Holder {
             name: heir.driver.name.clone().into(),
             host: heir.driver.host.clone().into(),
-            identity: heir.identity.clone(),
+            identity: heir.identity.clone().map(Into::into),
             since_ms: heir.since_ms,
             expires_in_ms: 0,
             phase: "claiming".into(),
@@ -28,7 +28,7 @@ pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
     Some(Holder {
         name: lease.driver.name.clone().into(),
         host: lease.driver.host.clone().into(),
-        identity: lease.identity.clone(),
+        identity: lease.identity.clone().map(Into::into),
         since_ms: lease.since_ms,
         expires_in_ms: if matches!(t.phase, Phase::Ridden { .. }) { left_ms(lease, now, rules) } else { 0 },
         phase: t.phase_name().into(),
@@ -39,7 +39,7 @@ pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
 
 /// A holder in words: `ada@laptop (user ada@example.org)`.
 pub fn who(holder: &Holder) -> String {
-    labelled(&format!("{}@{}", holder.name, holder.host), holder.identity.as_deref())
+    labelled(&format!("{}@{}", holder.name, holder.host), holder.identity.as_ref().map(ToString::to_string).as_deref())
 }
 
 /// What a thread waits for while it changes hands.

@@ -151,7 +151,7 @@ pub struct Holder {
     pub host: Foreign,
     /// Who it is, as the host has found out; the name is what the client says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<String>,
+    pub identity: Option<Foreign>,
     /// Since when, milliseconds since 1970.
     pub since_ms: u64,
     /// Until when at the latest without another renewal, milliseconds from now.

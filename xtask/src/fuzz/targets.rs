@@ -116,7 +116,7 @@ fn refusal(bytes: &[u8]) -> Kept {
     let all = text(bytes);
     let words = || Foreign::from(all.as_str());
     let holder =
-        Holder { name: words(), host: words(), since_ms: 0, expires_in_ms: 1, phase: words(), waiting_for: Some(words()), acceptable: false };
+        Holder { name: words(), host: words(), identity: Some(words()), since_ms: 0, expires_in_ms: 1, phase: words(), waiting_for: Some(words()), acceptable: false };
     let details = Refusal { reason: Reason::Held, holder: Some(holder), hint: Some(words()) };
     let printed = Error::from(CallError::Refused(Box::new(MethodError { code: words(), message: words(), details }))).to_string();
     match printed.lines().count() {

@@ -27,7 +27,7 @@ fn check(what: &str, lines: usize, text: &str) {
 }
 
 fn holder() -> Holder {
-    Holder { name: NASTY.into(), host: NASTY.into(), since_ms: 0, expires_in_ms: 1, phase: NASTY.into(), waiting_for: Some(NASTY.into()), acceptable: true }
+    Holder { name: NASTY.into(), host: NASTY.into(), identity: Some(NASTY.into()), since_ms: 0, expires_in_ms: 1, phase: NASTY.into(), waiting_for: Some(NASTY.into()), acceptable: true }
 }
 
 fn nasty_row() -> Row {

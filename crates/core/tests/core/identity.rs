@@ -31,7 +31,7 @@ fn two_drivers_of_one_name_are_told_apart() {
     w.claim("ada", 500);
     w.settle();
     let holder = view::holder(&w.t, w.now, &w.rules).unwrap();
-    assert_eq!((holder.name.raw(), holder.identity.as_deref()), ("ada", Some("user:ada@example.org")));
+    assert_eq!((holder.name.raw(), holder.identity.as_ref().map(|identity| identity.raw())), ("ada", Some("user:ada@example.org")));
     w.says(1, "hello");
     assert!(sent(&mut w)[0].starts_with("⇄ ada@laptop (user ada@example.org) rides this thread"));
 
