@@ -237,6 +237,7 @@ async fn a_terminal_that_knows_only_lines_gets_an_error() {
 async fn a_claude_session_is_chosen_and_then_its_thread() {
     let home = Home::default();
     let answer = |request: &Value| match request["method"].as_str() {
+        Some("ride_config") => ok(request, json!({})),
         Some("ride_adopt") => ok(request, json!({"cliSessionId": request["params"]["cliSessionId"], "cwd": "/srv/shop"})),
         _ => ok(request, history(request)),
     };
