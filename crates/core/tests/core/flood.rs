@@ -3,7 +3,7 @@
 
 use ride_core::event::{Act, Event, Inbound, Outcome, Reply};
 use ride_core::limits;
-use ride_core::thread::{Thread, Words};
+use ride_core::thread::{Kind, Thread, Words};
 use ride_core::wire::{Holder, RelayKind};
 use serde_json::json;
 
@@ -212,7 +212,7 @@ fn hostile(seed: u64) {
             let reply = w.does(Event::Relay { fence, items: vec![item(&format!("p{round}"), RelayKind::Prompt)] });
             assert!(matches!(reply, Reply::Relayed { .. }), "seed {seed}: a prompt was refused: {reply:?}");
             let next = w.take();
-            let sends: Vec<_> = next.iter().filter(|e| matches!(&e.act, Act::Send { item, .. } if item.kind == RelayKind::Prompt)).collect();
+            let sends: Vec<_> = next.iter().filter(|e| matches!(&e.act, Act::Send { item, .. } if item.kind == Kind::Prompt)).collect();
             assert_eq!(sends.len(), usize::from(first), "seed {seed}: a turn waits for notices");
             for e in next {
                 told += sent(&w, &e.act);
