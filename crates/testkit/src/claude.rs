@@ -62,6 +62,8 @@ pub fn environment(anthropic: &Anthropic, config_dir: &Path) -> Vec<(String, Str
         // the gateway's own, one was now and then "not logged in".
         ("ANTHROPIC_AUTH_TOKEN", API_KEY.into()),
         ("CLAUDE_CONFIG_DIR", config_dir.display().to_string()),
+        // Else it is the machine's /tmp, where files of a test would stay.
+        ("CLAUDE_CODE_TMPDIR", config_dir.join("tmp").display().to_string()),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".into()),
         ("DISABLE_AUTOUPDATER", "1".into()),
         ("DISABLE_TELEMETRY", "1".into()),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
 
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 use rustix::process::{WaitOptions, wait};
 use tempfile::TempDir;
 use tokio::net::{TcpStream, UnixListener};
@@ -20,8 +21,6 @@ use crate::error::{Doing, Result};
 
 /// What this program is called beside the sockets.
 const PROGRAM: &str = "program";
-/// Where the kernel takes a device's flags; up, and running.
-const LOOPBACK: (&str, &str) = ("/sys/class/net/lo/flags", "0x41");
 
 /// The ports that another network reaches; when dropped nothing new gets through.
 #[derive(Debug)]
@@ -70,13 +69,12 @@ fn socket(folder: &Path, port: u16) -> PathBuf {
 }
 
 /// Runs a command as the first process of a network and of process ids of its own, until it
-/// ends. `/sys` is of that network.
+/// ends.
 ///
 /// # Errors
 /// When the network cannot be made ready or the command not be started.
 pub fn run_inside(folder: &Path, ports: &[u16], command: &[String]) -> io::Result<ExitStatus> {
-    let (file, flags) = LOOPBACK;
-    std::fs::write(file, flags)?;
+    loopback_up()?;
     for port in ports.iter().copied() {
         let (listener, socket) = (TcpListener::bind((Ipv4Addr::LOCALHOST, port))?, socket(folder, port));
         thread::spawn(move || {
@@ -102,4 +100,41 @@ pub fn run_inside(folder: &Path, ports: &[u16], command: &[String]) -> io::Resul
             return Ok(ExitStatus::from_raw(status.as_raw()));
         }
     }
+}
+
+/// Switches the loopback device of this network on.
+///
+/// By a netlink request, because its file below `/sys` belongs to the machine's root: an ordinary
+/// user may not write it, also in a network that this user made.
+fn loopback_up() -> io::Result<()> {
+    // Protocol 0 of netlink is the one of routes and devices.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    send(&socket, &link_up_request(), SendFlags::empty())?;
+    let mut answer = [0; 64];
+    let (_, length) = recv(&socket, &mut answer, RecvFlags::empty())?;
+    // The answer is a header of 16 bytes, then a negated error number, 0 for done.
+    match answer[..length].get(16..20).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes) {
+        Some(0) => Ok(()),
+        Some(code) => Err(io::Error::from_raw_os_error(-code)),
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer to a netlink request is too short")),
+    }
+}
+
+/// `RTM_NEWLINK` for device 1, which is always `lo`: set `IFF_UP`, and acknowledge it.
+fn link_up_request() -> Vec<u8> {
+    const LENGTH: u32 = 32;
+    const RTM_NEWLINK: u16 = 16;
+    const REQUEST_AND_ACK: u16 = 0x1 | 0x4;
+    const LO: i32 = 1;
+    const IFF_UP: u32 = 1;
+    let mut request = Vec::new();
+    request.extend(LENGTH.to_ne_bytes());
+    request.extend(RTM_NEWLINK.to_ne_bytes());
+    request.extend(REQUEST_AND_ACK.to_ne_bytes());
+    request.extend([0; 8]); // sequence number and port
+    request.extend([0; 4]); // address family and device type: any
+    request.extend(LO.to_ne_bytes());
+    request.extend(IFF_UP.to_ne_bytes()); // the flags
+    request.extend(IFF_UP.to_ne_bytes()); // which of them change
+    request
 }

@@ -157,17 +157,19 @@ gateway.syncMirrorDir   (unset)
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
     drop(listener);
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().canonicalize().unwrap().join("s").display().to_string();
     let config = |more: &[&str]| {
         let args = [&["--url", &url, "--state-dir", "s", "config"], more].concat();
-        let output = std::process::Command::new(RIDE).args(args).env_clear().env("HOME", "/nowhere").current_dir("/tmp").output().unwrap();
+        let output = std::process::Command::new(RIDE).args(args).env_clear().env("HOME", "/nowhere").current_dir(&folder).output().unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     let (code, out, said) = config(&[]);
-    assert!(code == 6 && out.contains("/tmp/s") && said.starts_with("error: could not reach the gateway"), "{code} {out} {said}");
+    assert!(code == 6 && out.contains(&state) && said.starts_with("error: could not reach the gateway"), "{code} {out} {said}");
     let (code, out, said) = config(&["--json"]);
     let told: Value = serde_json::from_str(&out).unwrap();
     let error: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((code, &told["gateway"], &told["ride"]["stateDir"], &error["error"]["kind"]), (6, &Value::Null, &json!("/tmp/s"), &json!("unreachable")));
+    assert_eq!((code, &told["gateway"], &told["ride"]["stateDir"], &error["error"]["kind"]), (6, &Value::Null, &json!(state), &json!("unreachable")));
 }
 
 /// Names in any order: maps travel unordered.

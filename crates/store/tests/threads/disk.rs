@@ -167,13 +167,16 @@ fn a_folder_that_became_read_only_keeps_the_last_value() {
     says(&store, TOPIC, "m1", None);
     let before = store.read(TOPIC).unwrap();
     let mounted = dir.parent().unwrap();
-    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(mounted).output().unwrap();
+    // With `bind` only this mount becomes read-only. Without it the options of the file system are
+    // given again, and its `uid=` of an ordinary user is no id of the namespace: that is refused.
+    let remounted = Command::new("mount").args(["-o", "remount,bind,ro"]).arg(mounted).output().unwrap();
     if !remounted.status.success() {
         let threads = crate::thread_file(&dir).parent().unwrap().to_owned();
         for folder in [&dir, &threads] {
             fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
         }
     }
+    assert!(fs::write(dir.join("probe"), "").is_err(), "the folder is writable for this test: {remounted:?}");
     let said = renew(&store).unwrap_err().to_string();
     assert!(said.starts_with("could not ") && said.contains(dir.to_str().unwrap()), "{said}");
     assert_eq!(store.read(TOPIC).unwrap(), before);
