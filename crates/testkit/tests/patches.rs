@@ -37,7 +37,8 @@ async fn a_patch_that_comes_late_changes_nothing_and_the_next_performer_passes_b
     assert_eq!(came["unasked"], json!({ "outcome": "unknown", "what": "the disk is gone", "claude": "ridden" }));
 }
 
-// Rule HAND-5. The barrier rests on this: docs/hosts.md, T.
+// The barrier rests on this: docs/hosts.md, T.
+// Rule HAND-5.
 #[tokio::test]
 async fn a_patch_is_a_critical_section_on_hosts_of_both_kinds_of_store() {
     // The newest keeps its entries in SQLite, 2026.7.1 in a file.
@@ -54,7 +55,8 @@ async fn a_patch_is_a_critical_section_on_hosts_of_both_kinds_of_store() {
     }
 }
 
-// Rule LEASE-3. What another gateway let in, and on 2026.7 and before what passed no gate.
+// What another gateway let in, and on 2026.7 and before what passed no gate.
+// Rule LEASE-3.
 #[tokio::test]
 async fn a_claim_waits_for_turns_that_were_let_in_elsewhere_or_past_the_gate() {
     let home = tempfile::tempdir().unwrap();
