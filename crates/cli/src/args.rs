@@ -271,6 +271,9 @@ pub struct RideArgs {
     /// Take the thread over from whoever rides it: the driver is told, and its Claude Code ended there
     #[arg(long)]
     pub steal: bool,
+    /// Declare a process gone that the gateway cannot see, by the name that a refusal gave; who did is kept
+    #[arg(long, value_name = "NAME")]
+    pub gone: Vec<String>,
     /// Do not ask, even where other conversations share the thread, or another rides it
     #[arg(long, short = 'y')]
     pub yes: bool,
@@ -332,6 +335,7 @@ impl RideArgs {
             words: words.to_vec(),
             wait: 120,
             steal: false,
+            gone: Vec::new(),
             yes: true,
             say: None,
             json: false,

@@ -22,7 +22,9 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use ride_store::claude::lock::DriverLock;
 use uuid::Uuid;
 
 use crate::env::Env;
@@ -56,6 +58,8 @@ pub struct Launch {
     pub token: Token,
     /// What the person wrote after `--`.
     pub extra: Vec<OsString>,
+    /// The lock that it inherits, for as long as it runs.
+    pub lock: Option<Arc<DriverLock>>,
 }
 
 impl Launch {
@@ -81,7 +85,7 @@ impl Launch {
     /// Starts it. Call from a thread that lives as long as `ride`: the parent
     /// death signal is sent when that thread ends.
     pub fn start(&self) -> Result<Claude, LaunchError> {
-        Claude::spawn(self.command()).map_err(|cause| LaunchError::Start {
+        Claude::spawn(self.command(), self.lock.clone()).map_err(|cause| LaunchError::Start {
             claude: self.claude.clone(),
             cwd: self.cwd.clone(),
             cause,

@@ -112,10 +112,12 @@ pub fn audit(lines: &[AuditLine], zone: &TimeZone) -> String {
             AuditWhat::TakeOver => format!("{by} took it over{from}"),
             AuditWhat::TakeBack => format!("{by} took it back{from}"),
             AuditWhat::AcceptBroken => format!("{by} accepted what could not be shown{from}"),
+            AuditWhat::DeclareGone => format!("{by} declared gone: {}", line.waits_for.as_deref().unwrap_or_default()),
             AuditWhat::Adopt => format!("{by} bound it to another Claude session"),
             AuditWhat::Unknown => format!("{by} did something that a newer ride knows{from}"),
         };
-        let waits = line.waits_for.as_deref().map_or_else(String::new, |what| format!("; it waited for: {what}"));
+        let waited = line.waits_for.as_deref().filter(|_| line.what != AuditWhat::DeclareGone);
+        let waits = waited.map_or_else(String::new, |what| format!("; it waited for: {what}"));
         let _ = writeln!(out, "{}  {}  {}", at(line.at_ms, zone), clean(&line.key), clean(&format!("{what}{waits}")));
         out
     })

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use ride_core::id::{Fence, Process};
 use ride_core::wire::{self, ClaudeTarget, CopyEnd, Grant, Reason, Renew, Renewed, Waiting, method};
-use ride_store::claude::{chain_mark, runs_claude_code};
+use ride_store::claude::lock::DriverLock;
+use ride_store::claude::{ClaudeDir, chain_mark, runs_claude_code};
 use ride_store::claude::process::{self, Alive};
 use ride_store::clock;
 use ride_store::copy::Files;
@@ -143,7 +144,7 @@ struct Place {
 }
 
 impl Place {
-    fn prepare(seat: &Seat, source: Source) -> Result<Place, Error> {
+    fn prepare(seat: &Seat, source: Source, lock: Option<Arc<DriverLock>>) -> Result<Place, Error> {
         let token = Token::draw().map_err(|e| Error::new(Kind::Other, format!("could not draw a token: {e}")))?;
         let dir = PrivateDir::create(&seat.runtime_dir)?;
         let plugin = unpack(dir.path(), source, &seat.program)?;
@@ -165,6 +166,7 @@ impl Place {
             socket: link.socket().to_owned(),
             token,
             extra: seat.extra.clone(),
+            lock,
         };
         Ok(Place { launch, source, plugin, link_events, status, link, _dir: dir })
     }
@@ -208,11 +210,12 @@ async fn start(plan: &Plan) -> Result<(Started, Seat, Event), Error> {
         runtime_dir: plan.runtime_dir.clone(),
         extra: plan.extra.clone(),
     };
-    let place = Place::prepare(&seat, seat.claude.source())?;
+    let lock = driver_lock(plan, &mut notes);
+    let place = Place::prepare(&seat, seat.claude.source(), lock.clone())?;
     let signals = TerminalSignals::hold().map_err(io("hold the terminal's signals"))?;
     let terminated = signal(SignalKind::terminate()).map_err(io("wait for SIGTERM"))?;
     let hung_up = signal(SignalKind::hangup()).map_err(io("wait for SIGHUP"))?;
-    let (sent_ms, renewed) = renew(plan).await?;
+    let (sent_ms, renewed) = prove_lease(plan, lock.as_deref()).await?;
     if !state::may_start(sent_ms, &renewed, now_ms()) {
         let why = "the lease ran out before Claude Code was started";
         return Err(Error::lost(&clean(&plan.grant.title), why, None));
@@ -223,15 +226,39 @@ async fn start(plan: &Plan) -> Result<(Started, Seat, Event), Error> {
     Ok((started, seat, renewed))
 }
 
+/// The lock that shows that this ride and its Claude Code live, where the gateway meets it. On a
+/// copy nothing here writes to the gateway's transcript.
+fn driver_lock(plan: &Plan, notes: &mut Vec<String>) -> Option<Arc<DriverLock>> {
+    let asked = plan.grant.locks && plan.copy.is_none();
+    let taken = asked.then(|| DriverLock::take(&ClaudeDir::at(&target(&plan.grant).config_dir)))?;
+    match taken {
+        Ok(lock) => Some(Arc::new(lock)),
+        Err(e) => {
+            notes.push(format!("warning: no lock tells the gateway that this ride lives: {e}"));
+            None
+        }
+    }
+}
+
 /// Renews before there is a Claude Code: the grant may be old by now, and another
-/// process may be writing to the transcript.
-async fn renew(plan: &Plan) -> Result<(u64, Renewed), Error> {
+/// process may be writing to the transcript. With a lock the gateway is met in its file.
+async fn prove_lease(plan: &Plan, lock: Option<&DriverLock>) -> Result<(u64, Renewed), Error> {
+    let asked = |seen| lock.map(|lock| wire::Lock { name: lock.name().to_owned(), nonce: lock.nonce().to_owned(), seen });
+    let (sent_ms, renewed) = renew(plan, asked(None)).await?;
+    match renewed.lock.clone().filter(|nonce| lock.is_some_and(|lock| lock.sees_gateway(nonce))) {
+        Some(nonce) => renew(plan, asked(Some(nonce))).await,
+        None => Ok((sent_ms, renewed)),
+    }
+}
+
+async fn renew(plan: &Plan, lock: Option<wire::Lock>) -> Result<(u64, Renewed), Error> {
     let request = Renew {
         key: plan.grant.key.clone(),
         fence: plan.grant.fence,
         secret: plan.secret.clone(),
         claude: None,
         active: false,
+        lock,
     };
     let sent_ms = now_ms();
     match plan.connection.0.call_within(method::RENEW, &request, RENEW_WITHIN).await {
@@ -388,7 +415,7 @@ impl Drive {
     fn start_again(&mut self) {
         self.again = false;
         let started = match self.ride.may_start_again(now_ms()) {
-            true => Place::prepare(&self.seat, Source::Hooks).and_then(|place| Ok((place.start()?, place))),
+            true => Place::prepare(&self.seat, Source::Hooks, self.started.place.launch.lock.clone()).and_then(|place| Ok((place.start()?, place))),
             false => Err(Error::new(Kind::LeaseLost, "the thread may not be yours any more")),
         };
         match started {
@@ -455,6 +482,8 @@ impl Drive {
             self.gone = true;
             self.kill_at = None;
             self.tell_at = Some(now + SILENT_FOR);
+            // Its Claude Code is gone, and no other is started: the gateway is to see that.
+            self.started.place.launch.lock = None;
             // What it said last may still be in the queue.
             while let Ok(event) = self.started.place.link_events.try_recv() {
                 self.link(event);

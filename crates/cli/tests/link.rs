@@ -11,6 +11,8 @@ mod hook;
 mod hooked;
 #[path = "link/http.rs"]
 mod http;
+#[path = "link/lock.rs"]
+mod lock;
 #[path = "link/outbox.rs"]
 mod outbox;
 #[path = "link/process.rs"]

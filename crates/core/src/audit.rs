@@ -15,7 +15,12 @@ pub fn line(old: &Thread, new: &Thread, event: &Event, now: Now) -> Option<Audit
     if old == new {
         return None;
     }
+    let mut waits_for = crate::view::waiting_for(old);
     let (what, by, identity) = match event {
+        Event::Declared { by, identity, gone } => {
+            waits_for = Some(gone.join(", "));
+            (AuditWhat::DeclareGone, by.clone(), identity.clone())
+        }
         Event::Claim(asked) if asked.adopts.is_some() && new.epoch > old.epoch => {
             (AuditWhat::Adopt, asked.driver.to_string(), asked.identity.clone())
         }
@@ -34,7 +39,6 @@ pub fn line(old: &Thread, new: &Thread, event: &Event, now: Now) -> Option<Audit
     };
     let from = old.lease().map(|lease| labelled(&lease.driver.to_string(), lease.identity.as_deref()));
     let fence = old.lease().map(|lease| lease.fence.to_string());
-    let waits_for = crate::view::waiting_for(old);
     Some(AuditLine { at_ms: now.wall_ms, key: old.key.session.clone(), what, by, identity, from, fence, waits_for })
 }
 

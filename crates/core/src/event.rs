@@ -28,6 +28,24 @@ pub enum Event {
         /// A turn runs or a prompt was typed since the last renewal.
         active: bool,
     },
+    /// The gateway looked at the lock that a driver keeps in the Claude folder.
+    Locked {
+        /// The driver's fence.
+        fence: Fence,
+        /// The lock's file.
+        name: String,
+        /// Each side has seen the other's lock on it.
+        mutual: bool,
+    },
+    /// A person says of processes that cannot be seen from the gateway that they are gone.
+    Declared {
+        /// Who, as the client says.
+        by: String,
+        /// Who, as the host has found out.
+        identity: Option<String>,
+        /// Which, by their lasting names.
+        gone: Vec<String>,
+    },
     /// A driver hands over prompts and answers.
     Relay {
         /// Its fence.
@@ -263,6 +281,10 @@ pub enum Act {
         process: Option<Process>,
         /// Its `ride`, where that could still start another.
         ride: Option<Process>,
+        /// The lock that both were started with.
+        lock: Option<HeldLock>,
+        /// Processes that a person declared gone.
+        gone: Vec<String>,
     },
     /// Addon: record the transcript.
     Mark {
@@ -289,6 +311,8 @@ pub enum Act {
         driver: Process,
         /// Its Claude Code.
         process: Option<Process>,
+        /// The lock that both were started with.
+        lock: Option<HeldLock>,
     },
     /// Addon: show the chain from the mark on, and list its turns.
     Show {
@@ -328,6 +352,20 @@ pub enum Act {
         /// The message.
         held: Held,
     },
+}
+
+/// The lock of a driver, as a look at its processes needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldLock {
+    /// The Claude folder it is in.
+    pub config_dir: String,
+    /// Its file.
+    pub name: String,
+    /// Each side has seen the other's lock on it: only then "free" means "gone".
+    pub mutual: bool,
+    /// The driver's `ride`, which holds it, too.
+    pub ride: Process,
 }
 
 /// What came of an effect.

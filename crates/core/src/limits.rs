@@ -109,3 +109,11 @@ pub const ATTEMPTS: u32 = 8;
 pub const REPEAT_MS: u64 = 10_000;
 /// First and longest pause between attempts to send.
 pub const SEND_BACKOFF_MS: (u64, u64) = (1_000, 60_000);
+
+/// Processes of one thread that were declared gone and are remembered, each by a name of at most
+/// [`GONE_NAME_CHARS`]; the oldest is forgotten, and would have to be declared again. A thread has
+/// seldom one.
+pub const GONE_NAMES: usize = 16;
+
+/// Longest such name: two numbers of 10 digits, one of 20, and what stands between them, twice.
+pub const GONE_NAME_CHARS: usize = 90;

@@ -20,6 +20,7 @@ pub(crate) use leave::{left_ms, silent_ms};
 pub(crate) use say::state as say_state;
 
 use crate::event::{Event, Reply};
+use crate::person::labelled;
 use crate::thread::Thread;
 use crate::time::Now;
 
@@ -48,6 +49,8 @@ pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Threa
         Event::Renew { fence, secret_sha256, claude, active } => {
             driver::renew(t, fence, &secret_sha256, claude, active, now, rules)
         }
+        Event::Locked { fence, name, mutual } => driver::locked(t, fence, name, mutual, now, rules),
+        Event::Declared { by, identity, gone } => claim::declared(t, &labelled(&by, identity.as_deref()), gone, now),
         Event::Relay { fence, items } => driver::relay(t, fence, items, now, rules),
         Event::Say { fence, id, text } => say::say(t, fence, id, text, now, rules),
         Event::TakeAlong { fence, prompt, seqs } => along::take(t, fence, prompt, &seqs, now, rules),

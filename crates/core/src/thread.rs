@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::event::HeldLock;
 use crate::id::{Fence, Process, Route, ThreadKey};
 use crate::limits;
 use crate::person::labelled;
@@ -78,6 +79,10 @@ pub struct Thread {
     pub rest: Option<Rest>,
     /// What happened, oldest first.
     pub journal: VecDeque<JournalLine>,
+    /// Processes that cannot be seen from the gateway and that a person declared gone, by their
+    /// lasting names; at most [`limits::GONE_NAMES`], oldest first.
+    #[serde(default)]
+    pub gone: VecDeque<String>,
 }
 
 /// Where a conversation was known to stand. What a person adds beside the thread and its
@@ -351,6 +356,9 @@ pub struct Lease {
     pub probe_again: Option<Deadline>,
     /// The driver's Claude Code.
     pub process: Option<Process>,
+    /// The lock in the Claude folder that the driver and its Claude Code hold.
+    #[serde(default)]
+    pub lock: Option<DriverLock>,
     /// Why relaying stopped.
     pub relay_stopped: Option<String>,
     /// Sender ids that were told that the thread is ridden.
@@ -367,7 +375,23 @@ impl Heir {
     }
 }
 
+/// A driver's lock in the Claude folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DriverLock {
+    /// Its file.
+    pub name: String,
+    /// Each side has seen the other's lock on it, during this lease.
+    pub mutual: bool,
+}
+
 impl Lease {
+    /// Its lock, as a look at its processes needs it. What runs beside a copy holds none.
+    pub(crate) fn held_lock(&self) -> Option<HeldLock> {
+        let DriverLock { name, mutual } = self.lock.clone().filter(|_| self.copy.is_none())?;
+        Some(HeldLock { config_dir: self.claude.as_ref()?.config_dir.clone(), name, mutual, ride: self.driver.process.clone() })
+    }
+
     /// In words.
     pub fn who(&self) -> String {
         labelled(&self.driver.to_string(), self.identity.as_deref())
@@ -649,6 +673,7 @@ impl Thread {
             former: None,
             rest: None,
             journal: VecDeque::new(),
+            gone: VecDeque::new(),
         }
     }
 

@@ -154,6 +154,7 @@ pub fn inbox(t: &Thread, fence: Fence, after: u64) -> Option<Inboxed> {
 pub fn renewed(t: &Thread, now: Now, rules: &Rules) -> Option<Renewed> {
     let Phase::Ridden { lease } = &t.phase else { return None };
     Some(Renewed {
+        lock: None,
         // Whichever ends the ride first: the driver must stop before the thread is given away.
         expires_in_ms: left_ms(lease, now, rules).min(silent_ms(lease, now, rules)),
         silent_in_ms: silent_ms(lease, now, rules),

@@ -201,6 +201,10 @@ pub struct Claim {
     /// Take the thread over from whoever rides it.
     #[serde(default)]
     pub steal: bool,
+    /// Processes that cannot be seen from the gateway and that the person declares gone, by the
+    /// names that a refusal gave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<String>,
 }
 
 fn default_claim_wait_ms() -> u64 {
@@ -234,6 +238,9 @@ pub struct Grant {
     pub relay: bool,
     /// What waited already.
     pub waiting: Vec<Waiting>,
+    /// Whether the gateway meets the driver in a lock file (`lock` of a renewal).
+    #[serde(default)]
+    pub locks: bool,
     /// Branches that grew beside the conversation since it was last known, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub beside: Vec<Side>,
@@ -313,12 +320,31 @@ pub struct Renew {
     /// A turn is running or a prompt was typed since the last renewal.
     #[serde(default)]
     pub active: bool,
+    /// The driver's lock, until both sides have seen each other's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
+}
+
+/// A driver's lock in the Claude folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Lock {
+    /// Its file: 32 hex digits.
+    pub name: String,
+    /// What the driver wrote into it: 32 hex digits.
+    pub nonce: String,
+    /// What the driver read there beside a lock of the gateway's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
 }
 
 /// Answer of `ride_renew`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Renewed {
+    /// What the gateway wrote into the driver's lock file, beside a lock of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
     /// The lease ends this long from now.
     pub expires_in_ms: u64,
     /// Silence ends the ride this long from now.
@@ -869,6 +895,8 @@ pub enum AuditWhat {
     AcceptBroken,
     /// A thread was to be bound to another Claude session.
     Adopt,
+    /// A person declared processes gone that cannot be seen; `waitsFor` has their names.
+    DeclareGone,
     /// Something a newer gateway tells of.
     #[serde(other)]
     Unknown,

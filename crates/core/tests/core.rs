@@ -10,6 +10,7 @@ mod core {
     mod copy;
     mod flood;
     mod gate;
+    mod gone;
     mod host;
     mod identity;
     mod known;

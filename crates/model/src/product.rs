@@ -424,7 +424,7 @@ fn doing(act: &Act) -> (u8, Do) {
         Act::Restore { parked, over, .. } => {
             (1, Do::Restore { threads: parked.iter().fold(0, |m, p| m | if p.session == "t0" { 1 } else { 2 }), over: *over })
         }
-        Act::Probe { driver, process } => (2, Do::Probe { ride: driver.pid as u8, claude: process.as_ref().map_or(0, |p| p.pid as u8) }),
+        Act::Probe { driver, process, .. } => (2, Do::Probe { ride: driver.pid as u8, claude: process.as_ref().map_or(0, |p| p.pid as u8) }),
         Act::Send { session, item } => (3, Do::Send {
             item: if item.kind == Kind::Notice { 7 } else { number(&item.id) },
             repeat: item.repeat,

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ride_core::event::{Act, Outcome};
+use ride_core::event::{Act, HeldLock, Outcome};
 use ride_core::id::Process;
 use ride_core::thread::{ClaudeSession, Rest};
 use ride_core::transcript::Origin;
 use ride_core::wire::{ChainMark, CopyEnd, Reason};
-use ride_store::claude::process::{Alive, alive, is_under};
-use ride_store::claude::{ClaudeDir, ClaudeError, EndChild, Look, Writers, chain_mark, end_idle_child, live_writers, program, show_chain, sides, why_not_ended, why_not_resumed};
-
+use ride_store::claude::lock::{self, Lock};
+use ride_store::claude::process::{Alive, alive, command, holders, is_under};
+use ride_store::claude::{ClaudeDir, ClaudeError, Elsewhere, EndChild, Look, Writers, chain_mark, end_idle_child, live_writers, program, show_chain, sides, why_not_ended, why_not_resumed};
 use uuid::Uuid;
 
 use crate::sync::Sync;
@@ -23,9 +23,9 @@ const END_WITHIN: Duration = Duration::from_millis(1_500);
 pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
     let result = match act {
         Act::EndChild { claude } => end_child(sync, claude),
-        Act::Prove { claude, process, ride } => prove(sync, claude, process.as_ref(), ride.as_ref()),
+        Act::Prove { claude, process, ride, lock, gone } => prove(sync, claude, [process.as_ref(), ride.as_ref()], lock.as_ref(), gone),
         Act::Mark { claude, whole, since } => mark(claude, *whole, since.as_ref()),
-        Act::Probe { driver, process } => probe(driver, process.as_ref()),
+        Act::Probe { driver, process, lock } => probe(driver, process.as_ref(), lock.as_ref()),
         Act::Show { mark, copy } => show(mark, copy.as_ref()),
         other => return Outcome::Failed { what: format!("the host performs this, not the addon: {other:?}"), reason: Reason::Host },
     };
@@ -51,18 +51,59 @@ fn end_idle(sync: &Sync, dir: &ClaudeDir, claude: Uuid) -> Result<Outcome, Claud
     })
 }
 
-fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>, ride: Option<&Process>) -> Result<Outcome, ClaudeError> {
-    for (name, process) in [("the ride's Claude Code", process), ("the driver's ride", ride)] {
+/// A driver's lock, and what it says now.
+type Asked<'l> = Option<(&'l HeldLock, Lock)>;
+
+fn ask(lock: Option<&HeldLock>) -> Result<Asked<'_>, ClaudeError> {
+    lock.map(|lock| Ok((lock, lock::ask(&ClaudeDir::at(&lock.config_dir), &lock.name)?))).transpose()
+}
+
+/// Whether a process is there: by the process table, and where that cannot tell, by its lock.
+fn lives(process: &Process, lock: &Asked<'_>) -> Result<Alive, ClaudeError> {
+    Ok(match (alive(process)?, lock) {
+        (Alive::CannotTell(_), Some((_, Lock::Held))) => Alive::Yes,
+        // On some mounts a held lock looks free from the other side: not where both were seen.
+        (Alive::CannotTell(_), Some((lock, Lock::Free))) if lock.mutual => Alive::No,
+        (known, _) => known,
+    })
+}
+
+/// Who else holds a driver's lock, once its Claude Code is gone. Its `ride` may, for as long as it runs.
+fn left_with(lock: &HeldLock) -> Result<Option<String>, ClaudeError> {
+    let holders = holders(&lock::path_of(&ClaudeDir::at(&lock.config_dir), &lock.name))?;
+    let other = holders.iter().find(|seen| seen.process() != lock.ride);
+    Ok(match other {
+        Some(seen) => {
+            let command = command(seen.pid);
+            Some(format!("process {} ({}) holds the lock that the ride's Claude Code was started with", seen.pid, program(&command)))
+        }
+        None if holders.is_empty() => Some("a process that cannot be seen from here holds the lock that the ride's Claude Code was started with".into()),
+        None => None,
+    })
+}
+
+fn prove(sync: &Sync, claude: &ClaudeSession, processes: [Option<&Process>; 2], lock: Option<&HeldLock>, gone: &[String]) -> Result<Outcome, ClaudeError> {
+    let lock = ask(lock)?;
+    let mut ended = Vec::new();
+    for (name, process) in ["the ride's Claude Code", "the driver's ride"].into_iter().zip(processes) {
         let Some(process) = process else { continue };
         let pid = process.pid;
-        match alive(process)? {
-            Alive::No => {}
+        match lives(process, &lock)? {
+            Alive::No => ended.push(process),
             Alive::Yes => return Ok(Outcome::NotYet { what: format!("{name} (process {pid}) has not ended") }),
             Alive::CannotTell(why) => {
                 let what = format!("whether {name} (process {pid}) has ended cannot be seen from here: {why}");
                 return Ok(Outcome::Broken { what });
             }
         }
+    }
+    // Nothing was heard of a Claude Code: one may have been started, by a `ride` that cannot be seen.
+    if let (Some((held, _)), [None, None]) = (&lock, processes) && let Alive::CannotTell(why) = lives(&held.ride, &lock)? {
+        let what = format!("whether the driver's ride (process {}) has ended cannot be seen from here: {why}", held.ride.pid);
+        return Ok(Outcome::Broken { what });
+    }
+    if let Some((lock, Lock::Held)) = lock && let Some(what) = left_with(lock)? {
+        return Ok(Outcome::NotYet { what });
     }
     let dir = dir(claude);
     let transcript = dir.find(claude.id, Some(Path::new(&claude.cwd)))?;
@@ -77,10 +118,13 @@ fn prove(sync: &Sync, claude: &ClaudeSession, process: Option<&Process>, ride: O
     if let Some(unclear) = writers.unclear.first() {
         return Ok(Outcome::Broken { what: unclear.to_string() });
     }
-    Ok(match writers.elsewhere.first() {
+    // What was shown to have ended leaves its entry behind when it was killed.
+    let left = |pid: u32, place: &Elsewhere| ended.iter().any(|one| one.pid == pid && Some(one.start) == place.start);
+    let declared = |pid: u32, place: &Elsewhere| gone.contains(&place.name(pid));
+    Ok(match writers.elsewhere.iter().find(|(pid, place)| !left(*pid, place) && !declared(*pid, place)) {
         Some((pid, place)) => {
-            let folder = dir.sessions();
-            let what = format!("process {pid} of {place} is registered on the Claude session and cannot be seen from here; remove its file under {} if it is gone", folder.display());
+            let name = place.name(*pid);
+            let what = format!("process {pid} of {place} is registered on the Claude session and cannot be seen from here; if it is gone, say so with --gone {name}");
             Outcome::Broken { what }
         }
         None => Outcome::Ok,
@@ -126,10 +170,14 @@ fn mark(claude: &ClaudeSession, whole: bool, since: Option<&Rest>) -> Result<Out
     })
 }
 
-fn probe(driver: &Process, process: Option<&Process>) -> Result<Outcome, ClaudeError> {
+fn probe(driver: &Process, process: Option<&Process>, lock: Option<&HeldLock>) -> Result<Outcome, ClaudeError> {
+    let lock = ask(lock)?;
+    if matches!(lock, Some((_, Lock::Held))) {
+        return Ok(Outcome::Alive);
+    }
     for one in [Some(driver), process].into_iter().flatten() {
         // What cannot be looked at from here may live: its lease decides.
-        if alive(one)? != Alive::No {
+        if lives(one, &lock)? != Alive::No {
             return Ok(Outcome::Alive);
         }
     }
@@ -158,4 +206,52 @@ fn ends_with(mark: &ChainMark, copy: &CopyEnd) -> bool {
 
 fn dir(claude: &ClaudeSession) -> ClaudeDir {
     ClaudeDir::at(&claude.config_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use ride_store::claude::lock::{DriverLock, GatewayLock};
+    use ride_store::claude::process::{Unseen, identity};
+
+    use super::*;
+
+    // Rules LEASE-20, LEASE-22.
+    #[test]
+    fn of_a_process_that_cannot_be_seen_its_lock_tells_once_both_sides_were_seen() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = ClaudeDir::new(None, home.path());
+        let driver = DriverLock::take(&dir).unwrap();
+        let own = identity(std::process::id());
+        let elsewhere = Process { namespace: Some("pid:[1]".into()), ..own.clone() };
+        let lock = |mutual| HeldLock { config_dir: dir.path().display().to_string(), name: driver.name().into(), mutual, ride: own.clone() };
+        let (met, unmet) = (lock(true), lock(false));
+        let life = |process: &Process, lock: Option<&HeldLock>| lives(process, &ask(lock).unwrap()).unwrap();
+        let cannot_tell = Alive::CannotTell(Unseen::Namespace);
+        assert_eq!(life(&elsewhere, None), cannot_tell);
+        // Held is alive, whatever was seen.
+        assert_eq!((life(&elsewhere, Some(&met)), life(&elsewhere, Some(&unmet))), (Alive::Yes, Alive::Yes));
+        // Only `ride` holds it, and that may; its Claude Code is looked for in the table.
+        assert_eq!(left_with(&met).unwrap(), None);
+        // Somebody inherited it, as nothing that Claude Code starts does.
+        let heir = HeldLock { ride: elsewhere.clone(), ..met.clone() };
+        let named = left_with(&heir).unwrap().unwrap();
+        assert!(named.starts_with(&format!("process {} (", own.pid)) && named.ends_with("holds the lock that the ride's Claude Code was started with"), "{named}");
+        let gateway = GatewayLock::meet(&dir, driver.name(), driver.nonce()).unwrap().unwrap();
+        assert!(driver.sees_gateway(gateway.nonce()));
+        assert_eq!(probe(&elsewhere, None, Some(&met)).unwrap(), Outcome::Alive);
+        drop(driver);
+        // A child that another test starts has every descriptor for a moment, until it is another program.
+        let until = Instant::now() + Duration::from_secs(10);
+        while lock::ask(&dir, &met.name).unwrap() == Lock::Held {
+            assert!(Instant::now() < until, "nobody holds it");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Free: gone where each side has seen the other's, and never where it has not.
+        assert_eq!((life(&elsewhere, Some(&met)), life(&elsewhere, Some(&unmet))), (Alive::No, cannot_tell));
+        assert_eq!(life(&own, Some(&met)), Alive::Yes, "what is seen to live lives");
+        assert_eq!(probe(&elsewhere, None, Some(&met)).unwrap(), Outcome::Gone);
+        assert_eq!(probe(&elsewhere, None, Some(&unmet)).unwrap(), Outcome::Alive);
+        std::fs::remove_file(lock::path_of(&dir, &met.name)).unwrap();
+        assert_eq!(life(&elsewhere, Some(&met)), cannot_tell, "without its file nobody can tell");
+    }
 }

@@ -8,6 +8,7 @@
 mod act;
 mod condition;
 mod index;
+mod locks;
 mod mirror;
 mod place;
 mod request;

@@ -12,6 +12,7 @@ use ride_core::row::{self, Around};
 use ride_core::thread::{Adopts, ClaudeSession, Mark, Phase, Thread, Why};
 use ride_core::view;
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
+use ride_store::claude::lock::is_name;
 use ride_store::claude::process::{Alive, alive, is_under};
 use ride_store::claude::{ClaudeDir, Liveness, Registry, find_cwd, folder_of_slug, summary};
 use ride_store::clock;
@@ -234,6 +235,9 @@ fn claim(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
         (None, None) if row.relay_ready => None,
         (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: {}", row.title, row.why_not.unwrap_or_default()))),
     };
+    if !asked.gone.is_empty() {
+        declare(sync, &asked, host.person.identity())?;
+    }
     let event = ClaimAsked {
         identity: host.person.identity(),
         driver: asked.driver,
@@ -255,6 +259,17 @@ fn claim(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
         }
         other => Err(refused(other)),
     }
+}
+
+/// Takes down who declares which processes gone.
+fn declare(sync: &Sync, asked: &wire::Claim, identity: Option<String>) -> Outcome<()> {
+    if asked.gone.len() > limits::GONE_NAMES {
+        return Err(error(Reason::BadRequest, format!("gone has {} names; at most {}", asked.gone.len(), limits::GONE_NAMES)));
+    }
+    asked.gone.iter().try_for_each(|name| named("gone", name, limits::GONE_NAME_CHARS))?;
+    let event = Event::Declared { by: asked.driver.to_string(), identity, gone: asked.gone.clone() };
+    sync.apply(&asked.key, event).map_err(store_error)?;
+    Ok(())
 }
 
 /// The thread that a person asks for, if it is one for this person to drive.
@@ -327,6 +342,7 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
                 relay: sync.rules().relay && lease.route.is_some(),
                 waiting: view::waiting(thread),
                 beside: view::sides(&lease.beside),
+                locks: true,
             };
             value(&grant).map(Some)
         }
@@ -358,10 +374,23 @@ fn renew(sync: &Sync, params: &str) -> Outcome<Value> {
     let r: wire::Renew = wire::parse(method::RENEW, params)?;
     let event = Event::Renew { fence: r.fence, secret_sha256: secret_sha256(&r.secret), claude: r.claude, active: r.active };
     let (thread, reply) = sync.apply(&r.key, event).map_err(store_error)?;
+    let lock = r.lock.as_ref().filter(|_| reply == Reply::Ok);
+    let met = lock.map(|lock| meet(sync, (&r.key, r.fence), lock, &thread)).transpose()?.flatten();
     match (reply, view::renewed(&thread, clock::now(), &sync.rules())) {
-        (Reply::Ok, Some(renewed)) => value(&renewed),
+        (Reply::Ok, Some(renewed)) => value(&wire::Renewed { lock: met, ..renewed }),
         (reply, _) => Err(refused(reply)),
     }
+}
+
+/// Meets a driver in its lock file; what the driver is to repeat.
+fn meet(sync: &Sync, (key, fence): (&str, Fence), lock: &wire::Lock, thread: &Thread) -> Outcome<Option<String>> {
+    if ![Some(&lock.name), Some(&lock.nonce), lock.seen.as_ref()].into_iter().flatten().all(|text| is_name(text)) {
+        return Err(error(Reason::BadRequest, "name, nonce and seen of lock are 32 hex digits".into()));
+    }
+    let Some(claude) = thread.lease().and_then(|lease| lease.claude.as_ref()) else { return Ok(None) };
+    let (nonce, mutual) = sync.locks.meet(&ClaudeDir::at(&claude.config_dir), lock);
+    sync.apply(key, Event::Locked { fence, name: lock.name.clone(), mutual }).map_err(store_error)?;
+    Ok(nonce)
 }
 
 fn relay(sync: &Sync, params: &Value) -> Answer {

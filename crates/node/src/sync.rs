@@ -20,6 +20,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::index::Index;
+use crate::locks::Locks;
 use crate::mirror::Mirror;
 use crate::place::{self, Waits};
 use crate::request::sha256;
@@ -46,6 +47,8 @@ pub(crate) struct Sync {
     performer: Mutex<Option<Performer>>,
     /// Tells other gateways that this one lives.
     serves: Mutex<Option<Serves>>,
+    /// Locks beside drivers' own, by name, until the drivers have seen them.
+    pub(crate) locks: Locks,
 }
 
 /// What is worked by. A configuration that cannot be used is not held against what is
@@ -168,6 +171,7 @@ impl Sync {
             me: Uuid::new_v4(),
             performer: Mutex::new(None),
             serves,
+            locks: Locks::default(),
         })
     }
 

@@ -315,7 +315,7 @@ impl Sim {
         self.drivers[d].fence = Some(fence);
         let secret = self.drivers[d].secret.clone().unwrap_or_default();
         self.drivers[d].state = State::Starting(Box::new(grant));
-        let renew = Renew { key, fence, secret, claude: None, active: false };
+        let renew = Renew { key, fence, secret, claude: None, active: false, lock: None };
         let sent_ms = self.now;
         self.asks_gateway(d, Asked::Renew(sent_ms, renew));
     }

@@ -270,7 +270,7 @@ impl Sim {
                 None
             }
             Act::Show { mark, .. } => Some(Outcome::Shown { turns: self.outside.turns_after(mark.leaf), beside: Vec::new() }),
-            Act::Probe { driver, process } => {
+            Act::Probe { driver, process, .. } => {
                 // What cannot be looked at from here may live: its lease decides.
                 let lives = driver.machine != HERE || self.lives(driver) || process.as_ref().is_some_and(|p| self.lives(p));
                 Some(if lives { Outcome::Alive } else { Outcome::Gone })
@@ -653,6 +653,7 @@ impl Sim {
             Phase::Leaving { lease, why: Why::Failed { .. }, .. } if lease.fence == fence => None,
             Phase::Leaving { heir: Some(heir), .. } if heir.fence == fence => None,
             Phase::Ridden { lease } if lease.fence == fence => Some(Ok(Grant {
+                locks: false,
                 key: KEY.into(),
                 fence,
                 title: lease.title.clone().into(),

@@ -8,6 +8,7 @@
 
 mod child;
 mod error;
+pub mod lock;
 mod path;
 pub mod process;
 mod registry;

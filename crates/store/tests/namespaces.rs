@@ -7,12 +7,13 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ride_core::id::Process;
+use ride_store::claude::lock::{self, DriverLock, GatewayLock, Lock};
 use ride_store::claude::process::{Alive, Unseen, alive, identity, namespace, sees_whole_machine};
 use ride_store::claude::{ClaudeDir, Liveness, Registry, live_writers};
 use serde_json::json;
@@ -65,6 +66,14 @@ impl Drop for Inner {
     }
 }
 
+fn until(what: &str, mut check: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !check() {
+        assert!(Instant::now() < deadline, "not so: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn told() -> Option<String> {
     env::var(INSIDE).ok()
 }
@@ -106,11 +115,7 @@ fn a_living_writer_in_a_namespace_below_never_counts_as_gone() {
     assert_eq!(alive(&writers.here[0].process).unwrap(), Alive::Yes);
     let seen = writers.here[0].process.clone();
     drop(inner);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while alive(&seen).unwrap() != Alive::No {
-        assert!(Instant::now() < deadline, "the namespace ended with its first process");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("the namespace ended with its first process", || alive(&seen).unwrap() == Alive::No);
     // Of the name that counts in the other namespace nobody can tell, also now.
     assert_eq!(alive(&process).unwrap(), Alive::CannotTell(Unseen::Namespace));
     let expected = if sees_whole_machine() { 0 } else { 1 };
@@ -140,4 +145,30 @@ fn a_gateway_in_a_namespace_below_proves_nothing_about_the_one_above() {
     inner.says("held to the end");
     writer.kill().unwrap();
     writer.wait().unwrap();
+}
+
+// Rule LEASE-22.
+#[test]
+fn a_lock_is_seen_from_both_namespaces_and_free_when_its_holder_is_killed() {
+    if let Some(home) = told() {
+        let lock = DriverLock::take(&ClaudeDir::new(None, Path::new(&home))).unwrap();
+        println!("lock {} {}", lock.name(), lock.nonce());
+        let mut nonce = String::new();
+        std::io::stdin().read_line(&mut nonce).unwrap();
+        println!("seen {}", lock.sees_gateway(nonce.trim()));
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let dir = folder(home.path());
+    let mut inner = Inner::start("a_lock_is_seen_from_both_namespaces_and_free_when_its_holder_is_killed", home.path().to_str().unwrap());
+    let said = inner.says("lock ");
+    let (name, nonce) = said.split_once(' ').unwrap();
+    assert_eq!(lock::ask(&dir, name).unwrap(), Lock::Held);
+    let gateway = GatewayLock::meet(&dir, name, nonce).unwrap().expect("its nonce and its lock are seen");
+    writeln!(inner.child.stdin.as_ref().unwrap(), "{}", gateway.nonce()).unwrap();
+    assert_eq!(inner.says("seen "), "true");
+    assert_eq!(lock::ask(&dir, name).unwrap(), Lock::Held);
+    drop(inner);
+    until("the namespace ended with its first process, and its locks with it", || lock::ask(&dir, name).unwrap() == Lock::Free);
 }

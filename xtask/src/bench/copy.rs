@@ -125,7 +125,7 @@ pub(super) async fn measure(stage: &Stage) -> Result<Section> {
     let pid = std::process::id();
     let me = ride_testkit::Process::find(pid).context("could not find our own process")?;
     let driver = Driver { name: "bench".into(), host: "elsewhere".into(), process: Process { machine: machine(), namespace: None, pid, start: me.start_ticks } };
-    let claim = |secret: &str| Claim { key: key.clone(), driver: driver.clone(), secret: secret.to_owned(), wait_ms: 60_000, steal: false };
+    let claim = |secret: &str| Claim { key: key.clone(), driver: driver.clone(), secret: secret.to_owned(), wait_ms: 60_000, steal: false, gone: Vec::new() };
     let claimed = async |secret: &str| stage.connection.call_within::<_, Grant>(method::CLAIM, &claim(secret), ANSWER).await;
     // Where it is: a claim says so. Then it is made long, while nobody writes.
     let secret = Uuid::new_v4().simple().to_string();
@@ -199,7 +199,7 @@ async fn release(stage: &Stage, grant: &Grant) -> Result<()> {
 }
 
 async fn renew(stage: &Stage, key: &str, fence: Fence, secret: &str) -> Result<()> {
-    let request = Renew { key: key.to_owned(), fence, secret: secret.to_owned(), claude: None, active: true };
+    let request = Renew { key: key.to_owned(), fence, secret: secret.to_owned(), claude: None, active: true, lock: None };
     let _: Renewed = stage.connection.call(method::RENEW, &request).await?;
     Ok(())
 }

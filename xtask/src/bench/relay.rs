@@ -187,7 +187,7 @@ impl Riding {
 
     async fn claim(&self, stage: &Stage, thread: &Thread) -> Result<((Fence, String), f64)> {
         let secret = Uuid::new_v4().simple().to_string();
-        let claim = Claim { key: thread.key.clone(), driver: self.driver.clone(), secret: secret.clone(), wait_ms: 60_000, steal: false };
+        let claim = Claim { key: thread.key.clone(), driver: self.driver.clone(), secret: secret.clone(), wait_ms: 60_000, steal: false, gone: Vec::new() };
         let begin = Instant::now();
         let grant: Grant = stage.connection.call_within(method::CLAIM, &claim, ANSWER).await?;
         Ok(((grant.fence, secret), ms(begin.elapsed())))
@@ -204,7 +204,7 @@ impl Riding {
 
     async fn renew(&self, stage: &Stage) -> Result<()> {
         for (thread, (fence, secret)) in stage.threads.iter().zip(&self.rides) {
-            let renew = Renew { key: thread.key.clone(), fence: *fence, secret: secret.clone(), claude: None, active: true };
+            let renew = Renew { key: thread.key.clone(), fence: *fence, secret: secret.clone(), claude: None, active: true, lock: None };
             let _: Renewed = stage.connection.call(method::RENEW, &renew).await?;
         }
         Ok(())

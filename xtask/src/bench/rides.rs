@@ -159,7 +159,7 @@ async fn cut(stage: &Stage, thread: &Thread) -> Result<f64> {
     let (connection, events) = connected(&stage.gateway, state.path()).await?;
     let process = Process { machine: "elsewhere".into(), namespace: None, pid: 1, start: 1 };
     let driver = Driver { name: "bench".into(), host: "elsewhere".into(), process };
-    let claim = Claim { key: thread.key.clone(), driver, secret: Uuid::new_v4().simple().to_string(), wait_ms: 60_000, steal: false };
+    let claim = Claim { key: thread.key.clone(), driver, secret: Uuid::new_v4().simple().to_string(), wait_ms: 60_000, steal: false, gone: Vec::new() };
     let _: Grant = connection.call_within(method::CLAIM, &claim, TURN).await?;
     let at = Instant::now();
     connection.hang_up();

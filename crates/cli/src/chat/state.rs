@@ -547,6 +547,7 @@ impl Chat {
             self.renewing = true;
             self.renew_at_ms = now_ms + self.renew_every_ms;
             out.push(Effect::Renew(Renew {
+                lock: None,
                 key: self.key.clone(),
                 fence: self.fence,
                 secret: self.secret.clone(),

@@ -24,7 +24,7 @@ pub(super) struct Kept {
 impl Kept {
     /// That of a grant, renewed over the connection it came by.
     pub(super) fn new(grant: &Grant, record: &Record, connection: &Connection) -> Kept {
-        let renew = Renew { key: grant.key.clone(), fence: grant.fence, secret: record.secret.clone(), claude: None, active: false };
+        let renew = Renew { key: grant.key.clone(), fence: grant.fence, secret: record.secret.clone(), claude: None, active: false, lock: None };
         let every = Duration::from_millis(grant.renew_every_ms);
         Kept { connection: connection.clone(), renew, every, title: clean(&grant.title) }
     }

@@ -300,6 +300,7 @@ pub(super) async fn claim(
         secret,
         wait_ms: args.wait * 1000,
         steal: args.steal,
+        gone: args.gone.clone(),
     };
     let limit = Duration::from_millis(request.wait_ms) + CLAIM_MORE;
     match row.driver.as_ref().filter(|_| args.steal) {

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ride_store::claude::lock::DriverLock;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
@@ -65,9 +66,9 @@ pub struct Claude {
 }
 
 impl Claude {
-    pub(super) fn spawn(mut command: Command) -> io::Result<Claude> {
+    pub(super) fn spawn(mut command: Command, lock: Option<Arc<DriverLock>>) -> io::Result<Claude> {
         let before = tcgetattr(io::stdin()).ok();
-        die_with_parent(&mut command);
+        die_with_parent(&mut command, lock);
         let child = command.spawn()?;
         let pid = Pid::from_child(&child);
         let start = start_of(child.id());
@@ -169,9 +170,10 @@ fn wait(pid: Pid, reaped: &Mutex<bool>) -> Ended {
 }
 
 /// SIGTERM and not SIGKILL: Claude Code then writes what it holds back and
-/// leaves the live registry.
+/// leaves the live registry. The lock is passed on to this child alone: everywhere else its
+/// descriptor closes on `exec`.
 #[cfg(target_os = "linux")]
-fn die_with_parent(command: &mut Command) {
+fn die_with_parent(command: &mut Command, lock: Option<Arc<DriverLock>>) {
     let parent = rustix::process::getpid();
     let bind = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
@@ -179,15 +181,18 @@ fn die_with_parent(command: &mut Command) {
         if rustix::process::getppid() != Some(parent) {
             return Err(io::Error::from(rustix::io::Errno::SRCH));
         }
+        if let Some(lock) = &lock {
+            rustix::io::fcntl_setfd(lock, rustix::io::FdFlags::empty())?;
+        }
         Ok(())
     };
-    // SAFETY: between fork and exec, `bind` makes two system calls and does not
+    // SAFETY: between fork and exec, `bind` makes three system calls and does not
     // allocate, lock or touch memory shared with the parent.
     unsafe { command.pre_exec(bind) };
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with_parent(_command: &mut Command) {}
+fn die_with_parent(_command: &mut Command, _lock: Option<Arc<DriverLock>>) {}
 
 /// When a process started, in clock ticks since boot: field 22 of
 /// `/proc/<pid>/stat`. `None` for a process that is gone, and without `/proc`.

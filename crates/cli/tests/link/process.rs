@@ -34,6 +34,7 @@ fn launch(claude: PathBuf, dir: &Path) -> Launch {
         socket: dir.join("s"),
         token: Token::draw().unwrap(),
         extra: vec!["--model".into(), "opus".into()],
+        lock: None,
     }
 }
 

@@ -67,6 +67,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         probe: None,
         probe_again: None,
         process: None,
+        lock: None,
         relay_stopped: None,
         told: Vec::new(),
         news: VecDeque::new(),
@@ -74,6 +75,20 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
     let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
     t.phase = Phase::Claiming { lease: Box::new(lease), at: At::new(ClaimStage::Settle), give_up };
     Reply::Claiming { fence }
+}
+
+/// A person declares processes gone that cannot be seen from the gateway.
+pub(super) fn declared(t: &mut Thread, by: &str, gone: Vec<String>, now: Now) -> Reply {
+    for name in gone {
+        t.note(now, format!("{by} declares process {name} gone"));
+        if !t.gone.contains(&name) {
+            t.gone.push_back(name);
+        }
+        if t.gone.len() > limits::GONE_NAMES {
+            t.gone.pop_front();
+        }
+    }
+    Reply::Ok
 }
 
 /// A driver that died comes back by its secret. What it had said and not handed over goes
@@ -145,6 +160,7 @@ pub(super) fn succeed(t: &mut Thread, now: Now) {
         probe: None,
         probe_again: None,
         process: None,
+        lock: None,
         relay_stopped: None,
         // Also a prompt that the agent still answers, whoever has the thread.
         ..(**lease).clone()
@@ -185,7 +201,7 @@ pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str, rest: Option<
             Act::Park { sessions, claude: claude.id }
         }
         ClaimStage::Acknowledge => Act::Acknowledge { sessions: sessions(), claude: claude.id },
-        ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone(), ride: None },
+        ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone(), ride: None, lock: None, gone: Vec::new() },
         ClaimStage::Mark => {
             let since = rest.filter(|rest| rest.claude == claude.id).cloned();
             Act::Mark { claude, whole: lease.adopts.is_some(), since }

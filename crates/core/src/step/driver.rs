@@ -4,7 +4,7 @@
 use crate::event::{Outcome, Reply};
 use crate::id::{Fence, Process};
 use crate::limits;
-use crate::thread::{At, ClaimStage, Deadline, LeaveStage, OnCopy, Phase, Thread, Why};
+use crate::thread::{At, ClaimStage, Deadline, DriverLock, LeaveStage, OnCopy, Phase, Thread, Why};
 use crate::time::Now;
 use crate::view;
 use crate::wire::{CopyEnd, Reason, Refusal, RelayItem};
@@ -32,6 +32,18 @@ pub(super) fn renew(
             if active {
                 lease.active = now.stamp();
             }
+            Reply::Ok
+        }
+        _ => view::stale(t, fence, now, rules),
+    }
+}
+
+/// The gateway looked at a driver's lock. That both sides have seen each other's stays true.
+pub(super) fn locked(t: &mut Thread, fence: Fence, name: String, mutual: bool, now: Now, rules: &Rules) -> Reply {
+    match &mut t.phase {
+        Phase::Ridden { lease } if lease.fence == fence => {
+            let before = lease.lock.take().filter(|lock| lock.name == name).is_some_and(|lock| lock.mutual);
+            lease.lock = Some(DriverLock { name, mutual: mutual || before });
             Reply::Ok
         }
         _ => view::stale(t, fence, now, rules),
@@ -124,7 +136,9 @@ pub(super) fn release(t: &mut Thread, fence: Fence, accept_broken: bool, now: No
             if accept_broken && !*accepted {
                 *accepted = true;
                 at.again = None;
-                t.note(now, format!("release {fence} accepts a chain that could not be shown"));
+                let what = at.blocked.clone().unwrap_or_else(|| "a chain that could not be shown".into());
+                let note = format!("release {fence} by {} accepts: {what}", lease.who());
+                t.note(now, note);
             }
             Reply::Ok
         }

@@ -29,6 +29,7 @@ pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, now: Now) -> R
     let from = t.heir().map_or_else(|| lease.who(), Heir::who);
     let route = lease.route.clone();
     t.note(now, format!("{by} takes the thread back"));
+    let mut accepted = None;
     let changed = match &mut t.phase {
         Phase::Claiming { lease, at, .. } => {
             lease.withdrawn = Some(format!("{by} took the thread back"));
@@ -40,6 +41,7 @@ pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, now: Now) -> R
             if accept {
                 *accept_broken = true;
                 at.again = None;
+                accepted = at.blocked.clone();
             }
             heir.as_mut().is_some_and(|heir| !std::mem::replace(&mut heir.gone, true))
         }
@@ -48,6 +50,9 @@ pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, now: Now) -> R
             true
         }
     };
+    if let Some(what) = accepted {
+        t.note(now, format!("{by} accepts: {what}"));
+    }
     if changed {
         notice::tell(t, route.as_ref(), &format!("⇄ {by} takes this thread back from {from}."));
     }
@@ -122,7 +127,8 @@ pub(super) fn act(stage: LeaveStage, lease: &Lease, why: &Why, session: &str, no
             let ride = unasked(lease, why, now, rules).then(|| lease.driver.process.clone());
             // What runs beside a copy cannot write here, wherever it is: its pushes are refused by now.
             let here = |process: Option<Process>| process.filter(|_| lease.copy.is_none());
-            Some(Act::Prove { claude: lease.claude.clone()?, process: here(lease.process.clone()), ride: here(ride) })
+            let (process, ride) = (here(lease.process.clone()), here(ride));
+            Some(Act::Prove { claude: lease.claude.clone()?, process, ride, lock: lease.held_lock(), gone: Vec::new() })
         }
         LeaveStage::Show => {
             let copy = lease.copy.as_ref().and_then(|copy| copy.end.clone().map(Into::into));

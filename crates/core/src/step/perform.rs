@@ -92,7 +92,7 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
     let session = t.key.session.clone();
     let handing = t.handing.is_some();
     let rest = t.rest.clone();
-    let (act, flight) = match &mut t.phase {
+    let (mut act, flight) = match &mut t.phase {
         // A waiting message on its way to the agent is a turn, before any sign of it.
         Phase::Claiming { at, .. } if at.stage == ClaimStage::Settle && handing => return,
         Phase::Claiming { lease, at, give_up } if at.flight.is_none() => {
@@ -119,6 +119,9 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
         }
         _ => return,
     };
+    if let Act::Prove { gone, .. } = &mut act {
+        gone.extend(t.gone.iter().cloned());
+    }
     *flight = Some(Flight { op, performer });
     t.next += 1;
     effects.push(Effect { op, act });
@@ -133,7 +136,7 @@ fn probe(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
         return;
     }
     lease.probe = Some(Flight { op, performer });
-    let act = Act::Probe { driver: lease.driver.process.clone(), process: lease.process.clone() };
+    let act = Act::Probe { driver: lease.driver.process.clone(), process: lease.process.clone(), lock: lease.held_lock() };
     t.next += 1;
     effects.push(Effect { op, act });
 }

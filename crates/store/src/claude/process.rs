@@ -172,7 +172,7 @@ pub fn children_of(pid: u32) -> Result<Vec<Seen>, ClaudeError> {
     Ok(all()?.into_iter().filter(|seen| seen.ppid == pid).collect())
 }
 
-pub use table::{all, command, look, speaks_to_its_parent};
+pub use table::{all, command, holders, look, speaks_to_its_parent};
 pub(super) use table::{executable, folder, nested, owner, table};
 
 #[cfg(all(test, target_os = "linux"))]
@@ -298,6 +298,17 @@ mod table {
     /// The program a process runs; `None` when it is gone or not ours to see.
     pub(in crate::claude) fn executable(pid: u32) -> Option<PathBuf> {
         fs::read_link(format!("/proc/{pid}/exe")).ok()
+    }
+
+    /// The processes that have a file open, as far as this user may see.
+    ///
+    /// # Errors
+    /// When the file or the process table cannot be read.
+    pub fn holders(path: &Path) -> Result<Vec<Seen>, ClaudeError> {
+        let found = fs::metadata(path).map_err(|e| ClaudeError::io("look at", path, e))?;
+        let is_it = |fd: fs::DirEntry| fs::metadata(fd.path()).is_ok_and(|open| (open.dev(), open.ino()) == (found.dev(), found.ino()));
+        let has_it = |seen: &Seen| fs::read_dir(format!("/proc/{}/fd", seen.pid)).is_ok_and(|fds| fds.flatten().any(is_it));
+        Ok(all()?.into_iter().filter(has_it).collect())
     }
 
     /// Whether a process reads from and writes to somebody at the other end: both standard
@@ -476,6 +487,14 @@ mod table {
 
     /// Always: not supported here.
     pub(in crate::claude) fn table() -> Result<Table, ClaudeError> {
+        Err(ClaudeError::Unsupported)
+    }
+
+    /// The processes that have a file open.
+    ///
+    /// # Errors
+    /// Always: not supported here.
+    pub fn holders(_path: &std::path::Path) -> Result<Vec<Seen>, ClaudeError> {
         Err(ClaudeError::Unsupported)
     }
 

@@ -98,6 +98,16 @@ pub struct Elsewhere {
     pub start: Option<u64>,
 }
 
+impl Elsewhere {
+    /// The lasting name of its process, by which a person declares it gone: `1@4026532179.92593`,
+    /// of process id, pid namespace and start time.
+    pub fn name(&self, pid: u32) -> String {
+        let namespace = self.domain.as_deref().and_then(|domain| domain.rsplit_once(":pid:["));
+        let namespace = namespace.map_or("unknown", |(_, inode)| inode.trim_end_matches(']'));
+        format!("{pid}@{namespace}.{}", self.start.unwrap_or(0))
+    }
+}
+
 /// In words.
 impl fmt::Display for Elsewhere {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

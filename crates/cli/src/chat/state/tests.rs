@@ -16,6 +16,7 @@ fn grant() -> Grant {
 
 fn renewed(turn: Option<(&str, SayState)>) -> Renewed {
     Renewed {
+        lock: None,
         expires_in_ms: 60_000,
         silent_in_ms: 1_800_000,
         waiting: Vec::new(),

@@ -16,6 +16,7 @@ const SESSION: Uuid = Uuid::from_u128(7);
 
 fn grant() -> Grant {
     Grant {
+        locks: false,
         key: "agent:main:telegram:group:-100:topic:42".into(),
         fence: Fence { incarnation: Uuid::from_u128(1), epoch: 3, grant: Uuid::from_u128(2) },
         title: "Deploys".into(),
@@ -49,6 +50,7 @@ fn process() -> Process {
 
 fn renewed() -> Renewed {
     Renewed {
+        lock: None,
         expires_in_ms: 60_000,
         silent_in_ms: 1_800_000,
         waiting: Vec::new(),
