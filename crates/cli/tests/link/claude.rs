@@ -364,3 +364,13 @@ async fn a_claude_that_ride_did_not_start_is_left_alone() {
         .unwrap();
     assert!(!screen.contains("ride"), "{screen}");
 }
+
+#[tokio::test]
+async fn what_is_typed_and_not_sent_is_told_before_the_end() {
+    let mut rig = Rig::greeted().await;
+    rig.terminal.type_text("half a thought").await.unwrap();
+    rig.status.send_replace(Status { line: "⇄ your ride of alice is over".to_owned(), warn: true, ending: true });
+    let LinkEvent::Draft(text) = rig.next().await else { panic!("no draft") };
+    assert_eq!(text, "half a thought");
+    rig.terminal.wait_for_text(DEADLINE, "⇄ your ride of alice is over").await.unwrap();
+}
