@@ -324,7 +324,7 @@ async fn another_claude_session_is_announced_first() {
 #[tokio::test(start_paused = true)]
 async fn the_status_line_is_pushed() {
     let rig = Rig::greeted().await;
-    let line = |text: &str, warn| json!({ "line": text, "warn": warn, "lines": [], "said": 0 });
+    let line = |text: &str, warn| json!({ "line": text, "warn": warn, "lines": [], "said": 0, "ending": false });
     // Nothing new: the poll ends by itself and says the same.
     assert_eq!(
         rig.call("/status", line("", false)).await,
@@ -349,7 +349,7 @@ async fn the_status_line_is_pushed() {
     let poll = tokio::spawn(rig.call("/status", now.clone()));
     tokio::task::yield_now().await;
     rig.link.say("⇄ Omar wrote".to_owned());
-    let told = json!({ "line": "⇄ riding alice", "warn": false, "lines": ["⇄ Omar wrote"], "said": 1 });
+    let told = json!({ "line": "⇄ riding alice", "warn": false, "lines": ["⇄ Omar wrote"], "said": 1, "ending": false });
     assert_eq!(poll.await.unwrap(), (200, told.clone()));
     assert_eq!(rig.call("/status", now.clone()).await, (200, told.clone()));
     let shown = json!({ "line": "⇄ riding alice", "warn": false, "said": 1 });
