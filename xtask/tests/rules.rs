@@ -59,3 +59,13 @@ fn sources(folder: &Path, each: &mut impl FnMut(&Path)) {
         }
     }
 }
+
+#[test]
+fn every_bound_stands_in_the_protocols_table() {
+    let read = |file: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("it is there");
+    let (limits, protocol) = (read("../crates/core/src/limits.rs"), read("../docs/protocol.md"));
+    let table = protocol.split("## Bounds").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section of bounds");
+    let names = limits.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    let missing: Vec<&str> = names.filter(|name| !table.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "without a row in docs/protocol.md, section Bounds: {missing:?}");
+}

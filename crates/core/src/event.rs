@@ -320,6 +320,12 @@ pub enum Act {
         mark: ChainMark,
         /// Where the driver's copy ends: the transcript must end there, too.
         copy: Option<CopyEnd>,
+        /// Only turns behind this one are wanted.
+        #[serde(default)]
+        after: Option<String>,
+        /// Turns whose text is not wanted: they were relayed.
+        #[serde(default)]
+        known: Vec<String>,
     },
     /// Host: put the bindings back, to be reused by force.
     Restore {
@@ -422,6 +428,13 @@ pub enum Outcome {
         /// Turns since the mark, in order.
         turns: Vec<RelayItem>,
         /// Ids of prompts a person typed since the mark that are not on the chain any more.
+        beside: Vec<String>,
+    },
+    /// The same, with the first of the turns that were asked for: more follow.
+    ShownPart {
+        /// In order.
+        turns: Vec<RelayItem>,
+        /// As above.
         beside: Vec<String>,
     },
     /// The chain cannot be shown.

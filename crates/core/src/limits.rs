@@ -31,7 +31,10 @@ pub const COMMAND_CHARS: usize = 32;
 pub const OUTBOX_MESSAGES: usize = 500;
 /// Bytes of one relay item: an answer of 32,000 tokens is about 130 KB.
 pub const RELAY_BYTES: usize = 256 * 1024;
-/// Items of one `ride_relay`.
+/// Bytes of the turns that are read from a transcript at once, when a ride ends: they cross the host's event loop
+/// as JSON. What follows is read when these are in the outbox.
+pub const SHOWN_BYTES: usize = 1024 * 1024;
+/// Items of one `ride_relay`, and turns taken from a transcript in one commit.
 pub const RELAY_ITEMS: usize = 32;
 /// Relay ids remembered, so that a repeated hand-over sends nothing twice.
 pub const TAKEN_IDS: usize = 1024;
@@ -70,6 +73,9 @@ pub const FRAME_BYTES: usize = 1024 * 1024;
 pub const RANGE_BYTES: u64 = 256 * 1024 * 1024;
 /// Bytes of a transcript that is extended by pushes: ten times the longest that were seen.
 pub const COPIED_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Ranges of one grant that are not whole yet, all files together. A driver pushes one after the other, and begins one
+/// again that was cut off; what lies there is removed when the grant ends.
+pub const STAGED_FILES: usize = 16;
 /// Bytes of the file about a subagent that travels beside its transcript: those seen have under 1 KB.
 pub const META_BYTES: u64 = 64 * 1024;
 /// How deep that file may be nested: those seen have one level.

@@ -60,8 +60,11 @@ pub struct Thread {
     /// Who was told that another thread's ride holds this thread's Claude session.
     #[serde(default)]
     pub behind: Option<Behind>,
-    /// What the channel refused for good.
+    /// What the channel refused for good, or was too long for it.
     pub undelivered: VecDeque<Outgoing>,
+    /// How many were such before, and are not remembered one by one.
+    #[serde(default)]
+    pub undelivered_before: u64,
     /// Relay ids already taken over.
     pub taken: VecDeque<String>,
     /// Message ids already held.
@@ -361,6 +364,9 @@ pub struct Lease {
     pub lock: Option<DriverLock>,
     /// Why relaying stopped.
     pub relay_stopped: Option<String>,
+    /// How far the turns of its transcript were taken over, when it ends.
+    #[serde(default)]
+    pub shown: Option<ShownTo>,
     /// Sender ids that were told that the thread is ridden.
     pub told: Vec<String>,
     /// What the host told of during the ride, oldest first.
@@ -401,6 +407,16 @@ impl Lease {
     pub fn was_told(&self, kind: NewsKind) -> bool {
         self.news.iter().any(|news| news.kind == kind)
     }
+}
+
+/// How far the turns of a transcript were taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShownTo {
+    /// The last one that was looked at.
+    pub id: String,
+    /// What follows was not relayed before, as far as ids are remembered.
+    pub fresh: bool,
 }
 
 /// A ride on a copy of the transcript.
@@ -666,6 +682,7 @@ impl Thread {
             noticed: VecDeque::new(),
             behind: None,
             undelivered: VecDeque::new(),
+            undelivered_before: 0,
             taken: VecDeque::new(),
             met: VecDeque::new(),
             alike: VecDeque::new(),
@@ -696,6 +713,11 @@ impl Thread {
             Phase::Open => None,
             Phase::Claiming { lease, .. } | Phase::Ridden { lease } | Phase::Leaving { lease, .. } => Some(lease),
         }
+    }
+
+    /// How many turns are not in the channel and never will be.
+    pub fn undelivered(&self) -> u32 {
+        u32::try_from(self.undelivered_before).unwrap_or(u32::MAX).saturating_add(self.undelivered.len() as u32)
     }
 
     /// Who waits to be the next driver.

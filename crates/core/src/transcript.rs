@@ -60,7 +60,7 @@ pub use follow::{Ended, Entry, Follow, News};
 pub use reader::{Malformed, Reader, Tail, Transcript, Wrong};
 pub use resume::{MEASURED, Rules};
 pub use side::{SIDES, Side};
-pub use turn::{Answer, End, Origin, Prompt, Turn, Turns, asked, gives_reason, turns};
+pub use turn::{Answer, End, Origin, Prompt, Turn, Turns, Wanted, asked, gives_reason, turns, turns_within};
 
 /// Longest line that is read: twice the largest request the model API takes.
 pub const MAX_LINE_BYTES: usize = 64 << 20;

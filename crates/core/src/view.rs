@@ -198,7 +198,7 @@ pub fn status(t: &Thread, now: Now, rules: &Rules) -> ThreadStatus {
         copy: lease.is_some_and(|l| l.copy.is_some()),
         inbox: t.inbox.len() as u32,
         outbox: t.outbox.len() as u32,
-        undelivered: t.undelivered.len() as u32,
+        undelivered: t.undelivered(),
         former: t.former.as_ref().map(|former| former.id),
         waiting_for: waiting_for(t).map(Into::into),
         journal: t.journal.iter().cloned().map(Into::into).collect(),

@@ -1,16 +1,19 @@
 //! The effects the addon performs itself: processes and transcripts.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ride_core::event::{Act, HeldLock, Outcome};
 use ride_core::id::Process;
 use ride_core::thread::{ClaudeSession, Rest};
-use ride_core::transcript::Origin;
+use ride_core::limits::{RELAY_BYTES, SHOWN_BYTES};
+use ride_core::transcript::{Origin, Turns, Wanted};
 use ride_core::wire::{ChainMark, CopyEnd, Reason};
 use ride_store::claude::lock::{self, Lock};
 use ride_store::claude::process::{Alive, alive, command, holders, is_under};
-use ride_store::claude::{ClaudeDir, ClaudeError, Elsewhere, EndChild, Look, Writers, chain_mark, end_idle_child, live_writers, program, show_chain, sides, why_not_ended, why_not_resumed};
+use ride_store::claude::{ClaudeDir, ClaudeError, Elsewhere, EndChild, Look, Writers, chain_mark, end_idle_child, live_writers, program, show_chain_within, sides, why_not_ended, why_not_resumed};
+use ride_store::copy::Files;
 use uuid::Uuid;
 
 use crate::sync::Sync;
@@ -26,7 +29,10 @@ pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
         Act::Prove { claude, process, ride, lock, gone } => prove(sync, claude, [process.as_ref(), ride.as_ref()], lock.as_ref(), gone),
         Act::Mark { claude, whole, since } => mark(claude, *whole, since.as_ref()),
         Act::Probe { driver, process, lock } => probe(driver, process.as_ref(), lock.as_ref()),
-        Act::Show { mark, copy } => show(mark, copy.as_ref()),
+        Act::Show { mark, copy, after, known } => {
+            forget_staged(mark);
+            show(mark, copy.as_ref(), &Asked { after: after.as_deref(), known })
+        }
         other => return Outcome::Failed { what: format!("the host performs this, not the addon: {other:?}"), reason: Reason::Host },
     };
     // A table or a file that cannot be read now may be readable in a moment; until then nothing is proven.
@@ -184,19 +190,75 @@ fn probe(driver: &Process, process: Option<&Process>, lock: Option<&HeldLock>) -
     Ok(Outcome::Gone)
 }
 
-fn show(mark: &ChainMark, copy: Option<&CopyEnd>) -> Result<Outcome, ClaudeError> {
+/// The ride is over: what its driver began to push and did not end is not waited for any more.
+fn forget_staged(mark: &ChainMark) {
+    let path = Path::new(&mark.path);
+    let session = path.file_stem().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+    if let Some(session) = session {
+        Files::of(path, session).forget_staged();
+    }
+}
+
+/// What is asked for of a transcript's turns.
+struct Asked<'a> {
+    after: Option<&'a str>,
+    known: &'a [String],
+}
+
+/// Shows the chain, with its next turns: not more than can cross the event loop at once.
+fn show(mark: &ChainMark, copy: Option<&CopyEnd>, asked: &Asked<'_>) -> Result<Outcome, ClaudeError> {
     let broken = |what: &str| Outcome::Broken { what: format!("{}: {what}", mark.path) };
-    Ok(match show_chain(mark)? {
-        Look::Shown { now, .. } if copy.is_some_and(|copy| !ends_with(&now, copy)) => broken("it does not end where the driver's copy ends"),
-        Look::Shown { mut turns, .. } => {
-            let typed = std::mem::take(&mut turns.beside).into_iter().filter(|p| p.from == Origin::Person);
-            Outcome::Shown { beside: typed.map(|p| p.uuid.to_string()).collect(), turns: turns.into_items() }
+    let mut wanted = Wanted {
+        after: asked.after.and_then(|id| id.parse().ok()),
+        known: asked.known.iter().filter_map(|id| id.parse().ok()).collect(),
+        // One byte more tells that it is too long.
+        each: RELAY_BYTES + 1,
+        room: SHOWN_BYTES,
+    };
+    loop {
+        let turns = match show_chain_within(mark, &wanted)? {
+            Look::Shown { now, .. } if copy.is_some_and(|copy| !ends_with(&now, copy)) => {
+                return Ok(broken("it does not end where the driver's copy ends"));
+            }
+            Look::Shown { turns, .. } => turns,
+            Look::Broken(broken) => return Ok(Outcome::Broken { what: format!("{}: {broken}", mark.path) }),
+            Look::Missing => return Ok(broken("the transcript is gone")),
+            Look::Replaced => return Ok(broken("another file stands where the transcript was")),
+            Look::Rewritten => return Ok(broken("what was there at the claim has been changed")),
+        };
+        match part(turns, wanted.after) {
+            Part::Next(outcome) => return Ok(outcome),
+            // The chain is another one since: what was relayed is known by its id.
+            Part::NotThere => wanted.after = None,
+            Part::NoRoom => wanted.room *= 8,
         }
-        Look::Broken(broken) => Outcome::Broken { what: format!("{}: {broken}", mark.path) },
-        Look::Missing => broken("the transcript is gone"),
-        Look::Replaced => broken("another file stands where the transcript was"),
-        Look::Rewritten => broken("what was there at the claim has been changed"),
-    })
+    }
+}
+
+/// What is found behind a turn.
+enum Part {
+    Next(Outcome),
+    NotThere,
+    NoRoom,
+}
+
+fn part(mut turns: Turns, after: Option<Uuid>) -> Part {
+    let typed = std::mem::take(&mut turns.beside).into_iter().filter(|p| p.from == Origin::Person);
+    let beside = typed.map(|p| p.uuid.to_string()).collect();
+    let left_out: HashSet<String> = std::mem::take(&mut turns.left_out).iter().map(Uuid::to_string).collect();
+    let mut items = turns.into_items();
+    if let Some(after) = after.map(|id| id.to_string()) {
+        let Some(at) = items.iter().position(|item| item.id == after) else { return Part::NotThere };
+        items.drain(..=at);
+    }
+    match items.iter().position(|item| left_out.contains(&item.id)) {
+        Some(0) => Part::NoRoom,
+        Some(end) => {
+            items.truncate(end);
+            Part::Next(Outcome::ShownPart { turns: items, beside })
+        }
+        None => Part::Next(Outcome::Shown { turns: items, beside }),
+    }
 }
 
 /// Whether a transcript ends where a copy of it does.

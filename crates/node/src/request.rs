@@ -143,7 +143,7 @@ pub(crate) fn late(sync: &Sync, waiting: &Waiting) -> Answer {
         waiting_for: Some(what.into()),
         acceptable: view::acceptable(&thread),
         waiting: thread.inbox.len() as u32,
-        undelivered: thread.undelivered.len() as u32,
+        undelivered: thread.undelivered(),
     }))
 }
 
@@ -584,7 +584,7 @@ fn released(thread: &Thread, fence: Fence) -> Option<Value> {
             acceptable: false,
             // With another driver, they wait on.
             waiting: if thread.lease().is_none() { thread.inbox.len() as u32 } else { 0 },
-            undelivered: thread.undelivered.len() as u32,
+            undelivered: thread.undelivered(),
         };
         json!(released)
     })

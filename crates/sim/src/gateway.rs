@@ -628,7 +628,7 @@ impl Sim {
             let thread = &self.gateway.thread;
             let heard = if claim { self.granted(fence).map(Heard::Granted) } else {
                 thread.lease().is_none_or(|lease| lease.fence != fence).then(|| {
-                    let (waiting, undelivered) = (thread.inbox.len() as u32, thread.undelivered.len() as u32);
+                    let (waiting, undelivered) = (thread.inbox.len() as u32, thread.undelivered());
                     Heard::Released(Ok(Released { open: true, waiting_for: None, acceptable: false, waiting, undelivered }))
                 })
             };

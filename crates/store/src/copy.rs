@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ride_core::limits::{COPIED_BYTES, COPY_FILES, FRAME_BYTES, META_BYTES};
+use ride_core::limits::{COPIED_BYTES, COPY_FILES, FRAME_BYTES, META_BYTES, RANGE_BYTES, STAGED_FILES};
 use ride_core::wire::CopyFile;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -237,6 +237,7 @@ impl Files {
             }
             return Ok(Staged::Whole(whole(Data::Memory(frame.to_vec()))));
         }
+        self.may_stage(&place, range, at + frame.len() as u64)?;
         let name = place.incoming(range.tag, range.from);
         let part = Place { folder: place.folder(), name: name.clone(), path: place.path.with_file_name(&name) };
         let mut file = part.open(OFlags::RDWR | OFlags::CREATE)?.ok_or_else(|| CopyError::Missing(part.path.clone()))?;
@@ -269,6 +270,30 @@ impl Files {
         Ok(Staged::Whole(whole(Data::Beside(file, name))))
     }
 
+    /// Refuses a frame when there would be too many ranges of this grant that are not whole, or too large ones.
+    fn may_stage(&self, place: &Place, range: &Range<'_>, end: u64) -> Result<(), CopyError> {
+        let own = place.incoming(range.tag, range.from);
+        let (mut files, mut bytes) = (1, end);
+        for folder in self.folders() {
+            for (name, size) in folder.incoming_sizes(range.tag) {
+                if OsString::from(&name) != own {
+                    files += 1;
+                    bytes += size;
+                }
+            }
+        }
+        if range.looked_at && (files > STAGED_FILES || bytes > RANGE_BYTES) {
+            let what = format!("{files} ranges with {bytes} bytes are not whole; {STAGED_FILES} ranges with {RANGE_BYTES} bytes may be");
+            return Err(CopyError::Range(what));
+        }
+        Ok(())
+    }
+
+    /// A place in each folder that files of this session lie in.
+    fn folders(&self) -> impl Iterator<Item = Place> {
+        [None, Some("subagents/agent-x.jsonl")].into_iter().filter_map(|file| self.place(file, false).ok().flatten())
+    }
+
     /// How much of a range that begins at the file's start is there already.
     pub fn staged(&self, file: Option<&str>, tag: &str) -> Option<(u64, File)> {
         let place = self.place(file, false).ok()??;
@@ -279,8 +304,7 @@ impl Files {
 
     /// Removes what is left of ranges that were cut off.
     pub fn forget_staged(&self) {
-        for place in [self.place(None, false), self.place(Some("subagents/agent-x.jsonl"), false)] {
-            let Ok(Some(place)) = place else { continue };
+        for place in self.folders() {
             let own = format!(".{}", self.session.as_hyphenated());
             place.forget_incoming(|name| name.starts_with(&own) || name.starts_with(".agent-"));
         }
@@ -403,6 +427,18 @@ impl Place {
     /// What the names of its ranges with a tag begin with.
     fn incoming_of(&self, tag: &str) -> String {
         format!(".{}.{tag}", self.name.to_string_lossy())
+    }
+
+    /// Ranges with a tag that are not whole, of all files in its folder, with their sizes.
+    fn incoming_sizes(&self, tag: &str) -> Vec<(String, u64)> {
+        let Ok(dir) = rustix::fs::Dir::read_from(&self.folder) else { return Vec::new() };
+        let names = dir.flatten().filter_map(|entry| entry.file_name().to_str().ok().map(str::to_owned));
+        let own = names.filter(|name| name.ends_with(INCOMING) && name.contains(&format!(".{tag}")));
+        own.filter_map(|name| {
+            let stat = rustix::fs::statat(&self.folder, name.as_str(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            Some((name, u64::try_from(stat.st_size).unwrap_or(0)))
+        })
+        .collect()
     }
 
     /// Removes what is left of ranges whose name is one of these.

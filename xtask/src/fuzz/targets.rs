@@ -14,6 +14,8 @@ use ride::gateway::locate::{self, Options};
 use ride::ride::along;
 use ride::link::{Link, LinkEvent, Source, Status, Token};
 use ride_core::config::Config;
+use ride_core::limits::{MESSAGE_UNITS, META_BYTES};
+use ride_core::split::parts;
 use ride_core::host::{Channel, Entry, HostEntry};
 use ride_core::person::{Allow, Person};
 use ride_core::row::{self, Around};
@@ -21,7 +23,7 @@ use ride_core::step::Rules;
 use ride_core::text::{Foreign, plain};
 use ride_core::thread::Thread;
 use ride_core::time::Now;
-use ride_core::transcript::{Chain, MEASURED, Reader, Transcript, turns};
+use ride_core::transcript::{Chain, MEASURED, Reader, Span, Transcript, Wanted, turns, turns_within};
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, Waiting};
 use ride_store::claude::{ClaudeDir, Registry};
 use ride_store::copy::{Files, Range, pack, unpack};
@@ -66,6 +68,9 @@ pub(super) fn all() -> Result<Vec<Target>> {
         Target { name: "line", samples: transcript_lines()?, read: Box::new(transcript) },
         Target { name: "transcript", samples: transcripts()?, read: Box::new(transcript) },
         Target { name: "range", samples: transcript_lines()?, read: range(&scratch) },
+        target("meta", meta(), meta_json(&scratch)),
+        Target { name: "split", samples: answers()?, read: Box::new(split) },
+        Target { name: "show", samples: transcripts()?, read: Box::new(show) },
         Target { name: "packed", samples: vec![pack(b"{\"type\":\"user\"}\n").into_bytes(), pack(&[0; 5_000]).into_bytes()], read: Box::new(|b| ok(unpack(&text(b)))) },
         target("registry", registry_samples(), registry(scratch.clone())),
         target("frame", frames(), Box::new(frame)),
@@ -138,6 +143,65 @@ fn range(scratch: &std::rc::Rc<TempDir>) -> Read {
         let range = Range { file: None, from: 0, before_sha256: "", total: bytes.len() as u64, tag: "", looked_at: true };
         ok(files.stage(&range, 0, bytes))
     })
+}
+
+/// The file about a subagent that a driver pushes, with its own bounds.
+fn meta_json(scratch: &std::rc::Rc<TempDir>) -> Read {
+    let files = Files::of(&scratch.path().join(format!("{}.jsonl", Uuid::nil())), Uuid::nil());
+    Box::new(move |bytes| {
+        let file = Some("subagents/agent-a.meta.json");
+        let range = Range { file, from: 0, before_sha256: "", total: bytes.len() as u64, tag: "", looked_at: true };
+        match files.stage(&range, 0, bytes) {
+            Ok(_) if bytes.len() as u64 > META_BYTES => Err(format!("{} bytes were taken", bytes.len())),
+            _ => Ok(()),
+        }
+    })
+}
+
+fn meta() -> Vec<Value> {
+    let mut nested = json!(1);
+    for _ in 0..60 {
+        nested = json!([nested]);
+    }
+    vec![json!({ "agentType": "general-purpose", "description": "a \u{1f680}", "model": null }), json!({ "a": nested }), json!({ "a": vec![1; 15_000] })]
+}
+
+/// Long texts as they are answered, cut into messages.
+fn answers() -> Result<Vec<Vec<u8>>> {
+    let files = fs::read_dir(build::root().join("fixtures/split"))?;
+    files.filter_map(std::result::Result::ok).map(|file| Ok(fs::read(file.path())?)).collect()
+}
+
+fn split(bytes: &[u8]) -> Kept {
+    let text = text(bytes);
+    for units in [100, MESSAGE_UNITS] {
+        let parts = parts(&text, units);
+        let joined: String = parts.iter().flat_map(|part| [part.gap, part.body]).collect();
+        if joined != text.trim_end() {
+            return Err("the parts are not the text again".into());
+        }
+        if let Some(long) = parts.iter().map(|part| part.message().encode_utf16().count()).find(|long| *long > units) {
+            return Err(format!("a part of {long} units, of {units}"));
+        }
+    }
+    Ok(())
+}
+
+/// The turns of a transcript, as they are read at the end of a ride: within the bounds, whatever stands there.
+fn show(bytes: &[u8]) -> Kept {
+    let mut reader = Reader::new();
+    reader.feed(bytes);
+    let Chain::Shown(shown) = reader.finish().show(None, 0) else { return Ok(()) };
+    let fetch = |span: Span| {
+        let at = span.byte as usize;
+        bytes.get(at..at + span.len as usize).map(<[u8]>::to_vec).ok_or("a line outside")
+    };
+    let wanted = Wanted { each: 100, room: 300, ..Wanted::default() };
+    let turns = turns_within(&shown.path, &shown.beside, wanted, fetch)?;
+    let left_out: Vec<String> = turns.left_out.iter().map(Uuid::to_string).collect();
+    let items = turns.into_items();
+    let texts: usize = items.iter().filter(|item| !left_out.contains(&item.id)).map(|item| item.text.len()).sum();
+    if texts > 300 { Err(format!("{texts} bytes of turns")) } else { Ok(()) }
 }
 
 fn ok<T, E>(_: std::result::Result<T, E>) -> Kept {

@@ -69,6 +69,7 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         process: None,
         lock: None,
         relay_stopped: None,
+        shown: None,
         told: Vec::new(),
         news: VecDeque::new(),
     };
@@ -162,6 +163,7 @@ pub(super) fn succeed(t: &mut Thread, now: Now) {
         process: None,
         lock: None,
         relay_stopped: None,
+        shown: None,
         // Also a prompt that the agent still answers, whoever has the thread.
         ..(**lease).clone()
     };

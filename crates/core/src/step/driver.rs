@@ -68,17 +68,24 @@ pub(super) fn relay(t: &mut Thread, fence: Fence, items: Vec<RelayItem>, now: No
     if let Some(big) = items.iter().find(|i| i.text.len() > limits::RELAY_BYTES) {
         return too_large(format!("item {} has {} bytes; at most {}", big.id, big.text.len(), limits::RELAY_BYTES));
     }
-    let accepted: Vec<String> = items.iter().map(|i| i.id.clone()).collect();
+    let (mut accepted, mut bytes) = (Vec::new(), 0);
     for item in items {
         if t.taken.contains(&item.id) {
+            accepted.push(item.id);
             continue;
+        }
+        // Texts are cut under the store's lock: what follows is handed over again.
+        bytes += item.text.len();
+        if bytes > limits::RELAY_BYTES && bytes > item.text.len() {
+            break;
         }
         if t.outbox.len() >= limits::OUTBOX_MESSAGES {
             let message = format!("{} messages wait for the channel", t.outbox.len());
             let hint = Some("the channel does not take messages; they are kept and sent when it does".into());
             return Reply::Refused { message, refusal: Refusal { reason: Reason::OutboxFull, holder: None, hint } };
         }
-        outbox::take_over(t, item, route.as_ref(), rules);
+        accepted.push(item.id.clone());
+        outbox::take_over(t, item, route.as_ref(), now, rules);
     }
     Reply::Relayed { accepted }
 }

@@ -1,10 +1,12 @@
 //! The end of a ride: the driver's Claude Code is seen gone, the chain shown,
 //! the turns of the ride sent, the binding restored, and only then the gate opens.
 
+use std::collections::{HashSet, VecDeque};
+
 use crate::event::{Act, Outcome, Reply};
 use crate::id::Process;
 use crate::limits;
-use crate::thread::{At, Ended, Heir, Kind, LeaveStage, Lease, NewsKind, Phase, Thread, Why};
+use crate::thread::{At, Ended, Heir, Kind, LeaveStage, Lease, NewsKind, Phase, ShownTo, Thread, Why};
 use crate::time::Now;
 use crate::wire::{Reason, Refusal, RelayItem};
 
@@ -118,9 +120,19 @@ fn unasked(lease: &Lease, why: &Why, now: Now, rules: &Rules) -> bool {
     revoked && now.since_ms(lease.renewed).is_some_and(|gone| gone < rules.lease_ms)
 }
 
+/// What of a thread a stage's effect depends on, beside its lease.
+pub(super) struct Before<'t> {
+    /// Its session key.
+    pub(super) session: &'t str,
+    /// Turns that were taken over.
+    pub(super) taken: &'t VecDeque<String>,
+    /// How many messages wait for the channel.
+    pub(super) outbox: usize,
+}
+
 /// The effect a stage asks for; a turn is followed and the outbox sends by itself.
-pub(super) fn act(stage: LeaveStage, lease: &Lease, why: &Why, session: &str, now: Now, rules: &Rules) -> Option<Act> {
-    match stage {
+pub(super) fn act(at: &At<LeaveStage>, lease: &Lease, why: &Why, before: &Before<'_>, now: Now, rules: &Rules) -> Option<Act> {
+    match at.stage {
         LeaveStage::Turn | LeaveStage::Drain => None,
         LeaveStage::Prove => {
             // Who was not asked may be about to start Claude Code, until its own clock forbids that.
@@ -130,14 +142,19 @@ pub(super) fn act(stage: LeaveStage, lease: &Lease, why: &Why, session: &str, no
             let (process, ride) = (here(lease.process.clone()), here(ride));
             Some(Act::Prove { claude: lease.claude.clone()?, process, ride, lock: lease.held_lock(), gone: Vec::new() })
         }
+        // The next turns are read when half of those before are in the channel.
+        LeaveStage::Show if before.outbox >= limits::OUTBOX_MESSAGES => None,
+        LeaveStage::Show if lease.shown.is_some() && before.outbox > limits::OUTBOX_MESSAGES / 2 => None,
         LeaveStage::Show => {
             let copy = lease.copy.as_ref().and_then(|copy| copy.end.clone().map(Into::into));
-            lease.mark.clone().map(|mark| Act::Show { mark: mark.into(), copy })
+            let after = lease.shown.as_ref().map(|shown| shown.id.clone());
+            let known = before.taken.iter().cloned().collect();
+            lease.mark.clone().map(|mark| Act::Show { mark: mark.into(), copy, after, known })
         }
         LeaveStage::Restore => {
             // As was announced: a deleted thread begins anew, also where somebody has written there since.
             let gone = lease.was_told(NewsKind::Deleted);
-            let parked = lease.parked.iter().filter(|p| !gone || p.session != session).cloned();
+            let parked = lease.parked.iter().filter(|p| !gone || p.session != before.session).cloned();
             Some(Act::Restore { parked: parked.collect(), claude: lease.claude.as_ref()?.id, over: lease.was_told(NewsKind::Turn) })
         }
     }
@@ -188,7 +205,7 @@ fn open(t: &mut Thread, now: Now) {
 
 /// What came of a stage.
 pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
-    let Phase::Leaving { lease, at, .. } = &mut t.phase else { return };
+    let Phase::Leaving { at, .. } = &mut t.phase else { return };
     at.flight = None;
     if at.late {
         return at.passed(outcome, now);
@@ -200,25 +217,14 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
         (LeaveStage::Prove, Outcome::Ok) => *at = At::new(LeaveStage::Show),
         // The driver rewinds what it reported; what it never reported, another process wrote.
         // Where ids had to be forgotten this cannot be told.
-        (LeaveStage::Show, Outcome::Shown { beside, .. })
+        (LeaveStage::Show, Outcome::Shown { beside, .. } | Outcome::ShownPart { beside, .. })
             if t.taken.len() < limits::TAKEN_IDS && beside.iter().any(|id| !t.taken.contains(id)) =>
         {
             at.wait("a prompt that this ride did not send stands beside its chain".into(), now);
             at.acceptable = true;
         }
-        (LeaveStage::Show, Outcome::Shown { turns, .. }) => {
-            *at = At::new(LeaveStage::Drain);
-            let route = lease.route.clone();
-            let known = |turn: &RelayItem| t.taken.contains(&turn.id);
-            // Ids are forgotten oldest first: what stands before a known one was relayed.
-            let first = if t.taken.len() == limits::TAKEN_IDS { turns.iter().position(known) } else { Some(0) };
-            let fresh: Vec<RelayItem> =
-                turns.iter().skip(first.unwrap_or(turns.len())).filter(|turn| !known(turn)).cloned().collect();
-            for turn in fresh {
-                t.note(now, format!("relayed {} from the transcript", turn.id));
-                outbox::take_over(t, turn, route.as_ref(), rules);
-            }
-        }
+        (LeaveStage::Show, Outcome::Shown { turns, .. }) => from_transcript(t, turns, false, now, rules),
+        (LeaveStage::Show, Outcome::ShownPart { turns, .. }) => from_transcript(t, turns, true, now, rules),
         // Asked again: a person may mend it, or accept it.
         (LeaveStage::Prove | LeaveStage::Show, Outcome::Broken { what }) => {
             at.wait(what, now);
@@ -234,6 +240,45 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
         (_, Outcome::NotYet { what } | Outcome::Failed { what, .. }) => at.wait(what, now),
         (LeaveStage::Prove, Outcome::ChildAgain) => at.wait("the gateway's own Claude has the session".into(), now),
         (stage, other) => at.wait(format!("stage {stage:?} ended in {other:?}"), now),
+    }
+}
+
+/// Takes over turns that were never handed over: so many at once as one `ride_relay` may bring, while there is room in
+/// the outbox. What is left is asked for again, from the last one on.
+fn from_transcript(t: &mut Thread, turns: Vec<RelayItem>, more: bool, now: Now, rules: &Rules) {
+    let Some(lease) = t.lease() else { return };
+    let route = lease.route.clone();
+    let known: HashSet<String> = t.taken.iter().cloned().collect();
+    // Ids are forgotten oldest first: what stands before a known one was relayed.
+    let mut fresh = lease.shown.as_ref().map_or(known.len() < limits::TAKEN_IDS, |shown| shown.fresh);
+    let (mut last, mut taken, mut bytes, mut left) = (None, 0, 0, false);
+    let before = lease.shown.as_ref().and_then(|shown| turns.iter().position(|turn| turn.id == shown.id));
+    for turn in turns.into_iter().skip(before.map_or(0, |at| at + 1)) {
+        let is_known = turn.text.is_empty() || known.contains(&turn.id);
+        fresh |= known.contains(&turn.id);
+        let id = turn.id.clone();
+        if fresh && !is_known {
+            bytes += turn.text.len();
+            let over = taken > 0 && bytes > limits::RELAY_BYTES;
+            left = over || taken == limits::RELAY_ITEMS || t.outbox.len() >= limits::OUTBOX_MESSAGES;
+            if left {
+                break;
+            }
+            taken += 1;
+            t.note(now, format!("relayed {id} from the transcript"));
+            outbox::take_over(t, turn, route.as_ref(), now, rules);
+        }
+        last = Some(id);
+    }
+    let Phase::Leaving { lease, at, .. } = &mut t.phase else { return };
+    match last {
+        _ if !more && !left => *at = At::new(LeaveStage::Drain),
+        None => at.wait("turns of the transcript wait for the channel".into(), now),
+        Some(id) => {
+            lease.shown = Some(ShownTo { id, fresh });
+            *at = At::new(LeaveStage::Show);
+            at.blocked = Some("messages on their way to the channel".into());
+        }
     }
 }
 

@@ -12,12 +12,15 @@ use crate::wire::{RelayItem, RelayKind};
 use super::{Rules, leave};
 
 /// Turns a relay item into platform messages; its id is remembered for good.
-pub(super) fn take_over(t: &mut Thread, item: RelayItem, route: Option<&Route>, rules: &Rules) {
+pub(super) fn take_over(t: &mut Thread, item: RelayItem, route: Option<&Route>, now: Now, rules: &Rules) {
     if t.taken.len() == limits::TAKEN_IDS {
         t.taken.pop_front();
     }
     t.taken.push_back(item.id.clone());
     let (Some(route), true) = (route, rules.relay) else { return };
+    if item.text.len() > limits::RELAY_BYTES {
+        return too_long(t, item, route, now);
+    }
     let text = match item.kind {
         RelayKind::Prompt => {
             let name = t.lease().map_or("terminal", |l| l.driver.name.as_str());
@@ -33,6 +36,26 @@ pub(super) fn take_over(t: &mut Thread, item: RelayItem, route: Option<&Route>, 
     }
 }
 
+/// What is over the bound of one item is not in the channel: it is counted, and the thread is told where it stands.
+fn too_long(t: &mut Thread, item: RelayItem, route: &Route, now: Now) {
+    let what = if item.kind == RelayKind::Prompt { "A prompt" } else { "An answer" };
+    let kib = limits::RELAY_BYTES / 1024;
+    let text = format!("⇄ {what} of more than {kib} KiB is not shown here: it is too long. It stands in the conversation.");
+    t.note(now, format!("{} was not delivered: it is longer than {kib} KiB", item.id));
+    notice::tell(t, Some(route), &text);
+    let seq = t.number();
+    give_up(t, outgoing(seq, item.id, item.kind.into(), text, route));
+}
+
+/// Counts what the channel will never have.
+fn give_up(t: &mut Thread, item: Outgoing) {
+    if t.undelivered.len() == limits::UNDELIVERED {
+        t.undelivered.pop_front();
+        t.undelivered_before += 1;
+    }
+    t.undelivered.push_back(item);
+}
+
 /// Whether something of a ride is not in the thread yet. States of before the notices had a
 /// queue of their own have some here: nothing waits for them.
 pub(super) fn turns_wait(t: &Thread) -> bool {
@@ -41,7 +64,11 @@ pub(super) fn turns_wait(t: &Thread) -> bool {
 
 fn push(t: &mut Thread, id: String, kind: Kind, text: String, route: &Route) {
     let seq = t.number();
-    t.outbox.push_back(Outgoing { seq, id, kind, text, route: route.clone(), repeat: false, doubt: None, attempts: 0, again: None });
+    t.outbox.push_back(outgoing(seq, id, kind, text, route));
+}
+
+fn outgoing(seq: u64, id: String, kind: Kind, text: String, route: &Route) -> Outgoing {
+    Outgoing { seq, id, kind, text, route: route.clone(), repeat: false, doubt: None, attempts: 0, again: None }
 }
 
 /// What came of sending the first of them.
@@ -81,10 +108,7 @@ fn refuse(t: &mut Thread, what: &str, now: Now) {
     if !leave::is_turn(item.kind) {
         return;
     }
-    if t.undelivered.len() == limits::UNDELIVERED {
-        t.undelivered.pop_front();
-    }
-    t.undelivered.push_back(item);
+    give_up(t, item);
 }
 
 pub(super) fn backoff_ms(attempts: u32) -> u64 {

@@ -110,9 +110,10 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
             if wake.not_before(at.again, now) {
                 return;
             }
+            let before = leave::Before { session: &session, taken: &t.taken, outbox: t.outbox.len() };
             let act = match at.late {
                 true => Some(claim::barrier(lease, &session)),
-                false => leave::act(at.stage, lease, why, &session, now, rules),
+                false => leave::act(at, lease, why, &before, now, rules),
             };
             let Some(act) = act else { return };
             (act, &mut at.flight)

@@ -81,7 +81,7 @@ pub(super) fn begins(t: &mut Thread, id: &str, now: Now, rules: &Rules) -> bool 
     let route = lease.route.clone();
     lease.active = now.stamp();
     t.note(now, format!("prompt {id} began"));
-    outbox::take_over(t, item, route.as_ref(), rules);
+    outbox::take_over(t, item, route.as_ref(), now, rules);
     true
 }
 
@@ -117,10 +117,10 @@ pub(super) fn answered(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules
         (Ending::Lost, _) => Some("no answer: the gateway was restarted during the turn"),
     };
     if !text.is_empty() && matches!(how, Ending::Complete | Ending::Aborted) {
-        take_over(t, &format!("{id}/answer"), RelayKind::Answer, &text, route.as_ref(), rules);
+        take_over(t, &format!("{id}/answer"), RelayKind::Answer, &text, route.as_ref(), now, rules);
     }
     if let Some(notice) = notice {
-        take_over(t, &format!("{id}/end"), RelayKind::Notice, notice, route.as_ref(), rules);
+        take_over(t, &format!("{id}/end"), RelayKind::Notice, notice, route.as_ref(), now, rules);
     }
 }
 
@@ -132,13 +132,13 @@ pub(super) fn withdraw(t: &mut Thread, told: bool, now: Now, rules: &Rules) {
     let route = lease.route.clone();
     t.note(now, format!("prompt {} did not begin", said.id));
     if !told {
-        take_over(t, &said.id, RelayKind::Prompt, &said.text, route.as_ref(), rules);
-        take_over(t, &format!("{}/end", said.id), RelayKind::Notice, "the agent did not get this prompt: the ride had ended", route.as_ref(), rules);
+        take_over(t, &said.id, RelayKind::Prompt, &said.text, route.as_ref(), now, rules);
+        take_over(t, &format!("{}/end", said.id), RelayKind::Notice, "the agent did not get this prompt: the ride had ended", route.as_ref(), now, rules);
     }
 }
 
-fn take_over(t: &mut Thread, id: &str, kind: RelayKind, text: &str, route: Option<&crate::id::Route>, rules: &Rules) {
-    outbox::take_over(t, RelayItem { id: id.to_owned(), kind, text: text.to_owned() }, route, rules);
+fn take_over(t: &mut Thread, id: &str, kind: RelayKind, text: &str, route: Option<&crate::id::Route>, now: Now, rules: &Rules) {
+    outbox::take_over(t, RelayItem { id: id.to_owned(), kind, text: text.to_owned() }, route, now, rules);
 }
 
 /// The turn to be followed, when nobody follows it.

@@ -25,6 +25,29 @@ pub struct Turns {
     /// Prompts that stand beside the way: turns the driver rewound, or turns
     /// of a second writer. Told apart by who sent them, not here.
     pub beside: Vec<Prompt>,
+    /// Prompts and answers without their text, since there was no room for it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out: BTreeSet<Uuid>,
+}
+
+/// Which texts are wanted; the turns of others have an empty one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Those behind this prompt or answer; all when absent.
+    pub after: Option<Uuid>,
+    /// Not those of these.
+    pub known: BTreeSet<Uuid>,
+    /// Bytes of one text; more is cut off.
+    pub each: usize,
+    /// Bytes of all of them together.
+    pub room: usize,
+}
+
+impl Default for Wanted {
+    /// All.
+    fn default() -> Self {
+        Wanted { after: None, known: BTreeSet::new(), each: usize::MAX, room: usize::MAX }
+    }
 }
 
 impl Turns {
@@ -206,9 +229,22 @@ struct Attachment<'a> {
 pub fn turns<E>(
     path: &[Span],
     beside: &[Span],
+    fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
+) -> Result<Turns, E> {
+    turns_within(path, beside, Wanted::default(), fetch)
+}
+
+/// The same, with the texts that are wanted alone: memory does not grow with the others.
+///
+/// # Errors
+/// The first error of `fetch`.
+pub fn turns_within<E>(
+    path: &[Span],
+    beside: &[Span],
+    wanted: Wanted,
     mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
 ) -> Result<Turns, E> {
-    let mut state = State::default();
+    let mut state = State { wanted, ..State::default() };
     for span in path {
         state.line(&fetch(*span)?);
     }
@@ -288,9 +324,37 @@ struct State {
     answered: BTreeSet<String>,
     /// Of which turn each line is.
     of: BTreeMap<Uuid, usize>,
+    wanted: Wanted,
+    left_out: BTreeSet<Uuid>,
 }
 
 impl State {
+    /// A text of the way, if it is wanted.
+    fn wanted(&mut self, id: Uuid, mut text: String) -> String {
+        if let Some(after) = self.wanted.after {
+            self.wanted.after = Some(after).filter(|after| *after != id);
+            return String::new();
+        }
+        if self.wanted.known.contains(&id) {
+            return String::new();
+        }
+        text.truncate(text.ceil_char_boundary(self.wanted.each));
+        if !self.left_out.is_empty() || text.len() > self.wanted.room {
+            self.left_out.insert(id);
+            return String::new();
+        }
+        self.wanted.room -= text.len();
+        text
+    }
+
+    /// A prompt with its text, if that is wanted. What the machine asked is never relayed.
+    fn asked(&mut self, mut prompt: Prompt) -> Prompt {
+        let text = std::mem::take(&mut prompt.text);
+        let bounded = self.wanted.each != usize::MAX;
+        prompt.text = if bounded && prompt.from == Origin::Machine { String::new() } else { self.wanted(prompt.uuid, text) };
+        prompt
+    }
+
     fn line(&mut self, bytes: &[u8]) {
         // Lines on the path were read before; one that cannot be is changed
         // under our hands, and the next look at the chain will tell.
@@ -364,6 +428,7 @@ impl State {
             } else {
                 End::Open
             };
+            let prompt = self.asked(prompt);
             self.turns.push(Turn {
                 prompts: vec![prompt],
                 answer: None,
@@ -384,14 +449,15 @@ impl State {
         if said.synthetic {
             return;
         }
-        let turn = self.turn();
         if !said.text.trim().is_empty() {
+            // The one before is not the turn's last.
+            let before = self.turn().answer.take().map_or(0, |answer| answer.text.len());
+            self.wanted.room = self.wanted.room.saturating_add(before);
             // Trimmed, as the host does for its `Stop` hook.
-            turn.answer = Some(Answer {
-                uuid,
-                text: said.text.trim().to_owned(),
-            });
+            let text = self.wanted(uuid, said.text.trim().to_owned());
+            self.turn().answer = Some(Answer { uuid, text });
         }
+        let turn = self.turn();
         turn.end = if said.over && said.calls.is_empty() {
             End::Complete
         } else {
@@ -402,6 +468,7 @@ impl State {
 
     fn attachment(&mut self, line: &Whole<'_>) {
         if let Some(prompt) = queued(line) {
+            let prompt = self.asked(prompt);
             let turn = self.turn();
             turn.prompts.push(prompt);
             turn.end = End::Open;
@@ -428,6 +495,7 @@ impl State {
             turns: self.turns,
             open_tools: self.called,
             beside: self.beside,
+            left_out: self.left_out,
         }
     }
 }

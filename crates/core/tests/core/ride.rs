@@ -1,8 +1,10 @@
 //! The order of a ride, and every way it ends.
 
 use ride_core::event::{Act, Effect, Event, Outcome, Reply};
+use ride_core::limits;
 use ride_core::thread::Why;
-use ride_core::wire::{Reason, RelayKind};
+use ride_core::wire::{Reason, RelayItem, RelayKind};
+use uuid::Uuid;
 
 use serde_json::json;
 
@@ -586,4 +588,79 @@ fn what_a_turn_past_the_gate_has_bound_again_is_parked_again() {
     }
     let round = ["settle", "end child", "copy", "park", "acknowledge"];
     assert_eq!(seen, [&round[..], &round[..], &["prove", "mark"]].concat());
+}
+
+/// Ends a ride whose transcript has these turns, `batch` of them read at once; the messages that were sent.
+fn ends_with_turns(turns: &[RelayItem], batch: usize) -> (World, Vec<String>) {
+    let mut w = World::ridden_by("ada");
+    w.disk = false;
+    let fence = w.fence();
+    w.does(Event::Release { fence, accept_broken: false });
+    let mut sent = Vec::new();
+    let mut most = 0;
+    for _ in 0..20_000 {
+        if !w.t.closed() && w.t.outbox.is_empty() {
+            assert!(most < 2 * 1024 * 1024, "a state of {most} bytes");
+            return (w, sent);
+        }
+        for e in w.take() {
+            let outcome = match &e.act {
+                Act::Show { after, .. } => {
+                    let rest = after.as_ref().map_or(0, |id| 1 + turns.iter().position(|turn| turn.id == *id).unwrap());
+                    let next = turns[rest..].iter().take(batch).cloned().collect();
+                    let beside = Vec::new();
+                    if turns.len() - rest > batch { Outcome::ShownPart { turns: next, beside } } else { Outcome::Shown { turns: next, beside } }
+                }
+                Act::Send { item, .. } => {
+                    sent.push(item.text.clone());
+                    fine(&e.act)
+                }
+                act => fine(act),
+            };
+            w.done(e.op, outcome);
+            assert!(w.t.outbox.len() < limits::OUTBOX_MESSAGES + 100, "{} wait", w.t.outbox.len());
+        }
+        if sent.len() % 50 == 0 {
+            most = most.max(serde_json::to_vec(&w.t).unwrap().len());
+        }
+    }
+    panic!("the thread is not handed back: {:?}", w.t.phase);
+}
+
+// Rules RELAY-7, RELAY-10.
+#[test]
+fn turns_of_the_transcript_are_taken_over_in_batches_with_the_bounds_of_a_relay() {
+    let answer = |n: usize| RelayItem { id: Uuid::from_u128(n as u128).to_string(), kind: RelayKind::Answer, text: format!("{n} {}", "x".repeat(9_000)) };
+    let turns: Vec<_> = (0..1_200).map(answer).collect();
+    for batch in [1, 40, 2_000] {
+        let (w, sent) = ends_with_turns(&turns, batch);
+        assert_eq!(sent.len(), 3 * turns.len(), "in batches of {batch}");
+        let firsts: Vec<usize> = sent.iter().filter_map(|text| text.split_once(' ')?.0.parse().ok()).collect();
+        assert_eq!(firsts, (0..1_200).collect::<Vec<_>>(), "in batches of {batch}");
+        assert_eq!(w.t.undelivered(), 0);
+    }
+}
+
+// Rule RELAY-10.
+#[test]
+fn a_turn_over_the_bound_is_counted_and_the_thread_is_told() {
+    let long = |n: u128| RelayItem { id: Uuid::from_u128(n).to_string(), kind: RelayKind::Answer, text: "y".repeat(limits::RELAY_BYTES + 1) };
+    let mut turns: Vec<_> = (0..40).map(long).collect();
+    turns.push(RelayItem { id: "last".into(), kind: RelayKind::Answer, text: "the last answer".into() });
+    let (w, sent) = ends_with_turns(&turns, 50);
+    assert_eq!(w.t.undelivered(), 40, "all are counted, though {} are remembered", w.t.undelivered.len());
+    assert!(sent.iter().any(|text| text.starts_with("⇄ An answer of more than 256 KiB is not shown here")), "{sent:?}");
+    assert!(sent.iter().any(|text| text == "the last answer"), "{sent:?}");
+    assert!(w.t.journal.iter().any(|line| line.what.contains("was not delivered: it is longer than 256 KiB")));
+}
+
+// Rule RELAY-10.
+#[test]
+fn a_relay_takes_over_a_bounded_text_at_once() {
+    let mut w = World::ridden_by("ada");
+    let fence = w.fence();
+    let big = |id: &str| RelayItem { id: id.into(), kind: RelayKind::Answer, text: "x".repeat(limits::RELAY_BYTES - 10) };
+    let items = vec![big("a"), big("b"), big("c")];
+    assert_eq!(w.does(Event::Relay { fence, items: items.clone() }), Reply::Relayed { accepted: vec!["a".into()] });
+    assert_eq!(w.does(Event::Relay { fence, items }), Reply::Relayed { accepted: vec!["a".into(), "b".into()] });
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ride_core::event::Grown;
 use ride_core::limits::{SIDE_PROMPTS, WAITING_CHARS};
-use ride_core::transcript::{Broken, Chain, MAX_LINE_BYTES, Origin, Prompt, Reader, Rules, Shown, Span, Tail, Transcript, Turns, asked, turns};
+use ride_core::transcript::{Broken, Chain, MAX_LINE_BYTES, Origin, Prompt, Reader, Rules, Shown, Span, Tail, Transcript, Turns, Wanted, asked, turns, turns_within};
 use ride_core::wire::ChainMark;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
@@ -90,6 +90,14 @@ pub fn continues_at(path: &Path, rules: &Rules) -> Result<Option<uuid::Uuid>, Cl
 /// # Errors
 /// When it cannot be read or is being written.
 pub fn show_chain(then: &ChainMark) -> Result<Look, ClaudeError> {
+    show_chain_within(then, &Wanted::default())
+}
+
+/// The same, with the texts of turns that are wanted alone.
+///
+/// # Errors
+/// When it cannot be read or is being written.
+pub fn show_chain_within(then: &ChainMark, wanted: &Wanted) -> Result<Look, ClaudeError> {
     let path = Path::new(&then.path);
     let (file, transcript) = match read_still(path) {
         Ok(read) => read,
@@ -109,7 +117,7 @@ pub fn show_chain(then: &ChainMark) -> Result<Look, ClaudeError> {
     match transcript.show(then.leaf, then.size) {
         Chain::Broken(broken) => Ok(Look::Broken(broken)),
         Chain::Shown(shown) => {
-            let turns = read_turns(path, &file, &shown)?;
+            let turns = turns_within(&shown.path, &shown.beside, wanted.clone(), |span| line(path, &file, span))?;
             let now = mark(path, &file, &transcript)?;
             Ok(Look::Shown {
                 shown: Box::new(shown),

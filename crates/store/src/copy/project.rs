@@ -2,12 +2,19 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use ride_core::wire::Repository;
 use url::Url;
 
 /// Longest address, branch or folder that is told.
 const MAX_TEXT: usize = 1_024;
+
+/// Longest one git command takes: it reads a few small files. A folder that hangs must not hold the gateway's thread.
+const GIT_WITHIN: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// What git needs of the environment: itself, and the person's configuration.
 const INHERITED: [&str; 3] = ["PATH", "HOME", "XDG_CONFIG_HOME"];
@@ -20,15 +27,39 @@ pub fn repository(folder: &Path) -> Option<Repository> {
         git.arg("-C").arg(folder).args(args).env_clear().env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0");
         // Nothing else: the gateway's secrets may stand in the environment.
         git.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        let said = git.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-        let text = String::from_utf8(said.stdout).ok().filter(|_| said.status.success())?;
-        (text.len() <= MAX_TEXT).then(|| text.trim_end_matches('\n').to_owned())
+        within(&mut git, GIT_WITHIN)
     };
     let remote = told(&["config", "--get", "remote.origin.url"]).filter(|remote| !remote.is_empty())?;
     // A branch without a commit has a name, too.
     let branch = told(&["symbolic-ref", "--short", "HEAD"])?;
     let inside = told(&["rev-parse", "--show-prefix"])?.trim_end_matches('/').to_owned();
     Some(Repository { remote: without_secret(&remote)?, branch, inside })
+}
+
+/// What a program says, if it ends well within a time and says no more than [`MAX_TEXT`]. One that does not is ended.
+fn within(program: &mut Command, time: Duration) -> Option<String> {
+    let end = Instant::now() + time;
+    let mut child = program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < end => std::thread::sleep(LOOK_EVERY),
+            // One that says more than a pipe holds waits for a reader, and is ended here as well.
+            Ok(None) | Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    };
+    // What it started may hold the pipe open: only what is there by now is read.
+    let pipe = child.stdout.take()?;
+    rustix::io::ioctl_fionbio(&pipe, true).ok()?;
+    let mut said = vec![0; MAX_TEXT + 1];
+    let length = rustix::io::read(&pipe, &mut said[..]).unwrap_or(0);
+    said.truncate(length);
+    let text = String::from_utf8(said).ok().filter(|text| status.success() && text.len() <= MAX_TEXT)?;
+    Some(text.trim_end_matches('\n').to_owned())
 }
 
 /// Whether two addresses name one repository: `git@host:a/b.git` and `https://host/a/b` do.
@@ -151,6 +182,17 @@ mod tests {
         check("me:secret@example.org:team/app", None);
         check("ext::sh -c 'secret'", None);
         check("https://me:secret@/team/app", None);
+    }
+
+    #[test]
+    fn a_program_that_hangs_or_says_too_much_is_ended() {
+        let says = |script: &str, ms| within(Command::new("sh").args(["-c", script]), Duration::from_millis(ms));
+        assert_eq!(says("echo main", 60_000), Some("main".into()));
+        assert_eq!(says("echo main; exit 1", 60_000), None);
+        assert_eq!(says("exec sleep 600", 50), None);
+        assert_eq!(says("exec yes", 200), None);
+        // What it leaves behind is not waited for.
+        assert_eq!(says("sleep 5 & echo main", 60_000), Some("main".into()));
     }
 
     #[test]

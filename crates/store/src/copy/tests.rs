@@ -226,6 +226,32 @@ fn the_file_about_a_subagent_is_one_small_object() {
     assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
 }
 
+// Rule COPY-6.
+#[test]
+fn ranges_that_are_not_whole_are_counted_and_removed() {
+    let side = Side::having("");
+    let frame = vec![b'\n'; FRAME_BYTES];
+    let before = tail("");
+    let begin = |nth: usize, total: u64| {
+        let name = format!("subagents/agent-{nth}.jsonl");
+        let range = Range { file: Some(&name), from: 0, before_sha256: &before, total, tag: "t-", looked_at: true };
+        side.files.stage(&range, 0, &frame).map(drop)
+    };
+    let total = 2 * FRAME_BYTES as u64;
+    for nth in 0..STAGED_FILES {
+        begin(nth, total).unwrap();
+    }
+    let refused = begin(99, total).unwrap_err();
+    assert!(matches!(refused, CopyError::Range(_)), "{refused}");
+    assert_eq!(refused.to_string(), "17 ranges with 17825792 bytes are not whole; 16 ranges with 268435456 bytes may be");
+    // The same range again is the same one.
+    begin(0, total).unwrap();
+    side.files.forget_staged();
+    let folder = side.dir.path().join(format!("slug/{}/subagents", session()));
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+    begin(99, total).unwrap();
+}
+
 // Rule COPY-3.
 #[test]
 fn no_link_is_followed() {
