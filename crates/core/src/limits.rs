@@ -80,6 +80,11 @@ pub const STAGED_FILES: usize = 16;
 pub const META_BYTES: u64 = 64 * 1024;
 /// How deep that file may be nested: those seen have one level.
 pub const META_DEPTH: usize = 32;
+/// Bytes of a transcript that are hashed in one go: some 50 ms of one of Node's four pool threads. One transcript at a
+/// time is hashed, and what else needs that pool goes between.
+pub const HASHED_BYTES: u64 = 32 * 1024 * 1024;
+/// Transcripts whose hash is kept while it is made.
+pub const HASHED_FILES: usize = 32;
 /// Files of subagents that travel with one transcript; a long session has dozens.
 pub const COPY_FILES: usize = 2_000;
 /// Rows of one answer of `sessions_rideable`: the host reads and writes the answer's

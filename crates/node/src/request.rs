@@ -72,6 +72,12 @@ pub(crate) struct Waiting {
     key: String,
     fence: Fence,
     wait_ms: u64,
+    /// Of a copy: how much of the transcript the driver has.
+    #[serde(default)]
+    size: u64,
+    /// To be asked at once: a part of it was done.
+    #[serde(default)]
+    again: bool,
 }
 
 type Outcome<T> = Result<T, MethodError>;
@@ -98,7 +104,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::RELEASE => return release(sync, &params).unwrap_or_else(Answer::Error),
         method::TAKE_BACK => return take_back(sync, &params, asked.host).unwrap_or_else(Answer::Error),
         method::ADOPT => return adopt(sync, &params, asked.host).unwrap_or_else(Answer::Error),
-        method::COPY => copy::begin(sync, &params),
+        method::COPY => return copy::begin(sync, &params).unwrap_or_else(Answer::Error),
         method::PULL => copy::pull(sync, &params),
         method::PUSH => copy::push(sync, &params),
         method::CHECK => check(sync, &params, &asked.host.person),
@@ -111,6 +117,9 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
 
 /// Looks again at what a claim or a release waits for.
 pub(crate) fn pending(sync: &Sync, waiting: Waiting) -> Answer {
+    if waiting.method == method::COPY {
+        return copy::compared(sync, waiting).unwrap_or_else(Answer::Error);
+    }
     let look = || -> Outcome<Option<Value>> {
         let thread = sync.store.read(&waiting.key).map_err(|e| store_error(e.to_string()))?;
         let thread = thread.ok_or_else(|| store_error(format!("the state of {} is gone", waiting.key)))?;
@@ -134,6 +143,10 @@ pub(crate) fn late(sync: &Sync, waiting: &Waiting) -> Answer {
         Ok(None) => return Answer::Error(store_error(format!("the state of {} is gone", waiting.key))),
         Err(e) => return Answer::Error(store_error(e.to_string())),
     };
+    if waiting.method == method::COPY {
+        let what = "the transcript takes too long to be compared".into();
+        return Answer::Error(MethodError { code: "UNAVAILABLE".into(), ..error(Reason::Transcript, what) });
+    }
     let what = view::waiting_for(&thread).unwrap_or_else(|| "the hand-over takes longer than asked for".into());
     if [method::CLAIM, method::ADOPT].contains(&waiting.method.as_str()) {
         return Answer::Error(MethodError { code: "UNAVAILABLE".into(), ..error(Reason::TurnRunning, what) });
@@ -255,7 +268,7 @@ fn claim(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     let (_, reply) = sync.apply(&asked.key, Event::Claim(Box::new(event))).map_err(store_error)?;
     match reply {
         Reply::Claiming { fence } => {
-            Ok(Answer::Wait(Waiting { method: method::CLAIM.into(), key: asked.key, fence, wait_ms: asked.wait_ms.min(limits::WAIT_MS) + 30_000 }))
+            Ok(Answer::Wait(Waiting { method: method::CLAIM.into(), key: asked.key, fence, wait_ms: asked.wait_ms.min(limits::WAIT_MS) + 30_000, size: 0, again: false }))
         }
         other => Err(refused(other)),
     }
@@ -447,7 +460,7 @@ fn release(sync: &Sync, params: &str) -> Outcome<Answer> {
     let event = Event::Release { fence: r.fence, accept_broken: r.accept_broken_chain };
     let (_, reply) = sync.apply(&r.key, event).map_err(store_error)?;
     match reply {
-        Reply::Ok => Ok(Answer::Wait(Waiting { method: method::RELEASE.into(), key: r.key, fence: r.fence, wait_ms: r.wait_ms.min(limits::WAIT_MS) })),
+        Reply::Ok => Ok(Answer::Wait(Waiting { method: method::RELEASE.into(), key: r.key, fence: r.fence, wait_ms: r.wait_ms.min(limits::WAIT_MS), size: 0, again: false })),
         other => Err(refused(other)),
     }
 }
@@ -496,7 +509,7 @@ fn adopt(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     match reply {
         Reply::Claiming { fence } => {
             let wait_ms = asked.wait_ms.min(limits::WAIT_MS) + 30_000;
-            Ok(Answer::Wait(Waiting { method: method::ADOPT.into(), key: asked.key, fence, wait_ms }))
+            Ok(Answer::Wait(Waiting { method: method::ADOPT.into(), key: asked.key, fence, wait_ms, size: 0, again: false }))
         }
         other => Err(refused(other)),
     }
@@ -559,7 +572,7 @@ fn take_back(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     match (reply, thread.lease()) {
         (Reply::Ok, Some(lease)) => {
             let wait_ms = asked.wait_ms.min(limits::WAIT_MS);
-            Ok(Answer::Wait(Waiting { method: method::TAKE_BACK.into(), fence: lease.fence, key: asked.key, wait_ms }))
+            Ok(Answer::Wait(Waiting { method: method::TAKE_BACK.into(), fence: lease.fence, key: asked.key, wait_ms, size: 0, again: false }))
         }
         (other, _) => Err(refused(other)),
     }

@@ -14,6 +14,7 @@ use ride_core::row::agent_of;
 use ride_core::step::Rules;
 use ride_core::view;
 use ride_store::{Gate, Kept, KeptThread, Owed, Performer, Proofs, Serves, Store, clock};
+use ride_store::copy::Slices;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -40,6 +41,8 @@ pub(crate) struct Sync {
     pub(crate) claude_dir: PathBuf,
     pub(crate) index: Index,
     pub(crate) mirror: Mirror,
+    /// Hashes of long transcripts in the making.
+    pub(crate) slices: Slices,
     home: PathBuf,
     /// The gateway's process: the parent of its Claude children.
     pub(crate) gateway_pid: u32,
@@ -166,6 +169,7 @@ impl Sync {
             claude_dir,
             index: Index::default(),
             mirror: Mirror::default(),
+            slices: Slices::default(),
             home,
             gateway_pid: options.pid,
             me: Uuid::new_v4(),

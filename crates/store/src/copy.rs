@@ -12,6 +12,7 @@
 mod frame;
 mod lines;
 mod project;
+mod slices;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -33,6 +34,7 @@ use crate::claude::tail_sha256;
 pub use frame::{NotAFrame, pack, unpack};
 pub use lines::BadLine;
 pub use project::{repository, same_repository};
+pub use slices::{Sliced, Slices};
 
 /// The folder of the files of subagents, within one named by the Claude session.
 const SUBAGENTS: &str = "subagents";
@@ -486,11 +488,19 @@ impl Hash {
     /// When it cannot be read or is shorter.
     pub fn of(file: &File, size: u64) -> io::Result<Hash> {
         let mut hash = Hash::default();
-        feed(file, 0, size, |bytes| {
-            hash.add(bytes);
-            Ok(())
-        })?;
+        hash.read(file, 0, size)?;
         Ok(hash)
+    }
+
+    /// Goes on with a stretch of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is shorter.
+    pub fn read(&mut self, file: &File, from: u64, to: u64) -> io::Result<()> {
+        feed(file, from, to, |bytes| {
+            self.add(bytes);
+            Ok(())
+        })
     }
 
     /// Goes on with these.

@@ -27,6 +27,9 @@ const METHODS = {
 
 /** Looks again at least this often while a claim or release is carried out. */
 const LOOK_MS = 500;
+/** Claims, releases and copies that one client waits for at most: a driver waits for one. */
+const WAITING = 8;
+const WAITS = ["ride_claim", "ride_release", "ride_take_back", "ride_adopt", "ride_copy"];
 
 /** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync @param {import("./entries.js").Entries} entries */
 export function registerMethods(api, sync, entries) {
@@ -42,6 +45,13 @@ export function registerMethods(api, sync, entries) {
         respond(false, undefined, { code: "UNAVAILABLE", message, details: { reason: "CONFIG", hint: "correct plugins.entries.claude-code-sync.config on the gateway" } });
         return;
       }
+      const waits = WAITS.includes(method) ? waitsOf(client) : undefined;
+      if (waits && waits.count >= WAITING) {
+        const message = `this connection waits for ${WAITING} claims, releases or copies already`;
+        respond(false, undefined, { code: "UNAVAILABLE", message, details: { reason: "BAD_REQUEST", hint: "wait for one of them to be answered" } });
+        return;
+      }
+      if (waits) waits.count++;
       try {
         let answer = method === "ride_relay" && typeof params.key === "string" && shared.relay
           ? await shared.relay(params.key, params)
@@ -63,6 +73,8 @@ export function registerMethods(api, sync, entries) {
         const message = error instanceof Error ? error.message : String(error);
         api.logger.error(`claude-code-sync: ${method}: ${message}`);
         respond(false, undefined, { code: "UNAVAILABLE", message, details: { reason: "STORE" } });
+      } finally {
+        if (waits) waits.count--;
       }
     }, { scope });
   }
@@ -92,6 +104,19 @@ function entryFor(api, key) {
   return entry ? { key, agentId: agentOf(/** @type {string} */ (key)), entry: project(entry) } : undefined;
 }
 
+/** How much each client waits for. @type {WeakMap<object, { count: number }>} */
+const waiting = new WeakMap();
+/** Of requests without a client. */
+const nobody = {};
+
+/** @param {any} client */
+function waitsOf(client) {
+  const key = client && typeof client === "object" ? client : nobody;
+  const waits = waiting.get(key) ?? { count: 0 };
+  waiting.set(key, waits);
+  return waits;
+}
+
 /** Waits until a claim is granted or refused, or a release is through. @param {import("./types.js").Addon} sync @param {any} waiting */
 async function carriedOut(sync, waiting) {
   const deadline = Date.now() + waiting.waitMs;
@@ -99,7 +124,9 @@ async function carriedOut(sync, waiting) {
     const answer = JSON.parse(await sync.call("pending", JSON.stringify(waiting)));
     if (!answer.wait) return answer;
     if (Date.now() >= deadline) return JSON.parse(await sync.call("late", JSON.stringify(waiting)));
-    await next(waiting.key);
+    // A part of it was done: the next one, after whatever else there is.
+    if (answer.wait.again) await new Promise((resolve) => setImmediate(resolve));
+    else await next(waiting.key);
   }
 }
 

@@ -9,7 +9,7 @@ use crate::thread::{Deadline, Kind, Outgoing, Thread};
 use crate::time::Now;
 use crate::wire::{RelayItem, RelayKind};
 
-use super::{Rules, leave};
+use super::{Rules, leave, notice};
 
 /// Turns a relay item into platform messages; its id is remembered for good.
 pub(super) fn take_over(t: &mut Thread, item: RelayItem, route: Option<&Route>, now: Now, rules: &Rules) {

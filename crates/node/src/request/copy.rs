@@ -6,23 +6,23 @@ use std::path::Path;
 
 use ride_core::event::{Event, Reply};
 use ride_core::id::Fence;
-use ride_core::limits::{COPY_FILES, RANGE_BYTES};
+use ride_core::limits::{COPY_FILES, RANGE_BYTES, WAIT_MS};
 use ride_core::thread::{Lease, Thread};
 use ride_core::view;
 use ride_core::wire::{self, MethodError, Reason, method};
 use ride_store::claude::last_prompt;
 use ride_store::clock;
-use ride_store::copy::{self, CopyError, Files, Hash, Range, Staged, pack, unpack};
+use ride_store::copy::{self, CopyError, Files, Range, Sliced, Staged, pack, unpack};
 use serde_json::Value;
 
-use super::{Outcome, error, refused, store_error, value};
+use super::{Answer, Outcome, Waiting, error, refused, store_error, value};
 use crate::sync::Sync;
 
 /// Characters of the last prompt that is told.
 const PROMPT_CHARS: usize = 280;
 
 /// The driver rides on a copy: what is here, compared with what it has.
-pub(super) fn begin(sync: &Sync, params: &str) -> Outcome<Value> {
+pub(super) fn begin(sync: &Sync, params: &str) -> Outcome<Answer> {
     let asked: wire::Copy = wire::parse(method::COPY, params)?;
     let before = sync.store.read(&asked.key).map_err(|e| store_error(e.to_string()))?;
     let begins = before.as_ref().and_then(Thread::lease).is_some_and(|lease| lease.copy.is_none());
@@ -35,20 +35,36 @@ pub(super) fn begin(sync: &Sync, params: &str) -> Outcome<Value> {
     if begins {
         files.forget_staged();
     }
+    compared(sync, Waiting { method: method::COPY.into(), key: asked.key, fence: asked.fence, wait_ms: WAIT_MS, size: asked.size, again: false })
+}
+
+/// The answer once the transcript here is compared with as much of it as the driver has.
+pub(super) fn compared(sync: &Sync, waiting: Waiting) -> Outcome<Answer> {
+    let thread = sync.store.read(&waiting.key).map_err(|e| store_error(e.to_string()))?;
+    let lease = ridden(sync, thread.as_ref(), waiting.fence)?;
+    let files = files(lease)?;
     let opened = files.open(None).map_err(failed)?.ok_or_else(|| failed(CopyError::Missing(files.transcript().to_owned())))?;
     let io = |e: std::io::Error| error(Reason::Transcript, format!("could not read {}: {e}", files.transcript().display()));
     let size = opened.metadata().map_err(io)?.len();
-    let compared = size.min(asked.size);
+    let compared = size.min(waiting.size);
+    // Under one grant what stands there stays.
+    let of = format!("{} {}", waiting.key, waiting.fence.grant);
+    let sha256 = match sync.slices.next(&of, &opened, compared).map_err(io)? {
+        Sliced::Hash(sha256) => sha256,
+        Sliced::More => return Ok(Answer::Wait(Waiting { again: true, ..waiting })),
+        Sliced::Busy => return Ok(Answer::Wait(Waiting { again: false, ..waiting })),
+    };
     let last_prompt = last_prompt(files.transcript()).map_err(|e| error(Reason::Transcript, e.to_string()))?;
-    value(&wire::Copied {
+    let copied = value(&wire::Copied {
         size,
         compared,
-        sha256: Hash::of(&opened, compared).map_err(io)?.hex(),
+        sha256,
         leaf: lease.mark.as_ref().and_then(|mark| mark.leaf),
         last_prompt: last_prompt.map(|text| text.chars().take(PROMPT_CHARS).collect::<String>().into()),
         files: files.beside().map_err(failed)?,
         repository: lease.claude.as_ref().and_then(|claude| copy::repository(Path::new(&claude.cwd))),
-    })
+    })?;
+    Ok(Answer::Ok(copied))
 }
 
 pub(super) fn pull(sync: &Sync, params: &str) -> Outcome<Value> {
