@@ -31,7 +31,7 @@ pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
         Act::Probe { driver, process, lock } => probe(driver, process.as_ref(), lock.as_ref()),
         Act::Show { mark, copy, after, known } => {
             forget_staged(mark);
-            show(mark, copy.as_ref(), &Asked { after: after.as_deref(), known })
+            show(mark, copy.as_ref(), &NextTurns { after: after.as_deref(), known })
         }
         other => return Outcome::Failed { what: format!("the host performs this, not the addon: {other:?}"), reason: Reason::Host },
     };
@@ -200,13 +200,13 @@ fn forget_staged(mark: &ChainMark) {
 }
 
 /// What is asked for of a transcript's turns.
-struct Asked<'a> {
+struct NextTurns<'a> {
     after: Option<&'a str>,
     known: &'a [String],
 }
 
 /// Shows the chain, with its next turns: not more than can cross the event loop at once.
-fn show(mark: &ChainMark, copy: Option<&CopyEnd>, asked: &Asked<'_>) -> Result<Outcome, ClaudeError> {
+fn show(mark: &ChainMark, copy: Option<&CopyEnd>, asked: &NextTurns<'_>) -> Result<Outcome, ClaudeError> {
     let broken = |what: &str| Outcome::Broken { what: format!("{}: {what}", mark.path) };
     let mut wanted = Wanted {
         after: asked.after.and_then(|id| id.parse().ok()),

@@ -52,6 +52,10 @@ impl Machine {
         let mut terminal = code.args(["--session-id", &session.to_string()]).start().await.unwrap();
         terminal.submit("hello").await.unwrap();
         terminal.wait_for_text(DEADLINE, "echo[1]: hello").await.unwrap();
+        // The answer is drawn before its lines are written; a session without them is not resumed.
+        let whole = |text: &str| ["\"type\":\"user\"", "\"type\":\"assistant\""].iter().all(|kind| text.contains(kind));
+        let written = || claude::transcript(&config, &session.to_string()).filter(|path| whole(&read(path)));
+        poll_until("the turn in the transcript", DEADLINE, written).await.unwrap();
         terminal.submit("/exit").await.unwrap();
         terminal.wait_exit(DEADLINE).await.unwrap();
         // Only now: its programs are to be started by the ride.
