@@ -120,9 +120,15 @@ impl Adopt<'_> {
     }
 
     async fn adopts(&self, session: &str, place: &Place) -> Result<(i32, String)> {
+        let (code, told) = self.adopt(session, place).await?;
+        Ok((code, line_with(&told, "error:")))
+    }
+
+    /// The same, with all that is said.
+    async fn adopt(&self, session: &str, place: &Place) -> Result<(i32, String)> {
         let topic = format!("topic:{}", place.topic.unwrap_or_default());
         let output = self.stage.run(&["adopt", "--session", session, "--to", "forum", &topic]).await?;
-        Ok((output.status.code().unwrap_or(-1), line_with(&said(&output), "error:")))
+        Ok((output.status.code().unwrap_or(-1), said(&output)))
     }
 
     /// A thread that is ridden adopts nothing.
@@ -138,22 +144,24 @@ impl Adopt<'_> {
         self.stage.leave(&mut ride).await.map(drop)
     }
 
-    /// Transcripts the host would not go on with whole.
+    /// Transcripts that the host does not go on with as they are.
     async fn unfit(&self, facts: &mut Facts, file: &Path, folder: &Path) -> Result<()> {
         let talk = |line: &Value| line["type"] == "user" || line["type"] == "assistant";
+        // Claude Code goes on with it, without what was before.
         let damaged = copy(file, &|all| {
             let second = all.iter().enumerate().filter(|(_, line)| talk(line)).map(|(at, _)| at).nth(1).unwrap_or(0);
             all[second]["parentUuid"] = Uuid::new_v4().to_string().into();
         })?;
-        let (code, told) = self.adopts(&damaged.0, &self.other).await?;
-        facts.tell(code == 10 && told.contains("damaged"), "one whose chain is damaged is refused", told);
+        let (code, told) = self.adopt(&damaged.0, &self.other).await?;
+        let note = line_with(&told, "a part of its history is missing");
+        facts.tell(code == 0 && note.contains("note:"), "one whose history is missing in part is adopted, and it is said", told);
         let waits = copy(file, &|all| {
             let last = all.iter().rposition(|line| line["type"] == "assistant").unwrap_or(0);
             all[last]["message"]["content"] = json!([{ "type": "tool_use", "id": "t1", "name": "Bash", "input": {} }]);
             all[last]["message"]["stop_reason"] = "tool_use".into();
         })?;
         let (code, told) = self.adopts(&waits.0, &self.other).await?;
-        facts.tell(code == 10 && told.contains("tool call"), "so is one that waits for a tool", told);
+        facts.tell(code == 10 && told.contains("tool call"), "one that waits for a tool is refused", told);
         for (_, path) in [damaged, waits] {
             fs::remove_file(path).doing(|| "remove a transcript".into())?;
         }
@@ -163,7 +171,7 @@ impl Adopt<'_> {
         let adopted = self.adopts(&whole.0, &self.other).await;
         fs::rename(&aside, folder).doing(|| "move the project folder back".into())?;
         let (code, told) = adopted?;
-        facts.tell(code == 10 && told.contains("folder"), "and one whose project folder is gone", told);
+        facts.tell(code == 10 && told.contains("folder"), "so is one whose project folder is gone", told);
         fs::remove_file(whole.1).doing(|| "remove a transcript".into())
     }
 }
