@@ -13,8 +13,8 @@ mod entries;
 mod gate;
 mod hooks;
 mod kept;
-mod load;
 mod listing;
+mod load;
 mod picker;
 mod relay;
 mod report;
@@ -80,7 +80,9 @@ impl Bench {
         if cfg!(debug_assertions) {
             // What is measured in this process is to be compiled like what is shipped.
             let again = ["run", "--quiet", "--locked", "--profile", "measured", "--package", "xtask", "--"];
-            return build::run(Command::new(build::cargo()).args(again).args(std::env::args_os().skip(1)).current_dir(build::root()));
+            return build::run(
+                Command::new(build::cargo()).args(again).args(std::env::args_os().skip(1)).current_dir(build::root()),
+            );
         }
         let wants = |subject| self.only.is_empty() || self.only.contains(&subject);
         let mut report = Report::begin();

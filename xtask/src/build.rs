@@ -131,13 +131,15 @@ pub(crate) fn lay_plugin(addons: &[Addon], stage: &Path) -> Result<()> {
         fs::copy(file, native.join(platform.addon())).with_context(|| format!("could not copy {}", file.display()))?;
     }
     let triples: Vec<&str> = addons.iter().map(|addon| addon.platform.triple).collect();
-    fs::write(stage.join("THIRD-PARTY.txt"), notices::of(&["ride-node"], &triples)?).context("could not write THIRD-PARTY.txt")
+    fs::write(stage.join("THIRD-PARTY.txt"), notices::of(&["ride-node"], &triples)?)
+        .context("could not write THIRD-PARTY.txt")
 }
 
 /// Our own licences.
 pub(crate) fn licences(to: &Path) -> Result<()> {
     for file in ["LICENSE-MIT", "LICENSE-APACHE"] {
-        fs::copy(root().join(file), to.join(file)).with_context(|| format!("could not copy {file} to {}", to.display()))?;
+        fs::copy(root().join(file), to.join(file))
+            .with_context(|| format!("could not copy {file} to {}", to.display()))?;
     }
     Ok(())
 }

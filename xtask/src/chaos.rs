@@ -169,7 +169,9 @@ impl Chaos {
                 violations.add(format!("round {round}: another incarnation after {last:?}"));
                 incarnation = Some(thread.incarnation);
             }
-            if thread.closed() && store.gate(KEY)? != Gate::Closed || thread.lease().is_some() && !store.ridden(CLAUDE)? {
+            if thread.closed() && store.gate(KEY)? != Gate::Closed
+                || thread.lease().is_some() && !store.ridden(CLAUDE)?
+            {
                 violations.add(format!("round {round}: the index names too little after {last:?}"));
             }
             if store.perform()?.is_none() {
@@ -210,7 +212,10 @@ impl Violations {
 }
 
 fn note(won: &mut BTreeMap<(String, u64), usize>, n: usize, line: &str, violations: &mut Violations) {
-    let told = line.strip_prefix("won ").and_then(|rest| rest.split_once(' ')).and_then(|(gateway, epoch)| Some((gateway.to_owned(), epoch.parse().ok()?)));
+    let told = line
+        .strip_prefix("won ")
+        .and_then(|rest| rest.split_once(' '))
+        .and_then(|(gateway, epoch)| Some((gateway.to_owned(), epoch.parse().ok()?)));
     let Some(grant) = told else { return violations.add(format!("process {n}: {line}")) };
     if let Some(other) = won.insert(grant.clone(), n) {
         violations.add(format!("epoch {} of {} was won by {other} and by {n}", grant.1, grant.0));
@@ -219,13 +224,24 @@ fn note(won: &mut BTreeMap<(String, u64), usize>, n: usize, line: &str, violatio
 
 fn ours(dir: &Path, args: &[&str]) -> Result<Child> {
     let exe = std::env::current_exe()?;
-    Command::new(exe).arg("chaos").arg("--dir").arg(dir).args(args).stdout(Stdio::piped()).spawn().context("could not start a process")
+    Command::new(exe)
+        .arg("chaos")
+        .arg("--dir")
+        .arg(dir)
+        .args(args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("could not start a process")
 }
 
 fn claim(store: &Store, name: &str) -> Result<Option<Fence>> {
     let asked = ClaimAsked {
         identity: None,
-        driver: Driver { name: name.into(), host: "h".into(), process: Process { machine: "m".into(), namespace: None, pid: 1, start: 2 } },
+        driver: Driver {
+            name: name.into(),
+            host: "h".into(),
+            process: Process { machine: "m".into(), namespace: None, pid: 1, start: 2 },
+        },
         secret_sha256: name.into(),
         grant: Uuid::new_v4(),
         title: "t".into(),
@@ -245,7 +261,8 @@ fn claim(store: &Store, name: &str) -> Result<Option<Fence>> {
 }
 
 fn release(store: &Store, fence: Fence) -> Result<()> {
-    let (thread, reply) = store.apply(KEY, Event::Release { fence, accept_broken: false }, clock::now(), &Rules::default())?;
+    let (thread, reply) =
+        store.apply(KEY, Event::Release { fence, accept_broken: false }, clock::now(), &Rules::default())?;
     if thread.lease().is_some() {
         bail!("a release was answered by {reply:?}");
     }

@@ -57,7 +57,8 @@ pub(crate) fn types() -> Result<()> {
     let sdk = host.parent().context("the host's entry lies in its package")?.join("dist/plugin-sdk");
     if !tools.join("node_modules/.bin/tsc").exists() {
         fs::create_dir_all(&tools)?;
-        let install = ["install", "--silent", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", "."];
+        let install =
+            ["install", "--silent", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", "."];
         run(Command::new("npm").current_dir(&tools).args(install).args([TYPESCRIPT, NODE_TYPES]))?;
     }
     let plugin = root.join("plugins/openclaw");

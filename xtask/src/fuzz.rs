@@ -77,7 +77,8 @@ impl Fuzz {
             quiet_panics();
             let input = fs::read(file).with_context(|| format!("could not read {file}"))?;
             let targets = targets::all()?;
-            let target = targets.iter().find(|t| t.name == reader).with_context(|| format!("no such reader: {reader}"))?;
+            let target =
+                targets.iter().find(|t| t.name == reader).with_context(|| format!("no such reader: {reader}"))?;
             let read = one(target, &input);
             println!("{reader}: {}", read.as_ref().err().map_or("read", |what| what));
             return Ok(read.is_ok());
@@ -91,7 +92,8 @@ impl Fuzz {
     fn work(&self, file: &Path) -> Result<bool> {
         quiet_panics();
         let targets = targets::all()?;
-        let chosen: Vec<&Target> = targets.iter().filter(|t| self.only.as_deref().is_none_or(|only| only == t.name)).collect();
+        let chosen: Vec<&Target> =
+            targets.iter().filter(|t| self.only.as_deref().is_none_or(|only| only == t.name)).collect();
         if chosen.is_empty() {
             bail!("no such reader; there are {}", targets.iter().map(|t| t.name).collect::<Vec<_>>().join(", "));
         }
@@ -126,7 +128,18 @@ impl Fuzz {
             }
             fs::write(&file, format!("- {from}\n"))?;
             let mut worker = Command::new(std::env::current_exe()?);
-            worker.args(["fuzz", "--seconds", &left.to_string(), "--seed", &self.seed.to_string(), "--from", &from.to_string(), "--worker"]).arg(&file);
+            worker
+                .args([
+                    "fuzz",
+                    "--seconds",
+                    &left.to_string(),
+                    "--seed",
+                    &self.seed.to_string(),
+                    "--from",
+                    &from.to_string(),
+                    "--worker",
+                ])
+                .arg(&file);
             if let Some(only) = &self.only {
                 worker.args(["--only", only]);
             }

@@ -19,7 +19,7 @@ use ride_testkit::peers::{Peer, pinned};
 use ride_testkit::story::{Facts, Product, Story};
 
 use crate::build;
-use table::{Cell, Came, Table};
+use table::{Came, Cell, Table};
 
 /// A story takes about a minute, and five on a machine with others on it; what takes longer has hung.
 const CELL: Duration = Duration::from_secs(600);
@@ -122,7 +122,11 @@ fn play(story: Story, product: &Product) -> Result<Came> {
     if let Some(why) = &stopped {
         let _ = writeln!(told, "stopped: {why}");
     }
-    Ok(Came { told: facts.told, wrong: facts.wrong.into_iter().map(|w| w.fact).collect(), stopped: stopped.map(|why| table::first_line(&why)) })
+    Ok(Came {
+        told: facts.told,
+        wrong: facts.wrong.into_iter().map(|w| w.fact).collect(),
+        stopped: stopped.map(|why| table::first_line(&why)),
+    })
 }
 
 async fn fetch(product: &Product) -> Result<()> {

@@ -55,27 +55,49 @@ struct DependencyKind {
 pub(crate) fn of(crates: &[&str], triples: &[&str]) -> Result<String> {
     let args = ["metadata", "--format-version=1", "--locked"];
     let platforms = triples.iter().flat_map(|triple| ["--filter-platform", triple]);
-    let output = Command::new(cargo()).current_dir(build::root()).args(args).args(platforms).output().context("could not run cargo metadata")?;
+    let output = Command::new(cargo())
+        .current_dir(build::root())
+        .args(args)
+        .args(platforms)
+        .output()
+        .context("could not run cargo metadata")?;
     if !output.status.success() {
         bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     }
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).context("could not read cargo metadata's answer")?;
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).context("could not read cargo metadata's answer")?;
     let ours = |package: &&Package| package.source.is_none() && crates.contains(&package.name.as_str());
     let mut inside: BTreeSet<&str> = metadata.packages.iter().filter(ours).map(|package| package.id.as_str()).collect();
     let mut new: Vec<&str> = inside.iter().copied().collect();
     while let Some(id) = new.pop() {
-        let node = metadata.resolve.nodes.iter().find(|node| node.id == id).context("cargo metadata has a dependency without a node")?;
+        let node = metadata
+            .resolve
+            .nodes
+            .iter()
+            .find(|node| node.id == id)
+            .context("cargo metadata has a dependency without a node")?;
         let linked = node.deps.iter().filter(|dependency| dependency.dep_kinds.iter().any(|kind| kind.kind.is_none()));
         new.extend(linked.map(|dependency| dependency.pkg.as_str()).filter(|id| inside.insert(id)));
     }
-    let mut foreign: Vec<&Package> = metadata.packages.iter().filter(|package| package.source.is_some() && inside.contains(package.id.as_str())).collect();
+    let mut foreign: Vec<&Package> = metadata
+        .packages
+        .iter()
+        .filter(|package| package.source.is_some() && inside.contains(package.id.as_str()))
+        .collect();
     foreign.sort_by_key(|package| (&package.name, &package.version));
-    let mut text = format!("The Rust crates that {} is linked with, their licences, and the texts of these.\n\n", crates.join(" and "));
+    let mut text = format!(
+        "The Rust crates that {} is linked with, their licences, and the texts of these.\n\n",
+        crates.join(" and ")
+    );
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in foreign {
         let name = format!("{} {}", package.name, package.version);
         let licence = package.license.as_deref().unwrap_or("as its licence file says");
-        let _ = writeln!(text, "{name}: {licence}{}", package.repository.as_ref().map_or_else(String::new, |at| format!(", {at}")));
+        let _ = writeln!(
+            text,
+            "{name}: {licence}{}",
+            package.repository.as_ref().map_or_else(String::new, |at| format!(", {at}"))
+        );
         let folder = Path::new(&package.manifest_path).parent().context("a manifest lies in a folder")?;
         for licence in licences(folder)? {
             texts.entry(licence).or_default().push(name.clone());
@@ -93,7 +115,9 @@ fn licences(folder: &Path) -> Result<BTreeSet<String>> {
     for entry in std::fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().to_uppercase();
-        let is = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"].iter().any(|word| name.starts_with(word));
+        let is = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"]
+            .iter()
+            .any(|word| name.starts_with(word));
         if is && entry.file_type()?.is_file() {
             texts.insert(String::from_utf8_lossy(&std::fs::read(entry.path())?).replace("\r\n", "\n"));
         }

@@ -55,7 +55,11 @@ impl Pack {
                 let platform = self.target.as_deref().map_or_else(Platform::host, Platform::of)?;
                 let built = Built::new(platform, self.target.is_some())?;
                 let packed = build::plugin(&[Addon { platform, file: built.addon.clone() }], &built.ride)?;
-                let mut made = vec![file_name(&packed.plugin)?, package(platform, &built.addon, &out)?, archive(platform, &built.ride, &out)?];
+                let mut made = vec![
+                    file_name(&packed.plugin)?,
+                    package(platform, &built.addon, &out)?,
+                    archive(platform, &built.ride, &out)?,
+                ];
                 made.push(marketplace(&out)?);
                 sums(&out, made)?;
                 packed.tell();
@@ -90,7 +94,12 @@ impl Found {
         found.addons.sort_by_key(|addon| addon.platform.name);
         found.archives.sort();
         if let Some(pair) = found.addons.windows(2).find(|pair| pair[0].platform == pair[1].platform) {
-            bail!("{} is there twice: {} and {}", pair[0].platform.name, pair[0].file.display(), pair[1].file.display());
+            bail!(
+                "{} is there twice: {} and {}",
+                pair[0].platform.name,
+                pair[0].file.display(),
+                pair[1].file.display()
+            );
         }
         Ok(found)
     }
@@ -115,7 +124,8 @@ impl Found {
     fn complete(&self, partial: bool) -> Result<()> {
         let there = |one: &Platform| {
             let archive = archive_name(one);
-            self.addons.iter().any(|addon| addon.platform == one) && self.archives.iter().any(|path| path.ends_with(&archive))
+            self.addons.iter().any(|addon| addon.platform == one)
+                && self.archives.iter().any(|path| path.ends_with(&archive))
         };
         let missing: Vec<&str> = PLATFORMS.iter().filter(|one| !there(one)).map(|one| one.name).collect();
         match missing.is_empty() {
@@ -132,7 +142,10 @@ impl Found {
 /// An addon in its package: of this version, and of the platform it says.
 fn checked(file: PathBuf) -> Result<Addon> {
     let name = file_name(&file)?;
-    let platform = PLATFORMS.iter().find(|one| one.addon() == name).with_context(|| format!("{} is the addon of no platform there are packages for", file.display()))?;
+    let platform = PLATFORMS
+        .iter()
+        .find(|one| one.addon() == name)
+        .with_context(|| format!("{} is the addon of no platform there are packages for", file.display()))?;
     let at = file.with_file_name("package.json");
     let text = fs::read_to_string(&at).with_context(|| format!("could not read {}", at.display()))?;
     let manifest: Value = serde_json::from_str(&text).with_context(|| format!("could not read {}", at.display()))?;
@@ -167,7 +180,8 @@ fn package(platform: &Platform, addon: &Path, out: &Path) -> Result<String> {
     let text = serde_json::to_string_pretty(&platform.manifest())? + "\n";
     fs::write(folder.join("package.json"), text).context("could not write package.json")?;
     build::licences(&folder)?;
-    fs::write(folder.join("THIRD-PARTY.txt"), notices::of(&["ride-node"], &[platform.triple])?).context("could not write THIRD-PARTY.txt")?;
+    fs::write(folder.join("THIRD-PARTY.txt"), notices::of(&["ride-node"], &[platform.triple])?)
+        .context("could not write THIRD-PARTY.txt")?;
     build::npm_pack(&folder, out)?;
     let name = package_name(platform);
     match out.join(&name).exists() {
@@ -224,10 +238,18 @@ fn archive_name(platform: &Platform) -> String {
 
 /// What `ride` prints.
 fn said(ride: &Path, args: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new(ride).args(args).output().with_context(|| format!("could not run {}, and its pages are its own to print", ride.display()))?;
+    let output = Command::new(ride)
+        .args(args)
+        .output()
+        .with_context(|| format!("could not run {}, and its pages are its own to print", ride.display()))?;
     match output.status.success() && !output.stdout.is_empty() {
         true => Ok(output.stdout),
-        false => bail!("{} {args:?} ended with {}: {}", ride.display(), output.status, String::from_utf8_lossy(&output.stderr)),
+        false => bail!(
+            "{} {args:?} ended with {}: {}",
+            ride.display(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ),
     }
 }
 
@@ -275,7 +297,10 @@ fn tarred(folder: &Path, top: &str, to: &Path) -> Result<()> {
         header.set_mode(if path.file_name().is_some_and(|name| name == "ride") { 0o755 } else { 0o644 });
         tar.append_data(&mut header, name, bytes.as_slice())?;
     }
-    tar.into_inner()?.finish().and_then(|file| file.sync_all()).with_context(|| format!("could not write {}", to.display()))
+    tar.into_inner()?
+        .finish()
+        .and_then(|file| file.sync_all())
+        .with_context(|| format!("could not write {}", to.display()))
 }
 
 fn listed(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -334,7 +359,10 @@ mod tests {
         assert_eq!((found.addons.len(), found.archives.len()), (PLATFORMS.len(), PLATFORMS.len()));
         let stage = dir.path().join("stage");
         build::lay_plugin(&found.addons, &stage).unwrap();
-        let mut inside: Vec<String> = fs::read_dir(stage.join("native")).unwrap().map(|entry| file_name(&entry.unwrap().path()).unwrap()).collect();
+        let mut inside: Vec<String> = fs::read_dir(stage.join("native"))
+            .unwrap()
+            .map(|entry| file_name(&entry.unwrap().path()).unwrap())
+            .collect();
         inside.sort();
         let mut expected: Vec<String> = PLATFORMS.iter().map(Platform::addon).collect();
         expected.sort();
@@ -348,7 +376,13 @@ mod tests {
         let [x64, arm64, ..] = &PLATFORMS;
         let folder = outcome(below, x64);
         let found = Found::below(below).unwrap();
-        assert!(found.complete(false).unwrap_err().to_string().starts_with("addon or archive is missing for linux-arm64-gnu, linux-x64-musl, "));
+        assert!(
+            found
+                .complete(false)
+                .unwrap_err()
+                .to_string()
+                .starts_with("addon or archive is missing for linux-arm64-gnu, linux-x64-musl, ")
+        );
         found.complete(true).unwrap();
         assert!(Found::default().complete(true).is_err());
 
@@ -358,7 +392,9 @@ mod tests {
         fs::write(&addon, library(x64)).unwrap();
         let manifest = x64.manifest().to_string();
         fs::write(folder.join("package.json"), manifest.replace(VERSION, "0.0.1")).unwrap();
-        assert!(error(Found::below(below)).ends_with(&format!("package.json: version is \"0.0.1\", expected {VERSION:?}")));
+        assert!(
+            error(Found::below(below)).ends_with(&format!("package.json: version is \"0.0.1\", expected {VERSION:?}"))
+        );
         fs::write(folder.join("package.json"), manifest).unwrap();
         let twin = outcome(&below.join("again"), x64);
         assert!(error(Found::below(below)).starts_with("linux-x64-gnu is there twice: "));
@@ -381,7 +417,12 @@ mod tests {
         });
         assert_eq!(archives[0], archives[1]);
         let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(archives[0].as_slice()));
-        let inside: Vec<(PathBuf, u32)> = tar.entries().unwrap().map(|entry| entry.unwrap()).map(|entry| (entry.path().unwrap().into_owned(), entry.header().mode().unwrap())).collect();
+        let inside: Vec<(PathBuf, u32)> = tar
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.path().unwrap().into_owned(), entry.header().mode().unwrap()))
+            .collect();
         assert_eq!(inside, [(PathBuf::from("top/man/ride.1"), 0o644), (PathBuf::from("top/ride"), 0o755)]);
         sums(dir.path(), vec!["b".into(), "a".into()]).unwrap();
         let sum = format!("{:x}", Sha256::digest(&archives[0]));
@@ -400,8 +441,15 @@ mod tests {
             let home = dir.path().join(version);
             fs::create_dir(&home).unwrap();
             let run = |args: &[&str]| {
-                let output = Command::new(&claude).args(args).env_clear().envs([("HOME", home.to_str().unwrap()), ("PATH", "/usr/bin:/bin")]).current_dir(&home).output().unwrap();
-                let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+                let output = Command::new(&claude)
+                    .args(args)
+                    .env_clear()
+                    .envs([("HOME", home.to_str().unwrap()), ("PATH", "/usr/bin:/bin")])
+                    .current_dir(&home)
+                    .output()
+                    .unwrap();
+                let said =
+                    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{version} {args:?}: {said}");
                 said
             };
@@ -410,7 +458,12 @@ mod tests {
             run(&["plugin", "marketplace", "add", folder.to_str().unwrap()]);
             run(&["plugin", "install", "openclaw-session-sync@claude-code-sync"]);
             let listed = run(&["plugin", "list"]);
-            assert!(listed.contains(&format!("Version: {VERSION}")) && listed.contains("enabled") && !listed.contains("Error"), "{version}: {listed}");
+            assert!(
+                listed.contains(&format!("Version: {VERSION}"))
+                    && listed.contains("enabled")
+                    && !listed.contains("Error"),
+                "{version}: {listed}"
+            );
             run(&["plugin", "uninstall", "openclaw-session-sync@claude-code-sync"]);
             run(&["plugin", "marketplace", "remove", "claude-code-sync"]);
         }

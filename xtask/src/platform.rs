@@ -25,10 +25,34 @@ pub(crate) struct Platform {
 
 /// All of them.
 pub(crate) const PLATFORMS: [Platform; 6] = [
-    Platform { triple: "x86_64-unknown-linux-gnu", name: "linux-x64-gnu", os: "linux", cpu: "x64", libc: Some("glibc") },
-    Platform { triple: "aarch64-unknown-linux-gnu", name: "linux-arm64-gnu", os: "linux", cpu: "arm64", libc: Some("glibc") },
-    Platform { triple: "x86_64-unknown-linux-musl", name: "linux-x64-musl", os: "linux", cpu: "x64", libc: Some("musl") },
-    Platform { triple: "aarch64-unknown-linux-musl", name: "linux-arm64-musl", os: "linux", cpu: "arm64", libc: Some("musl") },
+    Platform {
+        triple: "x86_64-unknown-linux-gnu",
+        name: "linux-x64-gnu",
+        os: "linux",
+        cpu: "x64",
+        libc: Some("glibc"),
+    },
+    Platform {
+        triple: "aarch64-unknown-linux-gnu",
+        name: "linux-arm64-gnu",
+        os: "linux",
+        cpu: "arm64",
+        libc: Some("glibc"),
+    },
+    Platform {
+        triple: "x86_64-unknown-linux-musl",
+        name: "linux-x64-musl",
+        os: "linux",
+        cpu: "x64",
+        libc: Some("musl"),
+    },
+    Platform {
+        triple: "aarch64-unknown-linux-musl",
+        name: "linux-arm64-musl",
+        os: "linux",
+        cpu: "arm64",
+        libc: Some("musl"),
+    },
     Platform { triple: "x86_64-apple-darwin", name: "darwin-x64", os: "darwin", cpu: "x64", libc: None },
     Platform { triple: "aarch64-apple-darwin", name: "darwin-arm64", os: "darwin", cpu: "arm64", libc: None },
 ];
@@ -46,7 +70,10 @@ impl Platform {
     /// The one of a target triple.
     pub(crate) fn of(triple: &str) -> Result<&'static Platform> {
         let known = || PLATFORMS.map(|one| one.triple).join(", ");
-        PLATFORMS.iter().find(|one| one.triple == triple).with_context(|| format!("there are no packages for {triple}, only for {}", known()))
+        PLATFORMS
+            .iter()
+            .find(|one| one.triple == triple)
+            .with_context(|| format!("there are no packages for {triple}, only for {}", known()))
     }
 
     /// The addon's file, as `lib/addon.js` asks for it.
@@ -90,7 +117,11 @@ impl Platform {
     /// mistake would else be found on somebody's gateway.
     pub(crate) fn check(&self, file: &Path) -> Result<()> {
         let bytes = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
-        let number = |at: usize, length: usize| bytes.get(at..at + length).map(|bytes| bytes.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)));
+        let number = |at: usize, length: usize| {
+            bytes
+                .get(at..at + length)
+                .map(|bytes| bytes.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte)))
+        };
         let found = match (bytes.get(..4), number(4, 4), number(18, 2)) {
             (Some(b"\x7fELF"), _, Some(62)) => ("linux", "x64"),
             (Some(b"\x7fELF"), _, Some(183)) => ("linux", "arm64"),
@@ -117,7 +148,8 @@ pub(crate) mod tests {
         let mut bytes = vec![0; 64];
         if platform.os == "darwin" {
             bytes[..4].copy_from_slice(b"\xcf\xfa\xed\xfe");
-            bytes[4..8].copy_from_slice(&(if platform.cpu == "x64" { 0x0100_0007_u32 } else { 0x0100_000c }).to_le_bytes());
+            bytes[4..8]
+                .copy_from_slice(&(if platform.cpu == "x64" { 0x0100_0007_u32 } else { 0x0100_000c }).to_le_bytes());
         } else {
             bytes[..4].copy_from_slice(b"\x7fELF");
             bytes[18] = if platform.cpu == "x64" { 62 } else { 183 };
@@ -149,9 +181,20 @@ pub(crate) mod tests {
     fn the_names_are_those_of_npm_and_node() {
         let gnu = Platform::of("x86_64-unknown-linux-gnu").unwrap();
         let manifest = gnu.manifest();
-        assert_eq!((gnu.addon().as_str(), &manifest["name"]), ("claude-code-sync.linux-x64-gnu.node", &json!("claude-code-sync-linux-x64-gnu")));
-        assert_eq!((&manifest["os"], &manifest["cpu"], &manifest["libc"]), (&json!(["linux"]), &json!(["x64"]), &json!(["glibc"])));
+        assert_eq!(
+            (gnu.addon().as_str(), &manifest["name"]),
+            ("claude-code-sync.linux-x64-gnu.node", &json!("claude-code-sync-linux-x64-gnu"))
+        );
+        assert_eq!(
+            (&manifest["os"], &manifest["cpu"], &manifest["libc"]),
+            (&json!(["linux"]), &json!(["x64"]), &json!(["glibc"]))
+        );
         assert_eq!(Platform::of("aarch64-apple-darwin").unwrap().manifest().get("libc"), None);
-        assert!(Platform::of("x86_64-pc-windows-msvc").unwrap_err().to_string().starts_with("there are no packages for x86_64-pc-windows-msvc, only for "));
+        assert!(
+            Platform::of("x86_64-pc-windows-msvc")
+                .unwrap_err()
+                .to_string()
+                .starts_with("there are no packages for x86_64-pc-windows-msvc, only for ")
+        );
     }
 }

@@ -136,7 +136,9 @@ impl Probe {
             return Ok(pinned.to_vec());
         }
         match self.hosts.iter().find(|host| !pinned.contains(host)) {
-            Some(unknown) => bail!("OpenClaw {unknown} is not pinned; crates/testkit/peers.json has {}", pinned.join(", ")),
+            Some(unknown) => {
+                bail!("OpenClaw {unknown} is not pinned; crates/testkit/peers.json has {}", pinned.join(", "))
+            }
             None => Ok(self.hosts.clone()),
         }
     }

@@ -31,7 +31,9 @@ impl Sim {
             }
         }
         let ride_sim::Run { steps, faults, grants, turns, messages, marked, .. } = &sum;
-        println!("steps: {steps}, grants: {grants}, prompts and answers: {turns}, messages: {messages}, shown again and marked: {marked}");
+        println!(
+            "steps: {steps}, grants: {grants}, prompts and answers: {turns}, messages: {messages}, shown again and marked: {marked}"
+        );
         let never = ride_sim::never_reached(&sum);
         if self.seed.is_none() && !never.is_empty() {
             violations += 1;

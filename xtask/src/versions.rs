@@ -51,8 +51,14 @@ fn wrong(root: &Path) -> Result<Vec<String>> {
     for file in PAGES {
         for (number, line) in read(file)?.lines().enumerate() {
             for before in FILES {
-                let named = line.split(before).skip(1).map(leading_version).filter(|named| !named.is_empty() && *named != VERSION);
-                wrong.extend(named.map(|named| format!("{file}:{}: {before}{named}, expected {before}{VERSION}", number + 1)));
+                let named = line
+                    .split(before)
+                    .skip(1)
+                    .map(leading_version)
+                    .filter(|named| !named.is_empty() && *named != VERSION);
+                wrong.extend(
+                    named.map(|named| format!("{file}:{}: {before}{named}, expected {before}{VERSION}", number + 1)),
+                );
             }
         }
     }
@@ -85,7 +91,10 @@ mod tests {
         }
         check(dir.path()).unwrap();
         check_tag(dir.path(), &format!("v{VERSION}")).unwrap();
-        assert_eq!(check_tag(dir.path(), VERSION).unwrap_err().to_string(), format!("the tag is {VERSION:?}, expected \"v{VERSION}\""));
+        assert_eq!(
+            check_tag(dir.path(), VERSION).unwrap_err().to_string(),
+            format!("the tag is {VERSION:?}, expected \"v{VERSION}\"")
+        );
         let set = |file: &str, from: &str, to: &str| {
             let text = std::fs::read_to_string(dir.path().join(file)).unwrap();
             assert!(text.contains(from), "{file}");
@@ -101,7 +110,9 @@ mod tests {
             [
                 format!("plugins/openclaw/package.json: /version is \"9.0.0\", expected {VERSION:?}"),
                 format!("plugins/claude-code/.claude-plugin/plugin.json: /version is null, expected {VERSION:?}"),
-                format!("plugins/openclaw/README.md:{line}: claude-code-sync-0.0.9, expected claude-code-sync-{VERSION}"),
+                format!(
+                    "plugins/openclaw/README.md:{line}: claude-code-sync-0.0.9, expected claude-code-sync-{VERSION}"
+                ),
             ]
         );
     }

@@ -9,7 +9,12 @@ fn check(args: &[&str], figures: impl Fn(&str) -> bool) {
     let output = Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let last = said.lines().last().unwrap_or_default();
-    assert!(output.status.success() && figures(last), "{args:?}: {}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && figures(last),
+        "{args:?}: {}\n{said}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn number(line: &str, name: &str) -> u64 {
@@ -25,6 +30,7 @@ fn foreign_input_breaks_no_reader() {
 // Rules LEASE-1, LEASE-2, STORE-1, STORE-5.
 #[test]
 fn contention_and_kills_break_no_promise_of_the_store() {
-    let figures = |last: &str| number(last, "grants") >= 100 && number(last, "kills") == 40 && last.ends_with("violations: 0");
+    let figures =
+        |last: &str| number(last, "grants") >= 100 && number(last, "kills") == 40 && last.ends_with("violations: 0");
     check(&["chaos", "--rounds", "40", "--grants", "100"], figures);
 }

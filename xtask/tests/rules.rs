@@ -15,7 +15,8 @@ fn every_rule_is_cited_and_every_citation_is_of_a_rule() {
     let rules: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
     assert_eq!(rules.len(), listed.len(), "a rule is there twice: {listed:?}");
     for area in AREAS {
-        let numbers: Vec<usize> = listed.iter().filter_map(|rule| rule.strip_prefix(area)?.strip_prefix('-')?.parse().ok()).collect();
+        let numbers: Vec<usize> =
+            listed.iter().filter_map(|rule| rule.strip_prefix(area)?.strip_prefix('-')?.parse().ok()).collect();
         assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>(), "{area} is numbered without gaps");
     }
 
@@ -62,9 +63,11 @@ fn sources(folder: &Path, each: &mut impl FnMut(&Path)) {
 
 #[test]
 fn every_bound_stands_in_the_protocols_table() {
-    let read = |file: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("it is there");
+    let read =
+        |file: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("it is there");
     let (limits, protocol) = (read("../crates/core/src/limits.rs"), read("../docs/protocol.md"));
-    let table = protocol.split("## Bounds").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section of bounds");
+    let table =
+        protocol.split("## Bounds").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("a section of bounds");
     let names = limits.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
     let missing: Vec<&str> = names.filter(|name| !table.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "without a row in docs/protocol.md, section Bounds: {missing:?}");

@@ -47,7 +47,11 @@ fn main() -> Result<()> {
                 screen.draw(&mut picker)?;
                 samples.push(ms(begin));
             }
-            assert!((1..THREADS).contains(&picker.choice().fitting()), "{text:?} fits {} threads", picker.choice().fitting());
+            assert!(
+                (1..THREADS).contains(&picker.choice().fitting()),
+                "{text:?} fits {} threads",
+                picker.choice().fitting()
+            );
         }
         let typed = |i: usize| keys[..=i].iter().collect::<String>();
         keystrokes.extend(by_key.into_iter().enumerate().map(|(i, ms)| json!({"typed": typed(i), "ms": ms})));
@@ -70,7 +74,18 @@ fn ms(begin: Instant) -> f64 {
 /// Threads as a busy gateway has them: several agents and channels, topics of forums,
 /// people's names, every fifth title beyond ASCII, some ridden, some that cannot be.
 fn answer() -> Value {
-    let subjects = ["Deploys", "Release plans", "Holiday rota", "Größe und Gewicht", "日本の話", "Customer escalations 🚨", "ops: nightly", "Ada Lovelace", "Invoices 2027", "on-call / handover"];
+    let subjects = [
+        "Deploys",
+        "Release plans",
+        "Holiday rota",
+        "Größe und Gewicht",
+        "日本の話",
+        "Customer escalations 🚨",
+        "ops: nightly",
+        "Ada Lovelace",
+        "Invoices 2027",
+        "on-call / handover",
+    ];
     let rows: Vec<Value> = (0..THREADS).map(|i| {
         let channel = ["telegram", "discord", "slack", "whatsapp"][i % 4];
         let agent = ["main", "shop", "ops"][i % 7 % 3];

@@ -46,7 +46,8 @@ fn main() -> Result<()> {
         assert!(screen.bytes.get() > 500, "the first frame is {} bytes", screen.bytes.get());
         let mut handfuls = 0;
         while let Some(Effect::Read(paths)) = effects.pop() {
-            let read = paths.into_iter().map(|path| (glance(&path).ok(), path)).map(|(seen, path)| (path, seen)).collect();
+            let read =
+                paths.into_iter().map(|path| (glance(&path).ok(), path)).map(|(seen, path)| (path, seen)).collect();
             effects = picker.step(Event::Read(read), now_ms);
             screen.draw(&mut picker)?;
             handfuls += 1;

@@ -248,7 +248,9 @@ impl Command {
             | Command::Repair { json, .. }
             | Command::Doctor { json, .. }
             | Command::Config { json }
-            | Command::Sync { what: Sync::Status { json, .. } | Sync::Restore { json, .. } | Sync::Prune { json, .. } } => *json,
+            | Command::Sync {
+                what: Sync::Status { json, .. } | Sync::Restore { json, .. } | Sync::Prune { json, .. },
+            } => *json,
             Command::Deploy(_) | Command::Completions { .. } | Command::Man { .. } => false,
         }
     }

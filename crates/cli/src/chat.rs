@@ -159,7 +159,12 @@ impl Drive {
                 self.generation += 1;
                 self.connection = Some(connection);
                 // A turn begun on the connection before is told to us only so.
-                self.call("sessions.messages.subscribe", Subscribe { key: self.key.clone() }, SEND_WITHIN, |_, _: Result<IgnoredAny, _>| Event::Tick);
+                self.call(
+                    "sessions.messages.subscribe",
+                    Subscribe { key: self.key.clone() },
+                    SEND_WITHIN,
+                    |_, _: Result<IgnoredAny, _>| Event::Tick,
+                );
                 self.take(Event::Up);
             }
             Line::Event(event) => match event.name.as_str() {
@@ -213,7 +218,10 @@ impl Drive {
         for effect in self.chat.step(event, now_ms()) {
             self.perform(effect);
         }
-        if matches!(self.face, Face::Words(_)) && self.chat.idle() && (self.failed.is_some() || !self.answers.is_empty()) {
+        if matches!(self.face, Face::Words(_))
+            && self.chat.idle()
+            && (self.failed.is_some() || !self.answers.is_empty())
+        {
             // Once is enough: the second time it would not wait for anything.
             for effect in self.chat.leave_when_idle(now_ms()) {
                 self.perform(effect);
@@ -224,13 +232,17 @@ impl Drive {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Renew(request) => {
-                self.call(method::RENEW, request, RENEW_WITHIN, |sent_ms, answer| Event::Renewed { sent_ms, answer: answer.map_err(trouble) });
+                self.call(method::RENEW, request, RENEW_WITHIN, |sent_ms, answer| Event::Renewed {
+                    sent_ms,
+                    answer: answer.map_err(trouble),
+                });
             }
             Effect::Say(request) => {
                 self.call(method::SAY, request, RENEW_WITHIN, |_, answer| Event::Said(answer.map_err(trouble)));
             }
             Effect::Send { id, text } => {
-                let request = Send { session_key: self.key.clone(), message: text, idempotency_key: id, deliver: false };
+                let request =
+                    Send { session_key: self.key.clone(), message: text, idempotency_key: id, deliver: false };
                 self.call("chat.send", request, SEND_WITHIN, |_, answer| Event::Sent(taken(answer)));
             }
             Effect::Abort(id) => {
@@ -271,8 +283,13 @@ impl Drive {
     }
 
     /// Sends a request; its answer comes back as an event of this connection.
-    fn call<Q, A>(&mut self, method: &'static str, request: Q, limit: Duration, event: fn(u64, Result<A, CallError>) -> Event)
-    where
+    fn call<Q, A>(
+        &mut self,
+        method: &'static str,
+        request: Q,
+        limit: Duration,
+        event: fn(u64, Result<A, CallError>) -> Event,
+    ) where
         Q: Serialize + std::marker::Send + Sync + 'static,
         A: DeserializeOwned + std::marker::Send + 'static,
     {
@@ -293,7 +310,9 @@ fn taken(answer: Result<Taken, CallError>) -> Result<(), NotSent> {
     match answer {
         Ok(Taken { status: Some(_) }) => Ok(()),
         Ok(Taken { status: None }) => Err(NotSent::Refused("the host took it for a word to stop".into())),
-        Err(e @ (CallError::Lost { .. } | CallError::Late { .. } | CallError::Answer { .. })) => Err(NotSent::Unsure(e.to_string())),
+        Err(e @ (CallError::Lost { .. } | CallError::Late { .. } | CallError::Answer { .. })) => {
+            Err(NotSent::Unsure(e.to_string()))
+        }
         Err(e) => Err(NotSent::Refused(e.to_string())),
     }
 }

@@ -114,7 +114,9 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
         Some(Command::Status { words, json }) => status::run(&context, words, *json).await,
         Some(Command::Adopt { undo: true, to, wait, json, .. }) => adopt::undo(&context, to, *wait, *json).await,
         Some(Command::Adopt { session: None, json, .. }) if *json || !env.can_draw() => adopt::list(&context, *json),
-        Some(Command::Adopt { session, to, wait, json, .. }) => adopt::run(&context, session.as_deref(), to, *wait, *json).await,
+        Some(Command::Adopt { session, to, wait, json, .. }) => {
+            adopt::run(&context, session.as_deref(), to, *wait, *json).await
+        }
         Some(Command::Log { words, audit, json }) => log::run(&context, words, *audit, *json).await,
         Some(Command::Release { words, accept_broken_chain, take_back: true, json }) => {
             release::take_back(&context, words, *accept_broken_chain, *json).await
@@ -122,7 +124,9 @@ async fn run(cli: &Cli, env: &Env) -> Result<(), Error> {
         Some(Command::Release { words, accept_broken_chain, take_back: false, json }) => {
             release::run(&context, words, *accept_broken_chain, *json).await
         }
-        Some(Command::Repair { words, keep, project, json }) => repair::run(&context, words, keep, project.as_deref(), *json).await,
+        Some(Command::Repair { words, keep, project, json }) => {
+            repair::run(&context, words, keep, project.as_deref(), *json).await
+        }
         Some(Command::Doctor { words, claude, json }) => doctor::run(&context, words, claude, *json).await,
         Some(Command::Sync { what }) => sync::run(&context, what).await,
         Some(Command::Config { json }) => config::run(&context, *json).await,
@@ -158,7 +162,10 @@ impl Context<'_> {
         base.map(|base| (base, "XDG_STATE_HOME"))
             .or_else(|| env.home().map(|home| (home.join(".local/state"), "default")))
             .map(|(base, from)| (base.join("ride"), from))
-            .ok_or_else(|| Error::new(Kind::Config, "could not tell where to keep files: no home folder").hint("set HOME, or use --state-dir"))
+            .ok_or_else(|| {
+                Error::new(Kind::Config, "could not tell where to keep files: no home folder")
+                    .hint("set HOME, or use --state-dir")
+            })
     }
 
     fn locate(&self) -> Result<Located, Error> {
@@ -190,9 +197,13 @@ impl Context<'_> {
     async fn connect(&self, target: &Target, wanted: Access) -> Result<(Connection, Events), Error> {
         let state_dir = self.state_dir()?;
         match connect(target, self.access(wanted), &state_dir).await {
-            Err(ConnectError::Stranger { owner, .. }) if self.env.terminal.interactive && allowed(target, owner).await? => {
+            Err(ConnectError::Stranger { owner, .. })
+                if self.env.terminal.interactive && allowed(target, owner).await? =>
+            {
                 let kept = owner::allow(owner, target.origin(), &state_dir);
-                kept.map_err(|e| Error::new(Kind::Other, format!("could not remember that below {}: {e}", state_dir.display())))?;
+                kept.map_err(|e| {
+                    Error::new(Kind::Other, format!("could not remember that below {}: {e}", state_dir.display()))
+                })?;
                 self.reconnect(target, wanted).await
             }
             other => Ok(other?),
@@ -208,14 +219,16 @@ impl Context<'_> {
     fn find<'r>(&self, target: &Target, rows: &'r [Row], words: &[String]) -> Result<&'r Row, Missed> {
         match words {
             [dash] if dash == "-" => self.last(target, rows).map_err(Missed::Other),
-            words => matching::find(rows, words).map_err(|e| if e.is_ambiguous() { Missed::Several(e) } else { Missed::Other(e.into()) }),
+            words => matching::find(rows, words)
+                .map_err(|e| if e.is_ambiguous() { Missed::Several(e) } else { Missed::Other(e.into()) }),
         }
     }
 
     /// The thread ridden last: that one or none, whatever else has a key like it.
     fn last<'r>(&self, target: &Target, rows: &'r [Row]) -> Result<&'r Row, Error> {
         let none = |message: String| Error::new(Kind::Match, message).hint("`ride ls` lists those there are");
-        let last = Last::load(&self.state_dir()?).ok_or_else(|| none("no thread was ridden from here yet".to_owned()))?;
+        let last =
+            Last::load(&self.state_dir()?).ok_or_else(|| none("no thread was ridden from here yet".to_owned()))?;
         if last.gateway != target.origin() {
             return Err(none(format!("the thread ridden last is on another gateway, {}", clean(&last.gateway))));
         }
@@ -227,7 +240,10 @@ impl Context<'_> {
 
 /// Whether a person trusts another user's program with what is secret.
 async fn allowed(target: &Target, owner: Owner) -> Result<bool, Error> {
-    let question = format!("the program at {} is of {owner}, and not yours. Is it the gateway, and may it have the token? [y/N] ", clean(&target.url));
+    let question = format!(
+        "the program at {} is of {owner}, and not yours. Is it the gateway, and may it have the token? [y/N] ",
+        clean(&target.url)
+    );
     let _ = std::io::stderr().write_all(question.as_bytes());
     let read = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();

@@ -102,7 +102,10 @@ pub struct Branch {
 impl std::fmt::Display for Branch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let leaf = leaf_name(self.leaf);
-        let said = self.last_prompt.as_deref().map_or_else(|| "not near its end".to_owned(), |text| format!("\u{201c}{}\u{201d}", crate::render::cut(&clean(text), 60)));
+        let said = self.last_prompt.as_deref().map_or_else(
+            || "not near its end".to_owned(),
+            |text| format!("\u{201c}{}\u{201d}", crate::render::cut(&clean(text), 60)),
+        );
         write!(f, "leaf {leaf}, last prompt {said}")
     }
 }
@@ -146,7 +149,8 @@ pub fn here(dir: &ClaudeDir, session: Uuid, project: &Path) -> Result<Files, Err
 /// When they cannot be read, or the gateway cannot be asked.
 pub async fn standing(thread: &Thread, files: &Files) -> Result<(Standing, Copied), Error> {
     let opened = files.open(None).map_err(unreadable)?;
-    let size = opened.as_ref().map_or(Ok(0), |file| file.metadata().map(|found| found.len()).map_err(|e| io(files, e)))?;
+    let size =
+        opened.as_ref().map_or(Ok(0), |file| file.metadata().map(|found| found.len()).map_err(|e| io(files, e)))?;
     let there = told(thread, size).await?;
     let Some(file) = opened else { return Ok((Standing::Behind, there)) };
     let compared = there.compared;
@@ -171,7 +175,12 @@ pub async fn standing(thread: &Thread, files: &Files) -> Result<(Standing, Copie
 ///
 /// # Errors
 /// When the connection or a disk fails: what is here by then is gone on with the next time.
-pub async fn bring(thread: &Thread, files: Files, there: &Copied, mut progress: impl FnMut(u64, u64)) -> Result<Copy, Error> {
+pub async fn bring(
+    thread: &Thread,
+    files: Files,
+    there: &Copied,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Copy, Error> {
     let mut size = length(&files, None)?;
     if size < there.size {
         let (of, to) = (thread.clone(), there.size);
@@ -193,7 +202,11 @@ pub async fn bring(thread: &Thread, files: Files, there: &Copied, mut progress: 
         // One of here that is another one, or has more, stays as it is.
         if at < file.size && continues(thread, &files, &file.name, at).await? {
             let none = spawn_blocking(|| Ok(Hash::default()));
-            pull(thread, &files, Some(&file.name), at, file.size, none, &mut |_, _| {}).await?.0.sync().map_err(unreadable)?;
+            pull(thread, &files, Some(&file.name), at, file.size, none, &mut |_, _| {})
+                .await?
+                .0
+                .sync()
+                .map_err(unreadable)?;
         }
         beside.insert(file.name.clone(), file.size);
     }
@@ -252,7 +265,15 @@ type Hashing = JoinHandle<std::io::Result<Hash>>;
 
 /// Extends a file of here by a range of the gateway's; it is not on disk yet. The hash of
 /// what stands before goes on with what arrives, while more of it travels.
-async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to: u64, mut hashing: Hashing, progress: &mut impl FnMut(u64, u64)) -> Result<(Committed, Hash), Error> {
+async fn pull(
+    thread: &Thread,
+    files: &Files,
+    file: Option<&str>,
+    from: u64,
+    to: u64,
+    mut hashing: Hashing,
+    progress: &mut impl FnMut(u64, u64),
+) -> Result<(Committed, Hash), Error> {
     let before = match files.open(file).map_err(unreadable)? {
         Some(opened) => tail_sha256(&opened, from),
         None => tail_sha256(&File::open("/dev/null").map_err(|e| io(files, e))?, 0),
@@ -260,7 +281,10 @@ async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to:
     let before = before.map_err(|e| io(files, e))?;
     let range = Range { file, from, before_sha256: &before, total: to - from, tag: "", looked_at: false };
     let mut at = 0;
-    if from == 0 && file.is_none() && let Some((there, hash)) = resumed(thread, files, to).await? {
+    if from == 0
+        && file.is_none()
+        && let Some((there, hash)) = resumed(thread, files, to).await?
+    {
         (at, hashing) = (there, spawn_blocking(|| Ok(hash)));
     }
     let mut next = from + at;
@@ -272,7 +296,8 @@ async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to:
             flights.push_back(tokio::spawn(async move { frame(&connection, asked).await }));
             next += FRAME_BYTES as u64;
         }
-        let arrived = flights.pop_front().ok_or_else(|| Error::new(Kind::Other, "the gateway's file is shorter than it said"))?;
+        let arrived =
+            flights.pop_front().ok_or_else(|| Error::new(Kind::Other, "the gateway's file is shorter than it said"))?;
         let mut bytes = arrived.await.map_err(|e| broke(&e))??;
         // The file may have grown since it was listed; no more than that is brought.
         bytes.truncate((to - from - at) as usize);
@@ -284,7 +309,9 @@ async fn pull(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to:
         });
         match staged {
             Staged::Part(there) if there == at + length && length > 0 => {
-                if at / SYNC_BYTES < there / SYNC_BYTES && let Some((_, part)) = files.staged(file, range.tag) {
+                if at / SYNC_BYTES < there / SYNC_BYTES
+                    && let Some((_, part)) = files.staged(file, range.tag)
+                {
                     synced(files, syncing).await?;
                     syncing = spawn_blocking(move || part.sync_data());
                 }

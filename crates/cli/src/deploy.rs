@@ -68,7 +68,8 @@ pub enum Whose {
 /// A path or name that a unit cannot say.
 pub fn unit(server: &Server<'_>) -> Result<String, Unsayable> {
     let single = server.spawn == RemoteControlSpawn::Session;
-    let mut command = vec![program(server.claude)?, "remote-control".to_owned(), "--spawn".to_owned(), mode(server.spawn).to_owned()];
+    let mut command =
+        vec![program(server.claude)?, "remote-control".to_owned(), "--spawn".to_owned(), mode(server.spawn).to_owned()];
     if let Some(name) = server.name {
         command.extend(["--name".to_owned(), quoted("the name", name)?]);
     }
@@ -133,7 +134,10 @@ fn filled(values: &[(&str, String)]) -> String {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         // A set of system calls has a name that begins so, too.
-        let (length, value) = values.iter().find(|(place, _)| rest.starts_with(place)).map_or((1, "@"), |(place, value)| (place.len(), value));
+        let (length, value) = values
+            .iter()
+            .find(|(place, _)| rest.starts_with(place))
+            .map_or((1, "@"), |(place, value)| (place.len(), value));
         out.push_str(value);
         rest = &rest[length..];
     }
@@ -223,7 +227,12 @@ mod tests {
             "ExecStart=:\"/opt/claude\" remote-control --spawn session\nRestart=always",
         );
         check(
-            Server { spawn: RemoteControlSpawn::Worktree, name: Some("the \"box\" 100%"), capacity: Some(4), ..server() },
+            Server {
+                spawn: RemoteControlSpawn::Worktree,
+                name: Some("the \"box\" 100%"),
+                capacity: Some(4),
+                ..server()
+            },
             r#"ExecStart=:"/opt/claude" remote-control --spawn worktree --name "the \"box\" 100%%" --capacity 4"#,
         );
         check(
@@ -231,12 +240,19 @@ mod tests {
             "Environment=\"CLAUDE_CONFIG_DIR=/srv/my claude\"\nReadWritePaths=%h %t \"/srv/work\" \"-/srv/my claude\"",
         );
         check(
-            Server { dir: Path::new("/srv/a b/100% $x \"@dir@\" \\ é"), repository: Path::new("/srv/a b\\ \"50%\""), ..server() },
+            Server {
+                dir: Path::new("/srv/a b/100% $x \"@dir@\" \\ é"),
+                repository: Path::new("/srv/a b\\ \"50%\""),
+                ..server()
+            },
             "Description=Claude Code Remote Control in /srv/a b/100%% $x \"@dir@\" \\ é\n\
              WorkingDirectory=/srv/a b/100%% $x \"@dir@\" \\ é\n\
              ReadWritePaths=%h %t \"/srv/a b\\\\ \\\"50%%\\\"\"",
         );
-        check(Server { claude: Path::new("/opt/my $tools/50%/claude"), ..server() }, "ExecStart=:\"/opt/my $tools/50%%/claude\" remote-control --spawn same-dir");
+        check(
+            Server { claude: Path::new("/opt/my $tools/50%/claude"), ..server() },
+            "ExecStart=:\"/opt/my $tools/50%%/claude\" remote-control --spawn same-dir",
+        );
     }
 
     #[test]
@@ -246,11 +262,26 @@ mod tests {
             Server { dir: Path::new("/srv/a\nExecStart=/bin/sh"), ..server() },
             r#"could not write the project folder into a unit: "/srv/a\nExecStart=/bin/sh" has a control character"#,
         );
-        check(Server { dir: Path::new("/srv/a "), ..server() }, r#"could not write the project folder into a unit: "/srv/a " has a space or backslash at its end"#);
-        check(Server { dir: Path::new("/srv/a\\"), ..server() }, r#"could not write the project folder into a unit: "/srv/a\\" has a space or backslash at its end"#);
-        check(Server { claude: Path::new("/opt/o'claude"), ..server() }, r#"could not write Claude Code's program into a unit: "/opt/o'claude" has a quote or a backslash"#);
-        check(Server { name: Some("a\u{1b}[31m"), ..server() }, r#"could not write the name into a unit: "a\u{1b}[31m" has a control character"#);
-        check(Server { path: "/bin\r", ..server() }, r#"could not write PATH into a unit: "PATH=/bin\r" has a control character"#);
+        check(
+            Server { dir: Path::new("/srv/a "), ..server() },
+            r#"could not write the project folder into a unit: "/srv/a " has a space or backslash at its end"#,
+        );
+        check(
+            Server { dir: Path::new("/srv/a\\"), ..server() },
+            r#"could not write the project folder into a unit: "/srv/a\\" has a space or backslash at its end"#,
+        );
+        check(
+            Server { claude: Path::new("/opt/o'claude"), ..server() },
+            r#"could not write Claude Code's program into a unit: "/opt/o'claude" has a quote or a backslash"#,
+        );
+        check(
+            Server { name: Some("a\u{1b}[31m"), ..server() },
+            r#"could not write the name into a unit: "a\u{1b}[31m" has a control character"#,
+        );
+        check(
+            Server { path: "/bin\r", ..server() },
+            r#"could not write PATH into a unit: "PATH=/bin\r" has a control character"#,
+        );
     }
 
     #[test]
@@ -265,7 +296,11 @@ mod tests {
 
     #[test]
     fn the_modes_are_those_the_gateway_tells() {
-        for (word, value) in [("same-dir", RemoteControlSpawn::SameDir), ("worktree", RemoteControlSpawn::Worktree), ("session", RemoteControlSpawn::Session)] {
+        for (word, value) in [
+            ("same-dir", RemoteControlSpawn::SameDir),
+            ("worktree", RemoteControlSpawn::Worktree),
+            ("session", RemoteControlSpawn::Session),
+        ] {
             assert_eq!(spawn(word), Some(value));
             assert_eq!(serde_json::to_value(value).unwrap(), word);
         }

@@ -194,7 +194,11 @@ fn address(found: &Found) -> Finding {
 fn gateway<'f>(found: &'f Found, out: &mut Vec<Finding>) -> Option<&'f str> {
     let gateway = match &found.gateway {
         None => {
-            let why = if found.located.is_ok() { "ride's own files cannot be used, below" } else { "its address is not known" };
+            let why = if found.located.is_ok() {
+                "ride's own files cannot be used, below"
+            } else {
+                "its address is not known"
+            };
             out.push(finding("gateway", State::Unknown, format!("not asked: {why}")));
             return None;
         }
@@ -222,8 +226,10 @@ fn host(version: &str) -> Finding {
         Some(found) if found < OLDEST => {
             finding("host", State::Wrong, format!("{says} is older than the plugin needs")).mend("openclaw update")
         }
-        Some((2026, 6, 11)) => finding("host", State::Wrong, format!("{says} stalls the second message of a direct chat by itself"))
-            .mend("openclaw update"),
+        Some((2026, 6, 11)) => {
+            finding("host", State::Wrong, format!("{says} stalls the second message of a direct chat by itself"))
+                .mend("openclaw update")
+        }
         _ => finding("host", State::Note, format!("{says} is not one this ride was tried on ({})", PLAYED.join(", "))),
     }
 }
@@ -264,26 +270,46 @@ fn plugin(found: &Found, version: Option<&str>, out: &mut Vec<Finding>) {
         Some(Ok(plugin)) => plugin,
     };
     out.push(match plugin.version.as_deref() {
-        Some(theirs) if theirs == found.here.version => finding("plugin", State::Ok, format!("{PLUGIN} {theirs}, as this ride")),
-        Some(theirs) => finding("plugin", State::Wrong, format!("{PLUGIN} is {}, this ride {}", clean(theirs), found.here.version))
+        Some(theirs) if theirs == found.here.version => {
+            finding("plugin", State::Ok, format!("{PLUGIN} {theirs}, as this ride"))
+        }
+        Some(theirs) => {
+            finding("plugin", State::Wrong, format!("{PLUGIN} is {}, this ride {}", clean(theirs), found.here.version))
+                .mend(install_line(version))
+        }
+        None => finding("plugin", State::Wrong, format!("{PLUGIN} is older than this ride, {}", found.here.version))
             .mend(install_line(version)),
-        None => finding("plugin", State::Wrong, format!("{PLUGIN} is older than this ride, {}", found.here.version)).mend(install_line(version)),
     });
     if let Some(why) = &plugin.refused {
-        out.push(finding("config", State::Wrong, clean(why)).mend(format!("correct plugins.entries.{PLUGIN}.config on the gateway")));
+        out.push(
+            finding("config", State::Wrong, clean(why))
+                .mend(format!("correct plugins.entries.{PLUGIN}.config on the gateway")),
+        );
     }
     let Some(condition) = &plugin.condition else { return };
     out.push(if condition.conversation_hooks {
         finding("hooks", State::Ok, "heartbeats and cron runs are kept out of a ride")
     } else {
-        finding("hooks", State::Wrong, "the plugin may not see conversations: a heartbeat or cron run is not kept out of a ride")
-            .mend(line(version, &format!("config set plugins.entries.{PLUGIN}.hooks.allowConversationAccess true"), false))
+        finding(
+            "hooks",
+            State::Wrong,
+            "the plugin may not see conversations: a heartbeat or cron run is not kept out of a ride",
+        )
+        .mend(line(
+            version,
+            &format!("config set plugins.entries.{PLUGIN}.hooks.allowConversationAccess true"),
+            false,
+        ))
     });
     out.push(if condition.performing {
         finding("service", State::Ok, "carries out what the threads need")
     } else {
-        finding("service", State::Wrong, "the plugin's service does not run, or another gateway works on the same states")
-            .mend("openclaw gateway restart")
+        finding(
+            "service",
+            State::Wrong,
+            "the plugin's service does not run, or another gateway works on the same states",
+        )
+        .mend("openclaw gateway restart")
     });
     out.push(store(found, plugin, condition));
     out.push(claude_dir(found, condition));
@@ -293,7 +319,10 @@ fn plugin(found: &Found, version: Option<&str>, out: &mut Vec<Finding>) {
     out.push(if apart <= CLOCK_MS {
         finding("clock", State::Ok, "agrees with the gateway's")
     } else {
-        let says = format!("is {} from the gateway's: ages are shown wrong, leases do not depend on it", render::duration(apart));
+        let says = format!(
+            "is {} from the gateway's: ages are shown wrong, leases do not depend on it",
+            render::duration(apart)
+        );
         finding("clock", State::Note, says).mend("timedatectl set-ntp true")
     });
 }
@@ -303,20 +332,28 @@ fn absent(own: &Value, version: Option<&str>) -> Finding {
     let plugins = &own["plugins"];
     let off = |says: &str| finding("plugin", State::Wrong, says);
     if plugins["enabled"] == false {
-        return off("plugins.enabled is false: the gateway loads no plugin")
-            .mend(line(version, "config set plugins.enabled true", false));
+        return off("plugins.enabled is false: the gateway loads no plugin").mend(line(
+            version,
+            "config set plugins.enabled true",
+            false,
+        ));
     }
     // On 2026.9 a plugin that was removed and installed again stays switched off.
     if plugins["entries"][PLUGIN]["enabled"] == false {
-        return off("the plugin is switched off (plugins.entries.claude-code-sync.enabled is false)")
-            .mend(line(version, &format!("plugins enable {PLUGIN}"), true));
+        return off("the plugin is switched off (plugins.entries.claude-code-sync.enabled is false)").mend(line(
+            version,
+            &format!("plugins enable {PLUGIN}"),
+            true,
+        ));
     }
     let names = |key: &str| plugins[key].as_array().map(|list| list.iter().any(|name| name == PLUGIN));
     if names("deny") == Some(true) {
-        return off("plugins.deny names the plugin").mend("take claude-code-sync out of plugins.deny, then: openclaw gateway restart");
+        return off("plugins.deny names the plugin")
+            .mend("take claude-code-sync out of plugins.deny, then: openclaw gateway restart");
     }
     if plugins["entries"].get(PLUGIN).is_some() && names("allow") == Some(false) {
-        return off("plugins.allow does not name the plugin").mend("add claude-code-sync to plugins.allow, then: openclaw gateway restart");
+        return off("plugins.allow does not name the plugin")
+            .mend("add claude-code-sync to plugins.allow, then: openclaw gateway restart");
     }
     off("the gateway runs without the claude-code-sync plugin, or with an older one").mend(install_line(version))
 }
@@ -341,7 +378,11 @@ fn store(found: &Found, plugin: &Plugin, condition: &Condition) -> Finding {
         }
         (None, Some(Ok(n))) => {
             let state = if plugin.lock_backend == "none" { State::Note } else { State::Ok };
-            finding("states", state, format!("{place}; {}", count(*n, "thread in somebody's hands", "threads in somebody's hands")))
+            finding(
+                "states",
+                state,
+                format!("{place}; {}", count(*n, "thread in somebody's hands", "threads in somebody's hands")),
+            )
         }
         (None, None) => finding("states", State::Unknown, place),
     }
@@ -351,15 +392,27 @@ fn store(found: &Found, plugin: &Plugin, condition: &Condition) -> Finding {
 fn claude_dir(found: &Found, condition: &Condition) -> Finding {
     let dir = clean(&condition.claude_dir);
     if !condition.claude_dir_found {
-        return finding("sessions", State::Note, format!("the gateway finds no {dir}: no thread has a Claude session yet"));
+        return finding(
+            "sessions",
+            State::Note,
+            format!("the gateway finds no {dir}: no thread has a Claude session yet"),
+        );
     }
     if found.here.machine != condition.machine {
-        return finding("sessions", State::Wrong, format!("the gateway's Claude sessions are in {dir} on another machine; a ride needs them here"))
-            .mend("run ride on the gateway's machine: ssh -t <gateway> ride <words>");
+        return finding(
+            "sessions",
+            State::Wrong,
+            format!("the gateway's Claude sessions are in {dir} on another machine; a ride needs them here"),
+        )
+        .mend("run ride on the gateway's machine: ssh -t <gateway> ride <words>");
     }
     if found.here.uid != condition.uid {
-        return finding("sessions", State::Wrong, format!("{dir} belongs to the gateway's user (uid {}), and you are uid {}", condition.uid, found.here.uid))
-            .mend(format!("run ride as that user: sudo -u '#{}' -i ride <words>", condition.uid));
+        return finding(
+            "sessions",
+            State::Wrong,
+            format!("{dir} belongs to the gateway's user (uid {}), and you are uid {}", condition.uid, found.here.uid),
+        )
+        .mend(format!("run ride as that user: sudo -u '#{}' -i ride <words>", condition.uid));
     }
     finding("sessions", State::Ok, format!("{dir}, on this machine"))
 }
@@ -368,8 +421,12 @@ fn claude_dir(found: &Found, condition: &Condition) -> Finding {
 fn processes(found: &Found, condition: &Condition) -> Finding {
     const BESIDE: &str = "run ride where the gateway runs: docker exec -it <container> ride <words>, or give both containers one pid namespace (--pid)";
     let Some(gateways) = &condition.namespace else {
-        return finding("processes", State::Wrong, "the gateway's /proc is not its own, or is not there: it can prove nothing about any process")
-            .mend("mount /proc of the gateway's own pid namespace");
+        return finding(
+            "processes",
+            State::Wrong,
+            "the gateway's /proc is not its own, or is not there: it can prove nothing about any process",
+        )
+        .mend("mount /proc of the gateway's own pid namespace");
     };
     if found.here.machine == condition.machine && found.here.namespace.as_ref() != Some(gateways) {
         return finding("processes", State::Note, "the gateway cannot see processes of this pid namespace: only a lock in the Claude folder tells it that they are gone")
@@ -400,9 +457,14 @@ fn machine(found: &Found, out: &mut Vec<Finding>) {
     out.push(if !found.here.terminal.interactive {
         finding("terminal", State::Note, "no terminal here; riding needs one")
     } else if !found.here.draws {
-        finding("terminal", State::Note, "TERM names one that Claude Code cannot draw on").mend("export TERM=xterm-256color")
+        finding("terminal", State::Note, "TERM names one that Claude Code cannot draw on")
+            .mend("export TERM=xterm-256color")
     } else {
-        finding("terminal", State::Ok, found.here.terminal.width.map_or_else(|| "there".to_owned(), |width| format!("{width} columns")))
+        finding(
+            "terminal",
+            State::Ok,
+            found.here.terminal.width.map_or_else(|| "there".to_owned(), |width| format!("{width} columns")),
+        )
     });
     out.push(match &found.own_files {
         Ok(path) => finding("own files", State::Ok, path.display().to_string()),
@@ -421,7 +483,9 @@ fn left_behind(left: &LeftBehind) -> Option<Finding> {
             Some(finding("left behind", State::Wrong, says).mend(format!("ride release {key}")))
         }
         None => {
-            let says = format!("a ride of {key} ended here; whether the thread is handed back is unknown: gateway unreachable");
+            let says = format!(
+                "a ride of {key} ended here; whether the thread is handed back is unknown: gateway unreachable"
+            );
             Some(finding("left behind", State::Unknown, says))
         }
     }

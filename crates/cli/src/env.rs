@@ -66,12 +66,11 @@ impl Env {
         Env {
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             // Of one that was replaced on disk Linux gives the name no more, but the file.
-            program: std::env::current_exe().ok().filter(|path| path.exists()).unwrap_or_else(|| "/proc/self/exe".into()),
-            terminal: Terminal {
-                width,
-                colour,
-                interactive: stdout_tty && std::io::stdin().is_terminal(),
-            },
+            program: std::env::current_exe()
+                .ok()
+                .filter(|path| path.exists())
+                .unwrap_or_else(|| "/proc/self/exe".into()),
+            terminal: Terminal { width, colour, interactive: stdout_tty && std::io::stdin().is_terminal() },
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             now_ms: SystemTime::now()
                 .duration_since(UNIX_EPOCH)

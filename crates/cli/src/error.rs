@@ -74,7 +74,12 @@ const KINDS: [(Kind, u8, &str, &str); 14] = [
     (Kind::Held, 4, "held", "the thread, or its Claude session, is in other hands"),
     (Kind::NotRideable, 5, "not-rideable", "the thread cannot be ridden"),
     (Kind::Unreachable, 6, "unreachable", "the gateway cannot be reached"),
-    (Kind::Denied, 7, "denied", "the gateway does not let us, or is not safe to talk to: token, pairing, scope, certificate"),
+    (
+        Kind::Denied,
+        7,
+        "denied",
+        "the gateway does not let us, or is not safe to talk to: token, pairing, scope, certificate",
+    ),
     (Kind::Plugin, 8, "plugin", "the gateway lacks the plugin, or speaks another protocol"),
     (Kind::LeaseLost, 9, "lease-lost", "the lease was lost during the ride"),
     (Kind::Transcript, 10, "transcript", "the transcript is not here, or not the file the gateway means"),
@@ -162,10 +167,18 @@ impl From<MirrorError> for Error {
     fn from(e: MirrorError) -> Error {
         let (kind, hint) = match &e {
             MirrorError::Open { .. } => (Kind::Held, Some("leave Claude Code there first")),
-            MirrorError::NoProject(_) => (Kind::Transcript, Some("name the folder to resume it in: --into PROJECT_DIR")),
-            MirrorError::Elsewhere { .. } => (Kind::Transcript, Some("resume it there; or move that transcript away first")),
-            MirrorError::Diverged(_) => (Kind::Transcript, Some("nothing was overwritten; move it away to restore the mirrored one")),
-            MirrorError::NotWhole { .. } => (Kind::Transcript, Some("where its own transcript is still there, its next turn mirrors it anew")),
+            MirrorError::NoProject(_) => {
+                (Kind::Transcript, Some("name the folder to resume it in: --into PROJECT_DIR"))
+            }
+            MirrorError::Elsewhere { .. } => {
+                (Kind::Transcript, Some("resume it there; or move that transcript away first"))
+            }
+            MirrorError::Diverged(_) => {
+                (Kind::Transcript, Some("nothing was overwritten; move it away to restore the mirrored one"))
+            }
+            MirrorError::NotWhole { .. } => {
+                (Kind::Transcript, Some("where its own transcript is still there, its next turn mirrors it anew"))
+            }
             MirrorError::Changed(_) => (Kind::Transcript, Some("try again")),
             MirrorError::Claude(_) => (Kind::Transcript, None),
             MirrorError::Full { .. } => (Kind::Other, Some("ride sync prune --older-than DAYS")),
@@ -280,8 +293,9 @@ impl From<CallError> for Error {
             ),
             CallError::MissingScope { scope, .. } if scope == "operator.admin" => Error::new(Kind::Denied, message)
                 .hint("OpenClaw 2026.6.1 asks for it after a channel turn; `ride --admin …` asks for that scope"),
-            CallError::MissingScope { .. } => Error::new(Kind::Denied, message)
-                .hint("the gateway gave this connection fewer scopes than asked for; `openclaw devices list` shows them"),
+            CallError::MissingScope { .. } => Error::new(Kind::Denied, message).hint(
+                "the gateway gave this connection fewer scopes than asked for; `openclaw devices list` shows them",
+            ),
             CallError::Host { .. } | CallError::Answer { .. } | CallError::TooLong { .. } => {
                 Error::new(Kind::Other, message)
             }
@@ -298,7 +312,8 @@ impl From<LaunchError> for Error {
 
 impl From<Unguarded> for Error {
     fn from(e: Unguarded) -> Error {
-        Error::new(Kind::Claude, e.to_string()).hint("a ride needs hooks or mods: take the setting out, or ride from where it does not hold")
+        Error::new(Kind::Claude, e.to_string())
+            .hint("a ride needs hooks or mods: take the setting out, or ride from where it does not hold")
     }
 }
 
@@ -340,7 +355,13 @@ fn refused(refusal: &MethodError) -> Error {
         Reason::NotRideable | Reason::NotAllowed => Kind::NotRideable,
         Reason::Stale => Kind::LeaseLost,
         Reason::Transcript | Reason::Diverged => Kind::Transcript,
-        Reason::BadRequest | Reason::TooLarge | Reason::OutboxFull | Reason::Store | Reason::Host | Reason::Config | Reason::Unknown => Kind::Other,
+        Reason::BadRequest
+        | Reason::TooLarge
+        | Reason::OutboxFull
+        | Reason::Store
+        | Reason::Host
+        | Reason::Config
+        | Reason::Unknown => Kind::Other,
     };
     let mut message = refusal.message.to_string();
     if let Some(holder) = &refusal.details.holder {
@@ -391,7 +412,12 @@ mod tests {
     #[test]
     fn the_same_codes_are_documented_everywhere() {
         let page = include_str!("../../../docs/operations.md");
-        let rows: Vec<&str> = page.lines().skip_while(|line| *line != "## Exit codes").filter(|line| line.starts_with("| ")).skip(2).collect();
+        let rows: Vec<&str> = page
+            .lines()
+            .skip_while(|line| *line != "## Exit codes")
+            .filter(|line| line.starts_with("| "))
+            .skip(2)
+            .collect();
         let expected: Vec<String> = std::iter::once("| 0 | | done |".to_owned())
             .chain(KINDS.iter().map(|(_, code, name, about)| format!("| {code} | `{name}` | {about} |")))
             .collect();

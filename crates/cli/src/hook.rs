@@ -33,7 +33,9 @@ pub fn main(event: &str) -> ExitCode {
         std::process::exit(BLOCK.into());
     }));
     if io::stdin().is_terminal() {
-        eprintln!("error: `ride hook` is Claude Code's to run\nhint: to ride a thread of that name, give another word of its title, its channel or its key");
+        eprintln!(
+            "error: `ride hook` is Claude Code's to run\nhint: to ride a thread of that name, give another word of its title, its channel or its key"
+        );
         return ExitCode::from(Kind::Usage.code());
     }
     let (Some(socket), Some(token)) = (std::env::var_os(SOCKET_VAR), std::env::var(TOKEN_VAR).ok()) else {
@@ -69,7 +71,10 @@ fn ask(event: &str, socket: &std::path::Path, token: &str) -> Result<Vec<u8>, St
     let by = Instant::now() + within;
     let mut said = Vec::new();
     let most = MAX_BODY_BYTES as u64;
-    io::stdin().take(most + 1).read_to_end(&mut said).map_err(|e| format!("the hook's input could not be read: {e}"))?;
+    io::stdin()
+        .take(most + 1)
+        .read_to_end(&mut said)
+        .map_err(|e| format!("the hook's input could not be read: {e}"))?;
     if said.len() as u64 > most {
         return Err(format!("it is larger than {} KiB", most / 1024));
     }

@@ -47,7 +47,11 @@ impl Interrupts {
     }
 
     /// Does something unless one comes first.
-    pub async fn or<T, E: Into<Error>>(&mut self, what: &str, work: impl Future<Output = Result<T, E>>) -> Result<T, Error> {
+    pub async fn or<T, E: Into<Error>>(
+        &mut self,
+        what: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Error> {
         tokio::select! {
             biased;
             came = self.next() => Err(came.while_doing(what)),

@@ -68,14 +68,8 @@ impl Launch {
     pub fn command(&self) -> Command {
         let mut command = self.env.command(&self.claude);
         command.arg("--resume").arg(self.claude_session.to_string());
-        command
-            .arg("--plugin-dir")
-            .arg(&self.plugin)
-            .args(&self.extra);
-        command
-            .current_dir(&self.cwd)
-            .env(SOCKET_VAR, &self.socket)
-            .env(TOKEN_VAR, self.token.expose());
+        command.arg("--plugin-dir").arg(&self.plugin).args(&self.extra);
+        command.current_dir(&self.cwd).env(SOCKET_VAR, &self.socket).env(TOKEN_VAR, self.token.expose());
         if let Some(dir) = &self.config_dir {
             command.env("CLAUDE_CONFIG_DIR", dir);
         }
@@ -156,26 +150,17 @@ impl LaunchError {
     /// What the person can do.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            LaunchError::NotFound { .. } => {
-                Some("install Claude Code, or say where it is with --claude")
-            }
+            LaunchError::NotFound { .. } => Some("install Claude Code, or say where it is with --claude"),
             LaunchError::TooOld { .. } => Some("update it: claude update"),
             LaunchError::NotRunnable { .. } => {
                 Some("programs may not run from there: set XDG_RUNTIME_DIR to a folder of yours where they may")
             }
-            LaunchError::NoVersion { .. } => {
-                Some("is it Claude Code? `claude --version` should say so")
-            }
-            LaunchError::Prepare { .. }
-            | LaunchError::NotPrivate { .. }
-            | LaunchError::Start { .. } => None,
+            LaunchError::NoVersion { .. } => Some("is it Claude Code? `claude --version` should say so"),
+            LaunchError::Prepare { .. } | LaunchError::NotPrivate { .. } | LaunchError::Start { .. } => None,
         }
     }
 }
 
 fn prepare<T>(path: &Path, result: io::Result<T>) -> Result<T, LaunchError> {
-    result.map_err(|cause| LaunchError::Prepare {
-        path: path.to_owned(),
-        cause,
-    })
+    result.map_err(|cause| LaunchError::Prepare { path: path.to_owned(), cause })
 }

@@ -81,9 +81,7 @@ impl Token {
     pub fn draw() -> io::Result<Token> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(|cause| io::Error::other(cause.to_string()))?;
-        Ok(Token(
-            bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
-        ))
+        Ok(Token(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 
     /// The token as the environment carries it.
@@ -93,11 +91,7 @@ impl Token {
 
     /// Whether `said` is this token. Takes as long for a near miss as for any other.
     fn admits(&self, said: &str) -> bool {
-        let differing = self
-            .0
-            .bytes()
-            .zip(said.bytes())
-            .fold(0, |acc, (a, b)| acc | (a ^ b));
+        let differing = self.0.bytes().zip(said.bytes()).fold(0, |acc, (a, b)| acc | (a ^ b));
         self.0.len() == said.len() && differing == 0
     }
 }
@@ -343,13 +337,9 @@ impl Link {
         if socket.as_os_str().len() > MAX_SOCKET_PATH {
             return Err(LinkError::PathTooLong { path: socket });
         }
-        let failed = |cause| LinkError::Io {
-            path: socket.clone(),
-            cause,
-        };
+        let failed = |cause| LinkError::Io { path: socket.clone(), cause };
         let listener = UnixListener::bind(&socket).map_err(failed)?;
-        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600))
-            .map_err(failed)?;
+        std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         let (events, taken) = mpsc::channel(MAX_EVENTS);
         let shared = Arc::new(server::Shared::new(token, expect, status, events));
         let mut tasks = vec![tokio::spawn(server::serve(listener, Arc::clone(&shared)))];

@@ -42,9 +42,7 @@ pub fn find<'a>(rows: &'a [Row], words: &[String]) -> Result<&'a Row, NoMatch> {
     match (fitting.as_slice(), titled.as_slice()) {
         ([row], _) | (_, [row]) => Ok(row),
         ([], _) => Err(NoMatch { words: joined, fitting: Vec::new(), known: list(rows.iter()) }),
-        (several, _) => {
-            Err(NoMatch { words: joined, fitting: list(several.iter().copied()), known: Vec::new() })
-        }
+        (several, _) => Err(NoMatch { words: joined, fitting: list(several.iter().copied()), known: Vec::new() }),
     }
 }
 
@@ -123,20 +121,29 @@ mod tests {
         check(&["agent:main:telegram:group:-100:topic:43"], Ok(1));
         check(&["shop", "TELEGRAM"], Ok(1));
         check(&["deploys"], Ok(0));
-        check(&["GRÖSSE"], Err("no thread fits \"GRÖSSE\"\n\
+        check(
+            &["GRÖSSE"],
+            Err("no thread fits \"GRÖSSE\"\n\
             there are:\n  Deploys  (agent:main:telegram:group:-100:topic:42)\n  \
             Deploys of the shop  (agent:main:telegram:group:-100:topic:43)\n  \
-            Größe und Gewicht  (agent:main:discord:1)"));
+            Größe und Gewicht  (agent:main:discord:1)"),
+        );
         check(&["größe", "und"], Ok(2));
-        check(&["tele"], Err("2 threads fit \"tele\"\n\
+        check(
+            &["tele"],
+            Err("2 threads fit \"tele\"\n\
             add a word, or give the key in parentheses:\n  \
             Deploys  (agent:main:telegram:group:-100:topic:42)\n  \
-            Deploys of the shop  (agent:main:telegram:group:-100:topic:43)"));
+            Deploys of the shop  (agent:main:telegram:group:-100:topic:43)"),
+        );
     }
 
     #[test]
     fn nothing_to_choose_from() {
         let none = find(&[], &["x".to_owned()]).unwrap_err();
-        assert_eq!((none.to_string(), none.hint()), ("no thread fits \"x\"".into(), Some("the gateway has no threads yet".into())));
+        assert_eq!(
+            (none.to_string(), none.hint()),
+            ("no thread fits \"x\"".into(), Some("the gateway has no threads yet".into()))
+        );
     }
 }

@@ -122,36 +122,14 @@ struct Header {
 impl Outbox {
     /// Begins an empty outbox below `root` (such as `~/.local/state/ride/outbox`).
     pub fn create(root: &Path, owner: Owner) -> Result<Outbox, OutboxError> {
-        at(
-            "create",
-            root,
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(root),
-        )?;
+        at("create", root, fs::DirBuilder::new().recursive(true).mode(0o700).create(root))?;
         // Under a name that is not looked at until it is locked and complete.
         let name = Uuid::new_v4().simple().to_string();
         let draft = root.join(format!("{name}.new"));
-        at(
-            "create",
-            &draft,
-            fs::DirBuilder::new().mode(0o700).create(&draft),
-        )?;
+        at("create", &draft, fs::DirBuilder::new().mode(0o700).create(&draft))?;
         let lock = lock_file(&draft)?;
-        at(
-            "lock",
-            &draft,
-            flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from),
-        )?;
-        write_durably(
-            &draft,
-            "ride.json",
-            &Header {
-                format: FORMAT,
-                owner: owner.clone(),
-            },
-        )?;
+        at("lock", &draft, flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from))?;
+        write_durably(&draft, "ride.json", &Header { format: FORMAT, owner: owner.clone() })?;
         let dir = root.join(name);
         at("rename", &draft, fs::rename(&draft, &dir))?;
         sync_dir(root)?;
@@ -169,19 +147,13 @@ impl Outbox {
         let Header { format, owner } = read_json(&dir.join("ride.json"))?;
         if format != FORMAT {
             let cause = format!("format {format}, and this ride reads {FORMAT}");
-            return Err(OutboxError::Malformed {
-                path: dir.join("ride.json"),
-                cause,
-            });
+            return Err(OutboxError::Malformed { path: dir.join("ride.json"), cause });
         }
         let mut outbox = Outbox::over(dir.to_owned(), lock, owner);
         let mut found = Vec::new();
         for entry in at("list", dir, fs::read_dir(dir))? {
             let path = at("list", dir, entry)?.path();
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if name.ends_with(".tmp") {
                 // Never renamed, so never promised.
                 at("remove", &path, fs::remove_file(&path))?;
@@ -200,15 +172,7 @@ impl Outbox {
     }
 
     fn over(dir: PathBuf, lock: File, owner: Owner) -> Outbox {
-        Outbox {
-            dir,
-            _lock: lock,
-            owner,
-            next: 1,
-            held: VecDeque::new(),
-            left: VecDeque::new(),
-            ids: HashSet::new(),
-        }
+        Outbox { dir, _lock: lock, owner, next: 1, held: VecDeque::new(), left: VecDeque::new(), ids: HashSet::new() }
     }
 
     /// Whose items these are.
@@ -237,11 +201,7 @@ impl Outbox {
     /// Removes an item that the gateway has on its disk. An id that is not held
     /// is no error: acknowledgements repeat.
     pub fn acknowledge(&mut self, id: &str) -> Result<(), OutboxError> {
-        let Some(at_index) = self
-            .held
-            .iter()
-            .position(|(_, queued)| queued.item.id == id)
-        else {
+        let Some(at_index) = self.held.iter().position(|(_, queued)| queued.item.id == id) else {
             return Ok(());
         };
         let path = self.dir.join(name_of(self.held[at_index].0));
@@ -297,32 +257,15 @@ fn name_of(seq: u64) -> String {
 
 fn lock_file(dir: &Path) -> Result<File, OutboxError> {
     let path = dir.join("lock");
-    at(
-        "open",
-        &path,
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path),
-    )
+    at("open", &path, OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path))
 }
 
 /// Writes a file so that after a crash it is there whole or not at all.
 fn write_durably(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), OutboxError> {
     let draft = dir.join(format!("{name}.tmp"));
     let text = serde_json::to_vec(value).expect("these types have only string keys");
-    let mut file = at(
-        "create",
-        &draft,
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&draft),
-    )?;
+    let mut file =
+        at("create", &draft, OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft))?;
     at("write", &draft, file.write_all(&text))?;
     at("write", &draft, file.sync_all())?;
     let path = dir.join(name);
@@ -335,10 +278,7 @@ fn sync_dir(dir: &Path) -> Result<(), OutboxError> {
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, OutboxError> {
-    let malformed = |cause: String| OutboxError::Malformed {
-        path: path.to_owned(),
-        cause,
-    };
+    let malformed = |cause: String| OutboxError::Malformed { path: path.to_owned(), cause };
     if at("read", path, fs::metadata(path))?.len() > MAX_FILE_BYTES {
         return Err(malformed(format!("larger than {MAX_FILE_BYTES} bytes")));
     }
@@ -347,9 +287,5 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, OutboxError
 }
 
 fn at<T>(doing: &'static str, path: &Path, result: io::Result<T>) -> Result<T, OutboxError> {
-    result.map_err(|cause| OutboxError::Io {
-        doing,
-        path: path.to_owned(),
-        cause,
-    })
+    result.map_err(|cause| OutboxError::Io { doing, path: path.to_owned(), cause })
 }

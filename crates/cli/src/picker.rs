@@ -79,7 +79,9 @@ pub async fn pick(
                 match effect {
                     Effect::Leave => return Ok(None),
                     Effect::Suspend => seat.suspend()?,
-                    Effect::List => ask(&pair, &answer_in, |connection| async move { Event::Listed(list(&connection).await.map_err(|e| e.to_string())) }),
+                    Effect::List => ask(&pair, &answer_in, |connection| async move {
+                        Event::Listed(list(&connection).await.map_err(|e| e.to_string()))
+                    }),
                     Effect::Preview(key) => ask(&pair, &answer_in, |connection| async move {
                         let preview = last_turns(connection, &key).await;
                         Event::Previewed(key, preview)

@@ -124,7 +124,8 @@ pub fn audit(lines: &[AuditLine], zone: &TimeZone) -> String {
 }
 
 fn at(ms: u64, zone: &TimeZone) -> String {
-    let at = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
+    let at =
+        i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
@@ -191,7 +192,10 @@ pub fn holder(holder: &Holder) -> String {
 
 /// A holder in words: `ada at laptop (user ada@example.org)`.
 pub fn who(holder: &Holder) -> String {
-    clean(&labelled(&format!("{} at {}", holder.name, holder.host), holder.identity.as_ref().map(ToString::to_string).as_deref()))
+    clean(&labelled(
+        &format!("{} at {}", holder.name, holder.host),
+        holder.identity.as_ref().map(ToString::to_string).as_deref(),
+    ))
 }
 
 /// Since when a thread is held.
@@ -378,7 +382,10 @@ agent:main:x
         let text = audit(&[line], &TimeZone::UTC);
         assert_eq!(text.lines().count(), 1);
         assert!(text.starts_with("1970-01-01 00:00:00  agent:main:x"), "{text:?}");
-        assert!(text.contains("(user bob) took it over from ada@h (user ada)") && text.contains("it waited for: process 7"), "{text:?}");
+        assert!(
+            text.contains("(user bob) took it over from ada@h (user ada)") && text.contains("it waited for: process 7"),
+            "{text:?}"
+        );
         assert!(text.trim_end().chars().all(|c| !c.is_control() && c != '\u{202e}'), "{text:?}");
     }
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use ride_core::id::{Fence, Process};
 use ride_core::wire::{self, ClaudeTarget, CopyEnd, Grant, Reason, Renew, Renewed, Waiting, method};
 use ride_store::claude::lock::DriverLock;
-use ride_store::claude::{ClaudeDir, chain_mark, runs_claude_code};
 use ride_store::claude::process::{self, Alive};
+use ride_store::claude::{ClaudeDir, chain_mark, runs_claude_code};
 use ride_store::clock;
 use ride_store::copy::Files;
 use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
@@ -243,7 +243,8 @@ fn driver_lock(plan: &Plan, notes: &mut Vec<String>) -> Option<Arc<DriverLock>> 
 /// Renews before there is a Claude Code: the grant may be old by now, and another
 /// process may be writing to the transcript. With a lock the gateway is met in its file.
 async fn prove_lease(plan: &Plan, lock: Option<&DriverLock>) -> Result<(u64, Renewed), Error> {
-    let asked = |seen| lock.map(|lock| wire::Lock { name: lock.name().to_owned(), nonce: lock.nonce().to_owned(), seen });
+    let asked =
+        |seen| lock.map(|lock| wire::Lock { name: lock.name().to_owned(), nonce: lock.nonce().to_owned(), seen });
     let (sent_ms, renewed) = renew(plan, asked(None)).await?;
     match renewed.lock.clone().filter(|nonce| lock.is_some_and(|lock| lock.sees_gateway(nonce))) {
         Some(nonce) => renew(plan, asked(Some(nonce))).await,
@@ -358,7 +359,14 @@ impl Drive {
             ride.on_copy(copy.pushed, copy.size, now_ms());
             ride.said_before(copy.said);
             let (beside, notes) = (Arc::new(Mutex::new(copy.beside)), Arc::default());
-            OnCopy { key: plan.grant.key.clone(), fence: plan.grant.fence, files: copy.files, beside, notes, grown_at: None }
+            OnCopy {
+                key: plan.grant.key.clone(),
+                fence: plan.grant.fence,
+                files: copy.files,
+                beside,
+                notes,
+                grown_at: None,
+            }
         });
         let (answer_in, answers) = mpsc::channel(16);
         let (tell, told) = mpsc::channel(1);
@@ -403,10 +411,8 @@ impl Drive {
 
     /// Claude Code was started: until it greets, our child stands for it.
     fn came_up(&mut self) {
-        let child = Process {
-            start: self.started.claude.start().unwrap_or(0),
-            ..process::identity(self.started.claude.pid())
-        };
+        let child =
+            Process { start: self.started.claude.start().unwrap_or(0), ..process::identity(self.started.claude.pid()) };
         self.take(Event::Claude(child));
     }
 
@@ -415,7 +421,8 @@ impl Drive {
     fn start_again(&mut self) {
         self.again = false;
         let started = match self.ride.may_start_again(now_ms()) {
-            true => Place::prepare(&self.seat, Source::Hooks, self.started.place.launch.lock.clone()).and_then(|place| Ok((place.start()?, place))),
+            true => Place::prepare(&self.seat, Source::Hooks, self.started.place.launch.lock.clone())
+                .and_then(|place| Ok((place.start()?, place))),
             false => Err(Error::new(Kind::LeaseLost, "the thread may not be yours any more")),
         };
         match started {
@@ -428,7 +435,8 @@ impl Drive {
                 self.came_up();
             }
             Err(e) => {
-                self.notes.push(format!("Claude Code was not started again with hooks in the mod's place: {}", e.message));
+                self.notes
+                    .push(format!("Claude Code was not started again with hooks in the mod's place: {}", e.message));
                 self.gone = true;
                 self.take(Event::ClaudeGone);
             }
@@ -439,7 +447,8 @@ impl Drive {
     async fn turn(&mut self) {
         let wake = Duration::from_millis(self.ride.wake_ms(now_ms()).saturating_sub(now_ms()));
         let mut tick = Instant::now() + wake;
-        for at in [self.kill_at, self.tell_at, self.copy.as_ref().and_then(|copy| copy.grown_at)].into_iter().flatten() {
+        for at in [self.kill_at, self.tell_at, self.copy.as_ref().and_then(|copy| copy.grown_at)].into_iter().flatten()
+        {
             tick = tick.min(at);
         }
         let alive = self.ended.is_none();
@@ -625,9 +634,9 @@ impl Drive {
 
     fn perform(&mut self, effect: Effect) -> bool {
         match effect {
-            Effect::Renew(request) => self.call(method::RENEW, request, RENEW_WITHIN, |sent_ms, answer| {
-                Event::Renewed { sent_ms, answer }
-            }),
+            Effect::Renew(request) => {
+                self.call(method::RENEW, request, RENEW_WITHIN, |sent_ms, answer| Event::Renewed { sent_ms, answer })
+            }
             Effect::Relay(items) => {
                 let request = self.ride.relay_request(items);
                 self.call(method::RELAY, request, RENEW_WITHIN, |_, answer| Event::Relayed(answer));
@@ -684,7 +693,9 @@ impl Drive {
 
     /// Signals the greeted process where it is not our child, which has its own way.
     fn signal_holder(&self, signal: ProcessSignal) {
-        let Some(holder) = self.holder.as_ref().filter(|holder| holder.pid != self.started.claude.pid()) else { return };
+        let Some(holder) = self.holder.as_ref().filter(|holder| holder.pid != self.started.claude.pid()) else {
+            return;
+        };
         if let Some(pid) = i32::try_from(holder.pid).ok().and_then(Pid::from_raw)
             && self.holder_lives()
         {
@@ -741,7 +752,8 @@ impl Drive {
     fn push(&self, from: u64, to: u64) {
         let (Some(copy), Some(connection)) = (&self.copy, self.connection.clone()) else { return };
         let (answers, generation) = (self.answer_in.clone(), self.generation);
-        let thread = copy::Thread { connection, key: copy.key.clone(), fence: copy.fence, session: self.seat.target.session_id };
+        let thread =
+            copy::Thread { connection, key: copy.key.clone(), fence: copy.fence, session: self.seat.target.session_id };
         let (files, beside, notes) = (copy.files.clone(), copy.beside.clone(), copy.notes.clone());
         tokio::spawn(async move {
             let moved = || drop(answers.try_send((generation, Event::Pushing)));
@@ -766,7 +778,11 @@ impl Drive {
         let Some(copy) = &self.copy else { return };
         let (path, tell) = (copy.files.transcript().to_owned(), self.tell.clone());
         tokio::task::spawn_blocking(move || {
-            let end = chain_mark(&path).map(|mark| CopyEnd { size: mark.size, tail_sha256: mark.tail_sha256, leaf: mark.leaf });
+            let end = chain_mark(&path).map(|mark| CopyEnd {
+                size: mark.size,
+                tail_sha256: mark.tail_sha256,
+                leaf: mark.leaf,
+            });
             let _ = tell.blocking_send(Event::Rests(end.map_err(|e| e.to_string())));
         });
     }

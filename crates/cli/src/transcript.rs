@@ -114,10 +114,19 @@ mod tests {
         let gone = ChainMark { path: dir.path().join("no").to_str().unwrap().to_owned(), ..claimed.clone() };
         assert_eq!(said(&gone), "the transcript is not on this machine: PATH does not exist here");
         let other = ChainMark { ino: claimed.ino + 1, ..claimed.clone() };
-        assert_eq!(said(&other), "PATH is another file than the gateway's: it runs on another machine or in a container");
+        assert_eq!(
+            said(&other),
+            "PATH is another file than the gateway's: it runs on another machine or in a container"
+        );
         std::fs::write(&path, "y".repeat(100_000)).unwrap();
-        assert_eq!(said(&claimed), "the transcript changed after it was claimed: PATH: its last lines are not those of the claim");
+        assert_eq!(
+            said(&claimed),
+            "the transcript changed after it was claimed: PATH: its last lines are not those of the claim"
+        );
         std::fs::write(&path, "x").unwrap();
-        assert_eq!(said(&claimed), "the transcript changed after it was claimed: PATH: it has 1 bytes instead of 100000");
+        assert_eq!(
+            said(&claimed),
+            "the transcript changed after it was claimed: PATH: it has 1 bytes instead of 100000"
+        );
     }
 }

@@ -77,8 +77,14 @@ impl Default for Config {
 
 /// The keys, in the order people are told them.
 pub const KEYS: [&str; 8] = [
-    "lockBackend", "lockDir", "rideTtlMinutes", "relayToChannel", "rideAllow",
-    "enableRemoteControl", "remoteControlSpawn", "syncMirrorDir",
+    "lockBackend",
+    "lockDir",
+    "rideTtlMinutes",
+    "relayToChannel",
+    "rideAllow",
+    "enableRemoteControl",
+    "remoteControlSpawn",
+    "syncMirrorDir",
 ];
 
 impl Config {
@@ -88,7 +94,12 @@ impl Config {
         let mut config = Config::default();
         let given = match serde_json::from_str(json) {
             Ok(Value::Object(given)) => given,
-            Ok(value) => return (config, Some(format!("the plugin's config is {value}; allowed is an object of {}", KEYS.join(", ")))),
+            Ok(value) => {
+                return (
+                    config,
+                    Some(format!("the plugin's config is {value}; allowed is an object of {}", KEYS.join(", "))),
+                );
+            }
             Err(e) => return (config, Some(format!("the plugin's config is no JSON: {e}"))),
         };
         let mut error = None;
@@ -115,7 +126,9 @@ impl Config {
             "relayToChannel" => self.relay_to_channel = one_of(value, "are true and false")?,
             "rideAllow" => self.ride_allow = rules(value)?,
             "enableRemoteControl" => self.enable_remote_control = one_of(value, "are true and false")?,
-            "remoteControlSpawn" => self.remote_control_spawn = one_of(value, "are \"same-dir\", \"worktree\" and \"session\"")?,
+            "remoteControlSpawn" => {
+                self.remote_control_spawn = one_of(value, "are \"same-dir\", \"worktree\" and \"session\"")?
+            }
             "syncMirrorDir" => self.sync_mirror_dir = Some(folder(value)?),
             _ => return Err(None),
         }
@@ -124,7 +137,11 @@ impl Config {
 
     /// What the decisions depend on.
     pub fn rules(&self) -> Rules {
-        Rules { silence_ms: u64::from(self.ride_ttl_minutes) * 60_000, relay: self.relay_to_channel, ..Rules::default() }
+        Rules {
+            silence_ms: u64::from(self.ride_ttl_minutes) * 60_000,
+            relay: self.relay_to_channel,
+            ..Rules::default()
+        }
     }
 }
 
@@ -139,10 +156,15 @@ fn folder(value: &Value) -> Result<String, Option<String>> {
 
 fn rules(value: &Value) -> Result<Allow, Option<String>> {
     let (rules, patterns, characters) = limits::ALLOW;
-    let allowed = format!("is a list of at most {rules} rules {{\"threads\": [patterns], \"channels\": [names], \"people\": [patterns], \"projects\": [patterns]}}");
+    let allowed = format!(
+        "is a list of at most {rules} rules {{\"threads\": [patterns], \"channels\": [names], \"people\": [patterns], \"projects\": [patterns]}}"
+    );
     let allow: Vec<Rule> = serde_json::from_value(value.clone()).map_err(|e| Some(format!("{allowed}: {e}")))?;
-    let fits = |list: &Vec<String>| list.len() <= patterns && list.iter().all(|p| (1..=characters).contains(&p.chars().count()));
-    let fit = |rule: &Rule| [&rule.threads, &rule.channels, &rule.people, &rule.projects].into_iter().flatten().all(fits);
+    let fits = |list: &Vec<String>| {
+        list.len() <= patterns && list.iter().all(|p| (1..=characters).contains(&p.chars().count()))
+    };
+    let fit =
+        |rule: &Rule| [&rule.threads, &rule.channels, &rule.people, &rule.projects].into_iter().flatten().all(fits);
     if allow.len() > rules || !allow.iter().all(fit) {
         return Err(Some(format!("{allowed}, each with at most {patterns} patterns of 1 to {characters} characters")));
     }

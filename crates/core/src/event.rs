@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::id::{Fence, Process, Route};
 use crate::person::labelled;
 use crate::thread::{Adopts, ClaudeSession, Held, Outgoing, Parked, Rest};
-use crate::wire::{ChainMark, CopyEnd, Driver, Holder, Opaque, RelayItem, Refusal, Reason, SayState};
+use crate::wire::{ChainMark, CopyEnd, Driver, Holder, Opaque, Reason, Refusal, RelayItem, SayState};
 
 /// What happens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

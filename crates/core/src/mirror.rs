@@ -159,7 +159,8 @@ pub fn transcript_number(name: &str) -> Option<u32> {
 /// The transcripts that go when `counts` is the one that counts: all former ones but the
 /// last [`FORMER`].
 pub fn surplus(names: &[String], counts: &str) -> Vec<String> {
-    let mut former: Vec<u32> = names.iter().filter(|name| *name != counts).filter_map(|name| transcript_number(name)).collect();
+    let mut former: Vec<u32> =
+        names.iter().filter(|name| *name != counts).filter_map(|name| transcript_number(name)).collect();
     former.sort_unstable();
     let over = former.len().saturating_sub(FORMER);
     former[..over].iter().map(|n| transcript_name(*n)).collect()
@@ -219,7 +220,16 @@ mod tests {
         for n in [1, 2, 3, 10, u32::MAX] {
             assert_eq!(transcript_number(&transcript_name(n)), Some(n));
         }
-        for other in ["about.json", "transcript.1.jsonl", "transcript.0.jsonl", "transcript.02.jsonl", "transcript.x.jsonl", "transcript..jsonl", "transcriptjsonl", "transcript.+2.jsonl"] {
+        for other in [
+            "about.json",
+            "transcript.1.jsonl",
+            "transcript.0.jsonl",
+            "transcript.02.jsonl",
+            "transcript.x.jsonl",
+            "transcript..jsonl",
+            "transcriptjsonl",
+            "transcript.+2.jsonl",
+        ] {
             assert_eq!(transcript_number(other), None, "{other}");
         }
     }

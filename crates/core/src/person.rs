@@ -56,7 +56,8 @@ impl Person {
     /// resolves them.
     pub fn may_adopt(&self, e: &Entry, allow: &Allow, project: &str, workspace: Option<&str>) -> Result<(), String> {
         let any = self.admin || self.owner || self.own_user;
-        if any || workspace.is_some_and(|workspace| is_in(workspace, project)) || allow.names_project(self, e, project) {
+        if any || workspace.is_some_and(|workspace| is_in(workspace, project)) || allow.names_project(self, e, project)
+        {
             return Ok(());
         }
         Err(format!(
@@ -73,7 +74,9 @@ impl Person {
     /// the owner. What a client says of itself is no part of it.
     pub fn identity(&self) -> Option<String> {
         let named = self.names().into_iter().next();
-        named.or_else(|| self.owner.then(|| "owner".to_owned())).map(|id| plain::line(&id).chars().take(limits::IDENTITY_CHARS).collect())
+        named
+            .or_else(|| self.owner.then(|| "owner".to_owned()))
+            .map(|id| plain::line(&id).chars().take(limits::IDENTITY_CHARS).collect())
     }
 
     fn made(&self, e: &Entry) -> bool {
@@ -83,7 +86,10 @@ impl Person {
     /// The names `rideAllow` knows this person by.
     fn names(&self) -> Vec<String> {
         let named = |kind: &str, id: &Option<String>| id.as_ref().map(|id| format!("{kind}:{id}"));
-        [named("user", &self.user), named("profile", &self.profile), named("device", &self.device)].into_iter().flatten().collect()
+        [named("user", &self.user), named("profile", &self.profile), named("device", &self.device)]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 

@@ -150,7 +150,9 @@ const MACHINE_MADE: [&str; 5] = ["cron", "subagent", "hook", "heartbeat", "slash
 /// Whether an entry is a thread: a conversation of people with something to drive it by.
 pub fn listed(e: &Entry) -> bool {
     let rest = e.key.splitn(3, ':').nth(2).unwrap_or("");
-    !e.archived && !rest.split(':').any(|part| MACHINE_MADE.contains(&part)) && (e.claude.is_some() || e.route.is_some())
+    !e.archived
+        && !rest.split(':').any(|part| MACHINE_MADE.contains(&part))
+        && (e.claude.is_some() || e.route.is_some())
 }
 
 /// Whether several conversations share one gateway session. By `dmScope`:
@@ -181,7 +183,8 @@ fn title(e: &Entry, channels: &[Channel]) -> String {
     // `Tess Ter (@tess) id:1001`
     let who = e.origin.as_deref().map(|o| o.split(" id:").next().unwrap_or(o)).filter(|o| !o.is_empty());
     let direct = e.chat_type.as_deref() == Some("direct");
-    let conversation = e.label.as_deref().or(e.subject.as_deref()).or(if direct { who.or(named) } else { named.or(who) });
+    let conversation =
+        e.label.as_deref().or(e.subject.as_deref()).or(if direct { who.or(named) } else { named.or(who) });
     let Some(conversation) = conversation else { return e.key.clone() };
     let thread = e.route.as_ref().and_then(|r| r.thread_id.as_deref());
     let topic = e.topic.clone().or_else(|| thread.map(|id| format!("topic {id}")));

@@ -186,9 +186,7 @@ fn rank(
     let outside = code.is_none_or(|code| code.fence.is_some() && code.is_closing(lead + at));
     match grapheme {
         _ if is_line_end(grapheme) && outside => Some(usize::from(!blank)),
-        _ if is_line_end(grapheme) => {
-            code.filter(|code| code.is_between_lines(lead + at, lead + next)).map(|_| 2)
-        }
+        _ if is_line_end(grapheme) => code.filter(|code| code.is_between_lines(lead + at, lead + next)).map(|_| 2),
         // What would begin the next part as the mark of a list, a quotation or code is no place for a cut.
         " " if outside && !begins_block(&window[next..]) => Some(if markup.in_span(lead + at) { 4 } else { 3 }),
         _ => None,
@@ -225,7 +223,9 @@ fn code_again(code: &Code, window: &str, cut: Cut) -> Begin {
     let Some(fence) = &code.fence else {
         let strip = if middle { 0 } else { strip(&window[cut.next..], within) };
         return match (items, middle) {
-            (true, _) => begin(cut.next + strip, if middle { format!("{}    ", firsts(within)) } else { firsts(within) }),
+            (true, _) => {
+                begin(cut.next + strip, if middle { format!("{}    ", firsts(within)) } else { firsts(within) })
+            }
             (false, true) => begin(cut.next, format!("{next}    ")),
             (false, false) => begin(cut.next, String::new()),
         };
@@ -243,10 +243,17 @@ fn prose_again(markup: &Markup, lead: usize, window: &str, cut: Cut) -> Begin {
     let line = rest[..begin].rfind(['\n', '\r']).map(|end| cut.end + end + 1);
     let within = markup.around(lead + cut.end + begin);
     let next = nexts(&within);
-    let deep = within.iter().any(|holder| !holder.quote) && (next.len() > 3 || within.iter().any(|holder| holder.quote));
+    let deep =
+        within.iter().any(|holder| !holder.quote) && (next.len() > 3 || within.iter().any(|holder| holder.quote));
     let again = |body, lead| Begin { gap: cut.end, body, lead };
     let Some(line) = line else {
-        let opens = if deep { firsts(&within) } else if next.trim().is_empty() { String::new() } else { next };
+        let opens = if deep {
+            firsts(&within)
+        } else if next.trim().is_empty() {
+            String::new()
+        } else {
+            next
+        };
         return again(cut.end + begin, opens);
     };
     if deep {
@@ -254,7 +261,11 @@ fn prose_again(markup: &Markup, lead: usize, window: &str, cut: Cut) -> Begin {
     }
     if markup.code_at(lead + cut.end + begin).is_some_and(|code| code.fence.is_none()) {
         let items = within.iter().any(|holder| !holder.quote);
-        return if items { again(line + strip(&window[line..], &within), firsts(&within)) } else { again(line, String::new()) };
+        return if items {
+            again(line + strip(&window[line..], &within), firsts(&within))
+        } else {
+            again(line, String::new())
+        };
     }
     let lazy = next.contains('>') && !window[line..].trim_start().starts_with('>');
     let (columns, _) = indent(&window[line..]);

@@ -21,7 +21,8 @@
 use std::fmt;
 
 use icu_properties::props::{
-    CanonicalCombiningClass, DefaultIgnorableCodePoint, EmojiModifier, ExtendedPictographic, GeneralCategory, JoiningType,
+    CanonicalCombiningClass, DefaultIgnorableCodePoint, EmojiModifier, ExtendedPictographic, GeneralCategory,
+    JoiningType,
 };
 use icu_properties::{CodePointMapData, CodePointSetData};
 use serde::{Deserialize, Serialize};
@@ -173,7 +174,9 @@ fn shown(c: char, before: Option<char>, after: &str) -> Option<char> {
     match category(c) {
         _ if matches!(c, '\n' | '\r' | '\t' | '\u{2800}') => Some(' '),
         _ if is_ignorable(c) => Some(c).filter(|c| is_needed(*c, before, after)),
-        GeneralCategory::SpaceSeparator | GeneralCategory::LineSeparator | GeneralCategory::ParagraphSeparator => Some(' '),
+        GeneralCategory::SpaceSeparator | GeneralCategory::LineSeparator | GeneralCategory::ParagraphSeparator => {
+            Some(' ')
+        }
         GeneralCategory::Control | GeneralCategory::Format | GeneralCategory::Surrogate => None,
         GeneralCategory::PrivateUse | GeneralCategory::Unassigned => Some(char::REPLACEMENT_CHARACTER),
         _ => Some(c),
@@ -187,7 +190,9 @@ fn is_needed(c: char, before: Option<char>, after: &str) -> bool {
     let next = after.chars().find(|c| !is_mark(*c));
     match c {
         '\u{fe0e}' => is_pictographic(before),
-        '\u{fe0f}' => is_pictographic(before) || matches!(before, '0'..='9' | '#' | '*') && after.starts_with('\u{20e3}'),
+        '\u{fe0f}' => {
+            is_pictographic(before) || matches!(before, '0'..='9' | '#' | '*') && after.starts_with('\u{20e3}')
+        }
         '\u{200d}' => is_virama(before) || ends_emoji(before) && next.is_some_and(is_pictographic),
         '\u{200c}' => is_virama(before) || joins_next(before) && next.is_some_and(joins_previous),
         _ => false,

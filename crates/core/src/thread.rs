@@ -395,7 +395,12 @@ impl Lease {
     /// Its lock, as a look at its processes needs it. What runs beside a copy holds none.
     pub(crate) fn held_lock(&self) -> Option<HeldLock> {
         let DriverLock { name, mutual } = self.lock.clone().filter(|_| self.copy.is_none())?;
-        Some(HeldLock { config_dir: self.claude.as_ref()?.config_dir.clone(), name, mutual, ride: self.driver.process.clone() })
+        Some(HeldLock {
+            config_dir: self.claude.as_ref()?.config_dir.clone(),
+            name,
+            mutual,
+            ride: self.driver.process.clone(),
+        })
     }
 
     /// In words.

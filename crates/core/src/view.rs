@@ -72,10 +72,17 @@ pub fn held_by(t: &Thread, now: Now, rules: &Rules) -> Reply {
     let holder = holder(t, now, rules);
     let who = holder.as_ref().map_or_else(|| "somebody".into(), who);
     let (message, hint) = match t.phase {
-        Phase::Leaving { heir: Some(_), .. } => (format!("the thread is being taken over by {who}"), "it can be claimed once it is released"),
+        Phase::Leaving { heir: Some(_), .. } => {
+            (format!("the thread is being taken over by {who}"), "it can be claimed once it is released")
+        }
         Phase::Leaving { .. } => (format!("the thread is coming back from {who}"), "try again in a moment"),
-        Phase::Claiming { .. } => (format!("the thread is being claimed by {who}"), "it can be claimed once it is released"),
-        _ => (format!("the thread is ridden by {who}"), "it can be claimed once it is released, or taken over from its driver"),
+        Phase::Claiming { .. } => {
+            (format!("the thread is being claimed by {who}"), "it can be claimed once it is released")
+        }
+        _ => (
+            format!("the thread is ridden by {who}"),
+            "it can be claimed once it is released, or taken over from its driver",
+        ),
     };
     Reply::Refused { message, refusal: Refusal { reason: Reason::Held, holder, hint: Some(hint.into()) } }
 }
@@ -114,7 +121,12 @@ pub fn waiting(t: &Thread) -> Vec<Waiting> {
         Some((cut, _)) => format!("{}…", &text[..cut]),
         None => text.to_owned(),
     };
-    let one = |h: &crate::thread::Held| Waiting { seq: h.seq, from: h.name.clone().into(), text: short(&h.text).into(), at_ms: h.at_ms };
+    let one = |h: &crate::thread::Held| Waiting {
+        seq: h.seq,
+        from: h.name.clone().into(),
+        text: short(&h.text).into(),
+        at_ms: h.at_ms,
+    };
     t.inbox.iter().take(limits::WAITING_LISTED).map(one).collect()
 }
 
@@ -144,7 +156,12 @@ pub fn inbox(t: &Thread, fence: Fence, after: u64) -> Option<Inboxed> {
         if !messages.is_empty() && !room {
             break;
         }
-        messages.push(Waiting { seq: held.seq, from: held.name.clone().into(), text: held.text.clone().into(), at_ms: held.at_ms });
+        messages.push(Waiting {
+            seq: held.seq,
+            from: held.name.clone().into(),
+            text: held.text.clone().into(),
+            at_ms: held.at_ms,
+        });
         left.next();
     }
     Some(Inboxed { more: left.peek().is_some(), messages })
@@ -179,7 +196,10 @@ pub fn turn(lease: &Lease) -> Option<Turn> {
 
 /// Branches beside a conversation, as others see them.
 pub fn sides(sides: &[crate::thread::Side]) -> Vec<Side> {
-    sides.iter().map(|side| Side { leaf: side.leaf, prompts: side.prompts, last_prompt: side.last_prompt.as_str().into() }).collect()
+    sides
+        .iter()
+        .map(|side| Side { leaf: side.leaf, prompts: side.prompts, last_prompt: side.last_prompt.as_str().into() })
+        .collect()
 }
 
 /// Everything a person may ask about a thread.
@@ -265,7 +285,10 @@ pub fn in_chat(t: Option<&Thread>, behind: Option<&Holder>, now: Now, rules: &Ru
 pub fn unridden(reply: &Reply) -> String {
     match reply {
         Reply::Refused { .. } => "⇄ Nobody rides this thread.".into(),
-        _ => "⇄ The driver is told. The agent goes on as soon as the terminal has closed; /ride tells what it waits for.".into(),
+        _ => {
+            "⇄ The driver is told. The agent goes on as soon as the terminal has closed; /ride tells what it waits for."
+                .into()
+        }
     }
 }
 

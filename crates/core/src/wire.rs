@@ -45,8 +45,10 @@ pub mod method {
     /// Shows the configuration in force. Needs `operator.read`.
     pub const CONFIG: &str = "ride_config";
     /// All of them.
-    pub const ALL: [&str; 16] =
-        [RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, TAKE_BACK, ADOPT, COPY, PULL, PUSH, CHECK, STATUS, CONFIG];
+    pub const ALL: [&str; 16] = [
+        RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, TAKE_BACK, ADOPT, COPY, PULL, PUSH, CHECK, STATUS,
+        CONFIG,
+    ];
 }
 
 /// One thread as `sessions_rideable` lists it. The first eight are the seed's fields.

@@ -4,9 +4,9 @@
 mod core {
     mod adopt;
     mod along;
+    mod beside;
     mod chat;
     mod config;
-    mod beside;
     mod copy;
     mod flood;
     mod gate;
@@ -17,8 +17,8 @@ mod core {
     mod methods;
     mod person;
     mod ride;
-    mod small_chat;
     mod seen;
+    mod small_chat;
     mod split;
     mod steal;
     mod walk;

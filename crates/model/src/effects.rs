@@ -5,7 +5,9 @@ use crate::model::Model;
 use crate::moves::Bad;
 use crate::product::{Ask, Came, DOUBT_HAND, DOUBT_SEND, Do, Facts, Is, ORPHAN, Said};
 use crate::ways::Way;
-use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, Flight, Letter, MESSAGES, Post, Ride, Seen, THREADS, TURNS, World};
+use crate::world::{
+    Child, Claude, DRIVERS, Entry, FLIGHTS, Flight, Letter, MESSAGES, Post, Ride, Seen, THREADS, TURNS, World,
+};
 
 impl Model {
     pub(crate) fn tick(&mut self, w: &mut World, ask: Ask) -> bool {
@@ -191,7 +193,9 @@ impl Model {
         let of = |threads: u8| (0..THREADS).filter(move |i| threads & 1 << i != 0);
         match f.what {
             Do::Settle { threads } => {
-                let busy = |i: usize| w.pending[i] > 0 || w.child[i] == Child::Busy || w.handing[i] > 0 && self.scope.hand_seen;
+                let busy = |i: usize| {
+                    w.pending[i] > 0 || w.child[i] == Child::Busy || w.handing[i] > 0 && self.scope.hand_seen
+                };
                 if of(threads).any(busy) { Came::NotYet } else { Came::Ok }
             }
             Do::EndChild => {
@@ -201,7 +205,9 @@ impl Model {
                 w.child = [Child::None; THREADS];
                 Came::Ok
             }
-            Do::Copy { threads } => Came::Copied(of(threads).filter(|i| w.entry[*i] == Entry::Bound).fold(0, |m, i| m | 1 << i)),
+            Do::Copy { threads } => {
+                Came::Copied(of(threads).filter(|i| w.entry[*i] == Entry::Bound).fold(0, |m, i| m | 1 << i))
+            }
             Do::Park { .. } => {
                 of(self.to_be_written(w, f)).for_each(|i| w.entry[i] = Entry::Absent);
                 Came::Ok
@@ -218,7 +224,12 @@ impl Model {
             Do::Prove { pid, ride } => {
                 let here = |d: &usize| !self.scope.elsewhere(*d);
                 let writes = (0..DRIVERS).filter(here).any(|d| w.drivers[d].claude != Claude::None || w.drivers[d].old);
-                if w.lives(pid) || w.lives(ride) || writes || w.other != Child::None || w.orphan && w.child.iter().all(|c| *c == Child::None) {
+                if w.lives(pid)
+                    || w.lives(ride)
+                    || writes
+                    || w.other != Child::None
+                    || w.orphan && w.child.iter().all(|c| *c == Child::None)
+                {
                     Came::NotYet
                 } else if w.child.iter().any(|c| *c != Child::None) {
                     Came::ChildAgain
@@ -227,11 +238,18 @@ impl Model {
                 }
             }
             Do::Mark => Came::Marked,
-            Do::Probe { ride, claude } => if self.scope.far(ride) || self.scope.far(claude) || w.lives(ride) || w.lives(claude) { Came::Alive } else { Came::Gone },
+            Do::Probe { ride, claude } => {
+                if self.scope.far(ride) || self.scope.far(claude) || w.lives(ride) || w.lives(claude) {
+                    Came::Alive
+                } else {
+                    Came::Gone
+                }
+            }
             Do::Show => {
                 let facts = self.product.facts(w.thread[i]);
                 let (lease, copy) = (facts.lease, facts.copy);
-                let of = |k: &usize| w.turns[*k].typed == lease && w.turns[*k].on == f.on && (w.turns[*k].pushed || !copy);
+                let of =
+                    |k: &usize| w.turns[*k].typed == lease && w.turns[*k].on == f.on && (w.turns[*k].pushed || !copy);
                 Came::Shown((0..TURNS).filter(of).fold(0, |m, k| m | 1 << k))
             }
             Do::Restore { threads, over } => {
@@ -361,7 +379,8 @@ impl Model {
             self.gone.note(Way::FailsAfterParking);
         }
         // What stayed on a copy waits on its driver's disk.
-        let due = |t: &Seen| t.typed == before.lease && usize::from(t.on) == i && !t.accepted && (t.pushed || !before.copy);
+        let due =
+            |t: &Seen| t.typed == before.lease && usize::from(t.on) == i && !t.accepted && (t.pushed || !before.copy);
         if over && !w.broken && w.turns.iter().any(due) {
             self.wrong = Some("I3: a prompt of the ride never reached the thread");
         }

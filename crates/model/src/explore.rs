@@ -44,7 +44,16 @@ pub fn explore(model: &mut Model, bound: usize, most_faults: usize, liveness: bo
     seen.insert(fingerprint(&start));
     states.push(start);
     parents.push((0, u16::MAX));
-    let mut found = Found { states: 0, transitions: 0, threads: 0, faults: None, depth: 0, levels: Vec::new(), left_out: 0, violation: None };
+    let mut found = Found {
+        states: 0,
+        transitions: 0,
+        threads: 0,
+        faults: None,
+        depth: 0,
+        levels: Vec::new(),
+        left_out: 0,
+        violation: None,
+    };
     let mut from = 0;
     'levels: for level in 0..=most_faults {
         let mut at = from;
@@ -52,7 +61,9 @@ pub fn explore(model: &mut Model, bound: usize, most_faults: usize, liveness: bo
         // The level's first states: one fault after each state of the level before.
         if level > 0 {
             while at < begun {
-                if !grow(model, &moves[free..], free, at, &mut states, &mut parents, &mut seen, &mut found, liveness) || states.len() >= bound {
+                if !grow(model, &moves[free..], free, at, &mut states, &mut parents, &mut seen, &mut found, liveness)
+                    || states.len() >= bound
+                {
                     break 'levels;
                 }
                 at += 1;
@@ -60,7 +71,9 @@ pub fn explore(model: &mut Model, bound: usize, most_faults: usize, liveness: bo
             from = begun;
         }
         while at < states.len() {
-            if !grow(model, &moves[..free], 0, at, &mut states, &mut parents, &mut seen, &mut found, liveness) || states.len() >= bound {
+            if !grow(model, &moves[..free], 0, at, &mut states, &mut parents, &mut seen, &mut found, liveness)
+                || states.len() >= bound
+            {
                 break 'levels;
             }
             at += 1;
@@ -120,7 +133,10 @@ fn grow(
             trace.push("every driver is gone, the host and the channel work".into());
             trace.extend(fair.iter().take(12).map(|m| format!("{m:?}")));
             trace.push("… and never comes home".into());
-            found.violation = Some(Violation { what: "liveness: a thread whose drivers are gone does not become the agent's", trace });
+            found.violation = Some(Violation {
+                what: "liveness: a thread whose drivers are gone does not become the agent's",
+                trace,
+            });
             return false;
         }
     }

@@ -2,8 +2,8 @@
 //! in every state, and that a thread nobody drives any more becomes the agent's.
 
 use crate::hash::{Seen, fingerprint};
-use crate::mutant::Mutant;
 use crate::moves::Move;
+use crate::mutant::Mutant;
 use crate::product::{Facts, Is, Product};
 use crate::ways::Gone;
 use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, Flight, LETTERS, Post, Ride, THREADS, TURNS, World};
@@ -92,12 +92,28 @@ impl Scope {
 
     /// Two gateways with one `lockDir`.
     pub fn two_gateways() -> Self {
-        Scope { name: "two gateways", drivers: 1, messages: 0, turns: 1, epochs: 2, two_gateways: true, ..Scope::one_thread() }
+        Scope {
+            name: "two gateways",
+            drivers: 1,
+            messages: 0,
+            turns: 1,
+            epochs: 2,
+            two_gateways: true,
+            ..Scope::one_thread()
+        }
     }
 
     /// Silence ends rides as soon as it may (`rideTtlMinutes: 1`).
     pub fn silent() -> Self {
-        Scope { name: "silence", drivers: 2, messages: 1, turns: 1, epochs: 2, silence_ms: 2 * crate::product::TICK_MS, ..Scope::one_thread() }
+        Scope {
+            name: "silence",
+            drivers: 2,
+            messages: 1,
+            turns: 1,
+            epochs: 2,
+            silence_ms: 2 * crate::product::TICK_MS,
+            ..Scope::one_thread()
+        }
     }
 }
 
@@ -120,7 +136,14 @@ const FAIR_STEPS: usize = 80;
 
 impl Model {
     pub fn new(scope: Scope, mutant: Mutant) -> Self {
-        Model { product: Product::new(mutant, scope.silence_ms), scope, wrong: None, gone: Gone::default(), full: false, live: Seen::default() }
+        Model {
+            product: Product::new(mutant, scope.silence_ms),
+            scope,
+            wrong: None,
+            gone: Gone::default(),
+            full: false,
+            live: Seen::default(),
+        }
     }
 
     pub fn start(&mut self) -> World {
@@ -250,12 +273,28 @@ impl Model {
                 format!("d{d} {:?}{paused} claude {:?} left {}", one.ride, one.claude, one.left)
             })
             .collect();
-        let flights: Vec<String> = w.flights.iter().flatten().map(|Flight { what, by, came, op, agreed, .. }| {
-            let writes = if *agreed != 0 { ", about to be written" } else { "" };
-            format!("{what:?} by {by} op {op} ({came:?}{writes})")
-        }).collect();
-        let turns: Vec<String> = (0..TURNS).filter(|k| w.turns[*k].typed > 0).map(|k| format!("p{k} arrived {}", w.turns[k].arrived)).collect();
-        let other = if w.other_pending || w.other != Child::None { format!("other gateway: pending {} child {:?}", w.other_pending, w.other) } else { String::new() };
-        [threads.join(" | "), other, drivers.join("; "), flights.join("; "), turns.join("; ")].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" // ")
+        let flights: Vec<String> = w
+            .flights
+            .iter()
+            .flatten()
+            .map(|Flight { what, by, came, op, agreed, .. }| {
+                let writes = if *agreed != 0 { ", about to be written" } else { "" };
+                format!("{what:?} by {by} op {op} ({came:?}{writes})")
+            })
+            .collect();
+        let turns: Vec<String> = (0..TURNS)
+            .filter(|k| w.turns[*k].typed > 0)
+            .map(|k| format!("p{k} arrived {}", w.turns[k].arrived))
+            .collect();
+        let other = if w.other_pending || w.other != Child::None {
+            format!("other gateway: pending {} child {:?}", w.other_pending, w.other)
+        } else {
+            String::new()
+        };
+        [threads.join(" | "), other, drivers.join("; "), flights.join("; "), turns.join("; ")]
+            .into_iter()
+            .filter(|s| !s.is_empty())
+            .collect::<Vec<_>>()
+            .join(" // ")
     }
 }

@@ -1,8 +1,8 @@
 //! What can happen next. Each move is one atomic thing of the real system, or
 //! several that nothing can come between; what goes wrong costs a fault.
 
-use crate::model::Model;
 use crate::effects::unknown;
+use crate::model::Model;
 use crate::product::{Ask, Came, Do, ORPHAN, ride_pid};
 use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, LETTERS, Letter, MESSAGES, Post, Ride, THREADS, World};
 
@@ -109,7 +109,10 @@ pub enum Move {
     /// An effect ends badly.
     Fails(usize, Bad),
     /// The gateway crashes; what was flying has happened or not.
-    Crash { happened: bool, orphan: bool },
+    Crash {
+        happened: bool,
+        orphan: bool,
+    },
     /// Another copy of the plugin becomes the performer, flights still up.
     Reload,
     /// The machine restarts.
@@ -148,7 +151,26 @@ pub fn all() -> (Vec<Move>, usize) {
     use Move::*;
     let mut moves = Vec::new();
     for d in 0..DRIVERS {
-        moves.extend([Claim(d), Granted(d), Copies(d), Push(d), Checks(d), Launch(d), Returns(d), OldEnds(d), Renew(d), Prompt(d), TurnEnds(d), Relay(d), Quit(d), Release(d), GiveUp(d), ClaudeEnds(d), Closes(d), Resume(d)]);
+        moves.extend([
+            Claim(d),
+            Granted(d),
+            Copies(d),
+            Push(d),
+            Checks(d),
+            Launch(d),
+            Returns(d),
+            OldEnds(d),
+            Renew(d),
+            Prompt(d),
+            TurnEnds(d),
+            Relay(d),
+            Quit(d),
+            Release(d),
+            GiveUp(d),
+            ClaudeEnds(d),
+            Closes(d),
+            Resume(d),
+        ]);
     }
     moves.extend((0..DRIVERS).flat_map(|d| (0..MESSAGES).map(move |m| Along(d, m))));
     moves.extend((0..LETTERS).flat_map(|n| [Arrives(n), Answered(n)]));
@@ -159,12 +181,24 @@ pub fn all() -> (Vec<Move>, usize) {
     let free = moves.len();
     for d in 0..DRIVERS {
         moves.extend([Kill(d), Pause(d), Drops(d), Steal(d)]);
-        moves.extend([Which::Claim, Which::Steal, Which::Renew, Which::Relay, Which::Release, Which::Push, Which::Dropped].map(|w| Late(d, w)));
+        moves.extend(
+            [Which::Claim, Which::Steal, Which::Renew, Which::Relay, Which::Release, Which::Push, Which::Dropped]
+                .map(|w| Late(d, w)),
+        );
         moves.extend((0..MESSAGES).map(|m| Late(d, Which::Along(m))));
     }
     for n in 0..FLIGHTS {
         moves.extend([Happens(n), Agrees(n), Unstored(n)]);
-        let bad = [Bad::NotYet, Bad::Failed, Bad::Broken, Bad::NotSent, Bad::Refused, Bad::LostAfter, Bad::LostBefore, Bad::Hangs];
+        let bad = [
+            Bad::NotYet,
+            Bad::Failed,
+            Bad::Broken,
+            Bad::NotSent,
+            Bad::Refused,
+            Bad::LostAfter,
+            Bad::LostBefore,
+            Bad::Hangs,
+        ];
         moves.extend(bad.map(|b| Fails(n, b)));
     }
     for happened in [false, true] {
@@ -219,7 +253,10 @@ impl Model {
             }
             Move::Push(d) => {
                 let driver = w.drivers[d];
-                let asks = self.scope.elsewhere(d) && matches!(driver.ride, Ride::Riding | Ride::Flushing) && !driver.paused && w.up;
+                let asks = self.scope.elsewhere(d)
+                    && matches!(driver.ride, Ride::Riding | Ride::Flushing)
+                    && !driver.paused
+                    && w.up;
                 asks && self.push(w, d, driver.epoch, true)
             }
             Move::Checks(d) => {
@@ -236,7 +273,8 @@ impl Model {
                 if driver.ride != Ride::Dead || driver.run != 0 || driver.epoch == 0 {
                     return false;
                 }
-                (driver.ride, driver.run, driver.old, driver.claude) = (Ride::Off, 1, driver.claude != Claude::None, Claude::None);
+                (driver.ride, driver.run, driver.old, driver.claude) =
+                    (Ride::Off, 1, driver.claude != Claude::None, Claude::None);
                 true
             }
             Move::OldEnds(d) => std::mem::take(&mut w.drivers[d].old),
@@ -254,7 +292,8 @@ impl Model {
             }
             Move::Relay(d) => {
                 let driver = w.drivers[d];
-                let asks = matches!(driver.ride, Ride::Riding | Ride::Flushing) && !driver.paused && w.up && driver.queue != 0;
+                let asks =
+                    matches!(driver.ride, Ride::Riding | Ride::Flushing) && !driver.paused && w.up && driver.queue != 0;
                 asks && self.relay(w, d, driver.epoch, driver.queue, true)
             }
             Move::Along(d, m) => w.up && self.may_take(w, d, m) && self.along(w, d, w.drivers[d].epoch, m, true),
@@ -285,7 +324,9 @@ impl Model {
             }
             Move::ClaudeEnds(d) => {
                 let driver = &mut w.drivers[d];
-                if driver.claude == Claude::None || !(driver.ride == Ride::Dead || driver.ride == Ride::Lost && !driver.paused) {
+                if driver.claude == Claude::None
+                    || !(driver.ride == Ride::Dead || driver.ride == Ride::Lost && !driver.paused)
+                {
                     return false;
                 }
                 driver.claude = Claude::None;
@@ -296,7 +337,9 @@ impl Model {
             }
             Move::Closes(d) => {
                 let driver = w.drivers[d];
-                w.up && matches!(driver.ride, Ride::Dead | Ride::Over) && driver.epoch > 0 && self.dropped(w, d, driver.epoch)
+                w.up && matches!(driver.ride, Ride::Dead | Ride::Over)
+                    && driver.epoch > 0
+                    && self.dropped(w, d, driver.epoch)
             }
             Move::Resume(d) => std::mem::take(&mut w.drivers[d].paused),
             Move::Arrives(n) => w.up && self.arrives(w, n, false),
@@ -305,7 +348,9 @@ impl Model {
             Move::Happens(n) => self.performs(w, n, false),
             Move::Agrees(n) => self.agrees(w, n),
             Move::Unstored(n) => {
-                let Some(f) = w.flights[n].filter(|f| w.up && f.by == w.holder && f.op != ORPHAN && !matches!(f.what, Do::Hand { .. })) else {
+                let Some(f) = w.flights[n]
+                    .filter(|f| w.up && f.by == w.holder && f.op != ORPHAN && !matches!(f.what, Do::Hand { .. }))
+                else {
                     return false;
                 };
                 if f.came == Came::Nothing {
@@ -331,7 +376,8 @@ impl Model {
             }
             Move::Message(m) => {
                 // Named in the order they arrive in.
-                let first = (0..m).all(|e| self.scope.thread_of(e) != self.scope.thread_of(m) || w.posts[e] != Post::Unsent);
+                let first =
+                    (0..m).all(|e| self.scope.thread_of(e) != self.scope.thread_of(m) || w.posts[e] != Post::Unsent);
                 w.up && first && w.posts[m] == Post::Unsent && self.message(w, m)
             }
             Move::Redelivered(m) => {
@@ -368,7 +414,10 @@ impl Model {
             Move::OtherAdmits => {
                 // Its gate reads the same index: what is held is held there, too.
                 let held = self.product.facts(w.thread[0]).lease > 0;
-                self.scope.two_gateways && !held && w.other != Child::Busy && !std::mem::replace(&mut w.other_pending, true)
+                self.scope.two_gateways
+                    && !held
+                    && w.other != Child::Busy
+                    && !std::mem::replace(&mut w.other_pending, true)
             }
             Move::OtherBegins => {
                 let begins = std::mem::take(&mut w.other_pending);
@@ -376,7 +425,9 @@ impl Model {
                 begins
             }
             Move::OtherEnds => w.other == Child::Busy && std::mem::replace(&mut w.other, Child::Idle) == Child::Busy,
-            Move::OtherChildEnds => w.other == Child::Idle && std::mem::replace(&mut w.other, Child::None) == Child::Idle,
+            Move::OtherChildEnds => {
+                w.other == Child::Idle && std::mem::replace(&mut w.other, Child::None) == Child::Idle
+            }
             Move::Tick => self.tick(w, Ask::Tick),
             Move::Kill(d) => {
                 if !rides(w, d) {
@@ -450,4 +501,3 @@ impl Model {
 fn rides(w: &World, d: usize) -> bool {
     w.lives(ride_pid(d as u8, w.drivers[d].run))
 }
-

@@ -4,7 +4,7 @@
 use ride_core::event::{Act, Event, Outcome, Reply};
 use ride_core::id::Fence;
 use ride_core::step::Rules;
-use ride_core::thread::{At, ClaimStage, LeaveStage, Lease, Phase, Thread, Words};
+use ride_core::thread::{At, ClaimStage, Lease, LeaveStage, Phase, Thread, Words};
 use ride_core::time::Now;
 use ride_core::view;
 use uuid::Uuid;
@@ -134,11 +134,19 @@ impl Mutant {
                 return (new, reply);
             }
             (Mutant::StaleRelease, Event::Release { fence, .. }, Some(now)) => *fence = now,
-            (Mutant::UnknownIsNotSent | Mutant::RepeatsForEver, Event::Done { outcome: outcome @ Outcome::Unknown { .. }, .. }, _) => {
+            (
+                Mutant::UnknownIsNotSent | Mutant::RepeatsForEver,
+                Event::Done { outcome: outcome @ Outcome::Unknown { .. }, .. },
+                _,
+            ) => {
                 *outcome = Outcome::NotSent { what: String::new(), retry: true, after_ms: None };
             }
             (Mutant::DropsFailed, Event::Done { outcome: Outcome::NotSent { .. }, op, performer }, _) => {
-                event = Event::Done { op: *op, performer: *performer, outcome: Outcome::Sent { message_id: String::new() } };
+                event = Event::Done {
+                    op: *op,
+                    performer: *performer,
+                    outcome: Outcome::Sent { message_id: String::new() },
+                };
             }
             (Mutant::TranscriptIgnored, Event::Done { outcome: Outcome::Shown { turns, .. }, .. }, _) => turns.clear(),
             (Mutant::SlipUnsaid, Event::Done { outcome: Outcome::Slipped { .. }, .. }, _) => {
@@ -180,12 +188,16 @@ impl Mutant {
                     return (new, Reply::Ok);
                 }
             }
-            (Mutant::TakeBackOpens, Event::TakeBack { .. }, Some(_)) if matches!(before.phase, Phase::Ridden { .. }) => {
+            (Mutant::TakeBackOpens, Event::TakeBack { .. }, Some(_))
+                if matches!(before.phase, Phase::Ridden { .. }) =>
+            {
                 let mut new = old;
                 new.phase = Phase::Open;
                 return (new, Reply::Ok);
             }
-            (Mutant::StolenRenews, Event::Renew { fence, .. }, Some(now)) if now == *fence && before.heir().is_some() => {
+            (Mutant::StolenRenews, Event::Renew { fence, .. }, Some(now))
+                if now == *fence && before.heir().is_some() =>
+            {
                 return (old, Reply::Ok);
             }
             (Mutant::ClaimSteals, Event::Claim(asked), Some(_)) => {
@@ -321,4 +333,3 @@ fn leave_skips(t: &mut Thread, from: LeaveStage, to: LeaveStage) {
         *at = stage_at(to);
     }
 }
-

@@ -73,7 +73,11 @@ fn line(scope: &Scope, found: &Found, seconds: f64) -> String {
         Some(most) => format!("every way with at most {most} faults"),
         None => "a part of the ways without a fault".into(),
     };
-    let more = if found.levels.iter().sum::<usize>() < found.states && found.faults.is_some() { " and a part of the rest" } else { "" };
+    let more = if found.levels.iter().sum::<usize>() < found.states && found.faults.is_some() {
+        " and a part of the rest"
+    } else {
+        ""
+    };
     let out = if found.left_out > 0 { format!(", {} moves left out", found.left_out) } else { String::new() };
     format!(
         "{}: {} states, {} transitions, {} values of a thread, {seconds:.1} s; {whole}{more}{out}",

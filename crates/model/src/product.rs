@@ -9,11 +9,12 @@ use ride_core::event::{Act, ClaimAsked, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
 use ride_core::thread::{
-    At, ClaimStage, ClaudeSession, Deadline, Flight, Kind, LeaveStage, NewsKind, Notice, Parked, Phase, Thread, Why, Words,
+    At, ClaimStage, ClaudeSession, Deadline, Flight, Kind, LeaveStage, NewsKind, Notice, Parked, Phase, Thread, Why,
+    Words,
 };
 use ride_core::time::{Now, Stamp};
-use ride_core::wire::{ChainMark, Driver, Holder, Reason, RelayItem, RelayKind};
 use ride_core::view;
+use ride_core::wire::{ChainMark, Driver, Holder, Reason, RelayItem, RelayKind};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -35,20 +36,60 @@ pub const ORPHAN: u8 = 9;
 /// What a thread is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ask {
-    Claim { driver: u8, run: u8, twins: bool, held: bool, steal: bool },
-    Renew { driver: u8, run: u8, epoch: u8, claude: bool, active: bool },
-    Relay { epoch: u8, items: u8 },
-    Along { epoch: u8, id: u8 },
-    Release { epoch: u8, accept: bool },
+    Claim {
+        driver: u8,
+        run: u8,
+        twins: bool,
+        held: bool,
+        steal: bool,
+    },
+    Renew {
+        driver: u8,
+        run: u8,
+        epoch: u8,
+        claude: bool,
+        active: bool,
+    },
+    Relay {
+        epoch: u8,
+        items: u8,
+    },
+    Along {
+        epoch: u8,
+        id: u8,
+    },
+    Release {
+        epoch: u8,
+        accept: bool,
+    },
     /// Its driver writes to a copy.
-    Copied { epoch: u8 },
+    Copied {
+        epoch: u8,
+    },
     /// May the transcript be extended? Changes nothing.
-    Push { epoch: u8 },
-    TakeBack { accept: bool },
-    Dropped { epoch: u8 },
-    Message { id: u8, behind: bool },
-    Take { by: u8, behind: bool, flying: u8 },
-    Done { op: u8, by: u8, came: Came },
+    Push {
+        epoch: u8,
+    },
+    TakeBack {
+        accept: bool,
+    },
+    Dropped {
+        epoch: u8,
+    },
+    Message {
+        id: u8,
+        behind: bool,
+    },
+    Take {
+        by: u8,
+        behind: bool,
+        flying: u8,
+    },
+    Done {
+        op: u8,
+        by: u8,
+        came: Came,
+    },
     Tick,
     Reboot,
 }
@@ -214,7 +255,15 @@ fn item(k: u8) -> RelayItem {
 impl Product {
     pub fn new(mutant: Mutant, silence_ms: u64) -> Self {
         let rules = Rules { silence_ms, ..Rules::default() };
-        Product { mutant, rules, known: Map::default(), threads: Vec::new(), facts: Vec::new(), asked: Map::default(), answers: Vec::new() }
+        Product {
+            mutant,
+            rules,
+            known: Map::default(),
+            threads: Vec::new(),
+            facts: Vec::new(),
+            asked: Map::default(),
+            answers: Vec::new(),
+        }
     }
 
     /// A thread nobody has ridden.
@@ -310,7 +359,16 @@ impl Product {
 }
 
 fn event(t: &Thread, ask: Ask) -> Event {
-    let holder = || Holder { name: "x".into(), host: "h".into(), identity: None, since_ms: 0, expires_in_ms: 0, phase: "ridden".into(), waiting_for: None, acceptable: false };
+    let holder = || Holder {
+        name: "x".into(),
+        host: "h".into(),
+        identity: None,
+        since_ms: 0,
+        expires_in_ms: 0,
+        phase: "ridden".into(),
+        waiting_for: None,
+        acceptable: false,
+    };
     let other = if t.key.session == "t0" { 1 } else { 0 };
     match ask {
         Ask::Claim { driver, run, twins, held, steal } => Event::Claim(Box::new(ClaimAsked {
@@ -371,9 +429,11 @@ fn outcome(came: Came) -> Outcome {
         Came::NotYet => Outcome::NotYet { what: what() },
         Came::ChildAgain => Outcome::ChildAgain,
         Came::Failed => Outcome::Failed { what: what(), reason: Reason::Host },
-        Came::Copied(threads) => {
-            Outcome::Copied { bindings: bits(threads).map(|i| Parked { session: session(i), binding: json!({}), reset_mark: String::new() }).collect() }
-        }
+        Came::Copied(threads) => Outcome::Copied {
+            bindings: bits(threads)
+                .map(|i| Parked { session: session(i), binding: json!({}), reset_mark: String::new() })
+                .collect(),
+        },
         Came::Slipped => Outcome::Slipped { sessions: vec!["other".into()] },
         Came::Marked => Outcome::Marked {
             beside: Vec::new(),
@@ -421,16 +481,25 @@ fn doing(act: &Act) -> (u8, Do) {
         }
         Act::Mark { .. } => (1, Do::Mark),
         Act::Show { .. } => (1, Do::Show),
-        Act::Restore { parked, over, .. } => {
-            (1, Do::Restore { threads: parked.iter().fold(0, |m, p| m | if p.session == "t0" { 1 } else { 2 }), over: *over })
+        Act::Restore { parked, over, .. } => (
+            1,
+            Do::Restore {
+                threads: parked.iter().fold(0, |m, p| m | if p.session == "t0" { 1 } else { 2 }),
+                over: *over,
+            },
+        ),
+        Act::Probe { driver, process, .. } => {
+            (2, Do::Probe { ride: driver.pid as u8, claude: process.as_ref().map_or(0, |p| p.pid as u8) })
         }
-        Act::Probe { driver, process, .. } => (2, Do::Probe { ride: driver.pid as u8, claude: process.as_ref().map_or(0, |p| p.pid as u8) }),
-        Act::Send { session, item } => (3, Do::Send {
-            item: if item.kind == Kind::Notice { 7 } else { number(&item.id) },
-            repeat: item.repeat,
-            marked: item.text.starts_with("(may be a repeat)"),
-            route: session.is_some(),
-        }),
+        Act::Send { session, item } => (
+            3,
+            Do::Send {
+                item: if item.kind == Kind::Notice { 7 } else { number(&item.id) },
+                repeat: item.repeat,
+                marked: item.text.starts_with("(may be a repeat)"),
+                route: session.is_some(),
+            },
+        ),
         Act::Hand { held, .. } => (4, Do::Hand { id: number(&held.id), repeat: held.repeat }),
         Act::Follow { .. } => unreachable!("the drivers of this world ride with Claude Code"),
         Act::Adopt { .. } => unreachable!("nobody adopts in this world"),
@@ -545,7 +614,10 @@ fn facts(t: &Thread, rules: &Rules) -> Facts {
 fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
     let stamp = |s: Stamp, most: u64| match now.since_ms(s) {
         None => Stamp { boot: 0, mono_ms: 0 },
-        Some(gone) => Stamp { boot: NOW.boot, mono_ms: NOW.mono_ms - (gone / TICK_MS * TICK_MS).min(most.next_multiple_of(TICK_MS)) },
+        Some(gone) => Stamp {
+            boot: NOW.boot,
+            mono_ms: NOW.mono_ms - (gone / TICK_MS * TICK_MS).min(most.next_multiple_of(TICK_MS)),
+        },
     };
     let named = |f: &mut Option<Flight>, op: u64| {
         if let Some(f) = f {
@@ -597,7 +669,8 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
             calm(at);
             if let Some(heir) = heir {
                 heir.since_ms = 0;
-                heir.give_up = Deadline { from: NOW.stamp(), ms: heir.give_up.left_ms(now).div_ceil(TICK_MS) * TICK_MS };
+                heir.give_up =
+                    Deadline { from: NOW.stamp(), ms: heir.give_up.left_ms(now).div_ceil(TICK_MS) * TICK_MS };
             }
             if let Why::Failed { text, .. } = why {
                 text.clear();
@@ -606,7 +679,8 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
     }
     let ridden = matches!(t.phase, Phase::Ridden { .. });
     // Whoever was not asked counts for as long as it may think that the lease is its own.
-    let unasked = matches!(&t.phase, Phase::Leaving { why: Why::Back | Why::Stolen { .. } | Why::TakenBack { .. }, .. });
+    let unasked =
+        matches!(&t.phase, Phase::Leaving { why: Why::Back | Why::Stolen { .. } | Why::TakenBack { .. }, .. });
     if let Some(lease) = t.lease_mut() {
         lease.since_ms = 0;
         let silence = if rules.silence_ms > 10 * TICK_MS { 0 } else { rules.silence_ms };

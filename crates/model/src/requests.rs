@@ -11,7 +11,8 @@ impl Model {
         let driver = &w.drivers[d];
         let on = self.scope.on(d);
         // Drivers are alike: the first of a thread that never rode goes first.
-        let turn = self.scope.copy || (0..d).all(|e| self.scope.on(e) != on || w.drivers[e].ride != Ride::Off || w.drivers[e].epoch != 0);
+        let turn = self.scope.copy
+            || (0..d).all(|e| self.scope.on(e) != on || w.drivers[e].ride != Ride::Off || w.drivers[e].epoch != 0);
         d < self.scope.drivers && turn && matches!(driver.ride, Ride::Off | Ride::Asking) && !driver.paused
     }
 
@@ -25,7 +26,9 @@ impl Model {
     pub(crate) fn claim(&mut self, w: &mut World, d: usize, run: u8, steal: bool, heard: bool) -> bool {
         let i = self.scope.on(d);
         let f = *self.product.facts(w.thread[i]);
-        if f.epoch >= self.scope.epochs && (f.lease == 0 || run == 1 || steal) || f.lease == 0 && w.entry[i] != Entry::Bound {
+        if f.epoch >= self.scope.epochs && (f.lease == 0 || run == 1 || steal)
+            || f.lease == 0 && w.entry[i] != Entry::Bound
+        {
             return false;
         }
         let other = 1 - i;
@@ -37,7 +40,8 @@ impl Model {
             if back {
                 self.gone.note(Way::ComesBack);
             }
-            let takes_over = epoch == f.heir || steal && f.heir == 0 && epoch == f.epoch + 1 && matches!(f.is, Is::Ridden | Is::Leaving(_));
+            let takes_over = epoch == f.heir
+                || steal && f.heir == 0 && epoch == f.epoch + 1 && matches!(f.is, Is::Ridden | Is::Leaving(_));
             if f.lease != 0 && f.lease != epoch && !back && !takes_over {
                 self.wrong = Some("I2: a claim on a held thread was granted another fence");
             }
@@ -224,7 +228,8 @@ impl Model {
             if before.is != Is::Ridden || before.lease != epoch || !before.copy || w.ended[i] & 1 << epoch != 0 {
                 self.wrong = Some("I2: lines were pushed with a stale fence");
             }
-            let here = (0..DRIVERS).any(|e| !self.scope.elsewhere(e) && (w.drivers[e].claude != Claude::None || w.drivers[e].old));
+            let here = (0..DRIVERS)
+                .any(|e| !self.scope.elsewhere(e) && (w.drivers[e].claude != Claude::None || w.drivers[e].old));
             if here || w.orphan || w.child.iter().any(|c| *c != Child::None) {
                 self.wrong = Some("I1: lines were pushed beside a Claude Code that lives on the session");
             }
@@ -259,7 +264,9 @@ impl Model {
         w.post(match which {
             Which::Claim if self.may_claim(w, d) => Letter::Claim { driver: d8, run: driver.run, steal: false },
             Which::Steal if self.may_steal(w, d) => Letter::Claim { driver: d8, run: driver.run, steal: true },
-            Which::Renew if rides => Letter::Renew { driver: d8, run: driver.run, epoch, claude: driver.claude != Claude::None, age: 0 },
+            Which::Renew if rides => {
+                Letter::Renew { driver: d8, run: driver.run, epoch, claude: driver.claude != Claude::None, age: 0 }
+            }
             Which::Relay if rides && driver.queue != 0 => Letter::Relay { driver: d8, epoch, items: driver.queue },
             Which::Along(m) if self.may_take(w, d, m) => Letter::Along { driver: d8, epoch, id: m as u8 },
             Which::Release if driver.ride == Ride::Flushing && !driver.paused => Letter::Release { driver: d8, epoch },
@@ -273,7 +280,9 @@ impl Model {
         match w.letters[n].take() {
             None => false,
             Some(Letter::Claim { driver, run, steal }) => self.claim(w, driver.into(), run, steal, false),
-            Some(Letter::Renew { driver, epoch, claude, age, .. }) => self.renew(w, driver.into(), epoch, claude, heard.then_some(age)),
+            Some(Letter::Renew { driver, epoch, claude, age, .. }) => {
+                self.renew(w, driver.into(), epoch, claude, heard.then_some(age))
+            }
             Some(Letter::Relay { driver, epoch, items }) => self.relay(w, driver.into(), epoch, items, false),
             Some(Letter::Along { driver, epoch, id }) => self.along(w, driver.into(), epoch, id.into(), false),
             Some(Letter::Release { driver, epoch }) => {
@@ -290,7 +299,8 @@ impl Model {
             return false;
         }
         let i = self.scope.thread_of(m);
-        let owner = self.scope.threads > 1 && self.product.facts(w.thread[1 - i]).lease > 0 && w.entry[i] == Entry::Bound;
+        let owner =
+            self.scope.threads > 1 && self.product.facts(w.thread[1 - i]).lease > 0 && w.entry[i] == Entry::Bound;
         let behind = self.behind(w, i) || owner;
         w.noticed |= owner && self.scope.threads > 1;
         let f = *self.product.facts(w.thread[i]);
@@ -300,7 +310,8 @@ impl Model {
                 w.posts[m] = Post::Admitted;
                 w.pending[i] += 1;
                 if f.is != Is::Open || behind {
-                    self.wrong = Some("I1: the gate let a turn in while the Claude session was ridden or changed hands");
+                    self.wrong =
+                        Some("I1: the gate let a turn in while the Claude session was ridden or changed hands");
                 } else if f.inbox != 0 {
                     self.wrong = Some("I3: a message overtook one that waits");
                 }
@@ -335,7 +346,9 @@ impl Model {
     }
 
     pub(crate) fn handed(&mut self, w: &mut World, m: usize, marked: bool) {
-        let waits = (0..m).any(|e| self.scope.thread_of(e) == self.scope.thread_of(m) && matches!(w.posts[e], Post::Held { handed: 0, .. }));
+        let waits = (0..m).any(|e| {
+            self.scope.thread_of(e) == self.scope.thread_of(m) && matches!(w.posts[e], Post::Held { handed: 0, .. })
+        });
         if waits {
             self.wrong = Some("I3: messages were handed over out of order");
         }

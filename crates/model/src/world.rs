@@ -188,7 +188,16 @@ pub struct World {
 
 impl World {
     pub fn new(thread: [u32; THREADS], twin: Entry) -> Self {
-        let driver = Driver { ride: Ride::Off, paused: false, claude: Claude::None, epoch: 0, left: 0, queue: 0, run: 0, old: false };
+        let driver = Driver {
+            ride: Ride::Off,
+            paused: false,
+            claude: Claude::None,
+            epoch: 0,
+            left: 0,
+            queue: 0,
+            run: 0,
+            old: false,
+        };
         World {
             thread,
             entry: [Entry::Bound, twin],
@@ -248,7 +257,9 @@ impl World {
         let key = |l: &Option<Letter>| match l {
             None => (9, 0, 0, 0),
             Some(Letter::Claim { driver, run, steal }) => (0, *driver, *run, u8::from(*steal)),
-            Some(Letter::Renew { driver, run, epoch, claude, age }) => (1, *driver, *epoch, *run << 4 | *age << 1 | u8::from(*claude)),
+            Some(Letter::Renew { driver, run, epoch, claude, age }) => {
+                (1, *driver, *epoch, *run << 4 | *age << 1 | u8::from(*claude))
+            }
             Some(Letter::Relay { driver, epoch, items }) => (2, *driver, *epoch, *items),
             Some(Letter::Release { driver, epoch }) => (3, *driver, *epoch, 0),
             Some(Letter::Dropped { driver, epoch }) => (4, *driver, *epoch, 0),

@@ -20,11 +20,20 @@ fn the_promises_hold() {
 
 fn caught(mutant: Mutant) -> Option<(&'static str, usize)> {
     let small = |drivers, messages, turns, epochs| Scope { drivers, messages, turns, epochs, ..Scope::one_thread() };
-    let worlds = [small(1, 0, 1, 1), Scope::two_gateways(), small(1, 1, 0, 1), small(2, 0, 1, 2), small(2, 1, 0, 2), Scope { messages: 0, ..Scope::copy() }];
-    MUTANT_STATES.iter().flat_map(|states| worlds.iter().map(move |world| (world, states))).find_map(|(world, states)| {
-        let found = explore(&mut Model::new(world.clone(), mutant), *states, 2, true);
-        found.violation.map(|v| (v.what, v.trace.len()))
-    })
+    let worlds = [
+        small(1, 0, 1, 1),
+        Scope::two_gateways(),
+        small(1, 1, 0, 1),
+        small(2, 0, 1, 2),
+        small(2, 1, 0, 2),
+        Scope { messages: 0, ..Scope::copy() },
+    ];
+    MUTANT_STATES.iter().flat_map(|states| worlds.iter().map(move |world| (world, states))).find_map(
+        |(world, states)| {
+            let found = explore(&mut Model::new(world.clone(), mutant), *states, 2, true);
+            found.violation.map(|v| (v.what, v.trace.len()))
+        },
+    )
 }
 
 #[test]
@@ -52,10 +61,14 @@ fn a_turn_that_another_gateway_had_let_in_is_a_second_writer() {
 #[test]
 fn what_the_gateway_plugin_must_see_to() {
     let broken = |scope: Scope| {
-        let violation = explore(&mut Model::new(scope, Mutant::None), 100_000, 2, true).violation.expect("a promise breaks");
+        let violation =
+            explore(&mut Model::new(scope, Mutant::None), 100_000, 2, true).violation.expect("a promise breaks");
         println!("{}\n{}", violation.what, violation.trace.join("\n"));
         violation.what
     };
     // A message on its way to the agent is stopped when a twin is claimed meanwhile.
-    assert_eq!(broken(Scope { door: false, ..Scope::twins(false) }), "I3: a turn that was let in ran beside its own Claude session");
+    assert_eq!(
+        broken(Scope { door: false, ..Scope::twins(false) }),
+        "I3: a turn that was let in ran beside its own Claude session"
+    );
 }

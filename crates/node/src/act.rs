@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use ride_core::event::{Act, HeldLock, Outcome};
 use ride_core::id::Process;
-use ride_core::thread::{ClaudeSession, Rest};
 use ride_core::limits::{RELAY_BYTES, SHOWN_BYTES};
+use ride_core::thread::{ClaudeSession, Rest};
 use ride_core::transcript::{Origin, Turns, Wanted};
 use ride_core::wire::{ChainMark, CopyEnd, Reason};
 use ride_store::claude::lock::{self, Lock};
 use ride_store::claude::process::{Alive, alive, command, holders, is_under};
-use ride_store::claude::{ClaudeDir, ClaudeError, Elsewhere, EndChild, Look, Writers, chain_mark, end_idle_child, live_writers, program, show_chain_within, sides, why_not_ended, why_not_resumed};
+use ride_store::claude::{
+    ClaudeDir, ClaudeError, Elsewhere, EndChild, Look, Writers, chain_mark, end_idle_child, live_writers, program,
+    show_chain_within, sides, why_not_ended, why_not_resumed,
+};
 use ride_store::copy::Files;
 use uuid::Uuid;
 
@@ -26,14 +29,21 @@ const END_WITHIN: Duration = Duration::from_millis(1_500);
 pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
     let result = match act {
         Act::EndChild { claude } => end_child(sync, claude),
-        Act::Prove { claude, process, ride, lock, gone } => prove(sync, claude, [process.as_ref(), ride.as_ref()], lock.as_ref(), gone),
+        Act::Prove { claude, process, ride, lock, gone } => {
+            prove(sync, claude, [process.as_ref(), ride.as_ref()], lock.as_ref(), gone)
+        }
         Act::Mark { claude, whole, since } => mark(claude, *whole, since.as_ref()),
         Act::Probe { driver, process, lock } => probe(driver, process.as_ref(), lock.as_ref()),
         Act::Show { mark, copy, after, known } => {
             forget_staged(mark);
             show(mark, copy.as_ref(), &NextTurns { after: after.as_deref(), known })
         }
-        other => return Outcome::Failed { what: format!("the host performs this, not the addon: {other:?}"), reason: Reason::Host },
+        other => {
+            return Outcome::Failed {
+                what: format!("the host performs this, not the addon: {other:?}"),
+                reason: Reason::Host,
+            };
+        }
     };
     // A table or a file that cannot be read now may be readable in a moment; until then nothing is proven.
     result.unwrap_or_else(|e| Outcome::NotYet { what: e.to_string() })
@@ -52,8 +62,12 @@ fn end_child(sync: &Sync, claude: &ClaudeSession) -> Result<Outcome, ClaudeError
 fn end_idle(sync: &Sync, dir: &ClaudeDir, claude: Uuid) -> Result<Outcome, ClaudeError> {
     Ok(match end_idle_child(dir, sync.gateway_pid, claude, END_WITHIN)? {
         EndChild::Gone(_) | EndChild::NotRunning => Outcome::Ok,
-        EndChild::Busy { process, .. } => Outcome::NotYet { what: format!("the gateway's Claude (process {}) is busy", process.pid) },
-        EndChild::Stuck(process) => Outcome::NotYet { what: format!("the gateway's Claude (process {}) does not end", process.pid) },
+        EndChild::Busy { process, .. } => {
+            Outcome::NotYet { what: format!("the gateway's Claude (process {}) is busy", process.pid) }
+        }
+        EndChild::Stuck(process) => {
+            Outcome::NotYet { what: format!("the gateway's Claude (process {}) does not end", process.pid) }
+        }
     })
 }
 
@@ -81,14 +95,27 @@ fn left_with(lock: &HeldLock) -> Result<Option<String>, ClaudeError> {
     Ok(match other {
         Some(seen) => {
             let command = command(seen.pid);
-            Some(format!("process {} ({}) holds the lock that the ride's Claude Code was started with", seen.pid, program(&command)))
+            Some(format!(
+                "process {} ({}) holds the lock that the ride's Claude Code was started with",
+                seen.pid,
+                program(&command)
+            ))
         }
-        None if holders.is_empty() => Some("a process that cannot be seen from here holds the lock that the ride's Claude Code was started with".into()),
+        None if holders.is_empty() => Some(
+            "a process that cannot be seen from here holds the lock that the ride's Claude Code was started with"
+                .into(),
+        ),
         None => None,
     })
 }
 
-fn prove(sync: &Sync, claude: &ClaudeSession, processes: [Option<&Process>; 2], lock: Option<&HeldLock>, gone: &[String]) -> Result<Outcome, ClaudeError> {
+fn prove(
+    sync: &Sync,
+    claude: &ClaudeSession,
+    processes: [Option<&Process>; 2],
+    lock: Option<&HeldLock>,
+    gone: &[String],
+) -> Result<Outcome, ClaudeError> {
     let lock = ask(lock)?;
     let mut ended = Vec::new();
     for (name, process) in ["the ride's Claude Code", "the driver's ride"].into_iter().zip(processes) {
@@ -104,11 +131,16 @@ fn prove(sync: &Sync, claude: &ClaudeSession, processes: [Option<&Process>; 2], 
         }
     }
     // Nothing was heard of a Claude Code: one may have been started, by a `ride` that cannot be seen.
-    if let (Some((held, _)), [None, None]) = (&lock, processes) && let Alive::CannotTell(why) = lives(&held.ride, &lock)? {
-        let what = format!("whether the driver's ride (process {}) has ended cannot be seen from here: {why}", held.ride.pid);
+    if let (Some((held, _)), [None, None]) = (&lock, processes)
+        && let Alive::CannotTell(why) = lives(&held.ride, &lock)?
+    {
+        let what =
+            format!("whether the driver's ride (process {}) has ended cannot be seen from here: {why}", held.ride.pid);
         return Ok(Outcome::Broken { what });
     }
-    if let Some((lock, Lock::Held)) = lock && let Some(what) = left_with(lock)? {
+    if let Some((lock, Lock::Held)) = lock
+        && let Some(what) = left_with(lock)?
+    {
         return Ok(Outcome::NotYet { what });
     }
     let dir = dir(claude);
@@ -118,7 +150,13 @@ fn prove(sync: &Sync, claude: &ClaudeSession, processes: [Option<&Process>; 2], 
         return Ok(if is_under(writer.process.pid, sync.gateway_pid)? {
             Outcome::ChildAgain
         } else {
-            Outcome::NotYet { what: format!("process {} ({}) has the Claude session open", writer.process.pid, program(&writer.command)) }
+            Outcome::NotYet {
+                what: format!(
+                    "process {} ({}) has the Claude session open",
+                    writer.process.pid,
+                    program(&writer.command)
+                ),
+            }
         });
     }
     if let Some(unclear) = writers.unclear.first() {
@@ -130,7 +168,9 @@ fn prove(sync: &Sync, claude: &ClaudeSession, processes: [Option<&Process>; 2], 
     Ok(match writers.elsewhere.iter().find(|(pid, place)| !left(*pid, place) && !declared(*pid, place)) {
         Some((pid, place)) => {
             let name = place.name(*pid);
-            let what = format!("process {pid} of {place} is registered on the Claude session and cannot be seen from here; if it is gone, say so with --gone {name}");
+            let what = format!(
+                "process {pid} of {place} is registered on the Claude session and cannot be seen from here; if it is gone, say so with --gone {name}"
+            );
             Outcome::Broken { what }
         }
         None => Outcome::Ok,
@@ -168,7 +208,8 @@ fn mark(claude: &ClaudeSession, whole: bool, since: Option<&Rest>) -> Result<Out
     Ok(match chain_mark(&path) {
         Ok(mark) => {
             // What cannot be told of is no reason to refuse: the claim itself rests on the mark.
-            let beside = since.map(|rest| sides(&path, rest.leaf, rest.size)).transpose().ok().flatten().unwrap_or_default();
+            let beside =
+                since.map(|rest| sides(&path, rest.leaf, rest.size)).transpose().ok().flatten().unwrap_or_default();
             Outcome::Marked { mark, beside }
         }
         Err(e @ (ClaudeError::NoLeaf { .. } | ClaudeError::NotRegular(_))) => failed(e.to_string()),
@@ -285,7 +326,12 @@ mod tests {
         let driver = DriverLock::take(&dir).unwrap();
         let own = identity(std::process::id());
         let elsewhere = Process { namespace: Some("pid:[1]".into()), ..own.clone() };
-        let lock = |mutual| HeldLock { config_dir: dir.path().display().to_string(), name: driver.name().into(), mutual, ride: own.clone() };
+        let lock = |mutual| HeldLock {
+            config_dir: dir.path().display().to_string(),
+            name: driver.name().into(),
+            mutual,
+            ride: own.clone(),
+        };
         let (met, unmet) = (lock(true), lock(false));
         let life = |process: &Process, lock: Option<&HeldLock>| lives(process, &ask(lock).unwrap()).unwrap();
         let cannot_tell = Alive::CannotTell(Unseen::Namespace);
@@ -297,7 +343,11 @@ mod tests {
         // Somebody inherited it, as nothing that Claude Code starts does.
         let heir = HeldLock { ride: elsewhere.clone(), ..met.clone() };
         let named = left_with(&heir).unwrap().unwrap();
-        assert!(named.starts_with(&format!("process {} (", own.pid)) && named.ends_with("holds the lock that the ride's Claude Code was started with"), "{named}");
+        assert!(
+            named.starts_with(&format!("process {} (", own.pid))
+                && named.ends_with("holds the lock that the ride's Claude Code was started with"),
+            "{named}"
+        );
         let gateway = GatewayLock::meet(&dir, driver.name(), driver.nonce()).unwrap().unwrap();
         assert!(driver.sees_gateway(gateway.nonce()));
         assert_eq!(probe(&elsewhere, None, Some(&met)).unwrap(), Outcome::Alive);

@@ -105,7 +105,9 @@ impl Index {
 
     pub(crate) fn counts(&self) -> Vec<u32> {
         let known = self.read();
-        [usize::from(known.filled()), known.stale_count(), known.len()].map(|n| u32::try_from(n).unwrap_or(u32::MAX)).into()
+        [usize::from(known.filled()), known.stale_count(), known.len()]
+            .map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+            .into()
     }
 
     pub(crate) fn stale(&self, limit: usize) -> Vec<String> {
@@ -153,7 +155,12 @@ impl Index {
     }
 
     /// A listing; it is remembered if it has more pages than one.
-    pub(crate) fn begin_listing(&self, keys: Vec<String>, seen: (HashSet<Uuid>, HashMap<Uuid, u32>), limit: usize) -> Listing {
+    pub(crate) fn begin_listing(
+        &self,
+        keys: Vec<String>,
+        seen: (HashSet<Uuid>, HashMap<Uuid, u32>),
+        limit: usize,
+    ) -> Listing {
         let (transcripts, in_use) = (Arc::new(seen.0), Arc::new(seen.1));
         let listing = Listing { id: Uuid::new_v4(), keys: keys.into(), transcripts, in_use, at: Instant::now() };
         if listing.keys.len() <= limit {
@@ -222,7 +229,9 @@ fn collect(mut out: impl BufRead) -> Result<Vec<Entry>, String> {
         }
         match serde_json::from_slice(&line) {
             Ok(Line { done: Some(done), .. }) if done == entries.len() => return Ok(entries),
-            Ok(Line { done: Some(done), .. }) => return Err(format!("{} of {done} entries could be read", entries.len())),
+            Ok(Line { done: Some(done), .. }) => {
+                return Err(format!("{} of {done} entries could be read", entries.len()));
+            }
             Ok(Line { entry, done: None }) if !entry.key.is_empty() => entries.push(entry.into()),
             Ok(_) | Err(_) => {}
         }
@@ -241,7 +250,12 @@ mod tests {
     fn lister(folder: &std::path::Path, body: &str) -> Lister {
         let script = folder.join("lister.sh");
         std::fs::write(&script, body).unwrap();
-        Lister { node: "/bin/sh".into(), script: script.to_string_lossy().into_owned(), argument: "{}".into(), round: 1 }
+        Lister {
+            node: "/bin/sh".into(),
+            script: script.to_string_lossy().into_owned(),
+            argument: "{}".into(),
+            round: 1,
+        }
     }
 
     #[test]
@@ -253,7 +267,11 @@ mod tests {
             let listed = index.list(&lister(folder.path(), body)).map(|counted| counted.entries);
             let counts = index.counts();
             assert_eq!((counts[0], counts[2] as usize), (u32::from(expected.is_ok()), expected.unwrap_or(0)), "{body}");
-            assert_eq!(listed, expected.map_err(|what| format!("could not list the host's sessions: {what}")), "{body}");
+            assert_eq!(
+                listed,
+                expected.map_err(|what| format!("could not list the host's sessions: {what}")),
+                "{body}"
+            );
         };
         let one = r#"echo '{"key":"agent:main:main","agentId":"main","entry":{"updatedAt":1}}'"#;
         check(&format!("{one}\necho '{{\"done\":1}}'"), Ok(1));
@@ -277,7 +295,9 @@ mod tests {
         let long = index.begin_listing(keys(5), Default::default(), 3);
         let (same, at) = index.resume(&format!("{}.3", long.id)).unwrap();
         assert_eq!((same.id, at, same.keys.len()), (long.id, 3, 5));
-        for wrong in [format!("{}.5", long.id), format!("{}.x", long.id), long.id.to_string(), "x.1".into(), String::new()] {
+        for wrong in
+            [format!("{}.5", long.id), format!("{}.x", long.id), long.id.to_string(), "x.1".into(), String::new()]
+        {
             assert!(index.resume(&wrong).is_none(), "{wrong}");
         }
         for _ in 0..limits::LISTINGS {

@@ -149,7 +149,8 @@ fn one(sync: &Sync, dir: &Path, key: &str, looked: &mut Looked) {
 fn source(sync: &Sync, thread: &Thread, entry: Option<Entry>) -> Option<Source> {
     let key = thread.key.session.clone();
     let lease = thread.lease();
-    let title = lease.map(|lease| lease.title.clone()).or_else(|| entry.as_ref().map(title)).unwrap_or_else(|| key.clone());
+    let title =
+        lease.map(|lease| lease.title.clone()).or_else(|| entry.as_ref().map(title)).unwrap_or_else(|| key.clone());
     let claude = match lease.and_then(|lease| lease.claude.clone()) {
         Some(claude) => claude,
         None => bound(sync, entry?)?,
@@ -166,8 +167,17 @@ fn bound(sync: &Sync, entry: Entry) -> Option<ClaudeSession> {
 }
 
 fn title(entry: &Entry) -> String {
-    let (transcripts, in_use, person, allow) = (Default::default(), Default::default(), Person::default(), Allow::default());
-    let around = Around { channels: &[], transcripts: &transcripts, in_use: &in_use, person: &person, allow: &allow, now: clock::now(), rules: &ride_core::step::Rules::default() };
+    let (transcripts, in_use, person, allow) =
+        (Default::default(), Default::default(), Person::default(), Allow::default());
+    let around = Around {
+        channels: &[],
+        transcripts: &transcripts,
+        in_use: &in_use,
+        person: &person,
+        allow: &allow,
+        now: clock::now(),
+        rules: &ride_core::step::Rules::default(),
+    };
     row::row(entry, None, &around).title.into_raw()
 }
 
@@ -201,7 +211,11 @@ mod tests {
         let sync = Sync::open(&json!({ "stateDir": folder, "config": config, "pid": 1 }).to_string()).unwrap();
         let asked = ClaimAsked {
             identity: None,
-            driver: Driver { name: "ada".into(), host: "h".into(), process: Process { machine: "m".into(), namespace: None, pid: 1, start: 1 } },
+            driver: Driver {
+                name: "ada".into(),
+                host: "h".into(),
+                process: Process { machine: "m".into(), namespace: None, pid: 1, start: 1 },
+            },
             secret_sha256: String::new(),
             grant: Uuid::new_v4(),
             title: "Plans".into(),

@@ -41,20 +41,28 @@ pub(crate) struct Waits {
 
 impl fmt::Display for Waits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let wanted = self.lock_dir.as_ref().map_or_else(|| "the gateway's memory".into(), |dir| dir.display().to_string());
+        let wanted =
+            self.lock_dir.as_ref().map_or_else(|| "the gateway's memory".into(), |dir| dir.display().to_string());
         write!(f, "thread states stay in {}, and are not yet kept in {wanted}: {}", self.in_force.display(), self.why)
     }
 }
 
 /// Opens the store of that configuration, or the one before while something is ridden there.
-pub(crate) fn open(config: &Config, home: &Path, state_dir: &Path, gateway: &str) -> Result<(Store, Option<Waits>), String> {
+pub(crate) fn open(
+    config: &Config,
+    home: &Path,
+    state_dir: &Path,
+    gateway: &str,
+) -> Result<(Store, Option<Waits>), String> {
     let wanted = wanted(config, home);
     let before = read(&state_dir.join(PLACE))?;
     if let Some(dir) = before.clone().filter(|dir| Some(dir) != wanted.as_ref() && dir.exists()) {
         let old = files(&dir, gateway)?;
         let threads = old.busy().and_then(|busy| Ok(busy.len() + old.refusals()?.len())).map_err(|e| e.to_string())?;
         if threads > 0 {
-            let why = format!("{threads} of them ridden or with messages waiting; it changes at the next load of the plugin after that");
+            let why = format!(
+                "{threads} of them ridden or with messages waiting; it changes at the next load of the plugin after that"
+            );
             let waits = Waits { in_force: dir, lock_backend: config.lock_backend, lock_dir: wanted, threads, why };
             return Ok((old, Some(waits)));
         }
@@ -141,7 +149,11 @@ mod tests {
     fn claim(store: &Store) {
         let asked = ClaimAsked {
             identity: None,
-            driver: Driver { name: "ada".into(), host: "h".into(), process: Process { machine: "m".into(), namespace: None, pid: 1, start: 1 } },
+            driver: Driver {
+                name: "ada".into(),
+                host: "h".into(),
+                process: Process { machine: "m".into(), namespace: None, pid: 1, start: 1 },
+            },
             secret_sha256: String::new(),
             grant: Uuid::new_v4(),
             title: "t".into(),
@@ -153,7 +165,9 @@ mod tests {
             steal: false,
             adopts: None,
         };
-        store.apply("agent:main:main", Event::Claim(Box::new(asked)), clock::now(), &Config::default().rules()).unwrap();
+        store
+            .apply("agent:main:main", Event::Claim(Box::new(asked)), clock::now(), &Config::default().rules())
+            .unwrap();
     }
 
     // Rule GATE-5.
@@ -169,11 +183,19 @@ mod tests {
         assert!(open(LockBackend::None, &two).1.is_none());
         assert!(open(LockBackend::File, &one).1.is_none());
         claim(&store);
-        for (backend, wanted) in [(LockBackend::File, two.display().to_string()), (LockBackend::None, "the gateway's memory".into())] {
+        for (backend, wanted) in
+            [(LockBackend::File, two.display().to_string()), (LockBackend::None, "the gateway's memory".into())]
+        {
             let (kept, waits) = open(backend, &two);
             assert_eq!(kept.busy().unwrap(), ["agent:main:main"]);
             let said = waits.unwrap().to_string();
-            assert!(said.starts_with(&format!("thread states stay in {}, and are not yet kept in {wanted}: 1 of them", one.display())), "{said}");
+            assert!(
+                said.starts_with(&format!(
+                    "thread states stay in {}, and are not yet kept in {wanted}: 1 of them",
+                    one.display()
+                )),
+                "{said}"
+            );
         }
         // As it was, nothing waits; and once the old folder is gone there is nothing to wait for.
         assert!(open(LockBackend::File, &one).1.is_none());
@@ -217,7 +239,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        let said = open(&config(LockBackend::File, &file.join("below")), Path::new("/home/nobody"), folder.path(), "g").unwrap_err();
-        assert!(said.starts_with(&format!("lockDir is {}: could not open the state folder", file.join("below").display())), "{said}");
+        let said = open(&config(LockBackend::File, &file.join("below")), Path::new("/home/nobody"), folder.path(), "g")
+            .unwrap_err();
+        assert!(
+            said.starts_with(&format!("lockDir is {}: could not open the state folder", file.join("below").display())),
+            "{said}"
+        );
     }
 }

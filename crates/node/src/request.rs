@@ -87,7 +87,8 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
     let params = asked.params.to_string();
     let name = asked.method.as_str();
     // What it says of who may is not known: only what was begun goes on, and whoever may all.
-    let begins = matches!(name, method::RIDEABLE | method::CLAIM | method::ADOPT) || name == method::TAKE_BACK && !asked.host.person.unlimited();
+    let begins = matches!(name, method::RIDEABLE | method::CLAIM | method::ADOPT)
+        || name == method::TAKE_BACK && !asked.host.person.unlimited();
     if let Some(why) = sync.refused().filter(|_| begins) {
         let hint = Some("correct plugins.entries.claude-code-sync.config on the gateway".into());
         let details = Refusal { reason: Reason::Config, holder: None, hint };
@@ -174,7 +175,11 @@ fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
             (sync.index.begin_listing(order(sync, &host.person, &busy), seen, limit as usize), 0)
         }
         Some(cursor) => sync.index.resume(cursor).ok_or_else(|| MethodError {
-            details: Refusal { reason: Reason::BadRequest, holder: None, hint: Some("list again without after".into()) },
+            details: Refusal {
+                reason: Reason::BadRequest,
+                holder: None,
+                hint: Some("list again without after".into()),
+            },
             ..error(Reason::BadRequest, "after is of a listing that is over".into())
         })?,
     };
@@ -189,7 +194,8 @@ fn rideable(sync: &Sync, params: &str, host: &Host) -> Outcome<Value> {
         now: clock::now(),
         rules: &config.rules(),
     };
-    let rows = listing.keys[from..end].iter().filter_map(|key| listed(sync, key, busy.contains(key), &around)).collect();
+    let rows =
+        listing.keys[from..end].iter().filter_map(|key| listed(sync, key, busy.contains(key), &around)).collect();
     let next = (end < listing.keys.len()).then(|| format!("{}.{end}", listing.id));
     value(&wire::Rideable { rows, next, total: listing.keys.len() as u32 })
 }
@@ -209,7 +215,8 @@ fn order(sync: &Sync, person: &Person, busy: &[String]) -> Vec<String> {
     let known = sync.index.read();
     let threads = known.threads();
     let shown: HashSet<&str> = threads.iter().map(|e| e.key.as_str()).collect();
-    let unlisted = busy.iter().filter(|key| !shown.contains(key.as_str()) && known.get(key).is_none_or(|e| person.sees(e)));
+    let unlisted =
+        busy.iter().filter(|key| !shown.contains(key.as_str()) && known.get(key).is_none_or(|e| person.sees(e)));
     let listed = threads.iter().filter(|e| person.sees(e)).map(|e| e.key.clone());
     unlisted.cloned().chain(listed).collect()
 }
@@ -246,7 +253,12 @@ fn claim(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
         (Some(lease), _) => lease.claude.clone(),
         (None, Some(id)) => Some(locate(sync, id, entry.cwd.as_deref())?),
         (None, None) if row.relay_ready => None,
-        (None, None) => return Err(error(Reason::NotRideable, format!("{} cannot be ridden: {}", row.title, row.why_not.unwrap_or_default()))),
+        (None, None) => {
+            return Err(error(
+                Reason::NotRideable,
+                format!("{} cannot be ridden: {}", row.title, row.why_not.unwrap_or_default()),
+            ));
+        }
     };
     if !asked.gone.is_empty() {
         declare(sync, &asked, host.person.identity())?;
@@ -267,9 +279,14 @@ fn claim(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     };
     let (_, reply) = sync.apply(&asked.key, Event::Claim(Box::new(event))).map_err(store_error)?;
     match reply {
-        Reply::Claiming { fence } => {
-            Ok(Answer::Wait(Waiting { method: method::CLAIM.into(), key: asked.key, fence, wait_ms: asked.wait_ms.min(limits::WAIT_MS) + 30_000, size: 0, again: false }))
-        }
+        Reply::Claiming { fence } => Ok(Answer::Wait(Waiting {
+            method: method::CLAIM.into(),
+            key: asked.key,
+            fence,
+            wait_ms: asked.wait_ms.min(limits::WAIT_MS) + 30_000,
+            size: 0,
+            again: false,
+        })),
         other => Err(refused(other)),
     }
 }
@@ -277,7 +294,10 @@ fn claim(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
 /// Takes down who declares which processes gone.
 fn declare(sync: &Sync, asked: &wire::Claim, identity: Option<String>) -> Outcome<()> {
     if asked.gone.len() > limits::GONE_NAMES {
-        return Err(error(Reason::BadRequest, format!("gone has {} names; at most {}", asked.gone.len(), limits::GONE_NAMES)));
+        return Err(error(
+            Reason::BadRequest,
+            format!("gone has {} names; at most {}", asked.gone.len(), limits::GONE_NAMES),
+        ));
     }
     asked.gone.iter().try_for_each(|name| named("gone", name, limits::GONE_NAME_CHARS))?;
     let event = Event::Declared { by: asked.driver.to_string(), identity, gone: asked.gone.clone() };
@@ -330,7 +350,10 @@ fn renamed(transcript: &Path) -> Option<String> {
 }
 
 fn no_transcript(sync: &Sync, id: Uuid) -> MethodError {
-    let mut refused = error(Reason::Transcript, format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display()));
+    let mut refused = error(
+        Reason::Transcript,
+        format!("the transcript of Claude session {id} is not under {}", sync.claude_dir.display()),
+    );
     refused.details.hint = Some("the thread's next message in the chat begins a new Claude session".into());
     refused
 }
@@ -370,8 +393,14 @@ fn granted(sync: &Sync, thread: &Thread, fence: Fence) -> Outcome<Option<Value>>
 }
 
 fn target(claude: &ClaudeSession, file: Option<&Mark>) -> Outcome<wire::ClaudeTarget> {
-    let transcript = file.cloned().map(Into::into).ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
-    Ok(wire::ClaudeTarget { session_id: claude.id, config_dir: claude.config_dir.clone(), cwd: claude.cwd.clone(), transcript })
+    let transcript =
+        file.cloned().map(Into::into).ok_or_else(|| store_error("a ridden thread has no transcript mark".into()))?;
+    Ok(wire::ClaudeTarget {
+        session_id: claude.id,
+        config_dir: claude.config_dir.clone(),
+        cwd: claude.cwd.clone(),
+        transcript,
+    })
 }
 
 fn say(sync: &Sync, params: &str) -> Outcome<Value> {
@@ -385,7 +414,8 @@ fn say(sync: &Sync, params: &str) -> Outcome<Value> {
 
 fn renew(sync: &Sync, params: &str) -> Outcome<Value> {
     let r: wire::Renew = wire::parse(method::RENEW, params)?;
-    let event = Event::Renew { fence: r.fence, secret_sha256: secret_sha256(&r.secret), claude: r.claude, active: r.active };
+    let event =
+        Event::Renew { fence: r.fence, secret_sha256: secret_sha256(&r.secret), claude: r.claude, active: r.active };
     let (thread, reply) = sync.apply(&r.key, event).map_err(store_error)?;
     let lock = r.lock.as_ref().filter(|_| reply == Reply::Ok);
     let met = lock.map(|lock| meet(sync, (&r.key, r.fence), lock, &thread)).transpose()?.flatten();
@@ -407,9 +437,8 @@ fn meet(sync: &Sync, (key, fence): (&str, Fence), lock: &wire::Lock, thread: &Th
 }
 
 fn relay(sync: &Sync, params: &Value) -> Answer {
-    let taken = read_relay(params).and_then(|r| {
-        sync.apply(&r.key, Event::Relay { fence: r.fence, items: r.items }).map_err(store_error)
-    });
+    let taken = read_relay(params)
+        .and_then(|r| sync.apply(&r.key, Event::Relay { fence: r.fence, items: r.items }).map_err(store_error));
     match taken {
         Ok((thread, reply)) => relayed(reply, &thread),
         Err(error) => Answer::Error(error),
@@ -460,7 +489,14 @@ fn release(sync: &Sync, params: &str) -> Outcome<Answer> {
     let event = Event::Release { fence: r.fence, accept_broken: r.accept_broken_chain };
     let (_, reply) = sync.apply(&r.key, event).map_err(store_error)?;
     match reply {
-        Reply::Ok => Ok(Answer::Wait(Waiting { method: method::RELEASE.into(), key: r.key, fence: r.fence, wait_ms: r.wait_ms.min(limits::WAIT_MS), size: 0, again: false })),
+        Reply::Ok => Ok(Answer::Wait(Waiting {
+            method: method::RELEASE.into(),
+            key: r.key,
+            fence: r.fence,
+            wait_ms: r.wait_ms.min(limits::WAIT_MS),
+            size: 0,
+            again: false,
+        })),
         other => Err(refused(other)),
     }
 }
@@ -474,7 +510,10 @@ fn adopt(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     let id = asked.cli_session_id;
     // The shell looked for it by these very letters.
     if !params.contains(&format!("\"{id}\"")) {
-        return Err(error(Reason::BadRequest, "cliSessionId is not written as a UUID is: lower case, with hyphens".into()));
+        return Err(error(
+            Reason::BadRequest,
+            "cliSessionId is not written as a UUID is: lower case, with hyphens".into(),
+        ));
     }
     if entry.claude == Some(id) {
         return Err(error(Reason::BadRequest, format!("{} is bound to Claude session {id} already", row.title)));
@@ -484,12 +523,19 @@ fn adopt(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     }
     let claude = locate(sync, id, None)?;
     if !Path::new(&claude.cwd).is_dir() {
-        return Err(error(Reason::Transcript, format!("the project folder of Claude session {id} is not on the gateway's machine: {}", claude.cwd)));
+        return Err(error(
+            Reason::Transcript,
+            format!("the project folder of Claude session {id} is not on the gateway's machine: {}", claude.cwd),
+        ));
     }
     may_read(sync, &asked, &entry, &host, &claude)?;
     // Its folder is looked for again when it is adopted back.
     let config_dir = || sync.claude_dir.to_string_lossy().into_owned();
-    let from = entry.claude.map(|id| ClaudeSession { id, config_dir: config_dir(), cwd: entry.cwd.clone().unwrap_or_default() });
+    let from = entry.claude.map(|id| ClaudeSession {
+        id,
+        config_dir: config_dir(),
+        cwd: entry.cwd.clone().unwrap_or_default(),
+    });
     let event = ClaimAsked {
         identity: host.person.identity(),
         driver: asked.driver,
@@ -509,7 +555,14 @@ fn adopt(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     match reply {
         Reply::Claiming { fence } => {
             let wait_ms = asked.wait_ms.min(limits::WAIT_MS) + 30_000;
-            Ok(Answer::Wait(Waiting { method: method::ADOPT.into(), key: asked.key, fence, wait_ms, size: 0, again: false }))
+            Ok(Answer::Wait(Waiting {
+                method: method::ADOPT.into(),
+                key: asked.key,
+                fence,
+                wait_ms,
+                size: 0,
+                again: false,
+            }))
         }
         other => Err(refused(other)),
     }
@@ -523,7 +576,8 @@ fn may_read(sync: &Sync, asked: &wire::Adopt, entry: &Entry, host: &Host, claude
         return Ok(());
     }
     let real = |path: &str| std::fs::canonicalize(path).map(|path| path.to_string_lossy().into_owned());
-    let project = real(&claude.cwd).map_err(|e| error(Reason::Transcript, format!("could not look at {}: {e}", claude.cwd)))?;
+    let project =
+        real(&claude.cwd).map_err(|e| error(Reason::Transcript, format!("could not look at {}: {e}", claude.cwd)))?;
     let workspace = host.workspace.as_deref().and_then(|path| real(path).ok());
     let mut person = host.person.clone();
     if let (Some(proofs), Some(proof)) = (&sync.proofs, &asked.proof) {
@@ -532,7 +586,8 @@ fn may_read(sync: &Sync, asked: &wire::Adopt, entry: &Entry, host: &Host, claude
     }
     person.may_adopt(entry, &sync.config().ride_allow, &project, workspace.as_deref()).map_err(|rule| {
         let mut refused = error(Reason::NotAllowed, format!("you may not adopt Claude session {}: {rule}", claude.id));
-        refused.details.hint = Some("adopt it on the gateway's machine as its user, or with operator.admin (ride --admin)".into());
+        refused.details.hint =
+            Some("adopt it on the gateway's machine as its user, or with operator.admin (ride --admin)".into());
         refused
     })
 }
@@ -572,7 +627,14 @@ fn take_back(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
     match (reply, thread.lease()) {
         (Reply::Ok, Some(lease)) => {
             let wait_ms = asked.wait_ms.min(limits::WAIT_MS);
-            Ok(Answer::Wait(Waiting { method: method::TAKE_BACK.into(), fence: lease.fence, key: asked.key, wait_ms, size: 0, again: false }))
+            Ok(Answer::Wait(Waiting {
+                method: method::TAKE_BACK.into(),
+                fence: lease.fence,
+                key: asked.key,
+                wait_ms,
+                size: 0,
+                again: false,
+            }))
         }
         (other, _) => Err(refused(other)),
     }
@@ -612,11 +674,15 @@ fn check(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
     };
     let thread = found.map_err(|e| store_error(e.to_string()))?.filter(|t| shown(sync, &t.key.session, person));
     let holder: Option<Holder> = thread.as_ref().and_then(|t| view::holder(t, clock::now(), &sync.rules()));
-    let valid = c.fence.map(|fence| matches!(thread.as_ref().map(|t| &t.phase), Some(Phase::Ridden { lease }) if lease.fence == fence));
+    let valid = c.fence.map(
+        |fence| matches!(thread.as_ref().map(|t| &t.phase), Some(Phase::Ridden { lease }) if lease.fence == fence),
+    );
     let asked = thread.filter(|_| c.cli_session_id.is_some() && holder.is_some());
     let title = asked.as_ref().and_then(Thread::lease).map(|lease| lease.title.clone().into());
     let key = asked.map(|thread| thread.key.session);
-    let own = c.process.is_some_and(|process| matches!(alive(&process), Ok(Alive::Yes)) && is_under(process.pid, sync.gateway_pid).unwrap_or(false));
+    let own = c.process.is_some_and(|process| {
+        matches!(alive(&process), Ok(Alive::Yes)) && is_under(process.pid, sync.gateway_pid).unwrap_or(false)
+    });
     value(&wire::Checked { ridden: holder.is_some(), valid, holder, key, title, own })
 }
 
@@ -632,7 +698,9 @@ fn status(sync: &Sync, params: &str, person: &Person) -> Outcome<Value> {
     let mut threads = Vec::new();
     let keys = match s.key {
         Some(key) => match sync.store.refusal(&key).map_err(|e| store_error(e.to_string()))? {
-            Some(why) if shown(sync, &key, person) => return value(&wire::Statuses { threads: vec![view::unreadable(&key, &why)], audit }),
+            Some(why) if shown(sync, &key, person) => {
+                return value(&wire::Statuses { threads: vec![view::unreadable(&key, &why)], audit });
+            }
             _ => vec![key],
         },
         None => {
@@ -683,7 +751,9 @@ fn value<T: Serialize>(answer: &T) -> Outcome<Value> {
 
 fn refused(reply: Reply) -> MethodError {
     match reply {
-        Reply::Refused { message, refusal } => MethodError { details: refusal.clone(), ..error(refusal.reason, message) },
+        Reply::Refused { message, refusal } => {
+            MethodError { details: refusal.clone(), ..error(refusal.reason, message) }
+        }
         other => store_error(format!("unexpected answer {other:?}")),
     }
 }
@@ -694,5 +764,9 @@ fn error(reason: Reason, message: String) -> MethodError {
 }
 
 fn store_error(message: String) -> MethodError {
-    MethodError { code: "UNAVAILABLE".into(), message: message.into(), details: Refusal { reason: Reason::Store, holder: None, hint: None } }
+    MethodError {
+        code: "UNAVAILABLE".into(),
+        message: message.into(),
+        details: Refusal { reason: Reason::Store, holder: None, hint: None },
+    }
 }

@@ -13,8 +13,8 @@ use ride_core::limits;
 use ride_core::row::agent_of;
 use ride_core::step::Rules;
 use ride_core::view;
-use ride_store::{Gate, Kept, KeptThread, Owed, Performer, Proofs, Serves, Store, clock};
 use ride_store::copy::Slices;
+use ride_store::{Gate, Kept, KeptThread, Owed, Performer, Proofs, Serves, Store, clock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -109,7 +109,8 @@ impl By {
     /// As people are told: by name where there is one, and always by what cannot be chosen.
     fn told(self) -> String {
         let Some(Sender { channel, id, name }) = self.sender else { return "somebody in the chat".into() };
-        let plain = |name: String| name.chars().filter(|c| !c.is_control()).take(limits::NAME_CHARS).collect::<String>();
+        let plain =
+            |name: String| name.chars().filter(|c| !c.is_control()).take(limits::NAME_CHARS).collect::<String>();
         match name.map(plain).filter(|name| !name.trim().is_empty()) {
             Some(name) => format!("{} ({channel} user {id})", name.trim()),
             None => format!("{channel} user {id}"),
@@ -152,14 +153,17 @@ impl Sync {
         let state_dir = std::fs::canonicalize(&options.state_dir).unwrap_or_else(|_| options.state_dir.clone().into());
         let gateway = state_dir.to_string_lossy().into_owned();
         if let Some(error) = &refused {
-            (config.lock_backend, config.lock_dir) = (LockBackend::File, place::remembered(&state_dir)?.ok_or_else(|| error.clone())?);
+            (config.lock_backend, config.lock_dir) =
+                (LockBackend::File, place::remembered(&state_dir)?.ok_or_else(|| error.clone())?);
         }
         let (store, waits) = place::open(&config, &home, &state_dir, &gateway)?;
         let refused = refused.map(|error| still_refused(&store, error)).transpose()?;
         // Before the gate looks at the index for the first time.
         let serves = Mutex::new(store.serve().map_err(|e| e.to_string())?);
         let in_force = place::in_force(&config, &home, waits.as_ref());
-        let claude_dir = env::var_os("CLAUDE_CONFIG_DIR").filter(|d| !d.is_empty()).map_or_else(|| home.join(".claude"), PathBuf::from);
+        let claude_dir = env::var_os("CLAUDE_CONFIG_DIR")
+            .filter(|d| !d.is_empty())
+            .map_or_else(|| home.join(".claude"), PathBuf::from);
         Ok(Sync {
             kept: in_force.as_deref().map(|dir| Kept::open(dir, &gateway)).transpose().map_err(|e| e.to_string())?,
             proofs: in_force.as_deref().map(Proofs::open).transpose().map_err(|e| e.to_string())?,
@@ -194,7 +198,8 @@ impl Sync {
 
     /// What of the configuration is not in force, in words; empty when all is.
     pub(crate) fn waiting(&self) -> String {
-        let refused = self.refused().map(|error| format!("{error}; what is ridden goes on, and nothing new is claimed"));
+        let refused =
+            self.refused().map(|error| format!("{error}; what is ridden goes on, and nothing new is claimed"));
         refused.or_else(|| self.waits.as_ref().map(ToString::to_string)).unwrap_or_default()
     }
 
@@ -230,7 +235,8 @@ impl Sync {
 
     pub(crate) fn learn(&self, key: &str, entry: &str) -> Result<(), String> {
         let entry: Option<EntryFields> = read(entry)?;
-        self.index.put(key, entry.map(|entry| HostEntry { key: key.into(), agent_id: agent_of(key).into(), entry }.into()));
+        self.index
+            .put(key, entry.map(|entry| HostEntry { key: key.into(), agent_id: agent_of(key).into(), entry }.into()));
         Ok(())
     }
 
@@ -367,11 +373,13 @@ impl Sync {
     fn take(&self, key: &str, taking: Taking) -> Result<Taken, String> {
         let performer = self.me;
         let relays: Vec<_> = taking.relays.iter().map(request::read_relay).collect();
-        let asked = relays.iter().flatten().map(|relay| Event::Relay { fence: relay.fence, items: relay.items.clone() });
+        let asked =
+            relays.iter().flatten().map(|relay| Event::Relay { fence: relay.fence, items: relay.items.clone() });
         let done = taking.done.into_iter().map(|d| Event::Done { op: d.op, performer, outcome: d.outcome });
         let take = taking.take.then_some(Event::Take { performer, behind: false, flying: taking.flying });
         let events = asked.chain(done).chain(take).collect();
-        let (thread, replies) = self.store.apply_all(key, events, clock::now(), &self.rules()).map_err(|e| e.to_string())?;
+        let (thread, replies) =
+            self.store.apply_all(key, events, clock::now(), &self.rules()).map_err(|e| e.to_string())?;
         let mut replies = replies.into_iter();
         let answers = relays
             .into_iter()

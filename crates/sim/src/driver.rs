@@ -4,7 +4,9 @@
 use ride::link::{Ask, Ending, Origin, Prompt, Turn, Verdict};
 use ride::ride::state::{Effect, Event, Outcome, Ride, Trouble, may_start};
 use ride_core::id::{Fence, Process};
-use ride_core::wire::{CopyEnd, Grant, Inboxed, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, Taken};
+use ride_core::wire::{
+    CopyEnd, Grant, Inboxed, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, Taken,
+};
 use uuid::Uuid;
 
 use crate::gateway::{Asked, CLAUDE, KEY};
@@ -41,9 +43,14 @@ pub enum Heard {
     /// Claude Code greets.
     Greets,
     /// A prompt was let in: it is in the transcript.
-    Began { prompt: Uuid, along: bool },
+    Began {
+        prompt: Uuid,
+        along: bool,
+    },
     /// Claude Code's turn ends.
-    TurnEnds { prompt: Uuid },
+    TurnEnds {
+        prompt: Uuid,
+    },
     /// The lines of the turn are in the copy.
     Grown,
     /// This Claude Code ends.
@@ -214,7 +221,8 @@ impl Sim {
         let driver = &mut self.drivers[d];
         driver.asks += 1;
         driver.along = along;
-        let text = if along { format!("{} what about these?", ride::ride::along::command()) } else { "go on".to_owned() };
+        let text =
+            if along { format!("{} what about these?", ride::ride::along::command()) } else { "go on".to_owned() };
         let ask = driver.asks;
         self.step(d, Event::Ask { ask, what: Ask::Prompt { text, origin: Origin::Person }, session: CLAUDE });
     }
@@ -336,7 +344,13 @@ impl Sim {
         let more = here.len() - both;
         if alike && more > 0 && self.dice.one_in(3) {
             self.log(format!("d{d}: does not go on with {more} lines that never reached the gateway"));
-            let release = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 0, copy: None };
+            let release = Release {
+                key: grant.key.clone(),
+                fence: grant.fence,
+                accept_broken_chain: false,
+                wait_ms: 0,
+                copy: None,
+            };
             self.asks_gateway(d, Asked::Release(release));
             return self.over(d);
         }
@@ -443,8 +457,12 @@ impl Sim {
                     self.drivers[d].secret = None;
                     let copy = &self.drivers[d].copy;
                     let there = &self.outside.transcript;
-                    if self.drivers[d].elsewhere && !(copy.len() <= there.len() && copy.iter().zip(there).all(|(a, b)| a.id == b.id)) {
-                        self.broken(format!("I5: the copy of d{d} was handed back, and the gateway's does not begin with it"));
+                    if self.drivers[d].elsewhere
+                        && !(copy.len() <= there.len() && copy.iter().zip(there).all(|(a, b)| a.id == b.id))
+                    {
+                        self.broken(format!(
+                            "I5: the copy of d{d} was handed back, and the gateway's does not begin with it"
+                        ));
                     }
                 }
                 self.over(d);
@@ -499,14 +517,18 @@ impl Sim {
         if self.drivers[d].elsewhere {
             self.hear_later(d, WRITTEN_MS, Heard::Grown);
         }
-        self.link(d, pid, Event::Turn(Turn {
-            turn_id: "t".into(),
-            ending: Ending::Answered,
-            answer: answer.to_string(),
-            answer_id: Some(answer),
-            prompt_id: Some(prompt),
-            claude_session: CLAUDE,
-        }));
+        self.link(
+            d,
+            pid,
+            Event::Turn(Turn {
+                turn_id: "t".into(),
+                ending: Ending::Answered,
+                answer: answer.to_string(),
+                answer_id: Some(answer),
+                prompt_id: Some(prompt),
+                claude_session: CLAUDE,
+            }),
+        );
     }
 
     /// What Claude Code tells its `ride`; one that is stopped reads it when it goes on.
@@ -536,7 +558,8 @@ impl Sim {
         self.link(d, pid, Event::ClaudeGone);
         if self.drivers[d].elsewhere {
             let copy = &self.drivers[d].copy;
-            let end = CopyEnd { size: copy.len() as u64, tail_sha256: String::new(), leaf: copy.last().map(|line| line.id) };
+            let end =
+                CopyEnd { size: copy.len() as u64, tail_sha256: String::new(), leaf: copy.last().map(|line| line.id) };
             self.link(d, pid, Event::Rests(Ok(end)));
         }
     }
@@ -555,7 +578,8 @@ impl Sim {
         driver.connected = true;
         match &driver.state {
             State::Asking => {
-                let (secret, process) = (driver.secret.clone().unwrap_or_default(), driver.process(pid(d, driver.run, 0)));
+                let (secret, process) =
+                    (driver.secret.clone().unwrap_or_default(), driver.process(pid(d, driver.run, 0)));
                 let steal = self.dice.one_in(3);
                 self.asks_gateway(d, Asked::Claim { secret, process, steal });
             }
@@ -617,7 +641,8 @@ impl Sim {
         if matches!(self.drivers[d].state, State::Off) || self.drivers[d].paused_until.is_some() {
             return;
         }
-        let long = if self.dice.one_in(2) { self.dice.between(500, 10_000) } else { self.dice.between(50_000, 200_000) };
+        let long =
+            if self.dice.one_in(2) { self.dice.between(500, 10_000) } else { self.dice.between(50_000, 200_000) };
         self.log(format!("fault: the ride of d{d} is stopped for {long} ms"));
         self.drivers[d].paused_until = Some(self.now + long);
         let run = self.drivers[d].run;

@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 
+use ride::ride::state::Trouble;
 use ride_core::event::{Act, ClaimAsked, Effect, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
 use ride_core::thread::{ClaudeSession, Parked, Phase, Thread, Why, Words};
 use ride_core::time::Now;
 use ride_core::wire::{
-    ChainMark, ClaudeTarget, Driver as Name, Grant, Inbox, Inboxed, Reason, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed,
-    Take, Taken,
+    ChainMark, ClaudeTarget, Driver as Name, Grant, Inbox, Inboxed, Reason, Relay, RelayItem, RelayKind, Relayed,
+    Release, Released, Renew, Renewed, Take, Taken,
 };
 use ride_core::{limits, view};
-use ride::ride::state::Trouble;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -30,7 +30,11 @@ const FLOODED: usize = 1_000;
 /// A driver's request.
 #[derive(Debug)]
 pub enum Asked {
-    Claim { secret: String, process: Process, steal: bool },
+    Claim {
+        secret: String,
+        process: Process,
+        steal: bool,
+    },
     Renew(u64, Renew),
     Relay(Relay),
     Inbox(Inbox),
@@ -38,7 +42,11 @@ pub enum Asked {
     Release(Release),
     Copy(Fence),
     /// Lines behind the first so many.
-    Push { fence: Fence, from: usize, lines: Vec<Line> },
+    Push {
+        fence: Fence,
+        from: usize,
+        lines: Vec<Line>,
+    },
 }
 
 pub struct Gateway {
@@ -92,7 +100,11 @@ impl Gateway {
 
 impl Sim {
     fn time(&self) -> Now {
-        Now { boot: 1, mono_ms: self.now, wall_ms: 1_700_000_000_000u64.saturating_add_signed(self.wall + self.now as i64) }
+        Now {
+            boot: 1,
+            mono_ms: self.now,
+            wall_ms: 1_700_000_000_000u64.saturating_add_signed(self.wall + self.now as i64),
+        }
     }
 
     /// Commits an event; whoever waits hears what came of it, and the performer looks.
@@ -100,8 +112,11 @@ impl Sim {
         let before = self.gateway.thread.journal.clone();
         let (thread, reply) = step(self.gateway.thread.clone(), event, self.time(), &Rules::default());
         // The journal is short: its oldest lines go.
-        let kept = (0..=before.len()).find(|gone| thread.journal.iter().take(before.len() - gone).eq(before.iter().skip(*gone))).unwrap_or(0);
-        let fresh: Vec<String> = thread.journal.iter().skip(before.len() - kept).map(|line| line.what.clone()).collect();
+        let kept = (0..=before.len())
+            .find(|gone| thread.journal.iter().take(before.len() - gone).eq(before.iter().skip(*gone)))
+            .unwrap_or(0);
+        let fresh: Vec<String> =
+            thread.journal.iter().skip(before.len() - kept).map(|line| line.what.clone()).collect();
         self.gateway.thread = thread;
         for what in fresh {
             self.ways(&what);
@@ -140,7 +155,9 @@ impl Sim {
         }
         let performer = Uuid::from_u128(self.gateway.performer);
         let flying = self.gateway.flying.keys().copied().collect();
-        let Reply::Work { effects, wake_in_ms } = self.commit(Event::Take { performer, behind: false, flying }) else { return };
+        let Reply::Work { effects, wake_in_ms } = self.commit(Event::Take { performer, behind: false, flying }) else {
+            return;
+        };
         for Effect { op, act } in effects {
             let before = self.gateway.thread.outbox.front().is_some_and(|head| head.attempts < limits::ATTEMPTS);
             if before && matches!(&act, Act::Send { item, .. } if item.id.starts_with("notice:")) {
@@ -265,14 +282,19 @@ impl Sim {
                 Some(if self.outside.agent.child { Outcome::ChildAgain } else { Outcome::Ok })
             }
             Act::Mark { .. } => Some(Outcome::Marked { mark: self.mark(), beside: Vec::new() }),
-            Act::Show { copy: Some(end), .. } if (end.size, end.leaf) != (self.outside.transcript.len() as u64, self.outside.leaf()) => {
+            Act::Show { copy: Some(end), .. }
+                if (end.size, end.leaf) != (self.outside.transcript.len() as u64, self.outside.leaf()) =>
+            {
                 self.broken("I5: a copy was released, and the gateway's transcript does not end where it does");
                 None
             }
-            Act::Show { mark, .. } => Some(Outcome::Shown { turns: self.outside.turns_after(mark.leaf), beside: Vec::new() }),
+            Act::Show { mark, .. } => {
+                Some(Outcome::Shown { turns: self.outside.turns_after(mark.leaf), beside: Vec::new() })
+            }
             Act::Probe { driver, process, .. } => {
                 // What cannot be looked at from here may live: its lease decides.
-                let lives = driver.machine != HERE || self.lives(driver) || process.as_ref().is_some_and(|p| self.lives(p));
+                let lives =
+                    driver.machine != HERE || self.lives(driver) || process.as_ref().is_some_and(|p| self.lives(p));
                 Some(if lives { Outcome::Alive } else { Outcome::Gone })
             }
             Act::Send { item, .. } => {
@@ -312,7 +334,14 @@ impl Sim {
 
     fn mark(&self) -> ChainMark {
         let size = self.outside.transcript.len() as u64;
-        ChainMark { path: "/t.jsonl".into(), dev: 1, ino: 2, size, tail_sha256: String::new(), leaf: self.outside.leaf() }
+        ChainMark {
+            path: "/t.jsonl".into(),
+            dev: 1,
+            ino: 2,
+            size,
+            tail_sha256: String::new(),
+            leaf: self.outside.leaf(),
+        }
     }
 
     fn agent_begins(&mut self, n: usize, op: Option<u64>) {
@@ -390,7 +419,8 @@ impl Sim {
         self.outside.bad_channel = 10;
         for part in 0..20 {
             let Some(fence) = self.gateway.thread.lease().map(|lease| lease.fence) else { return };
-            let item = |n| RelayItem { id: format!("much {nth}.{part}.{n}"), kind: RelayKind::Answer, text: "x".into() };
+            let item =
+                |n| RelayItem { id: format!("much {nth}.{part}.{n}"), kind: RelayKind::Answer, text: "x".into() };
             match self.commit(Event::Relay { fence, items: (0..limits::RELAY_ITEMS).map(item).collect() }) {
                 Reply::Relayed { .. } => {}
                 Reply::Refused { refusal, .. } if refusal.reason == Reason::OutboxFull => {
@@ -405,7 +435,12 @@ impl Sim {
     /// Which bounds are reached; none may be exceeded.
     fn bounds(&mut self) {
         let t = &self.gateway.thread;
-        let owed = |several: bool| t.notices.iter().filter(|n| matches!(&n.words, Words::Owed { sender, .. } if sender.is_none() == several)).count();
+        let owed = |several: bool| {
+            t.notices
+                .iter()
+                .filter(|n| matches!(&n.words, Words::Owed { sender, .. } if sender.is_none() == several))
+                .count()
+        };
         let own = t.inbox.iter().filter(|held| held.sender == "e0").count();
         let sizes = [
             ("inbox full", t.inbox.len(), limits::INBOX_MESSAGES),
@@ -450,8 +485,16 @@ impl Sim {
             claude: Some(CLAUDE),
             behind: None,
         })));
-        self.log(format!("gate: message {n}: {}", match &reply { Reply::Admit { .. } => "ALLOW", Reply::Hold => "CANCEL (ridden)", _ => "declined" }));
-        let held = self.gateway.thread.inbox.len() > before || self.gateway.thread.inbox.iter().any(|held| held.id == format!("m{n}"));
+        self.log(format!(
+            "gate: message {n}: {}",
+            match &reply {
+                Reply::Admit { .. } => "ALLOW",
+                Reply::Hold => "CANCEL (ridden)",
+                _ => "declined",
+            }
+        ));
+        let held = self.gateway.thread.inbox.len() > before
+            || self.gateway.thread.inbox.iter().any(|held| held.id == format!("m{n}"));
         let message = self.outside.messages.entry(n).or_default();
         match reply {
             Reply::Admit { .. } => {
@@ -497,47 +540,65 @@ impl Sim {
             Asked::Claim { secret, process, steal } => self.claims(driver, line, &secret, process, steal),
             Asked::Renew(sent_ms, renew) => {
                 let fence = renew.fence;
-                let event = Event::Renew { fence, secret_sha256: secret_sha256(&renew.secret), claude: renew.claude, active: renew.active };
-                let reply = self.tell(event);
-                let answer: Result<Renewed, Trouble> = match (reply, view::renewed(&self.gateway.thread, self.time(), &Rules::default())) {
-                    (Reply::Ok, Some(renewed)) => {
-                        self.gateway.heard = Some((driver, line, fence));
-                        Ok(renewed)
-                    }
-                    (reply, _) => Err(refused(reply)),
+                let event = Event::Renew {
+                    fence,
+                    secret_sha256: secret_sha256(&renew.secret),
+                    claude: renew.claude,
+                    active: renew.active,
                 };
+                let reply = self.tell(event);
+                let answer: Result<Renewed, Trouble> =
+                    match (reply, view::renewed(&self.gateway.thread, self.time(), &Rules::default())) {
+                        (Reply::Ok, Some(renewed)) => {
+                            self.gateway.heard = Some((driver, line, fence));
+                            Ok(renewed)
+                        }
+                        (reply, _) => Err(refused(reply)),
+                    };
                 self.respond(driver, line, Heard::Renewed(sent_ms, answer));
             }
             Asked::Relay(relay) => {
                 let answer = match self.tell(Event::Relay { fence: relay.fence, items: relay.items }) {
-                    Reply::Relayed { accepted } => Ok(Relayed { accepted, outbox: self.gateway.thread.outbox.len() as u32 }),
+                    Reply::Relayed { accepted } => {
+                        Ok(Relayed { accepted, outbox: self.gateway.thread.outbox.len() as u32 })
+                    }
                     reply => Err(refused(reply)),
                 };
                 self.respond(driver, line, Heard::Relayed(answer));
             }
             Asked::Inbox(inbox) => {
-                let answer: Result<Inboxed, Trouble> = match view::inbox(&self.gateway.thread, inbox.fence, inbox.after) {
+                let answer: Result<Inboxed, Trouble> = match view::inbox(&self.gateway.thread, inbox.fence, inbox.after)
+                {
                     Some(inboxed) => Ok(inboxed),
-                    None => Err(refused(view::stale(&self.gateway.thread, inbox.fence, self.time(), &Rules::default()))),
+                    None => {
+                        Err(refused(view::stale(&self.gateway.thread, inbox.fence, self.time(), &Rules::default())))
+                    }
                 };
                 self.respond(driver, line, Heard::Inboxed(answer));
             }
             Asked::Take(take) => {
-                let ids: Vec<String> =
-                    self.gateway.thread.inbox.iter().filter(|held| take.seqs.contains(&held.seq)).map(|held| held.id.clone()).collect();
-                let answer = match self.tell(Event::TakeAlong { fence: take.fence, prompt: take.prompt, seqs: take.seqs }) {
-                    Reply::Taken { waiting } => {
-                        if !ids.is_empty() {
-                            self.reached("a message rode along");
+                let ids: Vec<String> = self
+                    .gateway
+                    .thread
+                    .inbox
+                    .iter()
+                    .filter(|held| take.seqs.contains(&held.seq))
+                    .map(|held| held.id.clone())
+                    .collect();
+                let answer =
+                    match self.tell(Event::TakeAlong { fence: take.fence, prompt: take.prompt, seqs: take.seqs }) {
+                        Reply::Taken { waiting } => {
+                            if !ids.is_empty() {
+                                self.reached("a message rode along");
+                            }
+                            for id in ids {
+                                let n = id.trim_start_matches('m').parse().unwrap_or(0);
+                                self.outside.messages.entry(n).or_default().along = true;
+                            }
+                            Ok(Taken { waiting })
                         }
-                        for id in ids {
-                            let n = id.trim_start_matches('m').parse().unwrap_or(0);
-                            self.outside.messages.entry(n).or_default().along = true;
-                        }
-                        Ok(Taken { waiting })
-                    }
-                    reply => Err(refused(reply)),
-                };
+                        reply => Err(refused(reply)),
+                    };
                 self.respond(driver, line, Heard::Took(answer));
             }
             Asked::Copy(fence) => {
@@ -583,7 +644,9 @@ impl Sim {
         let there = self.outside.transcript.len().saturating_sub(from);
         let alike = self.outside.transcript.iter().skip(from).zip(&lines).all(|(a, b)| a.id == b.id);
         if !alike || there > lines.len() || self.outside.agent.child {
-            self.broken(format!("I1: somebody else wrote while d2 had the thread: {there} lines where its range begins"));
+            self.broken(format!(
+                "I1: somebody else wrote while d2 had the thread: {there} lines where its range begins"
+            ));
         }
         for line in lines.into_iter().skip(there) {
             if !self.outside.append(line) {
@@ -626,10 +689,18 @@ impl Sim {
         let waits = std::mem::take(&mut self.gateway.waits);
         for (driver, line, claim, fence) in waits {
             let thread = &self.gateway.thread;
-            let heard = if claim { self.granted(fence).map(Heard::Granted) } else {
+            let heard = if claim {
+                self.granted(fence).map(Heard::Granted)
+            } else {
                 thread.lease().is_none_or(|lease| lease.fence != fence).then(|| {
                     let (waiting, undelivered) = (thread.inbox.len() as u32, thread.undelivered());
-                    Heard::Released(Ok(Released { open: true, waiting_for: None, acceptable: false, waiting, undelivered }))
+                    Heard::Released(Ok(Released {
+                        open: true,
+                        waiting_for: None,
+                        acceptable: false,
+                        waiting,
+                        undelivered,
+                    }))
                 })
             };
             match heard {
@@ -658,7 +729,12 @@ impl Sim {
                 fence,
                 title: lease.title.clone().into(),
                 route: lease.route.clone(),
-                claude: lease.mark.clone().map(|mark| ClaudeTarget { session_id: CLAUDE, config_dir: "/c".into(), cwd: "/w".into(), transcript: mark.into() }),
+                claude: lease.mark.clone().map(|mark| ClaudeTarget {
+                    session_id: CLAUDE,
+                    config_dir: "/c".into(),
+                    cwd: "/w".into(),
+                    transcript: mark.into(),
+                }),
                 turn: None,
                 lease_ms: limits::LEASE_MS,
                 renew_every_ms: limits::RENEW_EVERY_MS,
@@ -788,7 +864,9 @@ impl Sim {
     }
 
     fn lives(&self, process: &Process) -> bool {
-        self.drivers.iter().any(|d| d.ride_pid() == Some(process.pid) || d.claude.as_ref().is_some_and(|c| c.pid == process.pid))
+        self.drivers
+            .iter()
+            .any(|d| d.ride_pid() == Some(process.pid) || d.claude.as_ref().is_some_and(|c| c.pid == process.pid))
     }
 }
 
@@ -799,7 +877,9 @@ fn is_patch(act: &Act) -> bool {
 /// As a client reads it.
 fn refused(reply: Reply) -> Trouble {
     match reply {
-        Reply::Refused { message, refusal } => Trouble::Refused { reason: refusal.reason, message, holder: refusal.holder },
+        Reply::Refused { message, refusal } => {
+            Trouble::Refused { reason: refusal.reason, message, holder: refusal.holder }
+        }
         other => Trouble::Unsure(format!("{other:?}")),
     }
 }

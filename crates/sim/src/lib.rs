@@ -151,7 +151,8 @@ pub fn play_flooded(seed: u64) -> Run {
 }
 
 /// Every bound that a flood must reach in some run, by name.
-pub const BOUNDS: [&str; 6] = ["inbox full", "a sender's part full", "outbox full", "all owed", "several people", "notices of a minute"];
+pub const BOUNDS: [&str; 6] =
+    ["inbox full", "a sender's part full", "outbox full", "all owed", "several people", "notices of a minute"];
 
 fn run(seed: u64, flood: bool) -> Run {
     let mut sim = Sim {
@@ -301,13 +302,18 @@ impl Sim {
 
     fn at_rest(&self) -> bool {
         let thread = &self.gateway.thread;
-        let idle = self.drivers.iter().all(Driver::is_off) && self.outside.agent.is_idle() && self.outside.unsent.is_empty();
+        let idle =
+            self.drivers.iter().all(Driver::is_off) && self.outside.agent.is_idle() && self.outside.unsent.is_empty();
         idle && !thread.closed() && thread.outbox.is_empty() && thread.notices.is_empty() && self.gateway.up
     }
 
     fn one_writer(&mut self) {
-        let mut alive: Vec<String> =
-            self.drivers.iter().filter(|d| d.claude.is_some() && !d.elsewhere).map(|d| format!("the Claude Code of d{}", d.n)).collect();
+        let mut alive: Vec<String> = self
+            .drivers
+            .iter()
+            .filter(|d| d.claude.is_some() && !d.elsewhere)
+            .map(|d| format!("the Claude Code of d{}", d.n))
+            .collect();
         if self.outside.agent.child {
             alive.push("the agent's Claude".into());
         }

@@ -83,7 +83,8 @@ impl Outside {
 
     /// The turns after a leaf, as the proof of the chain lists them.
     pub fn turns_after(&self, leaf: Option<Uuid>) -> Vec<RelayItem> {
-        let from = leaf.map_or(0, |leaf| self.transcript.iter().position(|line| line.id == leaf).map_or(0, |at| at + 1));
+        let from =
+            leaf.map_or(0, |leaf| self.transcript.iter().position(|line| line.id == leaf).map_or(0, |at| at + 1));
         items(&self.transcript[from..])
     }
 
@@ -99,7 +100,8 @@ impl Outside {
             let Some((driver, kind)) = line.turn else { continue };
             let id = line.id.to_string();
             run.turns += 1;
-            let shown: Vec<bool> = self.channel.iter().filter(|(shown, ..)| *shown == id).map(|(_, marked, _)| *marked).collect();
+            let shown: Vec<bool> =
+                self.channel.iter().filter(|(shown, ..)| *shown == id).map(|(_, marked, _)| *marked).collect();
             let unknown = self.unknown.get(&id).copied().unwrap_or(0);
             if shown.is_empty() && unknown < 2 && !lost.contains(&id.as_str()) {
                 return Some(format!("I3: the {kind:?} {id} of d{driver} never reached the thread"));
@@ -110,11 +112,16 @@ impl Outside {
                 *run.reached.entry("a turn was shown again, marked").or_default() += 1;
             }
             if shown.len() > 2 || shown.len() == 2 && (marked != 1 || unknown == 0) {
-                return Some(format!("I4: the {kind:?} {id} of d{driver} stands in the thread {} times, {marked} marked", shown.len()));
+                return Some(format!(
+                    "I4: the {kind:?} {id} of d{driver} stands in the thread {} times, {marked} marked",
+                    shown.len()
+                ));
             }
             order.extend(self.channel.iter().position(|(shown, ..)| *shown == id));
             let name = format!("🖥 d{driver}: ");
-            if kind == RelayKind::Prompt && self.channel.iter().any(|(shown, _, text)| *shown == id && !text.contains(&name)) {
+            if kind == RelayKind::Prompt
+                && self.channel.iter().any(|(shown, _, text)| *shown == id && !text.contains(&name))
+            {
                 return Some(format!("I4: the prompt {id} of d{driver} stands in the thread under another name"));
             }
         }
@@ -128,7 +135,9 @@ impl Outside {
             let given_up = *unknown > 1;
             let somewhere = *answered > 0 || *told || *along || given_up || *admitted && !*held;
             if !somewhere {
-                return Some(format!("I3: message {n} reached neither agent nor driver, and its sender was not told: {message:?}"));
+                return Some(format!(
+                    "I3: message {n} reached neither agent nor driver, and its sender was not told: {message:?}"
+                ));
             }
             if *answered > 1 && *marked == 0 || *answered > 2 || *answered > 1 + *unknown {
                 return Some(format!("I4: message {n} was handed over {answered} times, {marked} marked"));
@@ -143,6 +152,7 @@ impl Outside {
 
 /// The turns of some lines, for the thread.
 pub fn items(lines: &[Line]) -> Vec<RelayItem> {
-    let item = |line: &Line| line.turn.map(|(_, kind)| RelayItem { id: line.id.to_string(), kind, text: line.id.to_string() });
+    let item =
+        |line: &Line| line.turn.map(|(_, kind)| RelayItem { id: line.id.to_string(), kind, text: line.id.to_string() });
     lines.iter().filter_map(item).collect()
 }

@@ -44,11 +44,19 @@ fn main() {
 fn asked() -> ClaimAsked {
     ClaimAsked {
         identity: None,
-        driver: Driver { name: "ada".into(), host: "laptop".into(), process: Process { machine: "m".into(), namespace: None, pid: 1, start: 2 } },
+        driver: Driver {
+            name: "ada".into(),
+            host: "laptop".into(),
+            process: Process { machine: "m".into(), namespace: None, pid: 1, start: 2 },
+        },
         secret_sha256: "5".repeat(64),
         grant: Uuid::new_v4(),
         title: "Plans › topic 42".into(),
-        claude: Some(ClaudeSession { id: Uuid::from_u128(7), config_dir: "/home/ada/.claude".into(), cwd: "/home/ada/plans".into() }),
+        claude: Some(ClaudeSession {
+            id: Uuid::from_u128(7),
+            config_dir: "/home/ada/.claude".into(),
+            cwd: "/home/ada/plans".into(),
+        }),
         route: None,
         twins: Vec::new(),
         wait_ms: 1_000,
@@ -64,7 +72,8 @@ fn store(folder: &Path) -> Box<dyn FnMut()> {
     Box::new(move || {
         let (_, reply) = store.apply(KEY, Event::Claim(Box::new(asked())), clock::now(), &rules).unwrap();
         let Reply::Claiming { fence } = reply else { panic!("{reply:?}") };
-        let (thread, _) = store.apply(KEY, Event::Release { fence, accept_broken: false }, clock::now(), &rules).unwrap();
+        let (thread, _) =
+            store.apply(KEY, Event::Release { fence, accept_broken: false }, clock::now(), &rules).unwrap();
         assert!(thread.lease().is_none());
     })
 }
@@ -80,8 +89,9 @@ fn sqlite(folder: &Path, journal: &str) -> Box<dyn FnMut()> {
     Box::new(move || {
         let grant = Uuid::new_v4().to_string();
         let claim = db.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
-        let (epoch, driver): (u64, Option<String>) =
-            claim.query_row("SELECT epoch, driver FROM thread WHERE key = ?1", params![KEY], |r| Ok((r.get(0)?, r.get(1)?))).unwrap();
+        let (epoch, driver): (u64, Option<String>) = claim
+            .query_row("SELECT epoch, driver FROM thread WHERE key = ?1", params![KEY], |r| Ok((r.get(0)?, r.get(1)?)))
+            .unwrap();
         assert_eq!(driver, None);
         let taken = "UPDATE thread SET epoch = ?2, driver = ?3, state = ?4 WHERE key = ?1";
         claim.execute(taken, params![KEY, epoch + 1, grant, state(&grant)]).unwrap();

@@ -20,7 +20,10 @@ pub use error::ClaudeError;
 pub use path::{ClaudeDir, Found, folder_of_slug, project_slug};
 pub use registry::{Elsewhere, Entry, Liveness, Registry, Status};
 pub(crate) use transcript::open_regular;
-pub use transcript::{Look, Summary, chain_mark, continues_at, find_cwd, glance, is_quiet, last_prompt, missing_history, read_transcript, read_turns, show_chain, show_chain_within, sides, summary, tail_sha256, why_not_ended, why_not_resumed};
+pub use transcript::{
+    Look, Summary, chain_mark, continues_at, find_cwd, glance, is_quiet, last_prompt, missing_history, read_transcript,
+    read_turns, show_chain, show_chain_within, sides, summary, tail_sha256, why_not_ended, why_not_resumed,
+};
 pub use writers::{By, Doubt, Unclear, Writer, Writers, live_writers, program, runs_claude_code};
 
 #[cfg(test)]

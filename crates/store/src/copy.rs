@@ -183,7 +183,10 @@ impl Files {
             let size = file.metadata().map_err(io)?.len();
             files.push(CopyFile { name, size });
             if files.len() > COPY_FILES {
-                return Err(CopyError::Range(format!("there are more than {COPY_FILES} files of subagents in {}", path.display())));
+                return Err(CopyError::Range(format!(
+                    "there are more than {COPY_FILES} files of subagents in {}",
+                    path.display()
+                )));
             }
         }
         files.sort_by(|a, b| a.name.cmp(&b.name));
@@ -232,7 +235,13 @@ impl Files {
             return Err(CopyError::Range(format!("{kind} would have more than {most} bytes")));
         }
         let place = self.place(range.file, true)?.expect("the folder is made");
-        let whole = |data| Whole { at: place.again(), from: range.from, before_sha256: range.before_sha256.to_owned(), total: range.total, data };
+        let whole = |data| Whole {
+            at: place.again(),
+            from: range.from,
+            before_sha256: range.before_sha256.to_owned(),
+            total: range.total,
+            data,
+        };
         if at == 0 && frame.len() as u64 == range.total {
             if range.looked_at {
                 lines::check(frame, range.file, self.session).map_err(CopyError::Line)?;
@@ -242,7 +251,8 @@ impl Files {
         self.may_stage(&place, range, at + frame.len() as u64)?;
         let name = place.incoming(range.tag, range.from);
         let part = Place { folder: place.folder(), name: name.clone(), path: place.path.with_file_name(&name) };
-        let mut file = part.open(OFlags::RDWR | OFlags::CREATE)?.ok_or_else(|| CopyError::Missing(part.path.clone()))?;
+        let mut file =
+            part.open(OFlags::RDWR | OFlags::CREATE)?.ok_or_else(|| CopyError::Missing(part.path.clone()))?;
         let io = |cause| CopyError::Io { doing: "write", path: part.path.clone(), cause };
         let there = match at {
             0 => {
@@ -263,7 +273,11 @@ impl Files {
         }
         if range.looked_at {
             file.seek(SeekFrom::Start(0)).map_err(io)?;
-            let checked = lines::check(io::BufReader::with_capacity(FRAME_BYTES, (&file).take(range.total)), range.file, self.session);
+            let checked = lines::check(
+                io::BufReader::with_capacity(FRAME_BYTES, (&file).take(range.total)),
+                range.file,
+                self.session,
+            );
             checked.map_err(|bad| {
                 part.remove();
                 CopyError::Line(bad)
@@ -285,7 +299,9 @@ impl Files {
             }
         }
         if range.looked_at && (files > STAGED_FILES || bytes > RANGE_BYTES) {
-            let what = format!("{files} ranges with {bytes} bytes are not whole; {STAGED_FILES} ranges with {RANGE_BYTES} bytes may be");
+            let what = format!(
+                "{files} ranges with {bytes} bytes are not whole; {STAGED_FILES} ranges with {RANGE_BYTES} bytes may be"
+            );
             return Err(CopyError::Range(what));
         }
         Ok(())
@@ -355,7 +371,8 @@ impl Whole {
     pub fn commit(self) -> Result<Committed, CopyError> {
         let Whole { at, from, before_sha256, total, data } = self;
         let io = |cause| CopyError::Io { doing: "extend", path: at.path.clone(), cause };
-        if from == 0 && let Data::Beside(part, name) = &data
+        if from == 0
+            && let Data::Beside(part, name) = &data
             && at.open(OFlags::RDONLY)?.is_none()
         {
             // All of a new file: it only gets its name. Made so that nothing is replaced.
@@ -464,7 +481,10 @@ impl Place {
             Err(e) => return Err(CopyError::Io { doing: "open", path: self.path.clone(), cause: e.into() }),
         };
         let file = File::from(fd);
-        let regular = file.metadata().map_err(|cause| CopyError::Io { doing: "look at", path: self.path.clone(), cause })?.is_file();
+        let regular = file
+            .metadata()
+            .map_err(|cause| CopyError::Io { doing: "look at", path: self.path.clone(), cause })?
+            .is_file();
         if regular { Ok(Some(file)) } else { Err(CopyError::NotRegular(self.path.clone())) }
     }
 

@@ -118,7 +118,11 @@ impl Folder {
     fn checked(path: PathBuf, dir: Result<OwnedFd, Errno>) -> Result<Self, StoreError> {
         let (folder, mode) = Self::ours(path, dir)?;
         if mode & 0o077 != 0 {
-            let io = |e: Errno| StoreError::Io { doing: "open the state folder", path: folder.path.clone(), source: e.into() };
+            let io = |e: Errno| StoreError::Io {
+                doing: "open the state folder",
+                path: folder.path.clone(),
+                source: e.into(),
+            };
             rustix::fs::fchmod(&folder.dir, Mode::RWXU).map_err(io)?;
         }
         Ok(folder)
@@ -149,7 +153,8 @@ impl Folder {
 
     /// Names what is in it.
     pub(crate) fn names(&self) -> Result<Vec<String>, StoreError> {
-        let io = |e: Errno| StoreError::Io { doing: "list the state folder", path: self.path.clone(), source: e.into() };
+        let io =
+            |e: Errno| StoreError::Io { doing: "list the state folder", path: self.path.clone(), source: e.into() };
         let entries = rustix::fs::Dir::read_from(&self.dir).map_err(io)?;
         let mut names = Vec::new();
         for entry in entries {
@@ -179,7 +184,8 @@ impl Folder {
         let err = |e| self.err("lock", name, e);
         loop {
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| self.err("open", name, e))?;
+            let file = rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)
+                .map_err(|e| self.err("open", name, e))?;
             match rustix::fs::flock(&file, how) {
                 Ok(()) => {}
                 Err(Errno::INTR) => continue,
@@ -190,9 +196,14 @@ impl Folder {
                 Err(e) => return Err(err(e)),
             }
             // Somebody may have deleted it while it was waited for: that lock excludes nobody.
-            let (ours, named) = (rustix::fs::fstat(&file).map_err(err)?, rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW));
+            let (ours, named) = (
+                rustix::fs::fstat(&file).map_err(err)?,
+                rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW),
+            );
             match named {
-                Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => return Ok(Some(Locked { _file: file })),
+                Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {
+                    return Ok(Some(Locked { _file: file }));
+                }
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(e) => return Err(err(e)),
             }
@@ -291,7 +302,8 @@ impl Folder {
         }
         let mut bytes = vec![0; size as usize];
         // One that became shorter meanwhile is not whole.
-        let read = file.read_at(&mut bytes, 0).map_err(|source| StoreError::Io { doing: "read", path: path(), source })?;
+        let read =
+            file.read_at(&mut bytes, 0).map_err(|source| StoreError::Io { doing: "read", path: path(), source })?;
         bytes.truncate(read);
         Ok(bytes)
     }
@@ -303,7 +315,12 @@ impl Folder {
     }
 
     /// Writes a value in the place of the one that was read, durably.
-    pub(crate) fn change<T: Serialize>(&self, name: &str, opened: Option<&Opened>, value: &T) -> Result<(), StoreError> {
+    pub(crate) fn change<T: Serialize>(
+        &self,
+        name: &str,
+        opened: Option<&Opened>,
+        value: &T,
+    ) -> Result<(), StoreError> {
         let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
         let bytes = serde_json::to_vec(value).map_err(|e| io(e.into()))?;
         let Some((opened, place)) = opened.and_then(|o| Some((o, o.place?.beside(&bytes)?))) else {
@@ -363,7 +380,11 @@ impl Folder {
         let stamp = |file: &File, nth| {
             // Whole seconds: not every file system keeps parts of them.
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(nth);
-            file.set_modified(time).map_err(|source| StoreError::Io { doing: "stamp", path: self.path.join(name), source })
+            file.set_modified(time).map_err(|source| StoreError::Io {
+                doing: "stamp",
+                path: self.path.join(name),
+                source,
+            })
         };
         if let Some((old, place)) = old.as_ref().and_then(|o| Some((o, o.place?.beside(&bytes)?))) {
             put(&old.file, place, &bytes).and_then(|()| old.file.write_all_at(&place.counts(), 0)).map_err(io)?;
@@ -418,7 +439,11 @@ impl Folder {
 
     /// Makes names that were given or taken survive the end of the machine's power.
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
-        rustix::fs::fsync(&self.dir).map_err(|source| StoreError::Io { doing: "sync", path: self.path.clone(), source: source.into() })
+        rustix::fs::fsync(&self.dir).map_err(|source| StoreError::Io {
+            doing: "sync",
+            path: self.path.clone(),
+            source: source.into(),
+        })
     }
 
     /// Moves a file into another folder, in place of one of that name.
@@ -461,7 +486,11 @@ struct Version {
 impl Version {
     #[allow(clippy::unnecessary_cast, reason = "the types differ between platforms")]
     fn of(s: &rustix::fs::Stat) -> Self {
-        Version { links: s.st_nlink as u64, modified: (s.st_mtime as i64, s.st_mtime_nsec as u64), size: s.st_size as u64 }
+        Version {
+            links: s.st_nlink as u64,
+            modified: (s.st_mtime as i64, s.st_mtime_nsec as u64),
+            size: s.st_size as u64,
+        }
     }
 }
 
@@ -523,7 +552,12 @@ mod tests {
             let waiting = scope.spawn(|| folder.lock("l").unwrap());
             // It waits once the kernel lists a second holder-to-be of that file.
             let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir.path().join("l")).unwrap());
-            let waits = || fs::read_to_string("/proc/locks").unwrap().lines().any(|l| l.contains("->") && l.contains(&format!(":{inode} ")));
+            let waits = || {
+                fs::read_to_string("/proc/locks")
+                    .unwrap()
+                    .lines()
+                    .any(|l| l.contains("->") && l.contains(&format!(":{inode} ")))
+            };
             let end = std::time::Instant::now() + Duration::from_secs(60);
             while !waits() {
                 assert!(std::time::Instant::now() < end, "nobody waits for the lock");

@@ -143,7 +143,8 @@ impl Files {
             }
         }
         let index = self.index()?;
-        let noted = index.part(&self.name).map(|part| part.refused.iter().map(|(file, r)| (file.clone(), r.why.clone())));
+        let noted =
+            index.part(&self.name).map(|part| part.refused.iter().map(|(file, r)| (file.clone(), r.why.clone())));
         if refused.iter().cloned().eq(noted.into_iter().flatten()) {
             return Ok(());
         }
@@ -174,7 +175,13 @@ impl Files {
         Err(self.no_index())
     }
 
-    pub(crate) fn apply(&self, key: &ThreadKey, events: Vec<Event>, now: Now, rules: &Rules) -> Result<(Thread, Vec<Reply>), StoreError> {
+    pub(crate) fn apply(
+        &self,
+        key: &ThreadKey,
+        events: Vec<Event>,
+        now: Now,
+        rules: &Rules,
+    ) -> Result<(Thread, Vec<Reply>), StoreError> {
         let claims = events.iter().any(|e| matches!(e, Event::Claim(_)));
         for _ in 0..REBUILDS {
             let own = self.lock()?;
@@ -200,14 +207,18 @@ impl Files {
         rules: &Rules,
     ) -> Result<(Thread, Vec<Reply>), StoreError> {
         let me = Owner { gateway: self.name.clone(), session: key.session.clone() };
-        let old = self.load(key, &me, index, whole, now, rules).inspect_err(|error| self.note_refused(&me, error, whole))?;
+        let old =
+            self.load(key, &me, index, whole, now, rules).inspect_err(|error| self.note_refused(&me, error, whole))?;
         let around = Around { index, me: &me, load: &|owner| self.read(owner) };
-        let Folded { thread: new, replies, behind, audit: lines } = fold(old.thread.clone(), events, &around, now, rules)?;
+        let Folded { thread: new, replies, behind, audit: lines } =
+            fold(old.thread.clone(), events, &around, now, rules)?;
         // Before the change: what is in force has its line.
         audit::append(&self.gateway, &lines)?;
         if old.anew || new != old.thread {
             self.commit(&me, &new, &old, whole, &behind)?;
-        } else if matches!(behind, Behind::Nobody) || index.part(&self.name).is_some_and(|part| part.refusal(&me.session).is_some()) {
+        } else if matches!(behind, Behind::Nobody)
+            || index.part(&self.name).is_some_and(|part| part.refusal(&me.session).is_some())
+        {
             // The index held it back for an owner that does not ride any more, or for a file
             // that can be read again.
             self.amend(whole, |index| index.note(&me, &new, old.epoch, &behind)).ok();
@@ -271,8 +282,14 @@ impl Files {
             return Ok(Vec::new());
         }
         let said = self.gateway.read::<Acknowledged>(ACKNOWLEDGED).or_else(unreadable)?.unwrap_or_default();
-        let others = index.held.iter().filter(|(claude, _)| index.claude.get(claude).is_some_and(|owner| owner.gateway != self.name));
-        Ok(others.filter(|(claude, since)| !said.has(&index, **claude, **since)).map(|(claude, since)| Owed { claude: *claude, since: *since }).collect())
+        let others = index
+            .held
+            .iter()
+            .filter(|(claude, _)| index.claude.get(claude).is_some_and(|owner| owner.gateway != self.name));
+        Ok(others
+            .filter(|(claude, since)| !said.has(&index, **claude, **since))
+            .map(|(claude, since)| Owed { claude: *claude, since: *since })
+            .collect())
     }
 
     /// Says of a Claude session that no turn that this gateway let in is on it, that none is let
@@ -281,7 +298,8 @@ impl Files {
         let _lock = self.lock()?;
         // One that is to be made anew needs this lock; it is asked again then.
         let Some(index) = self.kept_index()? else { return Ok(()) };
-        let old = self.gateway.read::<Acknowledged>(ACKNOWLEDGED).or_else(unreadable)?.filter(|said| said.of == index.of);
+        let old =
+            self.gateway.read::<Acknowledged>(ACKNOWLEDGED).or_else(unreadable)?.filter(|said| said.of == index.of);
         let mut said = Acknowledged { gateway: gateway.into(), of: index.of, ..old.unwrap_or_default() };
         said.sessions.retain(|claude, since| index.held.get(claude) == Some(since));
         if index.held.get(&owed.claude) == Some(&owed.since) {
@@ -314,7 +332,15 @@ impl Files {
     }
 
     /// Loads a thread to change it; what cannot be its last value is set aside.
-    fn load(&self, key: &ThreadKey, me: &Owner, index: &Index, whole: Option<&Locked>, now: Now, rules: &Rules) -> Result<Loaded, StoreError> {
+    fn load(
+        &self,
+        key: &ThreadKey,
+        me: &Owner,
+        index: &Index,
+        whole: Option<&Locked>,
+        now: Now,
+        rules: &Rules,
+    ) -> Result<Loaded, StoreError> {
         let part = index.part(&self.name);
         let known = part.and_then(|p| p.closed.get(&key.session)).copied();
         let file = thread_file(&key.session);
@@ -332,7 +358,14 @@ impl Files {
                 format!("its state file was set aside as {DAMAGED}/{file}")
             }
             Ok(None) if known.is_some_and(|epoch| epoch > 0) => "its state file is gone".to_owned(),
-            Ok(None) => return Ok(Loaded { thread: Thread::new(key.clone(), Uuid::new_v4()), epoch: 0, file: None, anew: false }),
+            Ok(None) => {
+                return Ok(Loaded {
+                    thread: Thread::new(key.clone(), Uuid::new_v4()),
+                    epoch: 0,
+                    file: None,
+                    anew: false,
+                });
+            }
             Err(StoreError::Damaged { source, .. }) => {
                 aside()?;
                 format!("its state file was damaged ({source}) and is set aside as {DAMAGED}/{file}")
@@ -357,7 +390,14 @@ impl Files {
         Ok(Loaded { thread: begun_anew(key.clone(), Uuid::new_v4(), now, &what), epoch: 0, file: None, anew: true })
     }
 
-    fn commit(&self, me: &Owner, new: &Thread, old: &Loaded, whole: Option<&Locked>, behind: &Behind) -> Result<(), StoreError> {
+    fn commit(
+        &self,
+        me: &Owner,
+        new: &Thread,
+        old: &Loaded,
+        whole: Option<&Locked>,
+        behind: &Behind,
+    ) -> Result<(), StoreError> {
         self.amend(whole, |index| {
             let mut after = index.clone();
             after.note(me, new, old.epoch, behind);
@@ -427,7 +467,9 @@ impl Files {
                     Ok(None) => {}
                     // Nothing tells which thread it was; it is said when that one is next changed.
                     Err(StoreError::Damaged { .. }) => threads.set_aside(file, &folder.child(DAMAGED)?)?,
-                    Err(error) if error.is_of_one_file() => index.refuse(name, file, &error.to_string(), threads.glimpse(file).as_ref()),
+                    Err(error) if error.is_of_one_file() => {
+                        index.refuse(name, file, &error.to_string(), threads.glimpse(file).as_ref())
+                    }
                     Err(error) => return Err(error),
                 }
             }

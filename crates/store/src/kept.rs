@@ -66,7 +66,10 @@ impl Kept {
 
     fn change(&self, session: &str, now: Option<KeptThread>) -> Result<(), StoreError> {
         let _locked = self.folder.lock(LOCK)?;
-        let (before, opened) = self.folder.open_value::<Vec<KeptThread>>(FILE)?.map_or((Vec::new(), None), |(all, opened)| (all, Some(opened)));
+        let (before, opened) = self
+            .folder
+            .open_value::<Vec<KeptThread>>(FILE)?
+            .map_or((Vec::new(), None), |(all, opened)| (all, Some(opened)));
         let after = with(&before, session, now);
         if after == before { Ok(()) } else { self.folder.change(FILE, opened.as_ref(), &after) }
     }

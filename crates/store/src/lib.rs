@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
-mod bytes;
 mod audit;
+mod bytes;
 pub mod claude;
 pub mod clock;
 pub mod copy;

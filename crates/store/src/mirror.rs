@@ -174,7 +174,11 @@ impl MirrorDir {
     pub fn hold(&self) -> Result<Option<Held>, MirrorError> {
         match self.folder.lock(LOCK) {
             Ok(lock) => Ok(Some(Held { _lock: lock })),
-            Err(StoreError::Io { source, .. }) if matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) => Ok(None),
+            Err(StoreError::Io { source, .. })
+                if matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) =>
+            {
+                Ok(None)
+            }
             Err(e) => Err(e.into()),
         }
     }
@@ -207,7 +211,11 @@ fn about(folder: &Folder, session: Uuid) -> Result<Option<About>, MirrorError> {
     let path = || folder.path().join(ABOUT);
     let Some(file) = folder.regular(ABOUT, false)? else { return Ok(None) };
     let mut text = Vec::new();
-    file.take(MAX_ABOUT + 1).read_to_end(&mut text).map_err(|source| StoreError::Io { doing: "read", path: path(), source })?;
+    file.take(MAX_ABOUT + 1).read_to_end(&mut text).map_err(|source| StoreError::Io {
+        doing: "read",
+        path: path(),
+        source,
+    })?;
     if text.len() as u64 > MAX_ABOUT {
         return Err(MirrorError::TooLarge { path: path(), limit: MAX_ABOUT });
     }
@@ -220,7 +228,9 @@ fn about(folder: &Folder, session: Uuid) -> Result<Option<About>, MirrorError> {
     }
     let about: About = serde_json::from_value(value).map_err(|e| odd(e.to_string()))?;
     // Names become paths.
-    let plain = |path: &str| path.split_once('/').is_some_and(|(folder, name)| mirror::is_plain(folder) && mirror::is_plain(name));
+    let plain = |path: &str| {
+        path.split_once('/').is_some_and(|(folder, name)| mirror::is_plain(folder) && mirror::is_plain(name))
+    };
     if about.session != session {
         return Err(odd(format!("it is of Claude session {}", about.session)));
     }
@@ -232,7 +242,8 @@ fn about(folder: &Folder, session: Uuid) -> Result<Option<About>, MirrorError> {
 
 /// Replaces it: from here on it counts.
 fn put_about(folder: &Folder, about: &About) -> Result<(), MirrorError> {
-    let mut text = serde_json::to_vec_pretty(about).map_err(|e| MirrorError::About { path: folder.path().join(ABOUT), why: e.to_string() })?;
+    let mut text = serde_json::to_vec_pretty(about)
+        .map_err(|e| MirrorError::About { path: folder.path().join(ABOUT), why: e.to_string() })?;
     text.push(b'\n');
     Ok(folder.put_whole(ABOUT, &text)?)
 }

@@ -143,7 +143,8 @@ impl Place {
     /// Of the value and of where it stands.
     fn hash(self, value: &[u8]) -> String {
         let Place { nth, length, room, second } = self;
-        let digest = Sha256::new().chain_update(format!("{nth} {length} {room} {second}\n")).chain_update(value).finalize();
+        let digest =
+            Sha256::new().chain_update(format!("{nth} {length} {room} {second}\n")).chain_update(value).finalize();
         digest.iter().map(|b| format!("{b:02x}")).collect()
     }
 }
@@ -226,7 +227,8 @@ fn two_places(file: &[u8]) -> Result<Found<'_>, Unsealed> {
         // What is not whole was damaged, or never written to its end: then it is the next one.
         (header.nth >= last && place.hash(value) == header.sha256).then_some((place, value))
     };
-    let (place, value) = [false, true].into_iter().filter_map(standing).max_by_key(|(place, _)| place.nth).ok_or(Unsealed::Broken)?;
+    let (place, value) =
+        [false, true].into_iter().filter_map(standing).max_by_key(|(place, _)| place.nth).ok_or(Unsealed::Broken)?;
     Ok(Found { format, value, place: Some(place) })
 }
 

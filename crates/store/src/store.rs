@@ -83,7 +83,9 @@ impl Store {
     pub fn gate(&self, session: &str) -> Result<Gate, StoreError> {
         self.look(|gateway, index| {
             let part = index.part(gateway);
-            let holds = |p: &Part| p.closed.contains_key(session) || p.behind.contains_key(session) || p.refusal(session).is_some();
+            let holds = |p: &Part| {
+                p.closed.contains_key(session) || p.behind.contains_key(session) || p.refusal(session).is_some()
+            };
             if part.is_some_and(holds) {
                 Gate::Closed
             } else if index.claude.is_empty() {
@@ -120,7 +122,9 @@ impl Store {
     pub fn refusals(&self) -> Result<Vec<(String, String)>, StoreError> {
         self.look(|gateway, index| {
             let refused = index.part(gateway).into_iter().flat_map(|part| &part.refused);
-            refused.map(|(file, refused)| (refused.session.clone().unwrap_or_else(|| file.clone()), refused.why.clone())).collect()
+            refused
+                .map(|(file, refused)| (refused.session.clone().unwrap_or_else(|| file.clone()), refused.why.clone()))
+                .collect()
         })
     }
 
@@ -144,7 +148,13 @@ impl Store {
     }
 
     /// Applies several events, in order, in one commit.
-    pub fn apply_all(&self, session: &str, events: Vec<Event>, now: Now, rules: &Rules) -> Result<(Thread, Vec<Reply>), StoreError> {
+    pub fn apply_all(
+        &self,
+        session: &str,
+        events: Vec<Event>,
+        now: Now,
+        rules: &Rules,
+    ) -> Result<(Thread, Vec<Reply>), StoreError> {
         let key = ThreadKey { gateway: self.gateway.clone(), session: session.into() };
         match &self.backend {
             Backend::Files(files) => files.apply(&key, events, now, rules),
@@ -167,7 +177,9 @@ impl Store {
     pub fn read(&self, session: &str) -> Result<Option<Thread>, StoreError> {
         match &self.backend {
             Backend::Files(files) => files.read(&owner(files.name().into(), session)),
-            Backend::Memory(memory) => Ok(memory.lock().unwrap_or_else(PoisonError::into_inner).threads.get(session).cloned()),
+            Backend::Memory(memory) => {
+                Ok(memory.lock().unwrap_or_else(PoisonError::into_inner).threads.get(session).cloned())
+            }
         }
     }
 
@@ -179,7 +191,9 @@ impl Store {
                 let _lock = files.lock()?;
                 Ok(act(files.read(&owner(files.name().into(), session))?.as_ref()))
             }
-            Backend::Memory(memory) => Ok(act(memory.lock().unwrap_or_else(PoisonError::into_inner).threads.get(session))),
+            Backend::Memory(memory) => {
+                Ok(act(memory.lock().unwrap_or_else(PoisonError::into_inner).threads.get(session)))
+            }
         }
     }
 

@@ -20,20 +20,9 @@ impl Claude {
         let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/peers");
         let claude: PathBuf = peers.join(format!("claude-code-{version}"));
         let claude = claude.join("node_modules/@anthropic-ai/claude-code-linux-x64/claude");
-        assert!(
-            claude.exists(),
-            "no Claude Code {version} at {}",
-            claude.display()
-        );
+        assert!(claude.exists(), "no Claude Code {version} at {}", claude.display());
         let child = Command::new(claude)
-            .args([
-                "-p",
-                "--verbose",
-                "--input-format",
-                "stream-json",
-                "--output-format",
-                "stream-json",
-            ])
+            .args(["-p", "--verbose", "--input-format", "stream-json", "--output-format", "stream-json"])
             .args(["--session-id", &session.to_string()])
             .current_dir(home)
             .env_clear()
@@ -66,10 +55,7 @@ fn an_idle_claude_code_is_found_and_ended() {
     let claude = Claude::start("2.1.330", home.path(), session);
     let dir = ClaudeDir::new(None, home.path());
     let own = std::process::id();
-    let process = look(claude.0.id())
-        .expect("a process table")
-        .expect("it runs")
-        .process();
+    let process = look(claude.0.id()).expect("a process table").expect("it runs").process();
 
     // Known by its arguments first, by the registry once it is up.
     let deadline = Instant::now() + LIMIT;
@@ -85,14 +71,8 @@ fn an_idle_claude_code_is_found_and_ended() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let other = Uuid::new_v4();
-    assert_eq!(
-        end_idle_child(&dir, own, other, LIMIT).expect("looked"),
-        EndChild::NotRunning
-    );
-    assert_eq!(
-        end_idle_child(&dir, 1, session, LIMIT).expect("looked"),
-        EndChild::NotRunning
-    );
+    assert_eq!(end_idle_child(&dir, own, other, LIMIT).expect("looked"), EndChild::NotRunning);
+    assert_eq!(end_idle_child(&dir, 1, session, LIMIT).expect("looked"), EndChild::NotRunning);
     let ended = end_idle_child(&dir, own, session, LIMIT).expect("ended");
     assert_eq!(ended, EndChild::Gone(vec![process.clone()]));
     assert_eq!(alive(&process).expect("a process table"), Alive::No);
@@ -107,10 +87,7 @@ fn an_unregistered_claude_code_is_left_alone() {
     let session = Uuid::new_v4();
     let claude = Claude::start("2.1.197", home.path(), session);
     let dir = ClaudeDir::new(None, home.path());
-    let process = look(claude.0.id())
-        .expect("a process table")
-        .expect("it runs")
-        .process();
+    let process = look(claude.0.id()).expect("a process table").expect("it runs").process();
     let deadline = Instant::now() + LIMIT;
     let busy = loop {
         match end_idle_child(&dir, std::process::id(), session, LIMIT).expect("looked") {

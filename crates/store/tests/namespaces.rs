@@ -49,7 +49,10 @@ impl Inner {
         let mut all = String::new();
         loop {
             let mut line = String::new();
-            assert!(self.lines.read_line(&mut line).expect("text") > 0, "no {begin} from inside; is a namespace allowed here? {all}");
+            assert!(
+                self.lines.read_line(&mut line).expect("text") > 0,
+                "no {begin} from inside; is a namespace allowed here? {all}"
+            );
             // The harness writes `test … ... ` before what a test prints first.
             if let Some(at) = line.find(begin) {
                 return line[at + begin.len()..].trim().to_owned();
@@ -86,7 +89,8 @@ fn folder(home: &Path) -> ClaudeDir {
 
 /// An entry as 2.1.197 writes it: without the place its process id counts in.
 fn register(dir: &ClaudeDir, process: &Process) {
-    let entry = json!({"pid": process.pid, "sessionId": SESSION, "procStart": process.start.to_string(), "status": "idle"});
+    let entry =
+        json!({"pid": process.pid, "sessionId": SESSION, "procStart": process.start.to_string(), "status": "idle"});
     fs::write(dir.sessions().join(format!("{}.json", process.pid)), entry.to_string()).expect("a file");
 }
 
@@ -104,7 +108,11 @@ fn a_living_writer_in_a_namespace_below_never_counts_as_gone() {
     let mut inner = Inner::start("a_living_writer_in_a_namespace_below_never_counts_as_gone", "1");
     let process: Process = serde_json::from_str(&inner.says("identity ")).unwrap();
     let own = identity(std::process::id());
-    assert_eq!((process.machine == own.machine, process.namespace == own.namespace), (true, false), "one host name, two namespaces");
+    assert_eq!(
+        (process.machine == own.machine, process.namespace == own.namespace),
+        (true, false),
+        "one host name, two namespaces"
+    );
     assert_eq!(alive(&process).unwrap(), Alive::CannotTell(Unseen::Namespace));
     // The registry, without a place: the process is seen from above, by its own number.
     register(&dir, &process);
@@ -131,7 +139,10 @@ fn a_gateway_in_a_namespace_below_proves_nothing_about_the_one_above() {
         assert_eq!(alive(&process).unwrap(), Alive::CannotTell(Unseen::Namespace));
         let dir = ClaudeDir::new(None, Path::new(&home));
         let registry = Registry::read(&dir).unwrap();
-        assert!(matches!(&registry.entries[0].liveness, Liveness::Elsewhere(place) if place.domain.is_none()), "{registry:?}");
+        assert!(
+            matches!(&registry.entries[0].liveness, Liveness::Elsewhere(place) if place.domain.is_none()),
+            "{registry:?}"
+        );
         assert_eq!(live_writers(&dir, SESSION, None, &[]).unwrap().elsewhere.len(), 1);
         println!("held to the end");
         return;
@@ -161,7 +172,10 @@ fn a_lock_is_seen_from_both_namespaces_and_free_when_its_holder_is_killed() {
     }
     let home = tempfile::tempdir().unwrap();
     let dir = folder(home.path());
-    let mut inner = Inner::start("a_lock_is_seen_from_both_namespaces_and_free_when_its_holder_is_killed", home.path().to_str().unwrap());
+    let mut inner = Inner::start(
+        "a_lock_is_seen_from_both_namespaces_and_free_when_its_holder_is_killed",
+        home.path().to_str().unwrap(),
+    );
     let said = inner.says("lock ");
     let (name, nonce) = said.split_once(' ').unwrap();
     assert_eq!(lock::ask(&dir, name).unwrap(), Lock::Held);
@@ -170,5 +184,7 @@ fn a_lock_is_seen_from_both_namespaces_and_free_when_its_holder_is_killed() {
     assert_eq!(inner.says("seen "), "true");
     assert_eq!(lock::ask(&dir, name).unwrap(), Lock::Held);
     drop(inner);
-    until("the namespace ended with its first process, and its locks with it", || lock::ask(&dir, name).unwrap() == Lock::Free);
+    until("the namespace ended with its first process, and its locks with it", || {
+        lock::ask(&dir, name).unwrap() == Lock::Free
+    });
 }

@@ -29,7 +29,8 @@ fn turn(nth: u128, bytes: usize) -> String {
 
 fn texts(turns: &Turns) -> usize {
     let texts = |turn: &ride_core::transcript::Turn| {
-        turn.prompts.iter().map(|prompt| prompt.text.len()).sum::<usize>() + turn.answer.as_ref().map_or(0, |answer| answer.text.len())
+        turn.prompts.iter().map(|prompt| prompt.text.len()).sum::<usize>()
+            + turn.answer.as_ref().map_or(0, |answer| answer.text.len())
     };
     turns.turns.iter().map(texts).sum()
 }
@@ -55,7 +56,11 @@ fn turns_are_read_part_by_part_within_a_bound() {
         let known = |id: &str| left_out.contains(&id.parse().unwrap());
         let next: Vec<_> = items.into_iter().filter(|item| !item.text.is_empty() && !known(&item.id)).collect();
         wanted.after = next.last().map(|item| item.id.parse().unwrap());
-        answers.extend(next.iter().filter(|item| !item.text.starts_with("prompt")).map(|item| (item.text.split(' ').next().unwrap().parse::<u32>().unwrap(), item.text.len())));
+        answers.extend(
+            next.iter()
+                .filter(|item| !item.text.starts_with("prompt"))
+                .map(|item| (item.text.split(' ').next().unwrap().parse::<u32>().unwrap(), item.text.len())),
+        );
         if !more {
             break;
         }

@@ -176,7 +176,10 @@ fn a_thread_bound_to_a_ridden_session_later_is_held_and_let_go_with_it() {
         assert_eq!(twin.riding(claude).unwrap().unwrap().key.session, TOPIC);
         assert_eq!(says(&twin, other, "m1", Some(claude)), Reply::Hold);
         assert_eq!(twin.gate(other).unwrap(), Gate::Closed);
-        assert!(take(&twin, other).iter().all(|e| matches!(e.act, Act::Send { .. })), "nothing is handed over beside the ride");
+        assert!(
+            take(&twin, other).iter().all(|e| matches!(e.act, Act::Send { .. })),
+            "nothing is handed over beside the ride"
+        );
         release(&rider, TOPIC);
         assert!(take(&twin, other).iter().any(|e| matches!(e.act, Act::Hand { .. })));
         assert!(!twin.ridden(claude).unwrap());
@@ -239,7 +242,11 @@ fn threads_once_ridden_are_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let kept = Kept::open(&dir.path().join("locks"), "/state").unwrap();
     assert_eq!(kept.all().unwrap(), []);
-    let thread = |session: &str, n: u128| KeptThread { session: session.into(), claude: Uuid::from_u128(n), reset_mark: "a ".into() };
+    let thread = |session: &str, n: u128| KeptThread {
+        session: session.into(),
+        claude: Uuid::from_u128(n),
+        reset_mark: "a ".into(),
+    };
     kept.keep(thread(TOPIC, 1)).unwrap();
     kept.keep(thread(OTHER, 2)).unwrap();
     kept.keep(thread(TOPIC, 3)).unwrap();

@@ -47,9 +47,7 @@ struct State {
 impl Shared {
     /// Locks the state. Nothing panics while holding it, so a poisoned lock is still good.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -61,10 +59,7 @@ impl Anthropic {
 
     /// Starts on a chosen loopback port.
     pub async fn start_on(port: u16) -> Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changes: Changes::new(),
-        });
+        let shared = Arc::new(Shared { state: Mutex::default(), changes: Changes::new() });
         let serving = shared.clone();
         let served = http::serve(port, move |request| serve(serving.clone(), request)).await?;
         Ok(Self { shared, served })
@@ -87,18 +82,12 @@ impl Anthropic {
 
     /// Gives the conversation turns so far: requests that are no side job, probe or count.
     pub fn turns(&self) -> Vec<Recorded> {
-        self.requests()
-            .into_iter()
-            .filter(|request| request.kind == Kind::Turn)
-            .collect()
+        self.requests().into_iter().filter(|request| request.kind == Kind::Turn).collect()
     }
 
     /// Gives the conversation turns of one Claude session.
     pub fn turns_of(&self, session: &str) -> Vec<Recorded> {
-        self.turns()
-            .into_iter()
-            .filter(|request| request.session() == Some(session))
-            .collect()
+        self.turns().into_iter().filter(|request| request.session() == Some(session)).collect()
     }
 
     /// Lets every turn that holds, or will hold, at `::gate NAME` go on.
@@ -108,46 +97,19 @@ impl Anthropic {
     }
 
     /// Waits for a request, also one that is not answered yet.
-    pub async fn wait_for(
-        &self,
-        deadline: Duration,
-        wanted: impl Fn(&Recorded) -> bool,
-    ) -> Result<Recorded> {
-        let look = || {
-            self.shared
-                .state()
-                .requests
-                .iter()
-                .find(|request| wanted(request))
-                .cloned()
-        };
-        let last = || {
-            self.requests()
-                .iter()
-                .rev()
-                .take(20)
-                .map(|request| format!("{request}\n"))
-                .collect()
-        };
-        self.shared
-            .changes
-            .until("a request to the model", deadline, look, last)
-            .await
+    pub async fn wait_for(&self, deadline: Duration, wanted: impl Fn(&Recorded) -> bool) -> Result<Recorded> {
+        let look = || self.shared.state().requests.iter().find(|request| wanted(request)).cloned();
+        let last = || self.requests().iter().rev().take(20).map(|request| format!("{request}\n")).collect();
+        self.shared.changes.until("a request to the model", deadline, look, last).await
     }
 
     /// Waits for the turn whose user line contains `text`.
     pub async fn wait_for_prompt(&self, deadline: Duration, text: &str) -> Result<Recorded> {
-        self.wait_for(deadline, |request| {
-            request.kind == Kind::Turn && request.prompt().contains(text)
-        })
-        .await
+        self.wait_for(deadline, |request| request.kind == Kind::Turn && request.prompt().contains(text)).await
     }
 }
 
-async fn serve(
-    shared: Arc<Shared>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, NoAnswer> {
+async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, NoAnswer> {
     let (head, body) = request.into_parts();
     let raw = read_body(body).await.ok_or(NoAnswer)?;
     let body: Value = serde_json::from_slice(&raw).unwrap_or(Value::Null);
@@ -160,11 +122,7 @@ async fn serve(
         at: SystemTime::now(),
         method: head.method.to_string(),
         path: head.uri.to_string(),
-        headers: head
-            .headers
-            .iter()
-            .filter_map(header)
-            .collect::<BTreeMap<_, _>>(),
+        headers: head.headers.iter().filter_map(header).collect::<BTreeMap<_, _>>(),
         body,
         kind,
     };
@@ -177,13 +135,8 @@ async fn serve(
         Kind::Probe => answer(200, "application/json", ""),
         Kind::CountTokens => answer_json(200, &json!({ "input_tokens": tokens })),
         Kind::Models => answer_json(200, &models()),
-        Kind::Other if head.method == Method::GET && matches!(path, "/" | "/health") => {
-            answer_json(200, &json!({}))
-        }
-        Kind::Other => answer_json(
-            404,
-            &error_body(404, &format!("the stand-in has no {path}")),
-        ),
+        Kind::Other if head.method == Method::GET && matches!(path, "/" | "/health") => answer_json(200, &json!({})),
+        Kind::Other => answer_json(404, &error_body(404, &format!("the stand-in has no {path}"))),
         _ => message(&shared, &recorded, tokens).await,
     })
 }
@@ -194,10 +147,7 @@ async fn message(shared: &Shared, request: &Recorded, tokens: usize) -> Response
     if let Some(gate) = &answer.gate {
         let look = || shared.state().open_gates.contains(gate).then_some(());
         // A gate nobody opens ends with an ordinary answer: the client's own timeouts are shorter.
-        let _ = shared
-            .changes
-            .until("a gate to open", script::LONGEST_HOLD, look, String::new)
-            .await;
+        let _ = shared.changes.until("a gate to open", script::LONGEST_HOLD, look, String::new).await;
     }
     tokio::time::sleep(answer.sleep).await;
     if let Some(code) = answer.error {
@@ -225,6 +175,7 @@ fn error_body(code: u16, message: &str) -> Value {
 }
 
 fn models() -> Value {
-    let model = |id: &str| json!({ "type": "model", "id": id, "display_name": id, "created_at": "2026-01-01T00:00:00Z" });
+    let model =
+        |id: &str| json!({ "type": "model", "id": id, "display_name": id, "created_at": "2026-01-01T00:00:00Z" });
     json!({ "data": [model("claude-sonnet-5"), model("claude-sonnet-4-6")], "has_more": false })
 }

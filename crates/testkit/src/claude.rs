@@ -28,26 +28,20 @@ pub fn seed_config(config_dir: &Path, folders: &[&Path]) -> Result<()> {
         config["theme"] = "dark".into();
         for folder in folders {
             // Claude Code names projects by their real path.
-            let real = folder
-                .canonicalize()
-                .unwrap_or_else(|_| folder.to_path_buf());
+            let real = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
             let project = &mut config["projects"][real.to_string_lossy().as_ref()];
             project["hasTrustDialogAccepted"] = true.into();
             project["hasCompletedProjectOnboarding"] = true.into();
         }
     })?;
     // The default mode is now "auto", whose classifier a custom base URL lacks.
-    update_json(&config_dir.join("settings.json"), |settings| {
-        settings["permissions"]["defaultMode"] = "default".into()
-    })
+    update_json(&config_dir.join("settings.json"), |settings| settings["permissions"]["defaultMode"] = "default".into())
 }
 
 fn update_json(path: &Path, change: impl FnOnce(&mut Value)) -> Result<()> {
     let mut value = match fs::read(path) {
-        Ok(raw) => serde_json::from_slice(&raw).map_err(|cause| Error::Malformed {
-            what: path.display().to_string(),
-            cause: cause.to_string(),
-        })?,
+        Ok(raw) => serde_json::from_slice(&raw)
+            .map_err(|cause| Error::Malformed { what: path.display().to_string(), cause: cause.to_string() })?,
         Err(_) => json!({}),
     };
     change(&mut value);
@@ -70,9 +64,7 @@ pub fn environment(anthropic: &Anthropic, config_dir: &Path) -> Vec<(String, Str
         // Some gateways ask for bypassed permissions, which Claude Code refuses to root outside a sandbox.
         ("IS_SANDBOX", "1".into()),
     ];
-    set.into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    set.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The real Claude Code, ready to be started in a terminal.
@@ -88,12 +80,7 @@ impl ClaudeCode {
     }
 
     /// Prepares a chosen version.
-    pub async fn version(
-        peer: Peer,
-        anthropic: &Anthropic,
-        home: &Path,
-        cwd: &Path,
-    ) -> Result<Self> {
+    pub async fn version(peer: Peer, anthropic: &Anthropic, home: &Path, cwd: &Path) -> Result<Self> {
         let config_dir = home.join(".claude");
         seed_config(&config_dir, &[cwd])?;
         let mut program = Program::new(peer.fetched().await?, cwd)
@@ -113,11 +100,7 @@ impl ClaudeCode {
     }
 
     /// Sets an environment variable.
-    pub fn env(
-        mut self,
-        name: impl Into<std::ffi::OsString>,
-        value: impl Into<std::ffi::OsString>,
-    ) -> Self {
+    pub fn env(mut self, name: impl Into<std::ffi::OsString>, value: impl Into<std::ffi::OsString>) -> Self {
         self.program = self.program.env(name, value);
         self
     }
@@ -137,32 +120,21 @@ impl ClaudeCode {
 
 /// Tells whether a screen shows Claude Code's empty or filled prompt line.
 pub fn shows_prompt(screen: &str) -> bool {
-    screen
-        .lines()
-        .any(|line| line.trim_start_matches(['│', ' ']).starts_with('❯'))
+    screen.lines().any(|line| line.trim_start_matches(['│', ' ']).starts_with('❯'))
 }
 
 /// Gives the transcript files below a Claude configuration folder, subagents' excluded.
 pub fn transcripts(config_dir: &Path) -> Vec<PathBuf> {
-    let folders = |path: &Path| {
-        fs::read_dir(path)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-    };
+    let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     let projects = folders(&config_dir.join("projects"));
     let files = projects.flat_map(|project| folders(&project).collect::<Vec<_>>());
-    let mut found: Vec<PathBuf> = files
-        .filter(|path| path.is_file() && path.extension().is_some_and(|end| end == "jsonl"))
-        .collect();
+    let mut found: Vec<PathBuf> =
+        files.filter(|path| path.is_file() && path.extension().is_some_and(|end| end == "jsonl")).collect();
     found.sort();
     found
 }
 
 /// Gives the transcript file of one Claude session.
 pub fn transcript(config_dir: &Path, session: &str) -> Option<PathBuf> {
-    transcripts(config_dir)
-        .into_iter()
-        .find(|path| path.file_stem().is_some_and(|stem| stem == session))
+    transcripts(config_dir).into_iter().find(|path| path.file_stem().is_some_and(|stem| stem == session))
 }

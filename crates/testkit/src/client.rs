@@ -49,7 +49,8 @@ impl Client {
         if person.is_empty() {
             scopes.extend(["operator.admin", "operator.approvals", "operator.pairing"]);
         } else {
-            let header = |value: &str| HeaderValue::from_str(value).map_err(|cause| failed("connect", cause.to_string()));
+            let header =
+                |value: &str| HeaderValue::from_str(value).map_err(|cause| failed("connect", cause.to_string()));
             request.headers_mut().insert("x-forwarded-user", header(person)?);
             // An address of no machine (RFC 5737).
             request.headers_mut().insert("x-forwarded-for", header("203.0.113.7")?);
@@ -104,7 +105,9 @@ impl Client {
             return Ok(refused["message"].as_str().unwrap_or_default().to_owned());
         }
         let ended = |event: &Value| {
-            event["event"] == "chat" && event["payload"]["runId"] == run && ["final", "error", "aborted"].iter().any(|s| event["payload"]["state"] == *s)
+            event["event"] == "chat"
+                && event["payload"]["runId"] == run
+                && ["final", "error", "aborted"].iter().any(|s| event["payload"]["state"] == *s)
         };
         let event = self.event(Duration::from_secs(90), "the end of a chat.send", ended).await?;
         Ok(texts(&event["payload"]))

@@ -132,8 +132,7 @@ impl Gateway {
         // Version and login checks are Claude Code too; only agents speak this format (2026.8 leaves out `-p`).
         let is_agent = |process: &Process| {
             let line = process.command_line();
-            line.first()
-                .is_some_and(|program| program.ends_with("/claude"))
+            line.first().is_some_and(|program| program.ends_with("/claude"))
                 && line.iter().any(|arg| arg == "stream-json")
         };
         all.into_iter().filter(is_agent).collect()
@@ -151,27 +150,20 @@ impl Gateway {
 
     /// Gives what the gateway printed so far, over all its starts.
     pub fn log(&self) -> String {
-        fs::read(self.log_path())
-            .map(|raw| String::from_utf8_lossy(&raw).into_owned())
-            .unwrap_or_default()
+        fs::read(self.log_path()).map(|raw| String::from_utf8_lossy(&raw).into_owned()).unwrap_or_default()
     }
 
     /// Waits until the gateway has printed `text`.
     pub async fn wait_for_log(&self, deadline: Duration, text: &str) -> Result<()> {
-        poll_until(&format!("the gateway to log {text:?}"), deadline, || {
-            self.log().contains(text).then_some(())
-        })
-        .await
+        poll_until(&format!("the gateway to log {text:?}"), deadline, || self.log().contains(text).then_some(())).await
     }
 
     /// Gives the configuration as it stands on disk.
     pub fn read_config(&self) -> Result<Value> {
         let path = self.config_path();
         let raw = fs::read(&path).doing(|| format!("read {}", path.display()))?;
-        serde_json::from_slice(&raw).map_err(|cause| Error::Malformed {
-            what: path.display().to_string(),
-            cause: cause.to_string(),
-        })
+        serde_json::from_slice(&raw)
+            .map_err(|cause| Error::Malformed { what: path.display().to_string(), cause: cause.to_string() })
     }
 
     /// Replaces the configuration; a running gateway reloads what it can by itself.
@@ -208,9 +200,7 @@ impl Gateway {
 
     /// Loads a plugin anew in the running gateway (2026.9 and later).
     pub async fn reload(&self, plugin: &str) -> Result<()> {
-        self.cli(&["plugins", "reload", plugin, "--accept-capabilities"])
-            .await
-            .map(|_| ())
+        self.cli(&["plugins", "reload", plugin, "--accept-capabilities"]).await.map(|_| ())
     }
 
     /// Runs an `openclaw` command in the gateway's home and gives what it printed.
@@ -219,51 +209,25 @@ impl Gateway {
         command.args(args).stdin(Stdio::null()).kill_on_drop(true);
         let what = || format!("openclaw {}", args.join(" "));
         let ran = tokio::time::timeout(CLI_DEADLINE, command.output()).await;
-        let timed_out = |_| Error::TimedOut {
-            what: what(),
-            waited: CLI_DEADLINE,
-            last_seen: String::new(),
-        };
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = ran
-            .map_err(timed_out)?
-            .doing(|| format!("run {}", what()))?;
+        let timed_out = |_| Error::TimedOut { what: what(), waited: CLI_DEADLINE, last_seen: String::new() };
+        let Output { status, stdout, stderr } = ran.map_err(timed_out)?.doing(|| format!("run {}", what()))?;
         let said = String::from_utf8_lossy(&stdout).into_owned();
         if status.success() {
             return Ok(said);
         }
-        Err(Error::Peer {
-            what: what(),
-            said: said + &String::from_utf8_lossy(&stderr),
-        })
+        Err(Error::Peer { what: what(), said: said + &String::from_utf8_lossy(&stderr) })
     }
 
     /// Starts it (again) and waits until it is ready.
     pub async fn start(&mut self) -> Result<()> {
         let path = self.log_path();
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .doing(|| format!("open {}", path.display()))?;
-        let errors = log
-            .try_clone()
-            .doing(|| format!("share {}", path.display()))?;
+        let log = File::options().create(true).append(true).open(&path).doing(|| format!("open {}", path.display()))?;
+        let errors = log.try_clone().doing(|| format!("share {}", path.display()))?;
         let printed = self.log().len();
         let mut command = self.command()?;
         let port = self.port.to_string();
-        command
-            .args(["gateway", "run", "--port", &port])
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors);
-        self.child = Some(Child::spawn(
-            &format!("gateway {}", self.version()),
-            command,
-        )?);
+        command.args(["gateway", "run", "--port", &port]).stdin(Stdio::null()).stdout(log).stderr(errors);
+        self.child = Some(Child::spawn(&format!("gateway {}", self.version()), command)?);
         self.ready(printed).await
     }
 
@@ -281,17 +245,10 @@ impl Gateway {
             }
             let what = format!("gateway {} to start", self.version());
             if let Some(status) = self.child.as_mut().and_then(Child::ended) {
-                return Err(Error::Peer {
-                    what,
-                    said: format!("{status}\n{}", self.log_tail()),
-                });
+                return Err(Error::Peer { what, said: format!("{status}\n{}", self.log_tail()) });
             }
             if tokio::time::Instant::now() >= end {
-                return Err(Error::TimedOut {
-                    what,
-                    waited: START_DEADLINE,
-                    last_seen: self.log_tail(),
-                });
+                return Err(Error::TimedOut { what, waited: START_DEADLINE, last_seen: self.log_tail() });
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -317,10 +274,7 @@ impl Gateway {
 
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(Peer::node().entry()?);
-        command
-            .arg(self.openclaw.entry()?)
-            .current_dir(&self.home)
-            .env_clear();
+        command.arg(self.openclaw.entry()?).current_dir(&self.home).env_clear();
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
@@ -335,11 +289,7 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!(
-                "gateway {} when the test failed:\n{}",
-                self.version(),
-                self.log_tail()
-            );
+            eprintln!("gateway {} when the test failed:\n{}", self.version(), self.log_tail());
             if let Some(home) = self.private_home.take() {
                 eprintln!("its home is kept: {}", home.keep().display());
             }
@@ -365,21 +315,15 @@ fn own_address() -> Result<std::net::IpAddr> {
 /// The status of a plain GET on loopback, if anything answers.
 async fn http_status(port: u16, path: &str) -> Option<u16> {
     let ask = async {
-        let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-            .await
-            .ok()?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
+        let mut stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
         // "HTTP/1.1 200" is all that is wanted.
         let mut head = [0; 12];
         stream.read_exact(&mut head).await.ok()?;
         std::str::from_utf8(&head[9..]).ok()?.parse().ok()
     };
-    tokio::time::timeout(Duration::from_secs(2), ask)
-        .await
-        .ok()
-        .flatten()
+    tokio::time::timeout(Duration::from_secs(2), ask).await.ok().flatten()
 }
 
 /// Gives every pinned OpenClaw version, newest first.

@@ -46,12 +46,9 @@ where
     H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Response<Body>, NoAnswer>> + Send + 'static,
 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-        .await
-        .doing(|| format!("listen on loopback port {port}"))?;
-    let address = listener
-        .local_addr()
-        .doing(|| "read the listening address".into())?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.doing(|| format!("listen on loopback port {port}"))?;
+    let address = listener.local_addr().doing(|| "read the listening address".into())?;
     let handler = Arc::new(handler);
     let accepting = tokio::spawn(async move {
         // Dropped with this task, which ends the connections too.
@@ -65,9 +62,8 @@ where
             connections.spawn(async move {
                 let service = service_fn(move |request| handler(request));
                 // Errors here are clients that hung up and our own dropped answers.
-                let _ = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
             while connections.try_join_next().is_some() {}
         }
@@ -77,11 +73,7 @@ where
 
 /// Reads a whole body, or nothing if the client broke off or sent too much.
 pub(crate) async fn read_body(body: Incoming) -> Option<Bytes> {
-    Limited::new(body, MAX_REQUEST_BYTES)
-        .collect()
-        .await
-        .ok()
-        .map(|whole| whole.to_bytes())
+    Limited::new(body, MAX_REQUEST_BYTES).collect().await.ok().map(|whole| whole.to_bytes())
 }
 
 pub(crate) fn answer(status: u16, content_type: &str, body: impl Into<Bytes>) -> Response<Body> {
@@ -98,13 +90,10 @@ pub(crate) fn answer_json(status: u16, body: &serde_json::Value) -> Response<Bod
 
 /// The values of a query string or a form body, percent-decoded.
 pub(crate) fn form_pairs(encoded: &str) -> impl Iterator<Item = (String, String)> + '_ {
-    encoded
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (percent_decoded(name), percent_decoded(value))
-        })
+    encoded.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (percent_decoded(name), percent_decoded(value))
+    })
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -112,9 +101,9 @@ fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         let escaped = match (first, tail) {
-            (b'%', [high, low, ..]) => std::str::from_utf8(&[*high, *low])
-                .ok()
-                .and_then(|hex| u8::from_str_radix(hex, 16).ok()),
+            (b'%', [high, low, ..]) => {
+                std::str::from_utf8(&[*high, *low]).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            }
             _ => None,
         };
         bytes.push(match (escaped, first) {

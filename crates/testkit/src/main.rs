@@ -20,18 +20,9 @@ async fn main() -> ExitCode {
 
 async fn run(version: Option<String>) -> ride_testkit::Result<()> {
     let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
-    println!(
-        "telegram   {}\nanthropic  {}",
-        telegram.api_root(),
-        anthropic.base_url()
-    );
+    println!("telegram   {}\nanthropic  {}", telegram.api_root(), anthropic.base_url());
     let gateway = match version {
-        Some(version) => Some(
-            Gateway::builder(&telegram, &anthropic)
-                .version(&version)
-                .start()
-                .await?,
-        ),
+        Some(version) => Some(Gateway::builder(&telegram, &anthropic).version(&version).start().await?),
         None => None,
     };
     if let Some(gateway) = &gateway {
@@ -43,15 +34,9 @@ async fn run(version: Option<String>) -> ride_testkit::Result<()> {
         );
     }
     // `POST /say` without a chat goes where somebody wrote last.
-    telegram.says(
-        &Person::tess(),
-        &Place::topic(-1_002_222_222_222, "Forum", 7, "Plans"),
-        "hello",
-    );
+    telegram.says(&Person::tess(), &Place::topic(-1_002_222_222_222, "Forum", 7, "Plans"), "hello");
     let root = telegram.api_root();
-    println!(
-        "\nread the chats:  curl {root}/view\nwrite:           curl -d 'how are you' '{root}/say'"
-    );
+    println!("\nread the chats:  curl {root}/view\nwrite:           curl -d 'how are you' '{root}/say'");
     println!("elsewhere:       curl -d 'hi' '{root}/say?chat=1001&as=1001'");
     // An error means that there is no Ctrl-C to wait for; then there is nothing to stay for either.
     let _ = tokio::signal::ctrl_c().await;

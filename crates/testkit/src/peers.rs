@@ -31,8 +31,7 @@ pub struct Pinned {
 /// Gives the pinned versions.
 pub fn pinned() -> &'static Pinned {
     static PINNED: LazyLock<Pinned> = LazyLock::new(|| {
-        serde_json::from_str(include_str!("../peers.json"))
-            .expect("peers.json is checked by this crate's own test")
+        serde_json::from_str(include_str!("../peers.json")).expect("peers.json is checked by this crate's own test")
     });
     &PINNED
 }
@@ -51,23 +50,13 @@ impl Peer {
     pub fn node() -> Self {
         let package = format!("node-{}", platform());
         let version = pinned().node.clone();
-        Self {
-            name: "node",
-            version,
-            entry: format!("{package}/bin/node"),
-            package,
-        }
+        Self { name: "node", version, entry: format!("{package}/bin/node"), package }
     }
 
     /// Names an OpenClaw version.
     pub fn openclaw(version: &str) -> Self {
         let (package, entry) = ("openclaw".into(), "openclaw/openclaw.mjs".into());
-        Self {
-            name: "openclaw",
-            version: version.into(),
-            package,
-            entry,
-        }
+        Self { name: "openclaw", version: version.into(), package, entry }
     }
 
     /// Names a Claude Code version.
@@ -75,12 +64,7 @@ impl Peer {
         // The platform package is a dependency of this one and holds the program itself.
         let package = "@anthropic-ai/claude-code".into();
         let entry = format!("@anthropic-ai/claude-code-{}/claude", platform());
-        Self {
-            name: "claude-code",
-            version: version.into(),
-            package,
-            entry,
-        }
+        Self { name: "claude-code", version: version.into(), package, entry }
     }
 
     /// Names the newest pinned OpenClaw.
@@ -95,19 +79,9 @@ impl Peer {
 
     /// Names every pinned peer, what tests need first coming first.
     pub fn all() -> Vec<Self> {
-        let openclaw = pinned()
-            .openclaw
-            .iter()
-            .chain(&pinned().openclaw_loads)
-            .map(|version| Self::openclaw(version));
-        let claude_code = pinned()
-            .claude_code
-            .iter()
-            .map(|version| Self::claude_code(version));
-        std::iter::once(Self::node())
-            .chain(claude_code)
-            .chain(openclaw)
-            .collect()
+        let openclaw = pinned().openclaw.iter().chain(&pinned().openclaw_loads).map(|version| Self::openclaw(version));
+        let claude_code = pinned().claude_code.iter().map(|version| Self::claude_code(version));
+        std::iter::once(Self::node()).chain(claude_code).chain(openclaw).collect()
     }
 
     /// Gives the version.
@@ -117,9 +91,7 @@ impl Peer {
 
     /// Gives the installation's folder, whether or not it is there.
     pub fn folder(&self) -> PathBuf {
-        target_dir()
-            .join("peers")
-            .join(format!("{}-{}", self.name, self.version))
+        target_dir().join("peers").join(format!("{}-{}", self.name, self.version))
     }
 
     /// Gives the program file, which must be installed.
@@ -127,10 +99,7 @@ impl Peer {
         let entry = self.entry_in(&self.folder());
         match entry.is_file() {
             true => Ok(entry),
-            false => Err(Error::Missing {
-                name: format!("{} {}", self.name, self.version),
-                entry,
-            }),
+            false => Err(Error::Missing { name: format!("{} {}", self.name, self.version), entry }),
         }
     }
 
@@ -162,19 +131,10 @@ impl Peer {
         if let Ok(entry) = self.entry() {
             return Ok(entry);
         }
-        let filling = tempfile::Builder::new()
-            .prefix(".filling-")
-            .tempdir_in(&peers);
+        let filling = tempfile::Builder::new().prefix(".filling-").tempdir_in(&peers);
         let filling = filling.doing(|| format!("create a folder in {}", peers.display()))?;
         let installed = std::process::Command::new("npm")
-            .args([
-                "install",
-                "--ignore-scripts",
-                "--no-audit",
-                "--no-fund",
-                "--no-save",
-                "--prefix",
-            ])
+            .args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--prefix"])
             .arg(filling.path())
             .arg(format!("{}@{}", self.package, self.version))
             .stdin(Stdio::null())
@@ -183,15 +143,11 @@ impl Peer {
         let made = self.entry_in(filling.path());
         if !installed.status.success() || !made.is_file() {
             let said = String::from_utf8_lossy(&installed.stderr).into_owned();
-            return Err(Error::Peer {
-                what: format!("npm install {}@{}", self.package, self.version),
-                said,
-            });
+            return Err(Error::Peer { what: format!("npm install {}@{}", self.package, self.version), said });
         }
         if folder.exists() {
             // Left behind by an installer that was cut off: it has no entry file, or we would not be here.
-            fs::remove_dir_all(&folder)
-                .doing(|| format!("remove the unfinished {}", folder.display()))?;
+            fs::remove_dir_all(&folder).doing(|| format!("remove the unfinished {}", folder.display()))?;
         }
         let filled = filling.keep();
         fs::rename(&filled, &folder).doing(|| format!("move {} into place", folder.display()))?;
@@ -201,11 +157,7 @@ impl Peer {
 
 /// The platform as npm packages name it.
 fn platform() -> String {
-    let system = if cfg!(target_os = "macos") {
-        "darwin"
-    } else {
-        std::env::consts::OS
-    };
+    let system = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
     let machine = match std::env::consts::ARCH {
         "x86_64" => "x64",
         "aarch64" => "arm64",

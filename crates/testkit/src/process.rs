@@ -34,10 +34,7 @@ static NURSERY: LazyLock<mpsc::Sender<Spawn>> = LazyLock::new(|| {
             }
         }
     };
-    std::thread::Builder::new()
-        .name("nursery".into())
-        .spawn(serve)
-        .expect("a thread starts before any test can run");
+    std::thread::Builder::new().name("nursery".into()).spawn(serve).expect("a thread starts before any test can run");
     sender
 });
 
@@ -47,22 +44,13 @@ impl Child {
         #[cfg(target_os = "linux")]
         // SAFETY: prctl is async-signal-safe, and nothing else runs between fork and exec.
         unsafe {
-            command.pre_exec(|| {
-                Ok(rustix::process::set_parent_process_death_signal(Some(
-                    Signal::KILL,
-                ))?)
-            });
+            command.pre_exec(|| Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?));
         }
         let (sender, receiver) = mpsc::channel();
-        NURSERY
-            .send((command, sender))
-            .expect("the nursery thread never ends");
+        NURSERY.send((command, sender)).expect("the nursery thread never ends");
         let spawned = receiver.recv().expect("the nursery answers every command");
         let child = spawned.doing(|| format!("start {what}"))?;
-        Ok(Self {
-            child,
-            what: what.into(),
-        })
+        Ok(Self { child, what: what.into() })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -94,10 +82,7 @@ impl Child {
     pub(crate) fn crash(mut self) -> Result<()> {
         let what = self.what.clone();
         self.child.kill().doing(|| format!("kill {what}"))?;
-        self.child
-            .wait()
-            .doing(|| format!("wait for {what}"))
-            .map(|_| ())
+        self.child.wait().doing(|| format!("wait for {what}")).map(|_| ())
     }
 }
 
@@ -123,10 +108,7 @@ pub struct Process {
 impl Process {
     /// Finds a live process by its id.
     pub fn find(pid: u32) -> Option<Self> {
-        stat(pid).filter(|stat| stat.alive).map(|stat| Self {
-            pid,
-            start_ticks: stat.start_ticks,
-        })
+        stat(pid).filter(|stat| stat.alive).map(|stat| Self { pid, start_ticks: stat.start_ticks })
     }
 
     /// Tells whether it still runs (a zombie does not).
@@ -137,24 +119,16 @@ impl Process {
     /// Gives its command line.
     pub fn command_line(&self) -> Vec<String> {
         let raw = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-        let arguments = raw
-            .split(|byte| *byte == 0)
-            .filter(|argument| !argument.is_empty());
-        arguments
-            .map(|argument| String::from_utf8_lossy(argument).into_owned())
-            .collect()
+        let arguments = raw.split(|byte| *byte == 0).filter(|argument| !argument.is_empty());
+        arguments.map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
     }
 
     /// Sends it a signal by number (`15` to end it, `9` to kill it, `19` and `18` to stop and continue it).
     pub fn signal(&self, number: i32) -> Result<()> {
         let named = Signal::from_named_raw(number).filter(|_| self.is_alive());
-        let sent = named
-            .and_then(|named| Some(kill_process(Pid::from_raw(self.pid.cast_signed())?, named)));
+        let sent = named.and_then(|named| Some(kill_process(Pid::from_raw(self.pid.cast_signed())?, named)));
         let said = || "no such process or signal".to_owned();
-        let failed = |said| Error::Peer {
-            what: format!("signal {number} to process {}", self.pid),
-            said,
-        };
+        let failed = |said| Error::Peer { what: format!("signal {number} to process {}", self.pid), said };
         match sent {
             Some(sent) => sent.map_err(|cause| failed(cause.to_string())),
             None => Err(failed(said())),
@@ -174,10 +148,7 @@ pub fn descendants(pid: u32) -> Vec<Process> {
         let before = found.len();
         for (pid, stat) in &all {
             if stat.alive && known.contains(&stat.parent) && known.insert(*pid) {
-                found.push(Process {
-                    pid: *pid,
-                    start_ticks: stat.start_ticks,
-                });
+                found.push(Process { pid: *pid, start_ticks: stat.start_ticks });
             }
         }
         if found.len() == before {
@@ -197,11 +168,7 @@ fn stat(pid: u32) -> Option<Stat> {
     // The program's name, in parentheses, may contain anything; fields count from after it.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let alive = !matches!(*fields.first()?, "Z" | "X");
-    Some(Stat {
-        parent: fields.get(1)?.parse().ok()?,
-        start_ticks: fields.get(19)?.parse().ok()?,
-        alive,
-    })
+    Some(Stat { parent: fields.get(1)?.parse().ok()?, start_ticks: fields.get(19)?.parse().ok()?, alive })
 }
 
 fn family(pid: u32) -> Vec<Process> {

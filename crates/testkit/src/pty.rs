@@ -40,18 +40,8 @@ pub struct Program {
 impl Program {
     /// Names a program and the folder it runs in.
     pub fn new(path: impl Into<PathBuf>, cwd: impl Into<PathBuf>) -> Self {
-        let env = vec![
-            ("TERM".into(), "xterm-256color".into()),
-            ("LANG".into(), "C.UTF-8".into()),
-        ];
-        Self {
-            path: path.into(),
-            args: Vec::new(),
-            env,
-            cwd: cwd.into(),
-            rows: 40,
-            columns: 120,
-        }
+        let env = vec![("TERM".into(), "xterm-256color".into()), ("LANG".into(), "C.UTF-8".into())];
+        Self { path: path.into(), args: Vec::new(), env, cwd: cwd.into(), rows: 40, columns: 120 }
     }
 
     /// Adds arguments.
@@ -135,27 +125,15 @@ struct Shared {
 
 impl Shared {
     fn parser(&self) -> MutexGuard<'_, vt100::Parser> {
-        self.parser
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.parser.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 impl Terminal {
     fn start(program: Program) -> Result<Self> {
-        let failed = |cause: String| Error::Peer {
-            what: format!("start {}", program.path.display()),
-            said: cause,
-        };
-        let size = PtySize {
-            rows: program.rows,
-            cols: program.columns,
-            pixel_width: 0,
-            pixel_height: 0,
-        };
-        let pair = native_pty_system()
-            .openpty(size)
-            .map_err(|cause| failed(cause.to_string()))?;
+        let failed = |cause: String| Error::Peer { what: format!("start {}", program.path.display()), said: cause };
+        let size = PtySize { rows: program.rows, cols: program.columns, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).map_err(|cause| failed(cause.to_string()))?;
         let mut command = CommandBuilder::new(&program.path);
         command.args(&program.args);
         command.env_clear();
@@ -163,29 +141,13 @@ impl Terminal {
             command.env(name, value);
         }
         command.cwd(&program.cwd);
-        let child = pair
-            .slave
-            .spawn_command(command)
-            .map_err(|cause| failed(cause.to_string()))?;
-        let mut output = pair
-            .master
-            .try_clone_reader()
-            .map_err(|cause| failed(cause.to_string()))?;
-        let input = pair
-            .master
-            .take_writer()
-            .map_err(|cause| failed(cause.to_string()))?;
+        let child = pair.slave.spawn_command(command).map_err(|cause| failed(cause.to_string()))?;
+        let mut output = pair.master.try_clone_reader().map_err(|cause| failed(cause.to_string()))?;
+        let input = pair.master.take_writer().map_err(|cause| failed(cause.to_string()))?;
         // Kept open here, the terminal would never report its end.
         drop(pair.slave);
-        let parser = Mutex::new(vt100::Parser::new(
-            program.rows,
-            program.columns,
-            SCROLLBACK_LINES,
-        ));
-        let shared = Arc::new(Shared {
-            parser,
-            changes: Changes::new(),
-        });
+        let parser = Mutex::new(vt100::Parser::new(program.rows, program.columns, SCROLLBACK_LINES));
+        let shared = Arc::new(Shared { parser, changes: Changes::new() });
         let drawing = shared.clone();
         let draw = move || {
             let mut buffer = [0; 16 * 1024];
@@ -199,14 +161,7 @@ impl Terminal {
             .name("terminal".into())
             .spawn(draw)
             .doing(|| "start a terminal's reader".into())?;
-        Ok(Self {
-            shared,
-            master: pair.master,
-            input,
-            child,
-            reader,
-            program: program.path,
-        })
+        Ok(Self { shared, master: pair.master, input, child, reader, program: program.path })
     }
 
     /// Gives the screen as text, trailing blanks removed.
@@ -225,11 +180,7 @@ impl Terminal {
         loop {
             parser.screen_mut().set_scrollback(above);
             let page: Vec<String> = parser.screen().rows(0, columns).collect();
-            let fresh = if above == 0 {
-                page.len()
-            } else {
-                above.min(usize::from(rows))
-            };
+            let fresh = if above == 0 { page.len() } else { above.min(usize::from(rows)) };
             lines.extend(page.into_iter().take(fresh));
             if above == 0 {
                 return lines.join("\n").trim_end().into();
@@ -250,10 +201,7 @@ impl Terminal {
 
     /// Writes bytes as if typed, at once.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.input
-            .write_all(bytes)
-            .and_then(|()| self.input.flush())
-            .doing(|| "type into a terminal".into())
+        self.input.write_all(bytes).and_then(|()| self.input.flush()).doing(|| "type into a terminal".into())
     }
 
     /// Presses a key.
@@ -265,9 +213,7 @@ impl Terminal {
     pub async fn type_text(&mut self, text: &str) -> Result<()> {
         let already = occurrences(&self.screen(), text);
         self.send(text.as_bytes())?;
-        self.wait_for(ECHO_DEADLINE, |screen| occurrences(screen, text) > already)
-            .await
-            .map(|_| ())
+        self.wait_for(ECHO_DEADLINE, |screen| occurrences(screen, text) > already).await.map(|_| ())
     }
 
     /// Types a line and then, once it shows, presses Enter: in one burst Claude Code takes Enter as part of a paste.
@@ -277,48 +223,26 @@ impl Terminal {
     }
 
     /// Waits until `wanted` holds of the screen, and gives it.
-    pub async fn wait_for(
-        &self,
-        deadline: Duration,
-        wanted: impl Fn(&str) -> bool,
-    ) -> Result<String> {
+    pub async fn wait_for(&self, deadline: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
         let look = || Some(self.screen()).filter(|screen| wanted(screen));
-        self.shared
-            .changes
-            .until("a terminal to show something", deadline, look, || {
-                self.screen()
-            })
-            .await
+        self.shared.changes.until("a terminal to show something", deadline, look, || self.screen()).await
     }
 
     /// Waits until the screen shows `text`, also where it is broken over lines.
     pub async fn wait_for_text(&self, deadline: Duration, text: &str) -> Result<String> {
         let look = || Some(self.screen()).filter(|screen| occurrences(screen, text) > 0);
         let what = format!("{text:?} in the terminal of {}", self.program.display());
-        self.shared
-            .changes
-            .until(&what, deadline, look, || self.screen())
-            .await
+        self.shared.changes.until(&what, deadline, look, || self.screen()).await
     }
 
     /// Changes the size of the terminal.
     pub fn resize(&mut self, rows: u16, columns: u16) -> Result<()> {
-        let size = PtySize {
-            rows,
-            cols: columns,
-            pixel_width: 0,
-            pixel_height: 0,
-        };
-        let said = |cause: String| Error::Peer {
-            what: "resize a terminal".into(),
-            said: cause,
-        };
+        let size = PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 };
+        let said = |cause: String| Error::Peer { what: "resize a terminal".into(), said: cause };
         // The screen first, as a terminal knows its size before the program does: what is
         // drawn for the new one must not meet the old one.
         self.shared.parser().screen_mut().set_size(rows, columns);
-        self.master
-            .resize(size)
-            .map_err(|cause| said(cause.to_string()))
+        self.master.resize(size).map_err(|cause| said(cause.to_string()))
     }
 
     /// Waits until the program has ended and gives its exit code (128 + signal if one ended it).
@@ -331,16 +255,10 @@ impl Terminal {
             let drawn = || self.reader.is_finished().then_some(());
             let _ = poll_until("the terminal to be drawn", DRAWN_WITHIN, drawn).await;
         }
-        ended
-            .map(|status| status.exit_code())
-            .map_err(|error| match error {
-                Error::TimedOut { what, waited, .. } => Error::TimedOut {
-                    what,
-                    waited,
-                    last_seen: self.screen(),
-                },
-                other => other,
-            })
+        ended.map(|status| status.exit_code()).map_err(|error| match error {
+            Error::TimedOut { what, waited, .. } => Error::TimedOut { what, waited, last_seen: self.screen() },
+            other => other,
+        })
     }
 
     /// Kills the program with its descendants at once.
@@ -355,11 +273,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!(
-                "terminal of {} when the test failed:\n{}",
-                self.program.display(),
-                self.screen()
-            );
+            eprintln!("terminal of {} when the test failed:\n{}", self.program.display(), self.screen());
         }
         self.kill();
     }
@@ -367,24 +281,13 @@ impl Drop for Terminal {
 
 impl fmt::Debug for Terminal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Terminal")
-            .field("program", &self.program)
-            .field("pid", &self.pid())
-            .finish_non_exhaustive()
+        f.debug_struct("Terminal").field("program", &self.program).field("pid", &self.pid()).finish_non_exhaustive()
     }
 }
 
 /// Counts `text` on a screen, whatever line breaks, indents and frames wrapping put into it.
 fn occurrences(screen: &str, text: &str) -> usize {
-    let bare = |text: &str| {
-        text.chars()
-            .filter(|c| !c.is_whitespace() && !matches!(c, '│' | '┃'))
-            .collect::<String>()
-    };
+    let bare = |text: &str| text.chars().filter(|c| !c.is_whitespace() && !matches!(c, '│' | '┃')).collect::<String>();
     let wanted = bare(text);
-    if wanted.is_empty() {
-        0
-    } else {
-        bare(screen).matches(&wanted).count()
-    }
+    if wanted.is_empty() { 0 } else { bare(screen).matches(&wanted).count() }
 }

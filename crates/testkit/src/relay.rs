@@ -33,7 +33,8 @@ pub struct Ways {
 impl Ways {
     /// Opens a way to each of these loopback ports.
     pub fn to(ports: &[u16]) -> Result<Ways> {
-        let folder = tempfile::Builder::new().prefix("ride-ways-").tempdir().doing(|| "make a folder for sockets".into())?;
+        let folder =
+            tempfile::Builder::new().prefix("ride-ways-").tempdir().doing(|| "make a folder for sockets".into())?;
         // A build that goes on may have put another one in this program's place.
         std::fs::copy("/proc/self/exe", folder.path().join(PROGRAM)).doing(|| "copy this program".into())?;
         let mut tasks = JoinSet::new();
@@ -58,7 +59,8 @@ impl Ways {
     /// its arguments.
     pub fn args(&self) -> Vec<String> {
         let folder = self.folder.path();
-        let mut args = vec![folder.join(PROGRAM).display().to_string(), "inside".to_owned(), folder.display().to_string()];
+        let mut args =
+            vec![folder.join(PROGRAM).display().to_string(), "inside".to_owned(), folder.display().to_string()];
         args.extend(self.ports.iter().map(u16::to_string));
         args
     }
@@ -80,7 +82,9 @@ pub fn run_inside(folder: &Path, ports: &[u16], command: &[String]) -> io::Resul
         thread::spawn(move || {
             for near in listener.incoming().map_while(io::Result::ok) {
                 let Ok(far) = UnixStream::connect(&socket) else { continue };
-                let Ok((near_again, far_again)) = near.try_clone().and_then(|near| Ok((near, far.try_clone()?))) else { continue };
+                let Ok((near_again, far_again)) = near.try_clone().and_then(|near| Ok((near, far.try_clone()?))) else {
+                    continue;
+                };
                 thread::spawn(move || {
                     let _ = io::copy(&mut &near, &mut &far);
                     let _ = far.shutdown(Shutdown::Write);
@@ -96,7 +100,9 @@ pub fn run_inside(folder: &Path, ports: &[u16], command: &[String]) -> io::Resul
     let child = Command::new(program).args(args).spawn()?;
     loop {
         // The first process has the children of those that died.
-        if let Some((pid, status)) = wait(WaitOptions::empty())? && pid.as_raw_nonzero().get().cast_unsigned() == child.id() {
+        if let Some((pid, status)) = wait(WaitOptions::empty())?
+            && pid.as_raw_nonzero().get().cast_unsigned() == child.id()
+        {
             return Ok(ExitStatus::from_raw(status.as_raw()));
         }
     }
@@ -116,7 +122,9 @@ fn loopback_up() -> io::Result<()> {
     match answer[..length].get(16..20).and_then(|code| code.try_into().ok()).map(i32::from_ne_bytes) {
         Some(0) => Ok(()),
         Some(code) => Err(io::Error::from_raw_os_error(-code)),
-        None => Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer to a netlink request is too short")),
+        None => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer to a netlink request is too short"))
+        }
     }
 }
 

@@ -81,7 +81,8 @@ impl Copy {
         let status = child.wait(DEADLINE).await?;
         let after = self.read()?;
         let new = after.strip_prefix(before.as_slice()).unwrap_or_default();
-        let glued = before.last().is_some_and(|last| *last != b'\n') && new.first().is_some_and(|first| *first != b'\n');
+        let glued =
+            before.last().is_some_and(|last| *last != b'\n') && new.first().is_some_and(|first| *first != b'\n');
         let said = fs::read(&output).doing(|| format!("read {}", output.display()))?;
         Ok(Resumed {
             success: status.success(),
@@ -118,6 +119,9 @@ impl Resumed {
     /// When there is none.
     pub fn first(&self) -> Result<&Value> {
         let is_line = |line: &&Value| line["uuid"].is_string() && line["isSidechain"] != true;
-        self.appended.iter().find(is_line).ok_or_else(|| Error::Peer { what: "resume a session".into(), said: self.said.clone() })
+        self.appended
+            .iter()
+            .find(is_line)
+            .ok_or_else(|| Error::Peer { what: "resume a session".into(), said: self.said.clone() })
     }
 }

@@ -5,27 +5,27 @@
 //! our word is the fact (what a command printed).
 
 mod adopt;
-mod claude_turns;
-mod config;
-mod chat_ride;
 mod beside;
+mod chat_ride;
+mod claude_turns;
 mod commands;
+mod config;
 mod crash;
 mod elsewhere;
 mod first_ride;
 mod guard;
 mod install;
 pub mod kills;
-mod mirror;
-mod previews;
-mod people;
-mod reach;
 mod loads;
+mod mirror;
+mod people;
+mod previews;
+mod reach;
 mod stage;
 mod steal;
-mod tool;
 mod threads;
 mod throws;
+mod tool;
 mod transcript;
 mod trouble;
 mod upset;
@@ -113,7 +113,31 @@ pub enum Story {
 
 impl Story {
     /// All, in the order they are played.
-    pub const ALL: [Story; 23] = [Story::FirstRide, Story::ChatRide, Story::Install, Story::Previews, Story::Reach, Story::Threads, Story::People, Story::Config, Story::Commands, Story::Beside, Story::Whole, Story::Trouble, Story::Upset, Story::Crash, Story::Steal, Story::Throws, Story::Adopt, Story::Elsewhere, Story::Guard, Story::Loads, Story::Tool, Story::ClaudeTurns, Story::Mirror];
+    pub const ALL: [Story; 23] = [
+        Story::FirstRide,
+        Story::ChatRide,
+        Story::Install,
+        Story::Previews,
+        Story::Reach,
+        Story::Threads,
+        Story::People,
+        Story::Config,
+        Story::Commands,
+        Story::Beside,
+        Story::Whole,
+        Story::Trouble,
+        Story::Upset,
+        Story::Crash,
+        Story::Steal,
+        Story::Throws,
+        Story::Adopt,
+        Story::Elsewhere,
+        Story::Guard,
+        Story::Loads,
+        Story::Tool,
+        Story::ClaudeTurns,
+        Story::Mirror,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -148,28 +172,58 @@ impl Story {
     pub fn about(self) -> &'static str {
         match self {
             Story::FirstRide => "a forum topic is ridden with Claude Code, written to meanwhile, and handed back",
-            Story::ChatRide => "threads without a Claude session are driven by chat, written to meanwhile, and handed back",
+            Story::ChatRide => {
+                "threads without a Claude session are driven by chat, written to meanwhile, and handed back"
+            }
             Story::Install => "ride doctor tells each missing thing, and its own lines mend it; every way to install",
             Story::Previews => "a long answer streams into an unridden thread as it does without the plugin",
-            Story::Reach => "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride",
-            Story::People => "people behind a proxy ride what the host and rideAllow let them, and are not shown the rest",
-            Story::Threads => "threads of every kind and agent are listed under names people know, with why some cannot be ridden",
+            Story::Reach => {
+                "a gateway is reached over TLS by a machine it has to approve, and goes down and comes back in a ride"
+            }
+            Story::People => {
+                "people behind a proxy ride what the host and rideAllow let them, and are not shown the rest"
+            }
+            Story::Threads => {
+                "threads of every kind and agent are listed under names people know, with why some cannot be ridden"
+            }
             Story::Config => "the configuration is changed while a thread is ridden, and has wrong values",
             Story::Commands => "commands in ridden threads: what passes, what is refused, who may, and who is told",
             Story::Beside => "other clients start turns of a ridden thread, and reset and delete it",
             Story::Whole => "after a ride, turns of the channel and of alternating surfaces go on as they should",
-            Story::Trouble => "what is missing, changed, killed or interrupted ends in a clear error and a whole thread",
-            Story::Upset => "the gateway is killed in a claim, a ride and a release, and its plugin reloaded and switched off",
-            Story::Crash => "the gateway is killed in turns of its agent, and a thread is claimed before the host has dealt with them",
-            Story::Steal => "a thread is taken over by another driver and taken back for the agent, also from a driver that is stopped",
-            Story::Throws => "every export of the addon throws under a ride, and the gateway and every message are well",
-            Story::Adopt => "a Claude session that began in a terminal becomes a thread's conversation, and it is undone",
-            Story::Elsewhere => "a thread is ridden on a copy of its conversation from another machine, over a line that is cut",
-            Story::Guard => "the Claude Code plugin is installed for good: a ridden session is kept from other prompts, and one is adopted from inside",
+            Story::Trouble => {
+                "what is missing, changed, killed or interrupted ends in a clear error and a whole thread"
+            }
+            Story::Upset => {
+                "the gateway is killed in a claim, a ride and a release, and its plugin reloaded and switched off"
+            }
+            Story::Crash => {
+                "the gateway is killed in turns of its agent, and a thread is claimed before the host has dealt with them"
+            }
+            Story::Steal => {
+                "a thread is taken over by another driver and taken back for the agent, also from a driver that is stopped"
+            }
+            Story::Throws => {
+                "every export of the addon throws under a ride, and the gateway and every message are well"
+            }
+            Story::Adopt => {
+                "a Claude session that began in a terminal becomes a thread's conversation, and it is undone"
+            }
+            Story::Elsewhere => {
+                "a thread is ridden on a copy of its conversation from another machine, over a line that is cut"
+            }
+            Story::Guard => {
+                "the Claude Code plugin is installed for good: a ridden session is kept from other prompts, and one is adopted from inside"
+            }
             Story::Loads => "the plugin loads and answers on an OpenClaw where nothing more is promised",
-            Story::Tool => "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell",
-            Story::ClaudeTurns => "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed",
-            Story::Mirror => "finished turns are mirrored across a crash, and a Claude session is brought back from the mirror elsewhere",
+            Story::Tool => {
+                "a thread is chosen from all and ridden, ridden again as the last one, and named from a shell"
+            }
+            Story::ClaudeTurns => {
+                "turns are interrupted, fail and go elsewhere, a message goes along with a prompt, Claude Code is killed"
+            }
+            Story::Mirror => {
+                "finished turns are mirrored across a crash, and a Claude session is brought back from the mirror elsewhere"
+            }
         }
     }
 
@@ -180,9 +234,13 @@ impl Story {
             Story::Loads if only_loads => None,
             Story::Loads => Some("every other story begins with it"),
             _ if only_loads => Some("on this OpenClaw the plugin loads and answers; riding is not promised"),
-            Story::Guard if openclaw == "2026.6.1" => Some("after a channel turn this OpenClaw wants operator.admin, which a hook does not ask for"),
+            Story::Guard if openclaw == "2026.6.1" => {
+                Some("after a channel turn this OpenClaw wants operator.admin, which a hook does not ask for")
+            }
             Story::People if openclaw < "2026.8" => Some("this OpenClaw knows devices, not people"),
-            Story::Install | Story::Previews | Story::Reach | Story::Threads | Story::People | Story::Throws if claude_code != pinned().claude_code[0] => {
+            Story::Install | Story::Previews | Story::Reach | Story::Threads | Story::People | Story::Throws
+                if claude_code != pinned().claude_code[0] =>
+            {
                 Some("nothing in it depends on Claude Code; played with the newest")
             }
             _ => None,

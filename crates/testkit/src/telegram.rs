@@ -52,9 +52,7 @@ struct Shared {
 impl Shared {
     /// Locks the state. Nothing panics while holding it, so a poisoned lock is still good.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Changes the state and wakes whoever waits.
@@ -73,15 +71,9 @@ impl Telegram {
 
     /// Starts on a chosen loopback port.
     pub async fn start_on(port: u16) -> Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State::new()),
-            changes: Changes::new(),
-        });
+        let shared = Arc::new(Shared { state: Mutex::new(State::new()), changes: Changes::new() });
         let serving = shared.clone();
-        let served = http::serve(port, move |request| {
-            methods::answer(serving.clone(), request)
-        })
-        .await?;
+        let served = http::serve(port, move |request| methods::answer(serving.clone(), request)).await?;
         Ok(Self { shared, served })
     }
 
@@ -97,31 +89,21 @@ impl Telegram {
 
     /// Writes a message with any fields of Telegram's `Message` (`text`, `reply_to_message`, …).
     pub fn says_with(&self, person: &Person, place: &Place, fields: Value) -> i64 {
-        self.shared
-            .change(|state| state.person_writes(person, place, fields))
+        self.shared.change(|state| state.person_writes(person, place, fields))
     }
 
     /// Writes `text` as an answer to message `to`.
     pub fn replies(&self, person: &Person, place: &Place, to: i64, text: &str) -> i64 {
         let quoted = self.shared.state().wire(place.chat, to);
-        self.says_with(
-            person,
-            place,
-            json!({ "text": text, "reply_to_message": quoted }),
-        )
+        self.says_with(person, place, json!({ "text": text, "reply_to_message": quoted }))
     }
 
     /// Sends a photo, whose bytes the bot can fetch with `getFile`.
-    pub fn sends_photo(
-        &self,
-        person: &Person,
-        place: &Place,
-        jpeg: &[u8],
-        caption: Option<&str>,
-    ) -> i64 {
+    pub fn sends_photo(&self, person: &Person, place: &Place, jpeg: &[u8], caption: Option<&str>) -> i64 {
         self.shared.change(|state| {
             let file = state.keep_file("photos", "jpg", jpeg);
-            let sizes = json!([{ "file_id": file, "file_unique_id": file, "file_size": jpeg.len(), "width": 1, "height": 1 }]);
+            let sizes =
+                json!([{ "file_id": file, "file_unique_id": file, "file_size": jpeg.len(), "width": 1, "height": 1 }]);
             let mut fields = json!({ "photo": sizes });
             if let Some(caption) = caption {
                 fields["caption"] = caption.into();
@@ -132,8 +114,7 @@ impl Telegram {
 
     /// Changes the text of a person's own message, as an `edited_message` update.
     pub fn edits(&self, person: &Person, place: &Place, message: i64, text: &str) {
-        self.shared
-            .change(|state| state.person_edits(person, place, message, text));
+        self.shared.change(|state| state.person_edits(person, place, message, text));
     }
 
     /// Presses an inline button that carries `data` under a bot's message.
@@ -168,16 +149,12 @@ impl Telegram {
 
     /// Gives the calls of one method so far (any case).
     pub fn calls_of(&self, method: &str) -> Vec<Call> {
-        self.calls()
-            .into_iter()
-            .filter(|call| call.method.eq_ignore_ascii_case(method))
-            .collect()
+        self.calls().into_iter().filter(|call| call.method.eq_ignore_ascii_case(method)).collect()
     }
 
     /// Makes the next `times` calls of `method` go wrong; `getUpdates` too.
     pub fn fault(&self, method: &str, times: u32, fault: Fault) {
-        self.shared
-            .change(|state| state.faults.plan(method, times, fault));
+        self.shared.change(|state| state.faults.plan(method, times, fault));
     }
 
     /// Forgets the faults that have not happened yet.
@@ -193,79 +170,38 @@ impl Telegram {
         wanted: impl Fn(&ChatView) -> bool,
     ) -> Result<ChatView> {
         let look = || Some(self.chat(place)).filter(|chat| wanted(chat));
-        self.shared
-            .changes
-            .until("a chat to show something", deadline, look, || self.view())
-            .await
+        self.shared.changes.until("a chat to show something", deadline, look, || self.view()).await
     }
 
     /// Waits until the bot shows a message that contains `text`.
-    pub async fn wait_for_bot(
-        &self,
-        place: &Place,
-        deadline: Duration,
-        text: &str,
-    ) -> Result<Shown> {
-        let look = || {
-            self.chat(place)
-                .messages
-                .into_iter()
-                .find(|shown| shown.by_bot && shown.text.contains(text))
-        };
+    pub async fn wait_for_bot(&self, place: &Place, deadline: Duration, text: &str) -> Result<Shown> {
+        let look = || self.chat(place).messages.into_iter().find(|shown| shown.by_bot && shown.text.contains(text));
         let what = format!("the bot to write {text:?} in {}", place.title);
-        self.shared
-            .changes
-            .until(&what, deadline, look, || self.view())
-            .await
+        self.shared.changes.until(&what, deadline, look, || self.view()).await
     }
 
     /// Waits for an API call, also one still hanging.
-    pub async fn wait_for_call(
-        &self,
-        deadline: Duration,
-        wanted: impl Fn(&Call) -> bool,
-    ) -> Result<Call> {
+    pub async fn wait_for_call(&self, deadline: Duration, wanted: impl Fn(&Call) -> bool) -> Result<Call> {
         let look = || self.calls().into_iter().find(|call| wanted(call));
-        let last = || {
-            self.calls()
-                .iter()
-                .rev()
-                .take(20)
-                .map(|call| format!("{call:?}\n"))
-                .collect()
-        };
-        self.shared
-            .changes
-            .until("a Bot API call", deadline, look, last)
-            .await
+        let last = || self.calls().iter().rev().take(20).map(|call| format!("{call:?}\n")).collect();
+        self.shared.changes.until("a Bot API call", deadline, look, last).await
     }
 
     /// Waits until the bot has polled and confirmed everything injected so far.
     pub async fn wait_until_read(&self, deadline: Duration) -> Result<()> {
         let newest = self.shared.state().newest_update();
         let look = || (self.shared.state().confirmed() > newest).then_some(());
-        self.shared
-            .changes
-            .until("the bot to take its updates", deadline, look, || {
-                self.view()
-            })
-            .await
+        self.shared.changes.until("the bot to take its updates", deadline, look, || self.view()).await
     }
 
     /// Waits until the bot holds a long poll, so that it is up and listening.
     pub async fn wait_until_polled(&self, deadline: Duration) -> Result<()> {
         let look = || self.shared.state().polled.then_some(());
-        self.shared
-            .changes
-            .until("the bot to poll", deadline, look, String::new)
-            .await
+        self.shared.changes.until("the bot to poll", deadline, look, String::new).await
     }
 }
 
 /// An error for what a caller sent and nobody can read.
 fn malformed(what: &str, cause: impl ToString) -> Error {
-    Error::Malformed {
-        what: what.into(),
-        cause: cause.to_string(),
-    }
+    Error::Malformed { what: what.into(), cause: cause.to_string() }
 }

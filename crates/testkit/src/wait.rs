@@ -42,22 +42,19 @@ impl Changes {
                 return Ok(seen);
             }
             // An error means that the sender is gone; it lives as long as `self`.
-            if tokio::time::timeout_at(end, changes.changed())
-                .await
-                .is_err()
-            {
-                return Err(Error::TimedOut {
-                    what: what.into(),
-                    waited: deadline,
-                    last_seen: last_seen(),
-                });
+            if tokio::time::timeout_at(end, changes.changed()).await.is_err() {
+                return Err(Error::TimedOut { what: what.into(), waited: deadline, last_seen: last_seen() });
             }
         }
     }
 }
 
 /// What `look` sees once it is as wanted, or as it is after `within`: for a fact that tells it.
-pub(crate) async fn settled<T>(within: Duration, mut look: impl AsyncFnMut() -> Result<T>, wanted: impl Fn(&T) -> bool) -> Result<T> {
+pub(crate) async fn settled<T>(
+    within: Duration,
+    mut look: impl AsyncFnMut() -> Result<T>,
+    wanted: impl Fn(&T) -> bool,
+) -> Result<T> {
     let end = Instant::now() + within;
     loop {
         let seen = look().await?;
@@ -72,22 +69,14 @@ pub(crate) async fn settled<T>(within: Duration, mut look: impl AsyncFnMut() -> 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Waits until `look` sees something that changes without telling us: files, processes.
-pub async fn poll_until<T>(
-    what: &str,
-    deadline: Duration,
-    mut look: impl FnMut() -> Option<T>,
-) -> Result<T> {
+pub async fn poll_until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> Result<T> {
     let end = Instant::now() + deadline;
     loop {
         if let Some(seen) = look() {
             return Ok(seen);
         }
         if Instant::now() >= end {
-            return Err(Error::TimedOut {
-                what: what.into(),
-                waited: deadline,
-                last_seen: String::new(),
-            });
+            return Err(Error::TimedOut { what: what.into(), waited: deadline, last_seen: String::new() });
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

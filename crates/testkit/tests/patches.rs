@@ -31,7 +31,8 @@ async fn a_patch_that_comes_late_changes_nothing_and_the_next_performer_passes_b
     let acts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/openclaw/lib/acts.js");
     let came = run("late.mjs", &acts, home.path()).await;
     for (act, claude) in [("park", json!("ridden")), ("restore", json!(null)), ("adopt", json!("ridden"))] {
-        let expected = json!({ "early": "waits", "barrier": "ok", "late": "unknown", "claude": claude, "asked": [["t", 7]] });
+        let expected =
+            json!({ "early": "waits", "barrier": "ok", "late": "unknown", "claude": claude, "asked": [["t", 7]] });
         assert_eq!(came[act], expected, "{act}");
     }
     assert_eq!(came["unasked"], json!({ "outcome": "unknown", "what": "the disk is gone", "claude": "ridden" }));

@@ -17,8 +17,10 @@ async fn what_a_turn_beside_the_ride_bound_stays_until_that_was_told_of() {
         .output()
         .await
         .expect("Node starts");
-    let came: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&ran.stderr)));
-    let restored = |came: &Value| (came[0] == "ok" || came[0] == "restoredOver") && came[2] == "ridden" && came[3] == "ridden";
+    let came: Value =
+        serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&ran.stderr)));
+    let restored =
+        |came: &Value| (came[0] == "ok" || came[0] == "restoredOver") && came[2] == "ridden" && came[3] == "ridden";
     assert_eq!(came[0], json!(["slipped", ["other"], "other", "ridden"]));
     // An addon of before does not say whether: as it was then.
     assert!(restored(&came[1]) && restored(&came[2]), "{came}");
@@ -36,10 +38,14 @@ async fn messages_without_an_id_differ_and_a_channel_stays_a_channel() {
         .output()
         .await
         .expect("Node starts");
-    let out: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&ran.stderr)));
+    let out: Value =
+        serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&ran.stderr)));
     // The addon tells them apart, by sender, content and count; time is no id.
     let asked = out["ids"].as_array().expect("three were asked about");
-    assert!(asked.iter().all(|m| m["unnamed"]["timed"] == true && m["unnamed"]["run"] == asked[0]["unnamed"]["run"]), "{out}");
+    assert!(
+        asked.iter().all(|m| m["unnamed"]["timed"] == true && m["unnamed"]["run"] == asked[0]["unnamed"]["run"]),
+        "{out}"
+    );
     let texts: Vec<&Value> = asked.iter().map(|m| &m["text"]).collect();
     assert_eq!(texts, ["one", "two", "two"]);
     let kinds = ["channel", "channel", "group", "channel", "group", "direct"];

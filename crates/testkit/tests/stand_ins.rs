@@ -29,13 +29,7 @@ async fn post(root: &str, path: &str, content_type: &str, body: &str) -> Option<
 
 async fn call(telegram: &Telegram, method: &str, params: Value) -> Option<Value> {
     let path = format!("/bot1:x/{method}");
-    let (_, body) = post(
-        &telegram.api_root(),
-        &path,
-        "application/json",
-        &params.to_string(),
-    )
-    .await?;
+    let (_, body) = post(&telegram.api_root(), &path, "application/json", &params.to_string()).await?;
     Some(serde_json::from_str(&body).unwrap())
 }
 
@@ -48,27 +42,13 @@ async fn a_chat_shows_what_a_reader_sees_after_edits_and_deletions() {
     let telegram = Telegram::start().await.unwrap();
     telegram.says(&Person::tess(), &plans(), "hello");
     let send = |text: &str| json!({ "chat_id": "-1001", "message_thread_id": 7, "text": text, "parse_mode": "HTML" });
-    let first = call(&telegram, "sendMessage", send("<b>one</b> &amp; two"))
-        .await
-        .unwrap();
-    let second = call(&telegram, "sendMessage", send("gone soon"))
-        .await
-        .unwrap();
+    let first = call(&telegram, "sendMessage", send("<b>one</b> &amp; two")).await.unwrap();
+    let second = call(&telegram, "sendMessage", send("gone soon")).await.unwrap();
     let id = |answer: &Value| answer["result"]["message_id"].clone();
     let edit = json!({ "chat_id": -1001, "message_id": id(&first), "text": "three" });
-    assert_eq!(
-        call(&telegram, "editMessageText", edit.clone())
-            .await
-            .unwrap()["ok"],
-        true
-    );
+    assert_eq!(call(&telegram, "editMessageText", edit.clone()).await.unwrap()["ok"], true);
     let again = call(&telegram, "editMessageText", edit).await.unwrap();
-    assert!(
-        again["description"]
-            .as_str()
-            .unwrap()
-            .contains("message is not modified")
-    );
+    assert!(again["description"].as_str().unwrap().contains("message is not modified"));
     let delete = json!({ "chat_id": -1001, "message_id": id(&second) });
     call(&telegram, "deleteMessage", delete).await.unwrap();
 
@@ -87,21 +67,9 @@ async fn a_bot_is_refused_where_telegram_refuses() {
         assert_eq!(answer["description"], format!("Bad Request: {expected}"));
     };
     check(json!({ "chat_id": 5, "text": "x" }), "chat not found").await;
-    check(
-        json!({ "chat_id": -1001, "message_thread_id": 8, "text": "x" }),
-        "message thread not found",
-    )
-    .await;
-    check(
-        json!({ "chat_id": -1001, "text": " " }),
-        "message text is empty",
-    )
-    .await;
-    check(
-        json!({ "chat_id": -1001, "text": "x".repeat(4097) }),
-        "message is too long",
-    )
-    .await;
+    check(json!({ "chat_id": -1001, "message_thread_id": 8, "text": "x" }), "message thread not found").await;
+    check(json!({ "chat_id": -1001, "text": " " }), "message text is empty").await;
+    check(json!({ "chat_id": -1001, "text": "x".repeat(4097) }), "message is too long").await;
     let unknown = call(&telegram, "somethingNew", json!({})).await.unwrap();
     assert_eq!(unknown, json!({ "ok": true, "result": true }));
     assert_eq!(telegram.calls_of("somethingnew").len(), 1);
@@ -116,74 +84,34 @@ async fn faults_happen_as_often_as_planned() {
     telegram.fault("sendMessage", 1, Fault::RequestLost);
     telegram.fault("sendMessage", 1, Fault::Hang(Duration::from_millis(10)));
     let send = |text: &str| json!({ "chat_id": -1001, "message_thread_id": 7, "text": text });
-    let refused = call(&telegram, "sendMessage", send("refused"))
-        .await
-        .unwrap();
-    assert_eq!(
-        (
-            &refused["error_code"],
-            &refused["parameters"]["retry_after"]
-        ),
-        (&json!(429), &json!(3))
-    );
-    assert_eq!(
-        call(&telegram, "sendMessage", send("unknown to the caller")).await,
-        None
-    );
-    assert_eq!(
-        call(&telegram, "sendMessage", send("never seen")).await,
-        None
-    );
+    let refused = call(&telegram, "sendMessage", send("refused")).await.unwrap();
+    assert_eq!((&refused["error_code"], &refused["parameters"]["retry_after"]), (&json!(429), &json!(3)));
+    assert_eq!(call(&telegram, "sendMessage", send("unknown to the caller")).await, None);
+    assert_eq!(call(&telegram, "sendMessage", send("never seen")).await, None);
     assert!(call(&telegram, "sendMessage", send("late")).await.is_some());
 
-    assert_eq!(
-        telegram.chat(&plans()).by_bot(),
-        ["unknown to the caller", "late"]
-    );
+    assert_eq!(telegram.chat(&plans()).by_bot(), ["unknown to the caller", "late"]);
     let outcomes: Vec<_> = telegram.calls().iter().map(|call| call.outcome).collect();
-    assert_eq!(
-        outcomes,
-        [
-            Outcome::Refused(429),
-            Outcome::AnswerLost,
-            Outcome::RequestLost,
-            Outcome::Answered
-        ]
-    );
+    assert_eq!(outcomes, [Outcome::Refused(429), Outcome::AnswerLost, Outcome::RequestLost, Outcome::Answered]);
 }
 
 #[tokio::test]
 async fn polls_give_each_update_until_it_is_confirmed() {
     let telegram = Telegram::start().await.unwrap();
     telegram.says(&Person::tess(), &plans(), "/ride now");
-    let first = call(&telegram, "getUpdates", json!({ "timeout": 5 }))
-        .await
-        .unwrap();
+    let first = call(&telegram, "getUpdates", json!({ "timeout": 5 })).await.unwrap();
     let update = &first["result"][0];
-    assert_eq!(
-        update["message"]["reply_to_message"]["forum_topic_created"]["name"],
-        "Plans"
-    );
-    assert_eq!(
-        update["message"]["entities"][0],
-        json!({ "type": "bot_command", "offset": 0, "length": 5 })
-    );
+    assert_eq!(update["message"]["reply_to_message"]["forum_topic_created"]["name"], "Plans");
+    assert_eq!(update["message"]["entities"][0], json!({ "type": "bot_command", "offset": 0, "length": 5 }));
     let next = update["update_id"].as_i64().unwrap() + 1;
 
-    let polling = call(
-        &telegram,
-        "getUpdates",
-        json!({ "timeout": 30, "offset": next }),
-    );
+    let polling = call(&telegram, "getUpdates", json!({ "timeout": 30, "offset": next }));
     let speaking = async {
         telegram.wait_until_read(SOON).await.unwrap();
         telegram.says(&Person::omar(), &Place::direct(&Person::omar()), "hi");
     };
     let (second, ()) = tokio::join!(polling, speaking);
-    assert_eq!(
-        second.unwrap()["result"][0]["message"]["from"]["username"],
-        "omar"
-    );
+    assert_eq!(second.unwrap()["result"][0]["message"]["from"]["username"], "omar");
 }
 
 #[tokio::test]
@@ -194,37 +122,19 @@ async fn uploads_show_in_the_chat_and_photos_can_be_fetched() {
     telegram.sends_photo(&tess, &place, b"jpeg bytes", Some("look"));
     let updates = call(&telegram, "getUpdates", json!({})).await.unwrap();
     let file = &updates["result"][0]["message"]["photo"][0]["file_id"];
-    let file = call(&telegram, "getFile", json!({ "file_id": file }))
-        .await
-        .unwrap();
-    let path = format!(
-        "/file/bot1:x/{}",
-        file["result"]["file_path"].as_str().unwrap()
-    );
-    let fetched = post(&telegram.api_root(), &path, "text/plain", "")
-        .await
-        .unwrap();
+    let file = call(&telegram, "getFile", json!({ "file_id": file })).await.unwrap();
+    let path = format!("/file/bot1:x/{}", file["result"]["file_path"].as_str().unwrap());
+    let fetched = post(&telegram.api_root(), &path, "text/plain", "").await.unwrap();
     assert_eq!(fetched, (200, "jpeg bytes".into()));
 
     let body = "--b\r\ncontent-disposition: form-data; name=\"chat_id\"\r\n\r\n1001\r\n\
         --b\r\ncontent-disposition: form-data; name=\"caption\"\r\n\r\nreport\r\n\
         --b\r\ncontent-disposition: form-data; name=\"document\"; filename=\"a.txt\"\r\n\r\ncontents\r\n--b--\r\n";
-    post(
-        &telegram.api_root(),
-        "/bot1:x/sendDocument",
-        "multipart/form-data; boundary=b",
-        body,
-    )
-    .await
-    .unwrap();
+    post(&telegram.api_root(), "/bot1:x/sendDocument", "multipart/form-data; boundary=b", body).await.unwrap();
     let chat = telegram.chat(&place);
     let media = chat.messages[1].media.clone().unwrap();
     assert_eq!(
-        (
-            media.kind.as_str(),
-            media.name.as_str(),
-            media.bytes.as_slice()
-        ),
+        (media.kind.as_str(), media.name.as_str(), media.bytes.as_slice()),
         ("document", "a.txt", &b"contents"[..])
     );
     assert_eq!(chat.messages[1].text, "report");
@@ -237,28 +147,10 @@ async fn a_person_can_write_from_a_shell() {
     let root = telegram.api_root();
     assert_eq!(post(&root, "/say", form, "hello").await.unwrap().0, 404);
     telegram.says(&Person::tess(), &plans(), "first");
-    assert_eq!(
-        post(&root, "/say", form, "is 1+1=2? yes & 100%")
-            .await
-            .unwrap()
-            .0,
-        200
-    );
-    assert_eq!(
-        post(&root, "/say?chat=1002&as=1002&name=Omar", form, "hi")
-            .await
-            .unwrap()
-            .0,
-        200
-    );
-    assert_eq!(
-        telegram.chat(&plans()).lines(),
-        ["Tess: first", "Tess: is 1+1=2? yes & 100%"]
-    );
-    assert_eq!(
-        telegram.chat(&Place::direct(&Person::omar())).lines(),
-        ["Omar: hi"]
-    );
+    assert_eq!(post(&root, "/say", form, "is 1+1=2? yes & 100%").await.unwrap().0, 200);
+    assert_eq!(post(&root, "/say?chat=1002&as=1002&name=Omar", form, "hi").await.unwrap().0, 200);
+    assert_eq!(telegram.chat(&plans()).lines(), ["Tess: first", "Tess: is 1+1=2? yes & 100%"]);
+    assert_eq!(telegram.chat(&Place::direct(&Person::omar())).lines(), ["Omar: hi"]);
 }
 
 #[tokio::test]
@@ -272,11 +164,7 @@ async fn the_model_streams_and_holds_at_gates() {
     let root = anthropic.base_url();
     let ask = |text: &str, stream: bool| {
         let (root, body) = (root.clone(), body(text, stream));
-        async move {
-            post(&root, "/v1/messages?beta=true", "application/json", &body)
-                .await
-                .unwrap()
-        }
+        async move { post(&root, "/v1/messages?beta=true", "application/json", &body).await.unwrap() }
     };
     let (status, streamed) = ask("hello there", true).await;
     assert_eq!(status, 200);

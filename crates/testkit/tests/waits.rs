@@ -16,7 +16,8 @@ async fn a_client_waits_for_a_bounded_number_of_answers() {
         .output()
         .await
         .expect("Node starts");
-    let came: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&ran.stderr)));
+    let came: Value =
+        serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&ran.stderr)));
     let eight_wait: Vec<bool> = (0..9).map(|nth| nth < 8).collect();
     assert_eq!(came["waiting"], json!(eight_wait), "{came}");
     assert_eq!(came["refused"]["message"], "this connection waits for 8 claims, releases or copies already");

@@ -41,7 +41,8 @@ impl Words {
     }
 
     fn text(&mut self, bytes: usize) -> String {
-        const SYLLABLES: [&str; 16] = ["ka", "ro", "mi", "ten", "sol", "ver", "dan", "li", "pro", "que", "sta", "ne", "or", "ba", "thi", "un"];
+        const SYLLABLES: [&str; 16] =
+            ["ka", "ro", "mi", "ten", "sol", "ver", "dan", "li", "pro", "que", "sta", "ne", "or", "ba", "thi", "un"];
         let mut text = String::new();
         while text.len() < bytes {
             for _ in 0..=self.next() % 3 {
@@ -124,9 +125,21 @@ pub(super) async fn measure(stage: &Stage) -> Result<Section> {
     let key = stage.threads[0].key.clone();
     let pid = std::process::id();
     let me = ride_testkit::Process::find(pid).context("could not find our own process")?;
-    let driver = Driver { name: "bench".into(), host: "elsewhere".into(), process: Process { machine: machine(), namespace: None, pid, start: me.start_ticks } };
-    let claim = |secret: &str| Claim { key: key.clone(), driver: driver.clone(), secret: secret.to_owned(), wait_ms: 60_000, steal: false, gone: Vec::new() };
-    let claimed = async |secret: &str| stage.connection.call_within::<_, Grant>(method::CLAIM, &claim(secret), ANSWER).await;
+    let driver = Driver {
+        name: "bench".into(),
+        host: "elsewhere".into(),
+        process: Process { machine: machine(), namespace: None, pid, start: me.start_ticks },
+    };
+    let claim = |secret: &str| Claim {
+        key: key.clone(),
+        driver: driver.clone(),
+        secret: secret.to_owned(),
+        wait_ms: 60_000,
+        steal: false,
+        gone: Vec::new(),
+    };
+    let claimed =
+        async |secret: &str| stage.connection.call_within::<_, Grant>(method::CLAIM, &claim(secret), ANSWER).await;
     // Where it is: a claim says so. Then it is made long, while nobody writes.
     let secret = Uuid::new_v4().simple().to_string();
     let grant = claimed(&secret).await?;
@@ -138,7 +151,12 @@ pub(super) async fn measure(stage: &Stage) -> Result<Section> {
 
     let secret = Uuid::new_v4().simple().to_string();
     let grant = claimed(&secret).await?;
-    let thread = Thread { connection: stage.connection.clone(), key: key.clone(), fence: grant.fence, session: target.session_id };
+    let thread = Thread {
+        connection: stage.connection.clone(),
+        key: key.clone(),
+        fence: grant.fence,
+        session: target.session_id,
+    };
     let dir = tempfile::tempdir().context("could not make a folder")?;
     let daemon = Rsync::start(dir.path(), theirs.parent().context("it is in a folder")?)?;
     let name = theirs.file_name().and_then(|name| name.to_str()).context("its name is text")?;
@@ -185,21 +203,27 @@ pub(super) async fn measure(stage: &Stage) -> Result<Section> {
             TURN / 1024
         ),
         rows: vec![
-            Row::plain("first copy", ours.shown(Unit::Ms)).against(format!("rsync {}", theirs_ms.shown(Unit::Ms)), copy).target("≤ 1×", copy <= 1.0),
-            Row::plain("one more turn", pushed.shown(Unit::Ms)).against(format!("rsync {}", fetched.shown(Unit::Ms)), turn).target("≤ 1/10", turn <= 0.1),
+            Row::plain("first copy", ours.shown(Unit::Ms))
+                .against(format!("rsync {}", theirs_ms.shown(Unit::Ms)), copy)
+                .target("≤ 1×", copy <= 1.0),
+            Row::plain("one more turn", pushed.shown(Unit::Ms))
+                .against(format!("rsync {}", fetched.shown(Unit::Ms)), turn)
+                .target("≤ 1/10", turn <= 0.1),
         ],
     })
 }
 
 async fn release(stage: &Stage, grant: &Grant) -> Result<()> {
-    let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 60_000, copy: None };
+    let request =
+        Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 60_000, copy: None };
     let released: Released = stage.connection.call_within(method::RELEASE, &request, ANSWER).await?;
     anyhow::ensure!(released.open, "a release did not come through: {:?}", released.waiting_for);
     Ok(())
 }
 
 async fn renew(stage: &Stage, key: &str, fence: Fence, secret: &str) -> Result<()> {
-    let request = Renew { key: key.to_owned(), fence, secret: secret.to_owned(), claude: None, active: true, lock: None };
+    let request =
+        Renew { key: key.to_owned(), fence, secret: secret.to_owned(), claude: None, active: true, lock: None };
     let _: Renewed = stage.connection.call(method::RENEW, &request).await?;
     Ok(())
 }
@@ -213,7 +237,10 @@ fn padding(words: &mut Words, bytes: usize) -> String {
     let mut text = String::new();
     while text.len() < bytes {
         let (id, said) = (words.next(), words.text(1_500));
-        let _ = writeln!(text, "{{\"type\":\"file-history-snapshot\",\"messageId\":\"{id:016x}\",\"snapshot\":{{\"text\":\"{said}\"}}}}");
+        let _ = writeln!(
+            text,
+            "{{\"type\":\"file-history-snapshot\",\"messageId\":\"{id:016x}\",\"snapshot\":{{\"text\":\"{said}\"}}}}"
+        );
     }
     text
 }
@@ -241,9 +268,23 @@ impl Rsync {
     fn start(dir: &Path, folder: &Path) -> Result<Rsync> {
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let config = dir.join("rsyncd.conf");
-        fs::write(&config, format!("use chroot = no\naddress = 127.0.0.1\nport = {port}\nuid = {0}\ngid = {1}\n[t]\npath = {2}\nread only = yes\n", rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw(), folder.display()))?;
-        let daemon = Command::new("rsync").args(["--daemon", "--no-detach", "--config"]).arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let daemon = daemon.context("could not run rsync, which this is measured against (Debian: apt install rsync jq)")?;
+        fs::write(
+            &config,
+            format!(
+                "use chroot = no\naddress = 127.0.0.1\nport = {port}\nuid = {0}\ngid = {1}\n[t]\npath = {2}\nread only = yes\n",
+                rustix::process::getuid().as_raw(),
+                rustix::process::getgid().as_raw(),
+                folder.display()
+            ),
+        )?;
+        let daemon = Command::new("rsync")
+            .args(["--daemon", "--no-detach", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        let daemon =
+            daemon.context("could not run rsync, which this is measured against (Debian: apt install rsync jq)")?;
         let started = Rsync { daemon, port };
         for _ in 0..100 {
             if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -255,7 +296,12 @@ impl Rsync {
     }
 
     fn fetch(&self, name: &str, to: &Path) -> Result<f64> {
-        timed(Command::new("rsync").args(["-z", "--inplace", "--no-whole-file"]).arg(format!("rsync://127.0.0.1:{}/t/{name}", self.port)).arg(to))
+        timed(
+            Command::new("rsync")
+                .args(["-z", "--inplace", "--no-whole-file"])
+                .arg(format!("rsync://127.0.0.1:{}/t/{name}", self.port))
+                .arg(to),
+        )
     }
 }
 

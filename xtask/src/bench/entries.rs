@@ -42,7 +42,14 @@ pub(super) async fn measure(packed: &Packed) -> Result<Section> {
     let first = held_during(&connection, list(&connection, true)).await?;
     let mut rest = Vec::new();
     for _ in 0..ROUNDS {
-        idle.push(held_during(&connection, async { tokio::time::sleep(IDLE).await; Ok(0.0) }).await?.held);
+        idle.push(
+            held_during(&connection, async {
+                tokio::time::sleep(IDLE).await;
+                Ok(0.0)
+            })
+            .await?
+            .held,
+        );
         let page = held_during(&connection, list(&connection, true)).await?;
         let all = held_during(&connection, list(&connection, false)).await?;
         pages.push(page.took);
@@ -67,10 +74,14 @@ pub(super) async fn measure(packed: &Packed) -> Result<Section> {
         ),
         rows: vec![
             Row::plain("first call, until answered", ms(first.took)),
-            Row::plain("first call, event loop held for", ms(first.held)).against(format!("idle {}", idle.shown(Unit::Ms)), first.held / idle.median()).target("≤ 10 ms", first.held <= 10.0),
+            Row::plain("first call, event loop held for", ms(first.held))
+                .against(format!("idle {}", idle.shown(Unit::Ms)), first.held / idle.median())
+                .target("≤ 10 ms", first.held <= 10.0),
             Row::plain("a page of 250 rows", pages.shown(Unit::Ms)),
             Row::plain("all rows, page by page", whole.shown(Unit::Ms)),
-            Row::plain("steady state, event loop held for", held.shown(Unit::Ms)).against(format!("idle {}", idle.shown(Unit::Ms)), held.median() / idle.median()).target("≤ 10 ms", longest <= 10.0),
+            Row::plain("steady state, event loop held for", held.shown(Unit::Ms))
+                .against(format!("idle {}", idle.shown(Unit::Ms)), held.median() / idle.median())
+                .target("≤ 10 ms", longest <= 10.0),
             Row::plain("the host's own list, which holds it as long", theirs.shown(Unit::Ms)),
         ],
     })

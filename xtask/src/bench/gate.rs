@@ -87,7 +87,12 @@ impl Measuring {
         fs::create_dir_all(&state)?;
         let store = Store::files(&locks, &fs::canonicalize(&state)?.to_string_lossy())?;
         for i in 0..CROWD {
-            store.apply(&format!("agent:main:telegram:group:-100{i}"), Event::Claim(Box::new(somebody())), clock::now(), &Rules::default())?;
+            store.apply(
+                &format!("agent:main:telegram:group:-100{i}"),
+                Event::Claim(Box::new(somebody())),
+                clock::now(),
+                &Rules::default(),
+            )?;
         }
         self.crowded = self.in_gateway(stage, json!({}), json!({ "stateDir": state, "lockDir": locks })).await?;
         Ok(())
@@ -112,8 +117,10 @@ impl Measuring {
         let noop = of(&alone, "noop")?;
 
         let row = |what: &str, samples: &Samples, noop: &Samples| {
-            Row::plain(what, samples.shown(Unit::MicrosOfNanos))
-                .against(format!("a handler that does nothing {}", noop.shown(Unit::MicrosOfNanos)), samples.median() / noop.median())
+            Row::plain(what, samples.shown(Unit::MicrosOfNanos)).against(
+                format!("a handler that does nothing {}", noop.shown(Unit::MicrosOfNanos)),
+                samples.median() / noop.median(),
+            )
         };
         let fast = |row: Row, samples: &Samples| row.target("≤ 2 µs", samples.median() <= 2_000.0);
         let mut rows = Vec::new();
@@ -127,9 +134,15 @@ impl Measuring {
         let (in_gateway, nothing) = (of(&self.during, "gate")?, of(&self.during, "noop")?);
         rows.push(row("inside the gateway, other threads are ridden", &in_gateway, &nothing));
         let (crowded, nothing) = (of(&self.crowded, "gate")?, of(&self.crowded, "noop")?);
-        rows.push(row("inside the gateway, 1,000 others are ridden", &crowded, &nothing).target("≤ 5 µs", crowded.median() <= 5_000.0));
+        rows.push(
+            row("inside the gateway, 1,000 others are ridden", &crowded, &nothing)
+                .target("≤ 5 µs", crowded.median() <= 5_000.0),
+        );
         let (present, absent, least) = self.kernel()?;
-        rows.push(Row::plain("for comparison, from Rust: the cheapest system call (`getppid`)", least.shown(Unit::MicrosOfNanos)));
+        rows.push(Row::plain(
+            "for comparison, from Rust: the cheapest system call (`getppid`)",
+            least.shown(Unit::MicrosOfNanos),
+        ));
         rows.push(Row::plain("`fstat` of an open file", present.shown(Unit::MicrosOfNanos)));
         rows.push(Row::plain("`fstatat` of that file by name", absent.shown(Unit::MicrosOfNanos)));
         Ok(Section {
@@ -150,7 +163,8 @@ impl Measuring {
 
     fn arguments(&self, command: &mut Command, stores: &[(&str, &Path)], calls: Option<u64>) {
         let stores: BTreeMap<_, _> = stores.iter().copied().collect();
-        let keys: Vec<String> = (0..KEYS).map(|i| format!("agent:main:telegram:group:-1002222222222:topic:{}", 1000 + i)).collect();
+        let keys: Vec<String> =
+            (0..KEYS).map(|i| format!("agent:main:telegram:group:-1002222222222:topic:{}", 1000 + i)).collect();
         let mut what = json!({ "plugin": self.plugin, "stateDir": self.state_dir, "stores": stores, "keys": keys });
         if let Some(calls) = calls {
             what["calls"] = calls.into();
@@ -166,8 +180,16 @@ impl Measuring {
         }
         let short = self.traced(&stores, COUNTED)?;
         let long = self.traced(&stores, 2 * COUNTED)?;
-        let grown = |name: &str| (long.get(name).copied().unwrap_or(0) as f64 - short.get(name).copied().unwrap_or(0) as f64) / COUNTED as f64;
-        let named: Vec<String> = long.keys().map(|n| (n, grown(n))).filter(|(_, g)| *g > NOISE).map(|(n, g)| format!("`{n}` {}", digits(g))).collect();
+        let grown = |name: &str| {
+            (long.get(name).copied().unwrap_or(0) as f64 - short.get(name).copied().unwrap_or(0) as f64)
+                / COUNTED as f64
+        };
+        let named: Vec<String> = long
+            .keys()
+            .map(|n| (n, grown(n)))
+            .filter(|(_, g)| *g > NOISE)
+            .map(|(n, g)| format!("`{n}` {}", digits(g)))
+            .collect();
         let all: f64 = long.keys().map(|name| grown(name)).sum();
         Ok(Row::plain(what, format!("{} ({})", digits(all), named.join(", "))).target("≤ 1", all <= 1.0 + NOISE))
     }
@@ -181,8 +203,10 @@ impl Measuring {
         let text = fs::read_to_string(&table).context("could not read strace's table")?;
         let rows = text.lines().map(|l| l.split_whitespace().collect::<Vec<_>>());
         // `% time, seconds, usecs/call, calls, [errors,] syscall`, then a line of totals.
-        let counts: BTreeMap<String, u64> =
-            rows.filter(|c| c.len() >= 5 && c.last() != Some(&"total")).filter_map(|c| Some((c.last()?.to_string(), c[3].parse().ok()?))).collect();
+        let counts: BTreeMap<String, u64> = rows
+            .filter(|c| c.len() >= 5 && c.last() != Some(&"total"))
+            .filter_map(|c| Some((c.last()?.to_string(), c[3].parse().ok()?)))
+            .collect();
         if counts.is_empty() {
             bail!("strace counted nothing: {text}");
         }
@@ -220,7 +244,11 @@ impl Measuring {
 fn somebody() -> ClaimAsked {
     ClaimAsked {
         identity: None,
-        driver: Driver { name: "ada".into(), host: "laptop".into(), process: Process { machine: "m".into(), namespace: None, pid: 1, start: 1 } },
+        driver: Driver {
+            name: "ada".into(),
+            host: "laptop".into(),
+            process: Process { machine: "m".into(), namespace: None, pid: 1, start: 1 },
+        },
         secret_sha256: String::new(),
         grant: Uuid::new_v4(),
         title: "a thread".into(),
@@ -237,7 +265,8 @@ fn somebody() -> ClaimAsked {
 fn timed(value: &Value) -> Result<Timed> {
     let of = |(name, took): (&String, &Value)| {
         let took = took.as_str().context("a handler's times are text")?;
-        let took: Vec<f64> = took.split(' ').map(str::parse).collect::<Result<_, _>>().context("could not read a handler's times")?;
+        let took: Vec<f64> =
+            took.split(' ').map(str::parse).collect::<Result<_, _>>().context("could not read a handler's times")?;
         Ok((name.clone(), Samples::from(took)))
     };
     value.as_object().context("the gate's times are an object")?.iter().map(of).collect()

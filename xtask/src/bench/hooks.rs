@@ -61,7 +61,8 @@ pub(super) async fn measure(packed: &Packed) -> Result<Section> {
     // The calls block: the link answers on another thread.
     let (least, asked, silent, other) = tokio::task::block_in_place(|| -> Result<_> {
         run(ours("SessionStart"), &input, None)?;
-        let (mut least, mut asked, mut silent, mut other) = (Samples::default(), Samples::default(), Samples::default(), Samples::default());
+        let (mut least, mut asked, mut silent, mut other) =
+            (Samples::default(), Samples::default(), Samples::default(), Samples::default());
         for round in 0..ROUNDS {
             least.push(run(Command::new("/bin/true"), &input, None)?);
             asked.push(run(ours("UserPromptSubmit"), &input, Some("{}"))?);
@@ -88,10 +89,12 @@ pub(super) async fn measure(packed: &Packed) -> Result<Section> {
             Row::plain("`ride hook`, asked and answered", asked.shown(Unit::Ms))
                 .against(format!("`/bin/true` {}", least.shown(Unit::Ms)), by_true)
                 .target("≤ 3×", by_true <= 3.0),
-            Row::plain("the same", asked.shown(Unit::Ms)).against(format!("the hook for Node {}", other.shown(Unit::Ms)), by_node),
+            Row::plain("the same", asked.shown(Unit::Ms))
+                .against(format!("the hook for Node {}", other.shown(Unit::Ms)), by_node),
             Row::plain("`ride hook` where no ride started Claude Code", silent.shown(Unit::Ms))
                 .against(format!("`/bin/true` {}", least.shown(Unit::Ms)), silent.median() / least.median()),
-            Row::plain("processes per prompt through the mod", format!("{counted} in {PROMPTS} prompts")).target("none", counted == 0),
+            Row::plain("processes per prompt through the mod", format!("{counted} in {PROMPTS} prompts"))
+                .target("none", counted == 0),
         ],
     })
 }
@@ -129,7 +132,10 @@ async fn through_the_mod(packed: &Packed) -> Result<usize> {
     let work = home.path().join("work");
     fs::create_dir_all(&work)?;
     let (counting, log) = (home.path().join("ride"), home.path().join("log"));
-    fs::write(&counting, format!("#!/bin/sh\necho \"$@\" >> {}\nexec {} \"$@\"\n", log.display(), packed.ride.display()))?;
+    fs::write(
+        &counting,
+        format!("#!/bin/sh\necho \"$@\" >> {}\nexec {} \"$@\"\n", log.display(), packed.ride.display()),
+    )?;
     fs::set_permissions(&counting, fs::Permissions::from_mode(0o755))?;
     let dir = PrivateDir::create(&std::env::temp_dir())?;
     let token = Token::draw()?;

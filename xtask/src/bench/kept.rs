@@ -20,7 +20,8 @@ pub(super) async fn measure(packed: &Packed) -> Result<Section> {
     let (telegram, anthropic) = (Telegram::start().await?, Anthropic::start().await?);
     let plugin = packed.addon.parent().and_then(std::path::Path::parent).context("the addon lies in its package")?;
     let ours = Plugin { id: "claude-code-sync".into(), source: packed.plugin.clone(), config: json!({}) };
-    let (probe, steps) = (build::root().join("crates/testkit/probe-plugin"), build::root().join("xtask/src/bench/steps"));
+    let (probe, steps) =
+        (build::root().join("crates/testkit/probe-plugin"), build::root().join("xtask/src/bench/steps"));
     let probe = Plugin { id: "ride-probe".into(), source: probe, config: json!({ "steps": steps }) };
     let gateway = Gateway::builder(&telegram, &anthropic).version(HOST).plugin(ours).plugin(probe).start().await?;
     telegram.wait_until_polled(TURN).await?;
@@ -36,12 +37,16 @@ pub(super) async fn measure(packed: &Packed) -> Result<Section> {
     let took: Value = connection.call_within("probe_step", &params, TURN).await?;
     let of = |name: &str| -> Result<Samples> {
         let all = took[name].as_str().with_context(|| format!("no times of {name}"))?;
-        Ok(Samples::from(all.split(' ').map(str::parse).collect::<Result<Vec<f64>, _>>().context("could not read a time")?))
+        Ok(Samples::from(
+            all.split(' ').map(str::parse).collect::<Result<Vec<f64>, _>>().context("could not read a time")?,
+        ))
     };
     let (written, kept, never) = (of("written")?, of("kept")?, of("never")?);
     let row = |what: &str, samples: &Samples| {
-        Row::plain(what, samples.shown(Unit::Ms))
-            .against(format!("one of a thread never ridden {}", never.shown(Unit::Ms)), samples.median() / never.median())
+        Row::plain(what, samples.shown(Unit::Ms)).against(
+            format!("one of a thread never ridden {}", never.shown(Unit::Ms)),
+            samples.median() / never.median(),
+        )
     };
     Ok(Section {
         title: "The gate on a thread that needs its binding kept",

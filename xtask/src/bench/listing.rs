@@ -46,7 +46,11 @@ async fn ride(gateway: &Gateway, packed: &Packed) -> Result<f64> {
     let took = begin.elapsed();
     let lines = String::from_utf8_lossy(&output.stdout).lines().count();
     if !output.status.success() || lines < THREADS {
-        bail!("ride ls listed {lines} lines and ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "ride ls listed {lines} lines and ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(took.as_secs_f64() * 1000.0)
 }

@@ -24,9 +24,12 @@ pub(super) async fn measure(packed: &Packed) -> Result<Section> {
     // Once each unmeasured: the host fills its compile cache, the kernel its page cache.
     started(&mut with).await?;
     started(&mut without).await?;
-    let [mut ours_ready, mut bare_ready, mut ours_memory, mut bare_memory] = std::array::from_fn(|_| Samples::default());
+    let [mut ours_ready, mut bare_ready, mut ours_memory, mut bare_memory] =
+        std::array::from_fn(|_| Samples::default());
     for _ in 0..ROUNDS {
-        for (gateway, ready, memory) in [(&mut with, &mut ours_ready, &mut ours_memory), (&mut without, &mut bare_ready, &mut bare_memory)] {
+        for (gateway, ready, memory) in
+            [(&mut with, &mut ours_ready, &mut ours_memory), (&mut without, &mut bare_ready, &mut bare_memory)]
+        {
             let (took, mib) = started(gateway).await?;
             ready.push(took);
             memory.push(mib);
@@ -41,8 +44,10 @@ pub(super) async fn measure(packed: &Packed) -> Result<Section> {
             SETTLED.as_secs()
         ),
         rows: vec![
-            Row::plain("start until ready", ours_ready.shown(Unit::Ms)).against(format!("without {}", bare_ready.shown(Unit::Ms)), ours_ready.median() / bare_ready.median()),
-            Row::plain("memory", mib(&ours_memory)).against(format!("without {}", mib(&bare_memory)), ours_memory.median() / bare_memory.median()),
+            Row::plain("start until ready", ours_ready.shown(Unit::Ms))
+                .against(format!("without {}", bare_ready.shown(Unit::Ms)), ours_ready.median() / bare_ready.median()),
+            Row::plain("memory", mib(&ours_memory))
+                .against(format!("without {}", mib(&bare_memory)), ours_memory.median() / bare_memory.median()),
         ],
     })
 }

@@ -32,7 +32,8 @@ pub(super) fn measure() -> Result<Section> {
     let first = Samples::from(timed.first_ms);
     let all = Samples::from(timed.keystrokes.iter().flat_map(|key| key.ms.clone()).collect::<Vec<_>>());
     let by_key = timed.keystrokes.into_iter().map(|key| (Samples::from(key.ms), key.typed));
-    let (slowest, typed) = by_key.max_by(|(a, _), (b, _)| a.median().total_cmp(&b.median())).context("no keystroke was timed")?;
+    let (slowest, typed) =
+        by_key.max_by(|(a, _), (b, _)| a.median().total_cmp(&b.median())).context("no keystroke was timed")?;
     Ok(Section {
         title: "The picker over 10,000 threads",
         how: format!(
@@ -43,9 +44,11 @@ pub(super) fn measure() -> Result<Section> {
             timed.bytes / 1e6,
         ),
         rows: vec![
-            Row::plain("from the answer to the first frame", first.shown(Unit::Ms)).target("≤ 30 ms", first.median() <= 30.0),
+            Row::plain("from the answer to the first frame", first.shown(Unit::Ms))
+                .target("≤ 30 ms", first.median() <= 30.0),
             Row::plain("a keystroke, all of them", all.shown(Unit::Ms)),
-            Row::plain(format!("the slowest one, the last of `{typed}`"), slowest.shown(Unit::Ms)).target("≤ 8 ms", slowest.median() <= 8.0),
+            Row::plain(format!("the slowest one, the last of `{typed}`"), slowest.shown(Unit::Ms))
+                .target("≤ 8 ms", slowest.median() <= 8.0),
         ],
     })
 }
@@ -53,7 +56,11 @@ pub(super) fn measure() -> Result<Section> {
 /// Runs one of the command's own benches; what it printed.
 pub(super) fn run<T: serde::de::DeserializeOwned>(bench: &str) -> Result<T> {
     let args = ["bench", "--quiet", "--locked", "-p", "ride", "--bench", bench];
-    let output = Command::new(build::cargo()).current_dir(build::root()).args(args).output().context("could not run cargo bench")?;
+    let output = Command::new(build::cargo())
+        .current_dir(build::root())
+        .args(args)
+        .output()
+        .context("could not run cargo bench")?;
     if !output.status.success() {
         bail!("the bench {bench} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use ride_core::id::{Fence, Process};
-use ride_core::wire::{Claim, Driver, Grant, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, method};
+use ride_core::wire::{
+    Claim, Driver, Grant, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, method,
+};
 use ride_store::clock::machine;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
@@ -121,7 +123,8 @@ impl Riding {
             (wall_of(sent.called.parse().context("could not read when sendText was called")?), begin.elapsed())
         };
         let is_it = |call: &ride_testkit::telegram::Call| {
-            call.method.eq_ignore_ascii_case("sendMessage") && call.params["text"].as_str().is_some_and(|t| t.contains(&text))
+            call.method.eq_ignore_ascii_case("sendMessage")
+                && call.params["text"].as_str().is_some_and(|t| t.contains(&text))
         };
         let call = stage.telegram.wait_for_call(SEEN, is_it).await?;
         let took = call.at.duration_since(from).context("a message arrived before it was sent")?;
@@ -177,7 +180,10 @@ impl Riding {
                     .target("≤ 2×", ratio <= 2.0),
                 Row::plain("of it, until the gateway has it on disk and answers", self.accepted.shown(Unit::Ms)),
                 Row::plain("of it, from that answer on", self.sent.shown(Unit::Ms)),
-                Row::plain("a gateway method that does nothing (`ride_config`), for comparison", self.nothing.shown(Unit::Ms)),
+                Row::plain(
+                    "a gateway method that does nothing (`ride_config`), for comparison",
+                    self.nothing.shown(Unit::Ms),
+                ),
                 Row::plain("claim, with a warm Claude child to end", self.claim_warm.shown(Unit::Ms)),
                 Row::plain("claim, idle thread", self.claim_idle.shown(Unit::Ms)),
                 Row::plain("release, nothing written", self.release.shown(Unit::Ms)),
@@ -187,7 +193,14 @@ impl Riding {
 
     async fn claim(&self, stage: &Stage, thread: &Thread) -> Result<((Fence, String), f64)> {
         let secret = Uuid::new_v4().simple().to_string();
-        let claim = Claim { key: thread.key.clone(), driver: self.driver.clone(), secret: secret.clone(), wait_ms: 60_000, steal: false, gone: Vec::new() };
+        let claim = Claim {
+            key: thread.key.clone(),
+            driver: self.driver.clone(),
+            secret: secret.clone(),
+            wait_ms: 60_000,
+            steal: false,
+            gone: Vec::new(),
+        };
         let begin = Instant::now();
         let grant: Grant = stage.connection.call_within(method::CLAIM, &claim, ANSWER).await?;
         Ok(((grant.fence, secret), ms(begin.elapsed())))
@@ -195,7 +208,8 @@ impl Riding {
 
     async fn release(&self, stage: &Stage, ride: usize) -> Result<f64> {
         let key = stage.threads[ride].key.clone();
-        let release = Release { key, fence: self.rides[ride].0, accept_broken_chain: false, wait_ms: 60_000, copy: None };
+        let release =
+            Release { key, fence: self.rides[ride].0, accept_broken_chain: false, wait_ms: 60_000, copy: None };
         let begin = Instant::now();
         let released: Released = stage.connection.call_within(method::RELEASE, &release, ANSWER).await?;
         anyhow::ensure!(released.open, "a release did not come through: {:?}", released.waiting_for);
@@ -204,7 +218,14 @@ impl Riding {
 
     async fn renew(&self, stage: &Stage) -> Result<()> {
         for (thread, (fence, secret)) in stage.threads.iter().zip(&self.rides) {
-            let renew = Renew { key: thread.key.clone(), fence: *fence, secret: secret.clone(), claude: None, active: true, lock: None };
+            let renew = Renew {
+                key: thread.key.clone(),
+                fence: *fence,
+                secret: secret.clone(),
+                claude: None,
+                active: true,
+                lock: None,
+            };
             let _: Renewed = stage.connection.call(method::RENEW, &renew).await?;
         }
         Ok(())

@@ -51,7 +51,8 @@ impl Row {
     }
 
     fn cells(&self) -> [String; 5] {
-        let ratio = self.ratio.map(|r| if r < 0.5 { format!("1/{}", digits(1.0 / r)) } else { format!("{}×", digits(r)) });
+        let ratio =
+            self.ratio.map(|r| if r < 0.5 { format!("1/{}", digits(1.0 / r)) } else { format!("{}×", digits(r)) });
         let target = self.target.as_ref().map(|t| format!("{}: {}", t.text, if t.met { "met" } else { "MISSED" }));
         [
             self.what.clone(),
@@ -73,7 +74,8 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn begin() -> Self {
-        let mut report = Report { date: said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]), loads: Vec::new(), sections: Vec::new() };
+        let mut report =
+            Report { date: said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]), loads: Vec::new(), sections: Vec::new() };
         report.quiet_look();
         report
     }
@@ -108,7 +110,13 @@ impl Report {
                 }
             }
         }
-        let _ = writeln!(out, "\nload {}; {} targets, {} missed", self.load(), self.targets().count(), self.targets().filter(|t| !t.met).count());
+        let _ = writeln!(
+            out,
+            "\nload {}; {} targets, {} missed",
+            self.load(),
+            self.targets().count(),
+            self.targets().filter(|t| !t.met).count()
+        );
         out
     }
 
@@ -161,7 +169,8 @@ impl Report {
 /// The class of machine, nothing that names it.
 fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ")).map_or("unknown CPU", |(_, m)| m);
+    let model =
+        cpu.lines().find_map(|l| l.strip_prefix("model name")?.split_once(": ")).map_or("unknown CPU", |(_, m)| m);
     let virtual_machine = if cpu.contains(" hypervisor") { ", virtual machine" } else { "" };
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!("{cores} × {model}{virtual_machine}, {}", said("uname", &["-srm"]))

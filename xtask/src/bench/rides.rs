@@ -36,11 +36,8 @@ pub(super) async fn measure(stage: &mut Stage, packed: &Packed) -> Result<Sectio
     // The first of each fills caches.
     for n in 0..=STARTS {
         agent(stage, &thread.place, &format!("turn {n}")).await?;
-        let samples = [
-            rides(stage, packed, thread).await?,
-            rides(stage, packed, thread).await?,
-            resumes(stage, &session).await?,
-        ];
+        let samples =
+            [rides(stage, packed, thread).await?, rides(stage, packed, thread).await?, resumes(stage, &session).await?];
         if n > 0 {
             for (all, one) in [&mut warm, &mut idle, &mut plain].into_iter().zip(samples) {
                 all.push(one);
@@ -57,14 +54,22 @@ pub(super) async fn measure(stage: &mut Stage, packed: &Packed) -> Result<Sectio
     let mut rows = vec![
         Row::plain("`ride` on an idle thread, until Claude Code takes a prompt", idle.shown(Unit::Ms))
             .against(format!("`claude --resume` alone {}", plain.shown(Unit::Ms)), idle.median() / plain.median()),
-        Row::plain("of it, beyond Claude Code's own start", Unit::Ms.of(beyond(&idle)).to_string()).target("≤ 300 ms", beyond(&idle) <= 300.0),
+        Row::plain("of it, beyond Claude Code's own start", Unit::Ms.of(beyond(&idle)).to_string())
+            .target("≤ 300 ms", beyond(&idle) <= 300.0),
         Row::plain("the same, with a warm Claude child to end", warm.shown(Unit::Ms)),
-        Row::plain("of it, beyond Claude Code's own start", Unit::Ms.of(beyond(&warm)).to_string()).target("≤ 2 s", beyond(&warm) <= 2_000.0),
-        Row::plain("`kill -9` of `ride`, until the agent has the thread", freed.shown(Unit::Ms)).target("≤ 1 s", freed.median() <= 1_000.0),
-        Row::plain("a driver elsewhere whose connection is cut, until the agent has the thread", format!("{:.1} s", cut / 1_000.0)).target("60 s (the lease)", (55_000.0..65_000.0).contains(&cut)),
+        Row::plain("of it, beyond Claude Code's own start", Unit::Ms.of(beyond(&warm)).to_string())
+            .target("≤ 2 s", beyond(&warm) <= 2_000.0),
+        Row::plain("`kill -9` of `ride`, until the agent has the thread", freed.shown(Unit::Ms))
+            .target("≤ 1 s", freed.median() <= 1_000.0),
+        Row::plain(
+            "a driver elsewhere whose connection is cut, until the agent has the thread",
+            format!("{:.1} s", cut / 1_000.0),
+        )
+        .target("60 s (the lease)", (55_000.0..65_000.0).contains(&cut)),
         Row::plain("gateway killed and started under a ride: relay silent", format!("{:.1} s", silent / 1_000.0))
             .against(format!("the gateway's own start {:.1} s", start / 1_000.0), silent / start),
-        Row::plain("of the prompts and answers typed meanwhile, lost or shown twice unmarked", lost.to_string()).target("0", lost == 0),
+        Row::plain("of the prompts and answers typed meanwhile, lost or shown twice unmarked", lost.to_string())
+            .target("0", lost == 0),
     ];
     rows.extend(sums);
     Ok(Section {
@@ -122,7 +127,13 @@ async fn rides(stage: &Stage, packed: &Packed, thread: &Thread) -> Result<f64> {
 
 /// Claude Code alone, on a copy of the session.
 async fn resumes(stage: &Stage, session: &str) -> Result<f64> {
-    let path = stage.gateway.environment().iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone()).unwrap_or_default();
+    let path = stage
+        .gateway
+        .environment()
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, path)| path.clone())
+        .unwrap_or_default();
     let found = env::split_paths(&path).map(|dir| dir.join("claude")).find(|file| file.is_file());
     let at = Instant::now();
     let mut alone = terminal(stage, found.context("no claude on the path")?, &["--resume", session, "--fork-session"])?;
@@ -134,7 +145,8 @@ async fn resumes(stage: &Stage, session: &str) -> Result<f64> {
 }
 
 async fn open(connection: &Connection, thread: &Thread) -> Result<bool> {
-    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(thread.key.clone()), audit: false }).await?;
+    let statuses: Statuses =
+        connection.call(method::STATUS, &Status { key: Some(thread.key.clone()), audit: false }).await?;
     Ok(statuses.threads.iter().all(|status| status.phase == "open"))
 }
 
@@ -159,7 +171,14 @@ async fn cut(stage: &Stage, thread: &Thread) -> Result<f64> {
     let (connection, events) = connected(&stage.gateway, state.path()).await?;
     let process = Process { machine: "elsewhere".into(), namespace: None, pid: 1, start: 1 };
     let driver = Driver { name: "bench".into(), host: "elsewhere".into(), process };
-    let claim = Claim { key: thread.key.clone(), driver, secret: Uuid::new_v4().simple().to_string(), wait_ms: 60_000, steal: false, gone: Vec::new() };
+    let claim = Claim {
+        key: thread.key.clone(),
+        driver,
+        secret: Uuid::new_v4().simple().to_string(),
+        wait_ms: 60_000,
+        steal: false,
+        gone: Vec::new(),
+    };
     let _: Grant = connection.call_within(method::CLAIM, &claim, TURN).await?;
     let at = Instant::now();
     connection.hang_up();
@@ -189,7 +208,8 @@ async fn restarted(stage: &mut Stage, packed: &Packed) -> Result<(f64, f64, usiz
     let chat = stage.telegram.chat(&place);
     let wrong = ["before the kill", "while it is down"].into_iter().flat_map(|text| {
         [format!("🖥 bench: {text}"), format!("]: {text}")].map(|text| {
-            let (again, once): (Vec<_>, Vec<_>) = chat.by_bot().into_iter().filter(|t| t.ends_with(&text)).partition(|t| t.contains("(may be a repeat)"));
+            let (again, once): (Vec<_>, Vec<_>) =
+                chat.by_bot().into_iter().filter(|t| t.ends_with(&text)).partition(|t| t.contains("(may be a repeat)"));
             usize::from(once.len() + again.len() == 0 || once.len() > 1)
         })
     });
@@ -205,8 +225,12 @@ fn simulated() -> Vec<Row> {
         broken += usize::from(run.broken.is_some());
     }
     vec![
-        Row::plain("simulated: faults, rides, prompts and answers, messages of the channel", format!("{}, {}, {}, {}", sum.faults, sum.grants, sum.turns, sum.messages)),
+        Row::plain(
+            "simulated: faults, rides, prompts and answers, messages of the channel",
+            format!("{}, {}, {}, {}", sum.faults, sum.grants, sum.turns, sum.messages),
+        ),
         Row::plain("of them shown again and marked, after an outcome nobody knew", sum.marked.to_string()),
-        Row::plain("lost, shown twice and unmarked, out of order, two writers: runs with any", broken.to_string()).target("0", broken == 0),
+        Row::plain("lost, shown twice and unmarked, out of order, two writers: runs with any", broken.to_string())
+            .target("0", broken == 0),
     ]
 }

@@ -82,7 +82,8 @@ mod tests {
 
     #[test]
     fn shown_as_median_and_range() {
-        let check = |values: &[f64], expected: &str| assert_eq!(Samples::from(values.to_vec()).shown(Unit::Ms), expected);
+        let check =
+            |values: &[f64], expected: &str| assert_eq!(Samples::from(values.to_vec()).shown(Unit::Ms), expected);
         check(&[3.0, 1.0, 200.0], "3.00 ms (1.00 ms–200 ms), n=3");
         check(&[10.0, 20.0], "15.0 ms (10.0 ms–20.0 ms), n=2");
         check(&[], "no samples");

@@ -21,7 +21,8 @@ struct Timed {
 
 pub(super) fn measure() -> Result<Section> {
     let timed: Timed = run("sessions")?;
-    let (first, titles, all) = (Samples::from(timed.first_ms), Samples::from(timed.titles_ms), Samples::from(timed.all_ms));
+    let (first, titles, all) =
+        (Samples::from(timed.first_ms), Samples::from(timed.titles_ms), Samples::from(timed.all_ms));
     Ok(Section {
         title: "The picker over 5,000 Claude sessions",
         how: format!(
@@ -32,7 +33,8 @@ pub(super) fn measure() -> Result<Section> {
             timed.bytes / 1e6,
         ),
         rows: vec![
-            Row::plain("from nothing to the first rows", first.shown(Unit::Ms)).target("≤ 50 ms", first.median() <= 50.0),
+            Row::plain("from nothing to the first rows", first.shown(Unit::Ms))
+                .target("≤ 50 ms", first.median() <= 50.0),
             Row::plain("until all rows in sight have their titles", titles.shown(Unit::Ms)),
             Row::plain("until every file was read", all.shown(Unit::Ms)),
         ],

@@ -30,7 +30,12 @@ struct Way {
 impl Way {
     fn begin(command: &mut Command, target: &Path) -> Result<Self> {
         let folder = tempfile::tempdir_in(target).context("could not make a folder to claim in")?;
-        let mut child = command.arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().with_context(|| format!("could not run {command:?}"))?;
+        let mut child = command
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("could not run {command:?}"))?;
         let answers = BufReader::new(child.stdout.take().context("a piped child has an output")?);
         Ok(Way { child, answers, samples: Samples::default(), _folder: folder })
     }
@@ -54,7 +59,16 @@ impl Drop for Way {
 pub(super) fn measure() -> Result<Section> {
     let root = build::root();
     let target = root.join("target");
-    run(Command::new(cargo()).current_dir(&root).args(["build", "--quiet", "--release", "--locked", "-p", "ride-store", "--example", "claims"]))?;
+    run(Command::new(cargo()).current_dir(&root).args([
+        "build",
+        "--quiet",
+        "--release",
+        "--locked",
+        "-p",
+        "ride-store",
+        "--example",
+        "claims",
+    ]))?;
     let ours = target.join("release/examples/claims");
     let node = tokio::runtime::Runtime::new()?.block_on(Peer::node().fetched())?;
     let lockfile = lockfile(&target)?;
@@ -77,7 +91,9 @@ pub(super) fn measure() -> Result<Section> {
     let shown = |way: &Way| way.samples.shown(Unit::MicrosOfNanos);
     let against = |name: &str, way: &Way| {
         let ratio = store.samples.median() / way.samples.median();
-        Row::plain("claim and release by the store", shown(store)).against(format!("{name} {}", shown(way)), ratio).target("≤ 1×", ratio <= 1.0)
+        Row::plain("claim and release by the store", shown(store))
+            .against(format!("{name} {}", shown(way)), ratio)
+            .target("≤ 1×", ratio <= 1.0)
     };
     Ok(Section {
         title: "A lease on disk",
@@ -101,7 +117,8 @@ fn lockfile(target: &Path) -> Result<PathBuf> {
     let package = tools.join("node_modules/proper-lockfile");
     if !package.exists() {
         fs::create_dir_all(&tools)?;
-        let install = ["install", "--silent", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", "."];
+        let install =
+            ["install", "--silent", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", "."];
         run(Command::new("npm").current_dir(&tools).args(install).arg(LOCKFILE))?;
     }
     if !package.exists() {

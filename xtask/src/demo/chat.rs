@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn wraps_at_words() {
-        let check = |text: &str, width, expected: &[&str]| assert_eq!(wrap(text, width), expected, "{text:?} at {width}");
+        let check =
+            |text: &str, width, expected: &[&str]| assert_eq!(wrap(text, width), expected, "{text:?} at {width}");
         check("", 10, &[]);
         check("short", 10, &["short"]);
         check("exactly ten", 11, &["exactly ten"]);

@@ -50,7 +50,8 @@ impl Hosts {
 
     /// Runs a `ride` command in a terminal, as the person who started the demo.
     pub(super) fn run(&self, command: Command, rows: u16, columns: u16) -> Result<Terminal> {
-        let mut program = Program::new(&self.product.ride, self.gateway.workspace()).args(command.args().iter().copied());
+        let mut program =
+            Program::new(&self.product.ride, self.gateway.workspace()).args(command.args().iter().copied());
         // The gateway's logs want no colours; a person does.
         for (name, value) in self.gateway.environment().iter().filter(|(name, _)| name != "NO_COLOR") {
             program = program.env(name, value);

@@ -144,7 +144,8 @@ mod tests {
     #[test]
     fn application_mode_changes_bare_cursor_keys_only() {
         let modes = Modes { application_cursor: true, ..Modes::default() };
-        let check = |code, modifiers, expected: &[u8]| assert_eq!(bytes(KeyEvent::new(code, modifiers), modes), expected);
+        let check =
+            |code, modifiers, expected: &[u8]| assert_eq!(bytes(KeyEvent::new(code, modifiers), modes), expected);
         check(KeyCode::Down, KeyModifiers::NONE, b"\x1bOB");
         check(KeyCode::Home, KeyModifiers::NONE, b"\x1bOH");
         check(KeyCode::Down, KeyModifiers::CONTROL, b"\x1b[1;5B");

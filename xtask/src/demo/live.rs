@@ -122,7 +122,9 @@ impl Live<'_> {
     fn draw(&mut self, full: &mut FullScreen) -> Result<()> {
         self.pane.fit(full.terminal.size()?.into())?;
         let (state, topic) = (&self.state, self.hosts.topic());
-        self.pane.terminal.look(|screen| full.terminal.draw(|frame| view::draw(frame, state, screen, &topic)).map(drop))?;
+        self.pane
+            .terminal
+            .look(|screen| full.terminal.draw(|frame| view::draw(frame, state, screen, &topic)).map(drop))?;
         Ok(())
     }
 

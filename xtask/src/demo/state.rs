@@ -170,7 +170,12 @@ mod tests {
         let chat = check(State::new(), [key(KeyCode::F(2))], &[]);
         assert_eq!(chat.focus, Focus::Chat);
         let mut events = typed("hi");
-        events.extend([Event::Paste(" you\rthere".into()), key(KeyCode::Backspace), key(KeyCode::Enter), key(KeyCode::Enter)]);
+        events.extend([
+            Event::Paste(" you\rthere".into()),
+            key(KeyCode::Backspace),
+            key(KeyCode::Enter),
+            key(KeyCode::Enter),
+        ]);
         let after = check(chat.clone(), events, &[Act::Say(Person::omar(), "hi you\nther".into())]);
         assert_eq!(after.draft, "");
         let mut events = vec![key(KeyCode::Tab)];

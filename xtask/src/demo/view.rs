@@ -85,7 +85,8 @@ fn help(state: &State) -> String {
 }
 
 fn pane(title: String, focused: bool) -> Block<'static> {
-    let (lines, colour) = if focused { (BorderType::Thick, Color::Green) } else { (BorderType::Plain, Color::DarkGray) };
+    let (lines, colour) =
+        if focused { (BorderType::Thick, Color::Green) } else { (BorderType::Plain, Color::DarkGray) };
     Block::bordered().border_type(lines).border_style(Style::new().fg(colour)).title(title)
 }
 

@@ -76,7 +76,9 @@ fn lines(bytes: &[u8], random: &mut Random) -> Vec<u8> {
 const UUID: usize = 36;
 
 fn uuid(line: &[u8], random: &mut Random) -> Option<usize> {
-    let is = |at: &usize| line[*at..].len() >= UUID && line[*at + 8] == b'-' && line[*at + 13] == b'-' && line[*at + 23] == b'-';
+    let is = |at: &usize| {
+        line[*at..].len() >= UUID && line[*at + 8] == b'-' && line[*at + 13] == b'-' && line[*at + 23] == b'-'
+    };
     let found: Vec<usize> = (0..line.len().saturating_sub(UUID - 1)).filter(is).collect();
     (!found.is_empty()).then(|| *random.of(&found))
 }

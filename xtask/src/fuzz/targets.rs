@@ -11,14 +11,14 @@ use ride::error::Error;
 use ride::gateway::client::CallError;
 use ride::gateway::frame;
 use ride::gateway::locate::{self, Options};
-use ride::ride::along;
 use ride::link::{Link, LinkEvent, Source, Status, Token};
+use ride::ride::along;
 use ride_core::config::Config;
-use ride_core::limits::{MESSAGE_UNITS, META_BYTES};
-use ride_core::split::parts;
 use ride_core::host::{Channel, Entry, HostEntry};
+use ride_core::limits::{MESSAGE_UNITS, META_BYTES};
 use ride_core::person::{Allow, Person};
 use ride_core::row::{self, Around};
+use ride_core::split::parts;
 use ride_core::step::Rules;
 use ride_core::text::{Foreign, plain};
 use ride_core::thread::Thread;
@@ -62,7 +62,16 @@ pub(super) fn all() -> Result<Vec<Target>> {
     let (state, thread) = state(scratch.path())?;
     Ok(vec![
         target("method", methods(), Box::new(method)),
-        target("config", vec![serde_json::to_value(Config::default())?, json!({ "lockDir": "~/x", "syncMirrorDir": "/m" })], Box::new(|b| ok(match Config::salvage(&text(b)) { (config, None) => Ok(config), (_, Some(error)) => Err(error) })) ),
+        target(
+            "config",
+            vec![serde_json::to_value(Config::default())?, json!({ "lockDir": "~/x", "syncMirrorDir": "/m" })],
+            Box::new(|b| {
+                ok(match Config::salvage(&text(b)) {
+                    (config, None) => Ok(config),
+                    (_, Some(error)) => Err(error),
+                })
+            }),
+        ),
         Target { name: "state", samples: vec![state], read: Box::new(|b| ok(sealed::unseal::<Thread>(b))) },
         target("thread", vec![thread], Box::new(json_of::<Thread>)),
         Target { name: "line", samples: transcript_lines()?, read: Box::new(transcript) },
@@ -71,7 +80,11 @@ pub(super) fn all() -> Result<Vec<Target>> {
         target("meta", meta(), meta_json(&scratch)),
         Target { name: "split", samples: answers()?, read: Box::new(split) },
         Target { name: "show", samples: transcripts()?, read: Box::new(show) },
-        Target { name: "packed", samples: vec![pack(b"{\"type\":\"user\"}\n").into_bytes(), pack(&[0; 5_000]).into_bytes()], read: Box::new(|b| ok(unpack(&text(b)))) },
+        Target {
+            name: "packed",
+            samples: vec![pack(b"{\"type\":\"user\"}\n").into_bytes(), pack(&[0; 5_000]).into_bytes()],
+            read: Box::new(|b| ok(unpack(&text(b)))),
+        },
         target("registry", registry_samples(), registry(scratch.clone())),
         target("frame", frames(), Box::new(frame)),
         target("entry", entries(), Box::new(entry)),
@@ -120,10 +133,19 @@ fn quotation(bytes: &[u8]) -> Kept {
 fn refusal(bytes: &[u8]) -> Kept {
     let all = text(bytes);
     let words = || Foreign::from(all.as_str());
-    let holder =
-        Holder { name: words(), host: words(), identity: Some(words()), since_ms: 0, expires_in_ms: 1, phase: words(), waiting_for: Some(words()), acceptable: false };
+    let holder = Holder {
+        name: words(),
+        host: words(),
+        identity: Some(words()),
+        since_ms: 0,
+        expires_in_ms: 1,
+        phase: words(),
+        waiting_for: Some(words()),
+        acceptable: false,
+    };
     let details = Refusal { reason: Reason::Held, holder: Some(holder), hint: Some(words()) };
-    let printed = Error::from(CallError::Refused(Box::new(MethodError { code: words(), message: words(), details }))).to_string();
+    let printed =
+        Error::from(CallError::Refused(Box::new(MethodError { code: words(), message: words(), details }))).to_string();
     match printed.lines().count() {
         // The hint is nothing where the text is.
         1 | 2 => printed.lines().try_for_each(seen),
@@ -140,7 +162,8 @@ fn seen(line: &str) -> Kept {
 fn range(scratch: &std::rc::Rc<TempDir>) -> Read {
     let files = Files::of(&scratch.path().join(format!("{}.jsonl", Uuid::nil())), Uuid::nil());
     Box::new(move |bytes| {
-        let range = Range { file: None, from: 0, before_sha256: "", total: bytes.len() as u64, tag: "", looked_at: true };
+        let range =
+            Range { file: None, from: 0, before_sha256: "", total: bytes.len() as u64, tag: "", looked_at: true };
         ok(files.stage(&range, 0, bytes))
     })
 }
@@ -163,7 +186,11 @@ fn meta() -> Vec<Value> {
     for _ in 0..60 {
         nested = json!([nested]);
     }
-    vec![json!({ "agentType": "general-purpose", "description": "a \u{1f680}", "model": null }), json!({ "a": nested }), json!({ "a": vec![1; 15_000] })]
+    vec![
+        json!({ "agentType": "general-purpose", "description": "a \u{1f680}", "model": null }),
+        json!({ "a": nested }),
+        json!({ "a": vec![1; 15_000] }),
+    ]
 }
 
 /// Long texts as they are answered, cut into messages.
@@ -237,7 +264,9 @@ fn methods() -> Vec<Value> {
 fn method(bytes: &[u8]) -> Kept {
     fn one<T: for<'de> serde::Deserialize<'de>>(method: &str, params: &str) -> Kept {
         match wire::parse::<T>(method, params) {
-            Err(e) if !e.message.raw().contains(method) => Err(format!("an error that does not name {method}: {}", e.message)),
+            Err(e) if !e.message.raw().contains(method) => {
+                Err(format!("an error that does not name {method}: {}", e.message))
+            }
             _ => Ok(()),
         }
     }
@@ -272,15 +301,22 @@ fn state(scratch: &Path) -> Result<(Vec<u8>, Value)> {
         store.apply("k", serde_json::from_value(event)?, clock::now(), &Rules::default())?;
     }
     let value = serde_json::to_value(store.read("k")?.context("a claimed thread has a value")?)?;
-    let folder = fs::read_dir(&dir)?.filter_map(Result::ok).map(|e| e.path().join("threads")).find(|p| p.is_dir()).context("the store has threads")?;
+    let folder = fs::read_dir(&dir)?
+        .filter_map(Result::ok)
+        .map(|e| e.path().join("threads"))
+        .find(|p| p.is_dir())
+        .context("the store has threads")?;
     let file = fs::read_dir(folder)?.next().context("the store has a thread")??;
     Ok((fs::read(file.path())?, value))
 }
 
 fn transcripts() -> Result<Vec<Vec<u8>>> {
     let mut found = Vec::new();
-    for version in fs::read_dir(build::root().join("fixtures/claude-code"))?.filter_map(Result::ok).filter(|e| e.path().is_dir()) {
-        let mut files: Vec<PathBuf> = fs::read_dir(version.path())?.filter_map(|e| Some(e.ok()?.path())).filter(|path| path.is_file()).collect();
+    for version in
+        fs::read_dir(build::root().join("fixtures/claude-code"))?.filter_map(Result::ok).filter(|e| e.path().is_dir())
+    {
+        let mut files: Vec<PathBuf> =
+            fs::read_dir(version.path())?.filter_map(|e| Some(e.ok()?.path())).filter(|path| path.is_file()).collect();
         files.sort();
         for file in files {
             found.push(fs::read(&file).with_context(|| format!("could not read {}", file.display()))?);
@@ -295,7 +331,8 @@ fn transcript_lines() -> Result<Vec<Vec<u8>>> {
     let mut kinds = BTreeMap::new();
     for line in transcripts()?.iter().flat_map(|t| t.split(|b| *b == b'\n')).filter(|line| line.len() < 20_000) {
         if let Ok(Value::Object(object)) = serde_json::from_slice(line) {
-            let shape = format!("{} {:?}", object.get("type").unwrap_or(&Value::Null), object.keys().collect::<Vec<_>>());
+            let shape =
+                format!("{} {:?}", object.get("type").unwrap_or(&Value::Null), object.keys().collect::<Vec<_>>());
             kinds.entry(shape).or_insert_with(|| line.to_vec());
         }
     }
@@ -309,7 +346,18 @@ fn transcript(bytes: &[u8]) -> Kept {
         bytes.chunks(piece).for_each(|chunk| reader.feed(chunk));
         reader.finish()
     };
-    let seen = |t: &Transcript| format!("{:?} {} {} {:?} {} {:?} {:?}", t.leaf(), t.size, t.lines, t.malformed, t.malformed_count, t.tail, t.custom_title);
+    let seen = |t: &Transcript| {
+        format!(
+            "{:?} {} {} {:?} {} {:?} {:?}",
+            t.leaf(),
+            t.size,
+            t.lines,
+            t.malformed,
+            t.malformed_count,
+            t.tail,
+            t.custom_title
+        )
+    };
     let whole = read(usize::MAX);
     let piece = 1 + bytes.len() % 97;
     if seen(&whole) != seen(&read(piece)) {
@@ -353,8 +401,11 @@ fn registry_samples() -> Vec<Value> {
 fn registry(scratch: std::rc::Rc<TempDir>) -> Read {
     Box::new(move |bytes| {
         let dir = scratch.path().join("claude");
-        fs::create_dir_all(dir.join("sessions")).and_then(|()| fs::write(dir.join("sessions/7.json"), bytes)).map_err(|e| e.to_string())?;
-        let read = Registry::read(&ClaudeDir::new(Some(dir.as_os_str()), &dir)).map_err(|e| format!("one odd file spoils the registry: {e}"))?;
+        fs::create_dir_all(dir.join("sessions"))
+            .and_then(|()| fs::write(dir.join("sessions/7.json"), bytes))
+            .map_err(|e| e.to_string())?;
+        let read = Registry::read(&ClaudeDir::new(Some(dir.as_os_str()), &dir))
+            .map_err(|e| format!("one odd file spoils the registry: {e}"))?;
         if read.entries.len() + read.odd.len() != 1 {
             return Err("a file was dropped silently".into());
         }
@@ -391,7 +442,8 @@ fn frame(bytes: &[u8]) -> Kept {
 }
 
 fn entries() -> Vec<Value> {
-    let context = json!({ "channel": "telegram", "to": "telegram:-100:topic:42", "accountId": "default", "threadId": 42 });
+    let context =
+        json!({ "channel": "telegram", "to": "telegram:-100:topic:42", "accountId": "default", "threadId": 42 });
     let binding = json!({ "claude-cli": { "sessionId": Uuid::nil(), "forceReuse": true } });
     vec![
         json!({ "key": "agent:main:telegram:group:-100:topic:42", "agentId": "main", "entry": { "chatType": "group", "channel": "telegram", "groupId": "-100", "subject": "Forum", "topicName": "Plans", "displayName": "telegram:g-forum", "delivery": { "context": context }, "lastInteractionAt": 5, "cliSessionBindings": binding, "spawnedCwd": "/w" } }),
@@ -419,14 +471,20 @@ fn entry(bytes: &[u8]) -> Kept {
 fn configs() -> Vec<Vec<u8>> {
     let json = json!({ "gateway": { "mode": "remote", "port": 18789, "auth": { "token": "${TOKEN}", "password": { "source": "env", "id": "P" } }, "tls": { "enabled": true }, "remote": { "url": "wss://h:1/x?y#z", "token": "t", "tlsFingerprint": "aa:bb" } }, "$include": "./other.json5" });
     let json5 = b"// a comment\n{ gateway: { port: 0x4a, 'auth': {token: \"a\\\nb\",}, bind: 'loopback', }, }".to_vec();
-    vec![json.to_string().into_bytes(), json5, json!({ "gateway": { "auth": { "mode": "token", "token": "t" } } }).to_string().into_bytes()]
+    vec![
+        json.to_string().into_bytes(),
+        json5,
+        json!({ "gateway": { "auth": { "mode": "token", "token": "t" } } }).to_string().into_bytes(),
+    ]
 }
 
 fn openclaw(scratch: std::rc::Rc<TempDir>) -> Read {
     Box::new(move |bytes| {
         let dir = scratch.path().join("openclaw");
         let config = dir.join("openclaw.json");
-        let written = fs::create_dir_all(&dir).and_then(|()| fs::write(&config, bytes)).and_then(|()| fs::write(dir.join(".env"), bytes));
+        let written = fs::create_dir_all(&dir)
+            .and_then(|()| fs::write(&config, bytes))
+            .and_then(|()| fs::write(dir.join(".env"), bytes));
         written.and_then(|()| fs::write(dir.join("other.json5"), b"{a:1}")).map_err(|e| e.to_string())?;
         let (home, config) = (dir.to_string_lossy().into_owned(), config.to_string_lossy().into_owned());
         let env = Env::of(&[("HOME", &home), ("OPENCLAW_CONFIG_PATH", &config), ("OPENCLAW_STATE_DIR", &home)], &dir);
@@ -459,12 +517,19 @@ fn link(scratch: std::rc::Rc<TempDir>) -> Result<Read> {
     let link = runtime.block_on(async {
         let (link, mut events) = Link::open(&dir, token, Source::Mod, shown, None)?;
         // Everything is answered by dropping its reply: no.
-        tokio::spawn(async move { while let Some(event) = events.recv().await { drop::<LinkEvent>(event) } });
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                drop::<LinkEvent>(event)
+            }
+        });
         anyhow::Ok(link)
     })?;
     let socket = link.socket().to_owned();
     let post = move |path: &str, body: &[u8]| {
-        let head = format!("POST {path} HTTP/1.1\r\nhost: ride\r\nconnection: close\r\nauthorization: Bearer {secret}\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: ride\r\nconnection: close\r\nauthorization: Bearer {secret}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
         let answer = runtime.block_on(async {
             tokio::time::timeout(LINK_WITHIN, async {
                 let mut stream = UnixStream::connect(&socket).await?;

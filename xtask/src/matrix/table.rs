@@ -68,7 +68,8 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn read(page: &Path) -> Result<Table> {
         let text = fs::read_to_string(page).with_context(|| format!("could not read {}", page.display()))?;
-        let (_, section, _) = parts(&text).with_context(|| format!("could not find the matrix in {}", page.display()))?;
+        let (_, section, _) =
+            parts(&text).with_context(|| format!("could not find the matrix in {}", page.display()))?;
         Ok(Table::parse(section))
     }
 
@@ -102,7 +103,10 @@ impl Table {
                 }
                 for (story, text) in heads.iter().zip(cells) {
                     if let Some(story) = story.filter(|_| text.contains('/')) {
-                        table.cells.insert(((*host).to_owned(), (*claude).to_owned(), story.name()), ((*text).to_owned(), None));
+                        table.cells.insert(
+                            ((*host).to_owned(), (*claude).to_owned(), story.name()),
+                            ((*text).to_owned(), None),
+                        );
                     }
                 }
             } else if let Some((cell, note)) = line.strip_prefix("* ").and_then(|l| l.split_once(": ")) {
@@ -118,7 +122,8 @@ impl Table {
 
     fn section(&self) -> String {
         let names: Vec<&str> = Story::ALL.iter().map(|story| story.name()).collect();
-        let mut out = format!("\n| OpenClaw | Claude Code | {} |\n|---|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
+        let mut out =
+            format!("\n| OpenClaw | Claude Code | {} |\n|---|---|{}\n", names.join(" | "), "---|".repeat(names.len()));
         let (mut notes, mut reasons) = (String::new(), Vec::new());
         for host in hosts() {
             for claude in &pinned().claude_code {
@@ -153,7 +158,8 @@ impl Table {
                 continue;
             }
             told.push(why);
-            let of: Vec<&str> = reasons.iter().filter(|(_, other)| other == why).map(|(story, _)| story.name()).collect();
+            let of: Vec<&str> =
+                reasons.iter().filter(|(_, other)| other == why).map(|(story, _)| story.name()).collect();
             out.push_str(&format!("* –, {}: {why}\n", of.join(", ")));
         }
         if !reasons.is_empty() {
@@ -192,8 +198,14 @@ mod tests {
     fn cells_survive_the_page() {
         let mut table = Table::default();
         table.set(cell(0, 0, Story::FirstRide), Came { told: 20, wrong: Vec::new(), stopped: None });
-        table.set(cell(1, 1, Story::FirstRide), Came { told: 20, wrong: vec!["in order".into(), "once: ever".into()], stopped: None });
-        table.set(cell(4, 0, Story::FirstRide), Came { told: 3, wrong: Vec::new(), stopped: Some("waited 90 s for a: b".into()) });
+        table.set(
+            cell(1, 1, Story::FirstRide),
+            Came { told: 20, wrong: vec!["in order".into(), "once: ever".into()], stopped: None },
+        );
+        table.set(
+            cell(4, 0, Story::FirstRide),
+            Came { told: 3, wrong: Vec::new(), stopped: Some("waited 90 s for a: b".into()) },
+        );
         let again = Table::parse(&table.section());
         assert_eq!(again, table);
         let whole = |c: &Cell| again.is_whole(&c.host, &c.claude, c.story);

@@ -15,7 +15,8 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     let thread = lab.topic(7);
     lab.turn(&thread, &owner(), "the thread begins").await?;
     let (driver, mut events) = lab.connect().await?;
-    let subscribed = driver.call::<_, serde_json::Value>("sessions.messages.subscribe", &json!({ "key": thread.key })).await;
+    let subscribed =
+        driver.call::<_, serde_json::Value>("sessions.messages.subscribe", &json!({ "key": thread.key })).await;
     let (run, since) = send(lab, &thread, "typed by the driver").await?;
     let noted = lab.since(&since).await?;
     let hook = |name: &str| noted.iter().find(|e| e.is_hook(name, &thread.key)).cloned();
@@ -23,7 +24,11 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
         let told = match hook(name) {
             None => "does not run".into(),
             Some(e) => {
-                let id = if e.event["messageId"] == run.as_str() || e.ctx["messageId"] == run.as_str() { "the idempotencyKey" } else { "another or none" };
+                let id = if e.event["messageId"] == run.as_str() || e.ctx["messageId"] == run.as_str() {
+                    "the idempotencyKey"
+                } else {
+                    "another or none"
+                };
                 format!("messageId {id}, channel {}, senderId {}", e.ctx["channelId"], e.event["senderId"])
             }
         };
@@ -56,7 +61,8 @@ fn rows(noted: &[Entry], role: &str, thread: &Thread, run: &str) -> String {
     let rows = noted.iter().filter(|e| e.is_row(role, &thread.key));
     let told: Vec<String> = rows
         .map(|e| {
-            let key = e.event["message"]["idempotencyKey"].as_str().unwrap_or("no idempotencyKey").replace(run, "<runId>");
+            let key =
+                e.event["message"]["idempotencyKey"].as_str().unwrap_or("no idempotencyKey").replace(run, "<runId>");
             format!("{key}{}", if e.event["messageId"].is_string() { " with messageId" } else { "" })
         })
         .collect();

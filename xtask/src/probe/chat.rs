@@ -22,12 +22,15 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     let (driver, mut events) = lab.connect().await?;
 
     let (run, noted) = turn(lab, &driver, &thread, "typed by the driver").await?;
-    let request = lab.anthropic.requests().into_iter().rev().find(|request| request.prompt().contains("typed by the driver"));
+    let request =
+        lab.anthropic.requests().into_iter().rev().find(|request| request.prompt().contains("typed by the driver"));
     cells.cell("on the host's own runner", yes(request.is_some_and(|request| request.session().is_none())));
     for name in ["message_received", "before_dispatch"] {
         let hook = noted.iter().find(|e| e.is_hook(name, &thread.key));
         let has = |value: &Value| *value == run.as_str();
-        let id = hook.map_or("does not run", |e| if has(&e.event["messageId"]) || has(&e.ctx["messageId"]) { "our id" } else { "no id" });
+        let id = hook.map_or("does not run", |e| {
+            if has(&e.event["messageId"]) || has(&e.ctx["messageId"]) { "our id" } else { "no id" }
+        });
         let stamp = hook.is_some_and(|e| !e.event["timestamp"].is_null());
         let flow = hook.is_some_and(|e| has(&e.flow));
         cells.cell(name, format!("{id}, timestamp: {}, id by AsyncLocalStorage: {}", yes(stamp), yes(flow)));
@@ -39,7 +42,8 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     cells.cell("events to the sender", told(&mut events, &run).await);
 
     let (run, noted) = turn(lab, &driver, &thread, "::tool session_status {}").await?;
-    let said: Vec<&str> = noted.iter().filter(|e| is_of(e, &run, "assistant")).filter_map(|e| e.event["data"]["text"].as_str()).collect();
+    let said: Vec<&str> =
+        noted.iter().filter(|e| is_of(e, &run, "assistant")).filter_map(|e| e.event["data"]["text"].as_str()).collect();
     cells.cell("words beside a tool in the stream", yes(said.iter().any(|text| text.starts_with("using"))));
     cells.cell("answer rows after a tool call", rows(&noted, "assistant", &thread, &run));
 

@@ -11,7 +11,8 @@ use super::cells::{Cells, listed, yes};
 use super::lab::{Lab, Mark, Thread, owner, stranger};
 
 /// Built-in commands of 2026.6.1 to 2026.9.6 that a person may type in a ridden thread.
-const BUILT_IN: [&str; 10] = ["/status", "/help", "/whoami", "/commands", "/new", "/reset", "/compact", "/model", "/btw hi", "/think high"];
+const BUILT_IN: [&str; 10] =
+    ["/status", "/help", "/whoami", "/commands", "/new", "/reset", "/compact", "/model", "/btw hi", "/think high"];
 /// The probe plugin's own two: for anyone, and for authorized senders.
 const OWN: [&str; 2] = ["/probe", "/probeauth"];
 
@@ -24,12 +25,20 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     typed(lab, cells, &thread, "owner", &owner(), &by_owner).await?;
     let by_stranger: Vec<&str> = ["/status", "/new", "/stop", "stop"].into_iter().chain(OWN).collect();
     typed(lab, cells, &thread, "stranger", &stranger(), &by_stranger).await?;
-    cells.cell("entry after all of them", if standing(lab, &thread).await? == before { "unchanged" } else { "changed" });
+    cells
+        .cell("entry after all of them", if standing(lab, &thread).await? == before { "unchanged" } else { "changed" });
     resets(lab, cells).await
 }
 
 /// Types commands while the gate holds, and tells together those that fared alike.
-async fn typed(lab: &Lab, cells: &mut Cells, thread: &Thread, name: &str, who: &Person, commands: &[&str]) -> Result<()> {
+async fn typed(
+    lab: &Lab,
+    cells: &mut Cells,
+    thread: &Thread,
+    name: &str,
+    who: &Person,
+    commands: &[&str],
+) -> Result<()> {
     let mut fared: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for command in commands {
         let since = lab.mark().await?;
@@ -95,14 +104,24 @@ async fn resets(lab: &Lab, cells: &mut Cells) -> Result<()> {
     lab.step("patch", restore).await?;
     let turn = lab.turn(&thread, &owner(), "said after the restore").await?;
     let same = turn.request.session() == binding["sessionId"].as_str();
-    cells.cell("restore after a reset", format!("same Claude session {}, model saw what was before {}", yes(same), yes(turn.request.saw("said before the reset"))));
+    cells.cell(
+        "restore after a reset",
+        format!(
+            "same Claude session {}, model saw what was before {}",
+            yes(same),
+            yes(turn.request.saw("said before the reset"))
+        ),
+    );
     Ok(())
 }
 
 /// What a command must not change.
 async fn standing(lab: &Lab, thread: &Thread) -> Result<Value> {
     let entry = lab.entry(thread).await?;
-    Ok(["sessionId", "cliSessionIds", "cliSessionBindings", "claudeCliSessionId"].iter().map(|name| entry[*name].clone()).collect())
+    Ok(["sessionId", "cliSessionIds", "cliSessionBindings", "claudeCliSessionId"]
+        .iter()
+        .map(|name| entry[*name].clone())
+        .collect())
 }
 
 fn compared(before: &Value, after: &Value) -> &'static str {
@@ -113,7 +132,8 @@ fn compared(before: &Value, after: &Value) -> &'static str {
 async fn reasons(lab: &Lab, since: &Mark) -> Result<String> {
     let noted = lab.since(since).await?;
     let changed = noted.iter().filter(|e| e.kind == "sessionsChanged");
-    let mut reasons: Vec<String> = changed.map(|e| e.event["reason"].as_str().unwrap_or("without reason").to_owned()).collect();
+    let mut reasons: Vec<String> =
+        changed.map(|e| e.event["reason"].as_str().unwrap_or("without reason").to_owned()).collect();
     reasons.dedup();
     Ok(listed(&reasons))
 }

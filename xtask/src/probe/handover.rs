@@ -10,9 +10,10 @@ use super::log::first;
 
 /// One pixel; the model need not see more.
 pub(super) const PNG: &[u8] = &[
-    0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d, 0x49, 0x48, 0x44, 0x52, 0, 0, 0, 1, 0, 0, 0, 1, 8, 6, 0, 0, 0,
-    0x1f, 0x15, 0xc4, 0x89, 0, 0, 0, 0x0d, 0x49, 0x44, 0x41, 0x54, 0x78, 0xda, 0x63, 0xfc, 0xcf, 0xc0, 0x50, 0x0f, 0, 4, 0x85, 1,
-    0x80, 0x84, 0xa9, 0x8c, 0x21, 0, 0, 0, 0, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60, 0x82,
+    0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d, 0x49, 0x48, 0x44, 0x52, 0, 0, 0, 1, 0, 0, 0, 1, 8,
+    6, 0, 0, 0, 0x1f, 0x15, 0xc4, 0x89, 0, 0, 0, 0x0d, 0x49, 0x44, 0x41, 0x54, 0x78, 0xda, 0x63, 0xfc, 0xcf, 0xc0,
+    0x50, 0x0f, 0, 4, 0x85, 1, 0x80, 0x84, 0xa9, 0x8c, 0x21, 0, 0, 0, 0, 0x49, 0x45, 0x4e, 0x44, 0xae, 0x42, 0x60,
+    0x82,
 ];
 
 pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
@@ -22,7 +23,10 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     let held = lab.hold(&thread, &owner(), "held for the owner").await?;
     let handed = lab.hand_over(&held, EVERYWHERE, &renamed(&held)).await?;
     lab.calm().await?;
-    cells.cell("row of the owner: senderIsOwner", row(lab, &handed, &thread).await?["__openclaw"]["senderIsOwner"].to_string());
+    cells.cell(
+        "row of the owner: senderIsOwner",
+        row(lab, &handed, &thread).await?["__openclaw"]["senderIsOwner"].to_string(),
+    );
     same_id(lab, cells, &thread).await?;
     photo(lab, cells, &thread).await?;
     for (name, via) in [("inbound.dispatch", "durable"), ("inbound.run", "run"), ("dispatcher alone", "buffered")] {
@@ -69,8 +73,13 @@ async fn whole(lab: &Lab, cells: &mut Cells, thread: &Thread) -> Result<()> {
     cells.cell("row carries our message id", yes(named));
 
     let noted = lab.since(&handed.since).await?;
-    let inside = |hook: &str| first(&noted, |e| e.is_hook(hook, &thread.key) && e.handover["handover"] == handed.id.as_str()).is_some();
-    cells.cell("AsyncLocalStorage visible in", those(["message_received", "before_dispatch", "agent_end"].map(|hook| (hook, inside(hook)))));
+    let inside = |hook: &str| {
+        first(&noted, |e| e.is_hook(hook, &thread.key) && e.handover["handover"] == handed.id.as_str()).is_some()
+    };
+    cells.cell(
+        "AsyncLocalStorage visible in",
+        those(["message_received", "before_dispatch", "agent_end"].map(|hook| (hook, inside(hook)))),
+    );
     let end = first(&noted, |e| e.is_hook("agent_end", &thread.key)).context("no agent_end")?;
     let after = if handed.done.t >= end.t { "after agent_end" } else { "before agent_end" };
     cells.cell("the promise resolves", format!("{after} ({:+} ms)", handed.done.t - end.t));
@@ -87,7 +96,10 @@ async fn same_id(lab: &Lab, cells: &mut Cells, thread: &Thread) -> Result<()> {
     let swallowed = hooks == 0 && lab.asked(&handed.since).is_none();
     let dispatched = &handed.done.rest["result"]["dispatched"];
     let error = handed.error().unwrap_or("none");
-    cells.cell("the held message's own id", format!("swallowed {}, hooks {hooks}, dispatched {dispatched}, error {error}", yes(swallowed)));
+    cells.cell(
+        "the held message's own id",
+        format!("swallowed {}, hooks {hooks}, dispatched {dispatched}, error {error}", yes(swallowed)),
+    );
     Ok(())
 }
 

@@ -15,7 +15,10 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     let words = lab.turn(&thread, &stranger(), "words alone").await?;
     let (received, dispatch) = pair(&lab.since(&words.since).await?, &thread)?;
     cells.cell("order", order(&received, &dispatch));
-    cells.cell("before_dispatch messageId in", those([("event", !dispatch.event["messageId"].is_null()), ("ctx", !dispatch.ctx["messageId"].is_null())]));
+    cells.cell(
+        "before_dispatch messageId in",
+        those([("event", !dispatch.event["messageId"].is_null()), ("ctx", !dispatch.ctx["messageId"].is_null())]),
+    );
     cells.cell("before_dispatch event", listed(&fields(&dispatch.event)));
     cells.cell("before_dispatch ctx", listed(&fields(&dispatch.ctx)));
     cells.cell("before_dispatch conversationId", shape(&dispatch.ctx["conversationId"], &thread));

@@ -115,7 +115,10 @@ impl Lab {
     /// A plain group.
     pub(super) fn group(&self, number: i64) -> Thread {
         let chat = GROUP - number;
-        Thread { place: Place::group(chat, &format!("Group {number}")), key: format!("agent:main:telegram:group:{chat}") }
+        Thread {
+            place: Place::group(chat, &format!("Group {number}")),
+            key: format!("agent:main:telegram:group:{chat}"),
+        }
     }
 
     /// Calls a gateway method; what the host refuses is for the caller to tell.
@@ -143,7 +146,11 @@ impl Lab {
 
     /// Now.
     pub(super) async fn mark(&self) -> Result<Mark> {
-        let at = Mark { log: self.logged.get(), calls: self.telegram.calls().len(), requests: self.anthropic.requests().len() };
+        let at = Mark {
+            log: self.logged.get(),
+            calls: self.telegram.calls().len(),
+            requests: self.anthropic.requests().len(),
+        };
         let newer = self.since(&at).await?;
         self.logged.set(newer.last().map_or(at.log, |entry| entry.n + 1));
         Ok(Mark { log: self.logged.get(), ..at })
@@ -156,7 +163,13 @@ impl Lab {
     }
 
     /// Waits until the plugin notes something.
-    pub(super) async fn wait(&self, since: &Mark, limit: Duration, what: &str, wanted: impl Fn(&Entry) -> bool) -> Result<Entry> {
+    pub(super) async fn wait(
+        &self,
+        since: &Mark,
+        limit: Duration,
+        what: &str,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Entry> {
         let end = Instant::now() + limit;
         loop {
             let noted = self.since(since).await?;

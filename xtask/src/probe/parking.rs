@@ -34,7 +34,8 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
 
     let at_park = file.lines()?;
     let slip = agent(lab, &thread).await?;
-    cells.cell("agent RPC while parked", format!("{slip}, {}", meanwhile(lab, &thread, &ridden, &file, at_park).await?));
+    cells
+        .cell("agent RPC while parked", format!("{slip}, {}", meanwhile(lab, &thread, &ridden, &file, at_park).await?));
     let woken = wake(lab, &thread).await?;
     cells.cell("wake while parked", format!("{woken}, {}", meanwhile(lab, &thread, &ridden, &file, at_park).await?));
     let continued = catalog(lab, &ridden, &file).await?;
@@ -44,17 +45,22 @@ pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     let before = file.lines()?;
     terminal(lab, &ridden).await?;
     let grown = file.lines()? - before;
-    cells.cell("terminal claude -p --resume", if grown > 0 { format!("appended (+{grown} lines)") } else { "wrote elsewhere".into() });
+    cells.cell(
+        "terminal claude -p --resume",
+        if grown > 0 { format!("appended (+{grown} lines)") } else { "wrote elsewhere".into() },
+    );
 
     let restore = json!({ "sessionKey": thread.key, "verb": "restore", "binding": binding, "legacy": legacy });
     lab.step("patch", restore).await?;
-    let reused = || lab.gateway.log().rsplit("reuse=").next().and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
+    let reused =
+        || lab.gateway.log().rsplit("reuse=").next().and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
     let turn = lab.turn(&thread, &owner(), "after the release").await?;
     cells.cell("restored, next turn", resumed(lab, &thread, &ridden, &turn).await?);
     cells.cell("… reuse= in the host's log", reused().unwrap_or_default());
     cells.cell("… the model saw the terminal's turn", yes(turn.request.saw("typed at the terminal")));
     cells.cell("… forks in the transcript", file.forks()?);
-    let knows = [("agent RPC", "slipped by agent"), ("wake", "slipped by wake")].map(|(name, text)| (name, turn.request.saw(text)));
+    let knows = [("agent RPC", "slipped by agent"), ("wake", "slipped by wake")]
+        .map(|(name, text)| (name, turn.request.saw(text)));
     cells.cell("… the model knows the slipped", those(knows));
     let turn = lab.turn(&thread, &owner(), "one turn more").await?;
     cells.cell("the turn after that", resumed(lab, &thread, &ridden, &turn).await?);
@@ -71,7 +77,8 @@ async fn children(lab: &Lab, cells: &mut Cells, ridden: &str, file: &Transcript)
     for child in ours {
         let registered = registry(lab, &child);
         let parent = fs::read_to_string(format!("/proc/{}/status", child.pid)).unwrap_or_default();
-        let ours = parent.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim) == lab.gateway.pid().map(|pid| pid.to_string()).as_deref();
+        let ours = parent.lines().find_map(|line| line.strip_prefix("PPid:")).map(str::trim)
+            == lab.gateway.pid().map(|pid| pid.to_string()).as_deref();
         let status = registered["status"].as_str().unwrap_or("unregistered").to_owned();
         cells.cell("child between turns", format!("warm, status {status}"));
         let names = registered["sessionId"] == ridden;
@@ -125,7 +132,8 @@ async fn meanwhile(lab: &Lab, thread: &Thread, ridden: &str, file: &Transcript, 
 
 async fn agent(lab: &Lab, thread: &Thread) -> Result<String> {
     let since = lab.mark().await?;
-    let request = json!({ "sessionKey": thread.key, "message": "slipped by agent", "idempotencyKey": uuid::Uuid::new_v4() });
+    let request =
+        json!({ "sessionKey": thread.key, "message": "slipped by agent", "idempotencyKey": uuid::Uuid::new_v4() });
     let begun = match lab.call("agent", request).await {
         Ok(begun) => begun,
         Err(refused) => return Ok(format!("refused: {refused}")),
@@ -172,13 +180,17 @@ async fn catalog(lab: &Lab, ridden: &str, file: &Transcript) -> Result<String> {
     lab.calm().await?;
     let resumed = lab.asked(&since).is_some_and(|request| request.session() == Some(ridden));
     let gate = lab.since(&since).await?.iter().any(|e| e.is_hook("before_dispatch", key));
-    let seen = listed(&[if resumed { "resumes the ridden id" } else { "another id" }, if gate { "passes before_dispatch under its own key" } else { "no before_dispatch" }]);
+    let seen = listed(&[
+        if resumed { "resumes the ridden id" } else { "another id" },
+        if gate { "passes before_dispatch under its own key" } else { "no before_dispatch" },
+    ]);
     Ok(format!("continue +{alone}, chat.send +{} lines, {seen}", file.lines()? - at - alone))
 }
 
 /// Catalog and host of a session, wherever this version lists it.
 fn listing(list: &Value, session: &str) -> Option<(Value, Value)> {
-    let either = |value: &Value, names: [&str; 2]| names.iter().map(|name| &value[*name]).find(|v| !v.is_null()).cloned();
+    let either =
+        |value: &Value, names: [&str; 2]| names.iter().map(|name| &value[*name]).find(|v| !v.is_null()).cloned();
     for catalog in list["catalogs"].as_array()? {
         for host in catalog["hosts"].as_array()? {
             let rows = either(host, ["sessions", "rows"])?;

@@ -98,16 +98,24 @@ fn signs(cells: &mut Cells, noted: &[Entry], thread: &Thread, session: &str) -> 
     let runs = |e: &Entry| watched(e) && e.rest.get("status").is_some_and(|status| status == "running");
     let busy = |e: &Entry| watched(e) && is_busy(e, session);
     let mut began = |name: &str, found: Option<&Entry>| {
-        cells.cell(&format!("begin: {name}"), found.map_or("not seen".into(), |e| format!("{:+} ms after before_dispatch", e.t - pass.t)));
+        cells.cell(
+            &format!("begin: {name}"),
+            found.map_or("not seen".into(), |e| format!("{:+} ms after before_dispatch", e.t - pass.t)),
+        );
     };
     began("user row", first(noted, |e| e.is_row("user", key)));
     began("lifecycle start", first(noted, |e| e.is_lifecycle("start", key)));
     began("entry.status running", first(noted, runs));
     began("registry busy", first(noted, busy));
 
-    let after = |was: &dyn Fn(&Entry) -> bool| noted.iter().rposition(was).and_then(|at| noted[at..].iter().find(|e| watched(e) && !was(e)));
+    let after = |was: &dyn Fn(&Entry) -> bool| {
+        noted.iter().rposition(was).and_then(|at| noted[at..].iter().find(|e| watched(e) && !was(e)))
+    };
     let mut ended = |name: &str, found: Option<&Entry>| {
-        cells.cell(&format!("end: {name}"), found.map_or("not seen".into(), |e| format!("{:+} ms after agent_end", e.t - end.t)));
+        cells.cell(
+            &format!("end: {name}"),
+            found.map_or("not seen".into(), |e| format!("{:+} ms after agent_end", e.t - end.t)),
+        );
     };
     ended("registry idle or gone", after(&busy));
     ended("assistant row", first(noted, |e| e.is_row("assistant", key)));

@@ -13,7 +13,11 @@ pub(super) struct Exception {
 /// All of them.
 pub(super) const ALL: &[Exception] = &[
     // Fixture `resumed/f1`. 2.1.330 ends such a line before it writes; 2.1.197 does not, and both lines are lost.
-    Exception { name: "the last line has no line feed", covers: &["refused", "chain", "damage"], holds: has_no_last_line_feed },
+    Exception {
+        name: "the last line has no line feed",
+        covers: &["refused", "chain", "damage"],
+        holds: has_no_last_line_feed,
+    },
 ];
 
 fn has_no_last_line_feed(bytes: &[u8]) -> bool {

@@ -61,7 +61,9 @@ impl Verdict {
     pub(super) fn details(&self) -> String {
         match self {
             Verdict::Same => String::new(),
-            Verdict::Differs(all) => all.iter().map(|one| format!("; {} {}: {}", one.version, one.what, one.how)).collect(),
+            Verdict::Differs(all) => {
+                all.iter().map(|one| format!("; {} {}: {}", one.version, one.what, one.how)).collect()
+            }
             Verdict::Except(name) => format!(": {name}"),
             Verdict::NoTranscript => ": no line names a Claude session".to_owned(),
         }
@@ -129,8 +131,12 @@ impl Said {
             (Err(why), _) => differs("chain", why.clone()),
         }
         match how_resumed(first, before) {
-            How::TookUp if self.quiet => differs("end", "it takes a turn up again, we say that none is under way".to_owned()),
-            How::WentOn if !self.quiet => differs("end", "it sees nothing unfinished, we say that a turn is under way".to_owned()),
+            How::TookUp if self.quiet => {
+                differs("end", "it takes a turn up again, we say that none is under way".to_owned())
+            }
+            How::WentOn if !self.quiet => {
+                differs("end", "it sees nothing unfinished, we say that a turn is under way".to_owned())
+            }
             _ => {}
         }
         match (&self.refused, shown.is_ok() && !done.damaged && self.quiet) {
@@ -138,7 +144,9 @@ impl Said {
             (Ok(None), false) => differs("adopted", "we adopt it, and it could not be handed back".to_owned()),
             (Ok(Some(why)) | Err(why), true) => differs("refused", format!("Claude Code resumes it, we refuse: {why}")),
         }
-        if let Err(how) = self.label.as_ref().map_err(String::clone).and_then(|label| check_label(label, before, path, done)) {
+        if let Err(how) =
+            self.label.as_ref().map_err(String::clone).and_then(|label| check_label(label, before, path, done))
+        {
             differs("label", how);
         }
         all
@@ -170,7 +178,8 @@ fn how_resumed(first: &Value, before: &[Value]) -> How {
 /// 2.1.197 also tells the model to continue behind an error of the model's service, a local command, and an
 /// interruption that it joined with the line before: there nothing is under way.
 fn ends_with_result(before: &[Value]) -> bool {
-    let said = |line: &&Value| matches!(line["type"].as_str(), Some("user" | "assistant")) && line["isSidechain"] != true;
+    let said =
+        |line: &&Value| matches!(line["type"].as_str(), Some("user" | "assistant")) && line["isSidechain"] != true;
     let Some(last) = before.iter().rev().find(said) else { return false };
     let blocks = last["message"]["content"].as_array();
     blocks.is_some_and(|blocks| blocks.iter().any(|block| block["type"] == "tool_result"))

@@ -9,7 +9,9 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use crossterm::cursor::{Hide, MoveToColumn, MoveUp, Show as ShowCursor};
-use crossterm::event::{DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use crossterm::event::{
+    DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
+};
 use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetForegroundColor};
 use crossterm::terminal::{BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate};
 use crossterm::{QueueableCommand as _, execute, terminal};
@@ -172,7 +174,9 @@ impl Screen {
                 self.below = (Vec::new(), (0, 0));
             }
             KeyCode::Char('j') if ctrl => self.input.insert_newline(),
-            KeyCode::Enter if key.modifiers.intersects(KeyModifiers::ALT | KeyModifiers::SHIFT) => self.input.insert_newline(),
+            KeyCode::Enter if key.modifiers.intersects(KeyModifiers::ALT | KeyModifiers::SHIFT) => {
+                self.input.insert_newline()
+            }
             KeyCode::Enter => return self.submit(),
             KeyCode::Up if self.input.cursor().0 == 0 => self.recall(true),
             KeyCode::Down if self.input.cursor().0 + 1 == self.input.lines().len() => self.recall(false),
@@ -260,16 +264,28 @@ impl Screen {
         if !self.coming.text.is_empty() {
             rows.extend((self.coming.scrolled..coming.len()).map(|n| Row::new(answer_row(&coming, n), Style::Plain)));
         }
-        rows.extend(queued.take(QUEUED_ROWS).map(|text| Row::new(cut(&format!("  next: {}", clean(text)), columns), Style::Quiet)));
+        rows.extend(
+            queued
+                .take(QUEUED_ROWS)
+                .map(|text| Row::new(cut(&format!("  next: {}", clean(text)), columns), Style::Quiet)),
+        );
         let style = if status.warn { Style::Warning } else { Style::Status };
         rows.push(Row::new(cut(&status.line, columns), style));
-        let (input, (row, column)) = typed_rows(self.input.lines(), (self.input.cursor().0, self.input.cursor().1), columns.saturating_sub(2).max(1));
+        let (input, (row, column)) = typed_rows(
+            self.input.lines(),
+            (self.input.cursor().0, self.input.cursor().1),
+            columns.saturating_sub(2).max(1),
+        );
         let first = (row + 1).saturating_sub(INPUT_ROWS);
         let at = (rows.len() + row - first, column + 2);
         let empty = self.input.is_empty();
         rows.extend(input.into_iter().enumerate().skip(first).take(INPUT_ROWS).map(|(n, text)| {
             let prefix = if n == 0 { "› " } else { "  " };
-            if empty { Row::new(format!("{prefix}{HINT}"), Style::Quiet) } else { Row::new(format!("{prefix}{text}"), Style::Plain) }
+            if empty {
+                Row::new(format!("{prefix}{HINT}"), Style::Quiet)
+            } else {
+                Row::new(format!("{prefix}{text}"), Style::Plain)
+            }
         }));
         if self.scrolling.is_empty() && self.below == (rows.clone(), at) {
             return;
@@ -295,7 +311,9 @@ impl Screen {
             row.write(&mut out)?;
         }
         up(&mut out, rows.len().saturating_sub(1).saturating_sub(at.0))?;
-        out.queue(MoveToColumn(u16::try_from(at.1).unwrap_or(u16::MAX)))?.queue(ShowCursor)?.queue(EndSynchronizedUpdate)?;
+        out.queue(MoveToColumn(u16::try_from(at.1).unwrap_or(u16::MAX)))?
+            .queue(ShowCursor)?
+            .queue(EndSynchronizedUpdate)?;
         self.below = (rows, at);
         out.flush()
     }
@@ -335,7 +353,10 @@ impl Screen {
     fn scroll(&mut self, text: &str, style: Style, first: &str) {
         let indent = " ".repeat(first.width());
         let rows = wrapped(&cleaned(text), columns().saturating_sub(first.width()).max(MIN_COLUMNS));
-        let prefixed = rows.iter().enumerate().map(|(n, row)| Row::new(format!("{}{row}", if n == 0 { first } else { &indent }), style));
+        let prefixed = rows
+            .iter()
+            .enumerate()
+            .map(|(n, row)| Row::new(format!("{}{row}", if n == 0 { first } else { &indent }), style));
         self.scrolling.extend(prefixed);
     }
 }
@@ -418,7 +439,10 @@ pub fn cleaned(text: &str) -> String {
 
 /// A text in rows of at most so many columns; an empty text is one empty row.
 fn wrapped(text: &str, columns: usize) -> Vec<String> {
-    textwrap::wrap(text, textwrap::Options::new(columns).break_words(true)).into_iter().map(std::borrow::Cow::into_owned).collect()
+    textwrap::wrap(text, textwrap::Options::new(columns).break_words(true))
+        .into_iter()
+        .map(std::borrow::Cow::into_owned)
+        .collect()
 }
 
 fn read_keys(keys: &mpsc::Sender<Event>) {

@@ -13,7 +13,9 @@ use ride_core::wire::{Grant, Holder, Reason, Release, Released, Renew, Renewed, 
 use super::wire::{State, Told};
 use crate::link::Status;
 use crate::render::{self, clean, cut, duration};
-use crate::ride::state::{ADRIFT_MS, HANDOVER_MS, MARGIN_MS, Outcome, PAUSE_MS, RELEASE_MS, SILENCE_WARN_MS, STATUS_COLUMNS, Trouble};
+use crate::ride::state::{
+    ADRIFT_MS, HANDOVER_MS, MARGIN_MS, Outcome, PAUSE_MS, RELEASE_MS, SILENCE_WARN_MS, STATUS_COLUMNS, Trouble,
+};
 
 /// Prompts typed ahead. A person waits long before.
 const MAX_QUEUED: usize = 32;
@@ -160,13 +162,34 @@ pub struct Chat {
 enum Turn {
     None,
     /// To be written down, or being so.
-    Saying { id: String, text: String, at_ms: u64, asked: bool, sends: u32 },
+    Saying {
+        id: String,
+        text: String,
+        at_ms: u64,
+        asked: bool,
+        sends: u32,
+    },
     /// To be sent, or being so.
-    Sending { id: String, text: String, asked: bool, sends: u32 },
+    Sending {
+        id: String,
+        text: String,
+        asked: bool,
+        sends: u32,
+    },
     /// With the agent, as far as is known.
-    Running { id: String, text: String, since_ms: u64, sends: u32, answer: String },
+    Running {
+        id: String,
+        text: String,
+        since_ms: u64,
+        sends: u32,
+        answer: String,
+    },
     /// Over; its answer is looked for.
-    LookingUp { id: String, at_ms: u64, asked: bool },
+    LookingUp {
+        id: String,
+        at_ms: u64,
+        asked: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -174,7 +197,11 @@ enum Phase {
     Riding,
     /// The person wants to leave when the turn is over.
     Leaving,
-    Releasing { until_ms: u64, at_ms: u64, asked: bool },
+    Releasing {
+        until_ms: u64,
+        at_ms: u64,
+        asked: bool,
+    },
     Done,
 }
 
@@ -298,7 +325,10 @@ impl Chat {
                 (Phase::Riding, _) => {
                     self.phase = Phase::Leaving;
                     if !self.queue.is_empty() {
-                        out.push(note(format!("{} not sent", render::count(self.queued().count() as u32, "prompt was", "prompts were"))));
+                        out.push(note(format!(
+                            "{} not sent",
+                            render::count(self.queued().count() as u32, "prompt was", "prompts were")
+                        )));
                         self.queue.clear();
                     }
                     out.push(note("leaving when the answer is there; Esc ends the turn, Ctrl-D leaves at once".into()));
@@ -332,7 +362,9 @@ impl Chat {
     /// After a lost connection nobody knows how far the prompt came: the gateway does.
     fn ask_again(&mut self, now_ms: u64) {
         match &mut self.turn {
-            Turn::Saying { at_ms, asked, .. } | Turn::LookingUp { at_ms, asked, .. } => (*at_ms, *asked) = (now_ms, false),
+            Turn::Saying { at_ms, asked, .. } | Turn::LookingUp { at_ms, asked, .. } => {
+                (*at_ms, *asked) = (now_ms, false)
+            }
             Turn::Sending { id, text, sends, .. } => {
                 let (id, text, sends) = (std::mem::take(id), std::mem::take(text), *sends);
                 self.turn = Turn::Saying { id, text, at_ms: now_ms, asked: false, sends };
@@ -533,7 +565,9 @@ impl Chat {
         if matches!(self.phase, Phase::Leaving) && matches!(self.turn, Turn::None) {
             self.release(now_ms);
         }
-        if matches!(self.phase, Phase::Riding) && matches!(self.turn, Turn::None) && self.is_ours(now_ms)
+        if matches!(self.phase, Phase::Riding)
+            && matches!(self.turn, Turn::None)
+            && self.is_ours(now_ms)
             && let Some((id, text)) = self.queue.pop_front()
         {
             out.push(Effect::Show(Show::Prompt(text.clone())));
@@ -543,7 +577,11 @@ impl Chat {
             self.move_on(now_ms, out);
         }
         self.go_home(now_ms, out);
-        if matches!(self.phase, Phase::Riding | Phase::Leaving) && self.up && !self.renewing && now_ms >= self.renew_at_ms {
+        if matches!(self.phase, Phase::Riding | Phase::Leaving)
+            && self.up
+            && !self.renewing
+            && now_ms >= self.renew_at_ms
+        {
             self.renewing = true;
             self.renew_at_ms = now_ms + self.renew_every_ms;
             out.push(Effect::Renew(Renew {
@@ -563,7 +601,12 @@ impl Chat {
         match &mut self.turn {
             Turn::Saying { id, text, at_ms, asked, .. } if !*asked && now_ms >= *at_ms && ours => {
                 *asked = true;
-                out.push(Effect::Say(Say { key: self.key.clone(), fence: self.fence, id: id.clone(), text: text.clone() }));
+                out.push(Effect::Say(Say {
+                    key: self.key.clone(),
+                    fence: self.fence,
+                    id: id.clone(),
+                    text: text.clone(),
+                }));
             }
             Turn::Sending { id, text, asked, sends } if !*asked && ours => {
                 (*asked, *sends) = (true, *sends + 1);
@@ -583,7 +626,13 @@ impl Chat {
             *asked = true;
             // A turn that still runs is answered in the thread; nobody waits for it here.
             let wait_ms = if matches!(self.turn, Turn::None) { HANDOVER_MS } else { PAUSE_MS };
-            out.push(Effect::Release(Release { key: self.key.clone(), fence: self.fence, accept_broken_chain: false, wait_ms, copy: None }));
+            out.push(Effect::Release(Release {
+                key: self.key.clone(),
+                fence: self.fence,
+                accept_broken_chain: false,
+                wait_ms,
+                copy: None,
+            }));
         } else if !*asked && now_ms >= *until_ms {
             let why = self.trouble.clone().unwrap_or_else(|| "no answer".to_owned());
             self.phase = Phase::Done;

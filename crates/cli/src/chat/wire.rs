@@ -144,10 +144,14 @@ impl History {
     /// The agent's last words in the turn of that name.
     pub fn answer(&self, run: &str) -> Option<String> {
         let asked = format!("{run}:user");
-        let key = |m: &Value| m["idempotencyKey"].as_str().or(m["__openclaw"]["idempotencyKey"].as_str()) == Some(&asked);
+        let key =
+            |m: &Value| m["idempotencyKey"].as_str().or(m["__openclaw"]["idempotencyKey"].as_str()) == Some(&asked);
         let at = self.messages.iter().position(key)?;
         let turn = self.messages[at + 1..].iter().take_while(|m| m["role"] != "user");
-        turn.filter(|m| m["role"] == "assistant" && m["stopReason"] != "toolUse").map(text).filter(|text| !text.is_empty()).last()
+        turn.filter(|m| m["role"] == "assistant" && m["stopReason"] != "toolUse")
+            .map(text)
+            .filter(|text| !text.is_empty())
+            .last()
     }
 }
 
@@ -155,7 +159,8 @@ fn text(message: &Value) -> String {
     match &message["content"] {
         Value::String(text) => text.trim().to_owned(),
         Value::Array(blocks) => {
-            let texts: Vec<&str> = blocks.iter().filter(|b| b["type"] == "text").filter_map(|b| b["text"].as_str()).collect();
+            let texts: Vec<&str> =
+                blocks.iter().filter(|b| b["type"] == "text").filter_map(|b| b["text"].as_str()).collect();
             texts.join("\n").trim().to_owned()
         }
         _ => String::new(),
@@ -175,8 +180,14 @@ mod tests {
         };
         // Recorded on 2026.9.6.
         let message = json!({ "role": "assistant", "content": [{ "type": "text", "text": "tool-done: hi" }] });
-        check(json!({ "runId": "r", "seq": 20, "state": "delta", "deltaText": " hi", "message": message }), Some((State::Delta, "tool-done: hi")));
-        check(json!({ "runId": "r", "state": "final", "stopReason": "stop", "message": message }), Some((State::Final, "tool-done: hi")));
+        check(
+            json!({ "runId": "r", "seq": 20, "state": "delta", "deltaText": " hi", "message": message }),
+            Some((State::Delta, "tool-done: hi")),
+        );
+        check(
+            json!({ "runId": "r", "state": "final", "stopReason": "stop", "message": message }),
+            Some((State::Final, "tool-done: hi")),
+        );
         check(json!({ "runId": "r", "state": "final" }), Some((State::Final, "")));
         check(json!({ "runId": "r", "state": "aborted", "stopReason": "rpc" }), Some((State::Aborted, "")));
         check(json!({ "runId": "r", "state": "status", "phase": "starting_model" }), None);
@@ -193,7 +204,8 @@ mod tests {
             { "role": "assistant", "content": [{ "type": "text", "text": "using a tool" }], "stopReason": "toolUse" },
             { "role": "toolResult", "content": [{ "type": "text", "text": "hi" }] },
             { "role": "assistant", "content": [{ "type": "text", "text": "done" }], "stopReason": "stop" },
-        ] })).unwrap();
+        ] }))
+        .unwrap();
         assert_eq!(history.answer("p0").as_deref(), Some("one"));
         assert_eq!(history.answer("p1").as_deref(), Some("done"));
         assert_eq!(history.answer("p2"), None);

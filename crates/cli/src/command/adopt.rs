@@ -16,8 +16,8 @@ use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
 use crate::gateway::locate::Target;
 use crate::interrupt::Interrupts;
-use crate::picker::{self, Pair, sessions};
 use crate::picker::view::Look;
+use crate::picker::{self, Pair, sessions};
 use crate::render::{self, clean};
 
 /// What an adoption may take beyond the wait for the running turn.
@@ -45,7 +45,13 @@ pub struct Local {
 
 /// Binds a thread to a Claude session: one that is named by its id or the beginning of
 /// it, or chosen; and so is the thread.
-pub async fn run(context: &Context<'_>, session: Option<&str>, words: &[String], wait_s: u64, json: bool) -> Result<(), Error> {
+pub async fn run(
+    context: &Context<'_>,
+    session: Option<&str>,
+    words: &[String],
+    wait_s: u64,
+    json: bool,
+) -> Result<(), Error> {
     let dir = claude_dir(context)?;
     if words.is_empty() && !context.env.can_draw() {
         return Err(Error::new(Kind::Usage, "which thread? this terminal cannot show them to choose from")
@@ -66,7 +72,13 @@ pub async fn run(context: &Context<'_>, session: Option<&str>, words: &[String],
 }
 
 /// The thread that was named, or chosen where none or several were.
-async fn thread(context: &Context<'_>, target: &Target, words: &[String], pair: Pair, interrupts: &mut Interrupts) -> Result<(Row, Pair), Error> {
+async fn thread(
+    context: &Context<'_>,
+    target: &Target,
+    words: &[String],
+    pair: Pair,
+    interrupts: &mut Interrupts,
+) -> Result<(Row, Pair), Error> {
     let listed = async { picker::list(&pair.0).await.map_err(Error::from) };
     let threads = interrupts.or("reading the threads", listed).await?;
     if !words.is_empty() {
@@ -82,7 +94,8 @@ async fn thread(context: &Context<'_>, target: &Target, words: &[String], pair: 
         None => Ok(()),
     };
     let connect = async || context.connect(target, Access::Write).await;
-    let chosen = picker::pick(threads, &words.join(" "), "choose", pair, connect, free, look(context), interrupts).await?;
+    let chosen =
+        picker::pick(threads, &words.join(" "), "choose", pair, connect, free, look(context), interrupts).await?;
     chosen.ok_or_else(|| Error::new(Kind::Left, ""))
 }
 
@@ -96,13 +109,26 @@ pub async fn undo(context: &Context<'_>, words: &[String], wait_s: u64, json: bo
     let (connection, _events) = context.connect(&target, Access::Write).await?;
     let rows = rows(&connection).await?;
     let row = context.find(&target, &rows, words)?;
-    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(row.key.clone()), audit: false }).await?;
+    let statuses: Statuses =
+        connection.call(method::STATUS, &Status { key: Some(row.key.clone()), audit: false }).await?;
     let former = statuses.threads.first().and_then(|thread| thread.former);
-    let none = || Error::new(Kind::NotRideable, format!("{} adopted no Claude session in the place of another", clean(&row.title)));
+    let none = || {
+        Error::new(
+            Kind::NotRideable,
+            format!("{} adopted no Claude session in the place of another", clean(&row.title)),
+        )
+    };
     ask(context, &connection, row, former.ok_or_else(none)?, wait_s, json).await
 }
 
-async fn ask(context: &Context<'_>, connection: &Connection, row: &Row, id: Uuid, wait_s: u64, json: bool) -> Result<(), Error> {
+async fn ask(
+    context: &Context<'_>,
+    connection: &Connection,
+    row: &Row,
+    id: Uuid,
+    wait_s: u64,
+    json: bool,
+) -> Result<(), Error> {
     let adopted = request(context, connection, &row.key, id, wait_s).await?;
     if json {
         return print_json(&adopted);
@@ -131,7 +157,13 @@ pub(super) async fn by_key(context: &Context<'_>, key: &str, id: Uuid, wait_s: u
     Ok(told(&clean(&row.title), key, &adopted))
 }
 
-async fn request(context: &Context<'_>, connection: &Connection, key: &str, id: Uuid, wait_s: u64) -> Result<Adopted, Error> {
+async fn request(
+    context: &Context<'_>,
+    connection: &Connection,
+    key: &str,
+    id: Uuid,
+    wait_s: u64,
+) -> Result<Adopted, Error> {
     let pid = std::process::id();
     let process = process::identity(pid);
     let driver = Driver { name: name(&context.env.person()), host: name(&context.env.host), process };
@@ -151,14 +183,25 @@ async fn proof(connection: &Connection, key: &str, id: Uuid) -> Option<Proof> {
 
 fn told(title: &str, key: &str, adopted: &Adopted) -> String {
     let former = match adopted.former {
-        Some(former) => format!("before it was Claude session {former}; `ride adopt --undo --to {}` brings that back", clean(key)),
+        Some(former) => {
+            format!("before it was Claude session {former}; `ride adopt --undo --to {}` brings that back", clean(key))
+        }
         None => "before it had none".to_owned(),
     };
     let lines = adopted.beside.iter().map(|side| format!("\n{}", ride::beside(side, title)));
-    let beside: String = lines.chain(adopted.beside.first().map(|side| {
-        format!("\nto go on with them instead: ride repair {} --keep {}", clean(key), side.leaf)
-    })).collect();
-    format!("{title} goes on in Claude session {}, in {}\n{former}{beside}", adopted.cli_session_id, clean(&adopted.cwd))
+    let beside: String = lines
+        .chain(
+            adopted
+                .beside
+                .first()
+                .map(|side| format!("\nto go on with them instead: ride repair {} --keep {}", clean(key), side.leaf)),
+        )
+        .collect();
+    format!(
+        "{title} goes on in Claude session {}, in {}\n{former}{beside}",
+        adopted.cli_session_id,
+        clean(&adopted.cwd)
+    )
 }
 
 /// Lists the Claude sessions of this machine, the last used first.
@@ -172,7 +215,11 @@ pub fn list(context: &Context<'_>, json: bool) -> Result<(), Error> {
     }
     let now_ms = context.env.now_ms;
     for local in &locals {
-        let title = local.title.as_deref().or(local.last_prompt.as_deref()).map_or_else(|| "without a prompt".to_owned(), clean);
+        let title = local
+            .title
+            .as_deref()
+            .or(local.last_prompt.as_deref())
+            .map_or_else(|| "without a prompt".to_owned(), clean);
         let live = if local.live { ", open in a Claude Code" } else { "" };
         let cwd = local.cwd.as_deref().map_or_else(|| "-".to_owned(), clean);
         print(&format!("{}  {:>4}  {cwd}{live}\n    {title}\n", local.session, render::age(now_ms, local.changed_ms)));
@@ -184,7 +231,9 @@ pub fn list(context: &Context<'_>, json: bool) -> Result<(), Error> {
 /// Where Claude Code keeps the sessions of this machine.
 pub(super) fn claude_dir(context: &Context<'_>) -> Result<ClaudeDir, Error> {
     let env = context.env;
-    let home = env.home().ok_or_else(|| Error::new(Kind::Config, "could not tell where Claude Code keeps its sessions: no home folder").hint("set HOME"))?;
+    let home = env.home().ok_or_else(|| {
+        Error::new(Kind::Config, "could not tell where Claude Code keeps its sessions: no home folder").hint("set HOME")
+    })?;
     Ok(ClaudeDir::new(env.get("CLAUDE_CONFIG_DIR").map(OsStr::new), Path::new(&home)))
 }
 
@@ -193,7 +242,14 @@ fn locals(dir: &ClaudeDir) -> Vec<Local> {
     let one = |local: sessions::Local| {
         let seen = summary(&local.found.path).ok().filter(|seen| !seen.side)?;
         let (title, last_prompt, cwd) = (seen.title, seen.last_prompt, seen.cwd);
-        Some(Local { session: local.found.session, title, cwd, last_prompt, changed_ms: local.found.changed_ms, live: local.live.is_some() })
+        Some(Local {
+            session: local.found.session,
+            title,
+            cwd,
+            last_prompt,
+            changed_ms: local.found.changed_ms,
+            live: local.live.is_some(),
+        })
     };
     sessions::list(dir).into_iter().filter_map(one).take(LISTED).collect()
 }
@@ -201,8 +257,10 @@ fn locals(dir: &ClaudeDir) -> Vec<Local> {
 /// The one session that an id, or the beginning of one, names.
 fn named(all: &[Found], id: &str) -> Result<Uuid, Error> {
     let id = id.trim().to_lowercase();
-    let fits: Vec<Uuid> = all.iter().map(|one| one.session).filter(|session| session.to_string().starts_with(&id)).collect();
-    let paths = || all.iter().filter(|one| fits.contains(&one.session)).map(|one| clean(&one.path.display().to_string()));
+    let fits: Vec<Uuid> =
+        all.iter().map(|one| one.session).filter(|session| session.to_string().starts_with(&id)).collect();
+    let paths =
+        || all.iter().filter(|one| fits.contains(&one.session)).map(|one| clean(&one.path.display().to_string()));
     match fits.as_slice() {
         [one] => Ok(*one),
         [one, others @ ..] if others.iter().all(|other| other == one) => {
@@ -210,8 +268,16 @@ fn named(all: &[Found], id: &str) -> Result<Uuid, Error> {
             Err(Error::new(Kind::Match, format!("Claude session {one} has more than one file: {}", both.join(", ")))
                 .hint("move all but one of them out of Claude Code's project folders, then adopt it again"))
         }
-        [] => Err(Error::new(Kind::Match, format!("no Claude session of this machine has an id that begins with {}", clean(&id))).hint("`ride adopt` lists them")),
-        several => Err(Error::new(Kind::Match, format!("{} Claude sessions have an id that begins with {}", several.len(), clean(&id))).hint("give more of it")),
+        [] => Err(Error::new(
+            Kind::Match,
+            format!("no Claude session of this machine has an id that begins with {}", clean(&id)),
+        )
+        .hint("`ride adopt` lists them")),
+        several => Err(Error::new(
+            Kind::Match,
+            format!("{} Claude sessions have an id that begins with {}", several.len(), clean(&id)),
+        )
+        .hint("give more of it")),
     }
 }
 

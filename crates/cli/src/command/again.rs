@@ -133,7 +133,8 @@ mod tests {
         check(2, &[], "ride agent:main:telegram:group:-100:topic:44");
         check(3, &[], "ride it s home");
         // A shell reads the very word that was typed.
-        let again = Again { gateway: Vec::new(), ride: Vec::new(), words: words(&rows[3], &rows, &["it's $home".to_owned()]) };
+        let again =
+            Again { gateway: Vec::new(), ride: Vec::new(), words: words(&rows[3], &rows, &["it's $home".to_owned()]) };
         assert_eq!(shlex::split(&again.ride(&[])), Some(vec!["ride".to_owned(), "it's $home".to_owned()]));
         // The one thread with exactly this title.
         check(4, &["kitchen"], "ride kitchen");

@@ -36,8 +36,11 @@ pub async fn words(
         Some("-") => {
             // In a thread of its own: a person may still be typing when they leave.
             let read = tokio::task::spawn_blocking(typed);
-            let failed = |e: String| Error::new(Kind::Usage, format!("could not read the prompt from standard input: {e}"));
-            let read = async { read.await.map_err(|e| e.to_string()).and_then(|read| read.map_err(|e| e.to_string())).map_err(failed) };
+            let failed =
+                |e: String| Error::new(Kind::Usage, format!("could not read the prompt from standard input: {e}"));
+            let read = async {
+                read.await.map_err(|e| e.to_string()).and_then(|read| read.map_err(|e| e.to_string())).map_err(failed)
+            };
             interrupts.or("reading the prompt", read).await?
         }
         Some(text) => text.to_owned(),
@@ -85,14 +88,27 @@ pub async fn ride(
         Some(words) => Face::Words(words),
         None => {
             // What was said before is for orientation: without it one can ride as well.
-            let lines = chat::history(&connection.0, &grant.key).await.map(|history| history.lines()).unwrap_or_default();
+            let lines =
+                chat::history(&connection.0, &grant.key).await.map(|history| history.lines()).unwrap_or_default();
             match Screen::open(grant.title.raw(), &lines[lines.len().saturating_sub(TOLD)..]) {
                 Ok(screen) => Face::Person(Box::new(screen)),
-                Err(e) => return Err((Error::new(Kind::Other, format!("could not use the terminal: {e}")), keep_for_release)),
+                Err(e) => {
+                    return Err((
+                        Error::new(Kind::Other, format!("could not use the terminal: {e}")),
+                        keep_for_release,
+                    ));
+                }
             }
         }
     };
-    let plan = Plan { target, access: context.access(Access::Write), connection, state_dir: state_dir.clone(), grant, secret: record.secret.clone() };
+    let plan = Plan {
+        target,
+        access: context.access(Access::Write),
+        connection,
+        state_dir: state_dir.clone(),
+        grant,
+        secret: record.secret.clone(),
+    };
     let report = match chat::drive(plan, face).await {
         Ok(report) => report,
         Err(e) => return Err((e, keep_for_release)),
@@ -111,7 +127,15 @@ pub async fn ride(
         }
     }
     let failed = report.failed.map(|why| Error::new(Kind::Other, format!("no answer: {why}")));
-    let ended = ride::Report { outcome: report.outcome, claude: None, notes: Vec::new(), waiting: report.waiting, unsent: 0, unpushed: 0, draft: None };
+    let ended = ride::Report {
+        outcome: report.outcome,
+        claude: None,
+        notes: Vec::new(),
+        waiting: report.waiting,
+        unsent: 0,
+        unpushed: 0,
+        draft: None,
+    };
     let told = tell(context, &title, ended, record, &state_dir);
     Ok(told.and_then(|()| failed.map_or(Ok(()), Err)))
 }

@@ -113,8 +113,12 @@ mod tests {
                 "echoTarget": null, "relayReady": true, "lastActivity": null, "key": key, "agentId": "main", "rideable": true,
             })
         };
-        let rows: Vec<Row> =
-            serde_json::from_value(json!([row("Forum / Plans", "a:1"), row("Holiday-plans \u{1b}[31m2027", "a:2"), row("日本の話 (old)", "b:3")])).unwrap();
+        let rows: Vec<Row> = serde_json::from_value(json!([
+            row("Forum / Plans", "a:1"),
+            row("Holiday-plans \u{1b}[31m2027", "a:2"),
+            row("日本の話 (old)", "b:3")
+        ]))
+        .unwrap();
         let check = |before: &[&str], typed: &str, expected: &[&str]| {
             let before: Vec<String> = before.iter().map(|word| (*word).to_owned()).collect();
             assert_eq!(offered(&rows, &before, typed), expected, "{before:?} {typed:?}");

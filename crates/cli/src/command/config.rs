@@ -62,7 +62,12 @@ fn own(context: &Context<'_>, located: Option<&Located>) -> Result<Own, Error> {
     // One that cannot be read is what asking the gateway ends with.
     let device = Device::existing(&state_dir).ok().flatten();
     let secret = |kind: &str, source: &str| Some(format!("{kind} of {source}"));
-    let paired = |target: &Target| device.as_ref().and_then(|device| device.token(target.origin())).and_then(|_| secret("token", "this device's pairing"));
+    let paired = |target: &Target| {
+        device
+            .as_ref()
+            .and_then(|device| device.token(target.origin()))
+            .and_then(|_| secret("token", "this device's pairing"))
+    };
     let target = located.map(|located| &located.target);
     let secret_from = target.and_then(|target| match (&target.token, &target.password) {
         (Some(token), _) => secret("token", token.source()),
@@ -85,7 +90,8 @@ fn own(context: &Context<'_>, located: Option<&Located>) -> Result<Own, Error> {
 
 /// A value as lines of dotted names, aligned.
 fn lines(prefix: &str, value: &impl Serialize) -> Result<String, Error> {
-    let value = serde_json::to_value(value).map_err(|e| Error::new(crate::error::Kind::Other, format!("could not show the configuration: {e}")))?;
+    let value = serde_json::to_value(value)
+        .map_err(|e| Error::new(crate::error::Kind::Other, format!("could not show the configuration: {e}")))?;
     let mut lines = Vec::new();
     flatten(prefix, &value, &mut lines);
     let width = lines.iter().map(|(key, _)| key.len()).max().unwrap_or(0);

@@ -44,17 +44,23 @@ struct Advice {
 /// Writes the unit, or prints it.
 pub async fn run(context: &Context<'_>, args: &DeployArgs) -> Result<(), Error> {
     if cfg!(not(target_os = "linux")) && !args.print {
-        return Err(Error::new(Kind::Other, "there is no systemd on this system").hint("`ride deploy --print` prints the unit, for a machine that has it"));
+        return Err(Error::new(Kind::Other, "there is no systemd on this system")
+            .hint("`ride deploy --print` prints the unit, for a machine that has it"));
     }
     let dir = context.env.cwd.join(args.dir.as_deref().unwrap_or(Path::new(".")));
     let entered = dir.canonicalize().and_then(|dir| std::fs::read_dir(&dir).map(|_| dir));
-    let dir = entered.map_err(|e| Error::new(Kind::Usage, format!("could not enter the project folder {}: {e}", clean(&dir.to_string_lossy()))))?;
+    let dir = entered.map_err(|e| {
+        Error::new(Kind::Usage, format!("could not enter the project folder {}: {e}", clean(&dir.to_string_lossy())))
+    })?;
     let spawn = match args.spawn {
         Some(spawn) => spawn,
         None => advised(context).await?,
     };
     if spawn == RemoteControlSpawn::Session && args.capacity.is_some() {
-        return Err(Error::new(Kind::Usage, "--capacity goes with the modes same-dir and worktree: mode session has one"));
+        return Err(Error::new(
+            Kind::Usage,
+            "--capacity goes with the modes same-dir and worktree: mode session has one",
+        ));
     }
     let path = context.env.get("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
     let claude = ClaudeBinary::find(&args.claude, OsStr::new(path), context.env).await?;
@@ -85,7 +91,9 @@ pub async fn run(context: &Context<'_>, args: &DeployArgs) -> Result<(), Error> 
         None => format!("not checked: there is no {ANALYZE} on PATH"),
     });
     if spawn == RemoteControlSpawn::Worktree && repository.is_none() {
-        say("warning: mode worktree needs a git repository, or WorktreeCreate hooks, and the project folder is in none");
+        say(
+            "warning: mode worktree needs a git repository, or WorktreeCreate hooks, and the project folder is in none",
+        );
     }
     say(next(&dir, before.as_deref().is_some_and(|before| before != unit)));
     Ok(())
@@ -120,8 +128,10 @@ async fn advised(context: &Context<'_>) -> Result<RemoteControlSpawn, Error> {
     let advice: Advice = connection.call(method::CONFIG, &json!({})).await?;
     match advice.enable_remote_control {
         true => Ok(advice.remote_control_spawn),
-        false => Err(Error::new(Kind::Other, "the gateway's configuration has Remote Control off (enableRemoteControl)")
-            .hint(format!("on its machine: {ENABLE}\nor say it here, whatever it has: --spawn same-dir"))),
+        false => {
+            Err(Error::new(Kind::Other, "the gateway's configuration has Remote Control off (enableRemoteControl)")
+                .hint(format!("on its machine: {ENABLE}\nor say it here, whatever it has: --spawn same-dir")))
+        }
     }
 }
 
@@ -129,8 +139,9 @@ async fn advised(context: &Context<'_>) -> Result<RemoteControlSpawn, Error> {
 fn place(context: &Context<'_>) -> Result<PathBuf, Error> {
     let base = context.env.get("XDG_CONFIG_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let base = base.or_else(|| context.env.home().map(|home| home.join(".config")));
-    base.map(|base| base.join("systemd/user").join(UNIT))
-        .ok_or_else(|| Error::new(Kind::Config, "could not tell where units are kept: no home folder").hint("set HOME, or use --print"))
+    base.map(|base| base.join("systemd/user").join(UNIT)).ok_or_else(|| {
+        Error::new(Kind::Config, "could not tell where units are kept: no home folder").hint("set HOME, or use --print")
+    })
 }
 
 /// What is there already. Of a link or a folder nothing is known, so it is nobody's we know.
@@ -138,9 +149,9 @@ fn there(at: &Path) -> Result<Option<String>, Error> {
     match at.symlink_metadata() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(failed("look at", at, &e)),
-        Ok(found) if found.is_file() => {
-            std::fs::read(at).map(|bytes| Some(String::from_utf8_lossy(&bytes).into_owned())).map_err(|e| failed("read", at, &e))
-        }
+        Ok(found) if found.is_file() => std::fs::read(at)
+            .map(|bytes| Some(String::from_utf8_lossy(&bytes).into_owned()))
+            .map_err(|e| failed("read", at, &e)),
         Ok(_) => Ok(Some(String::new())),
     }
 }
@@ -153,7 +164,8 @@ fn yields(at: &Path, before: Option<&str>, force: bool, done: &str) -> Result<()
         Some(Whose::Changed) => "was changed since `ride deploy` wrote it",
         Some(Whose::Theirs) => "was not written by `ride deploy`",
     };
-    Err(Error::new(Kind::Other, format!("{} {whose}, and is not {done}", at.display())).hint(format!("--force: it is {done} all the same")))
+    Err(Error::new(Kind::Other, format!("{} {whose}, and is not {done}", at.display()))
+        .hint(format!("--force: it is {done} all the same")))
 }
 
 /// Has systemd read the unit, and puts it in its place. Gives what systemd remarks; `None`
@@ -182,12 +194,17 @@ async fn check(context: &Context<'_>, draft: &Path, runtime: &Path) -> Result<Op
     command.env("XDG_RUNTIME_DIR", context.env.get("XDG_RUNTIME_DIR").map_or(runtime, Path::new));
     let broke = |why: String| Error::new(Kind::Other, format!("could not run {}: {why}", analyze.display()));
     let output = tokio::time::timeout(CHECKED_WITHIN, command.output()).await;
-    let output = output.map_err(|_| broke(format!("no answer within {} s", CHECKED_WITHIN.as_secs())))?.map_err(|e| broke(e.to_string()))?;
+    let output = output
+        .map_err(|_| broke(format!("no answer within {} s", CHECKED_WITHIN.as_secs())))?
+        .map_err(|e| broke(e.to_string()))?;
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     match output.status.success() {
         true => Ok(Some(said)),
-        false => Err(Error::new(Kind::Other, format!("{ANALYZE} does not take the unit, so it was not written: {}", clean_lines(&said)))
-            .hint("`ride deploy --print` prints it")),
+        false => Err(Error::new(
+            Kind::Other,
+            format!("{ANALYZE} does not take the unit, so it was not written: {}", clean_lines(&said)),
+        )
+        .hint("`ride deploy --print` prints it")),
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Context, print, print_json, rows};
 use crate::doctor::thread::{self, Known, Ours};
 use crate::doctor::{self, Finding, Found, Gateway, Here, LeftBehind, Place, Plugin, State};
 use crate::error::{Error, Kind};
-use crate::gateway::client::{Access, Connection, ConnectError, connect};
+use crate::gateway::client::{Access, ConnectError, Connection, connect};
 use crate::gateway::device::Device;
 use crate::gateway::locate::{Located, Target};
 use crate::launch::ClaudeBinary;
@@ -117,7 +117,8 @@ async fn look(context: &Context<'_>, claude: &OsStr) -> (Found, Option<(Target, 
         let statuses = connection.call::<_, Statuses>(method::STATUS, &Status::default()).await;
         if let Ok(statuses) = &statuses {
             let held = |record: &Record| record.fence.map(|fence| in_force(statuses, &record.key, fence));
-            found.left_behind = dead.iter().map(|record| LeftBehind { key: record.key.clone(), held: held(record) }).collect();
+            found.left_behind =
+                dead.iter().map(|record| LeftBehind { key: record.key.clone(), held: held(record) }).collect();
         }
         found.threads = Some(statuses.map(|s| u32::try_from(s.threads.len()).unwrap_or(u32::MAX)).map_err(Error::from));
     }
@@ -125,7 +126,11 @@ async fn look(context: &Context<'_>, claude: &OsStr) -> (Found, Option<(Target, 
 }
 
 /// Asks to drive, and where that is not allowed, to look.
-async fn open(context: &Context<'_>, target: &Target, state_dir: &std::path::Path) -> Result<(Connection, Option<Error>), Error> {
+async fn open(
+    context: &Context<'_>,
+    target: &Target,
+    state_dir: &std::path::Path,
+) -> Result<(Connection, Option<Error>), Error> {
     match connect(target, context.access(Access::Write), state_dir).await {
         Ok((connection, _)) => Ok((connection, None)),
         Err(narrow @ ConnectError::NarrowToken { .. }) => match connect(target, Access::Read, state_dir).await {
@@ -140,7 +145,15 @@ fn place(located: Located) -> Place {
     let Located { target, config_path, own, notes } = located;
     let there = config_path.exists();
     let secret = target.token.as_ref().map(|_| "token").or(target.password.as_ref().map(|_| "password"));
-    Place { url: target.url, source: target.source, config: (config_path, there), own, secret, pinned: target.pin.is_some(), notes }
+    Place {
+        url: target.url,
+        source: target.source,
+        config: (config_path, there),
+        own,
+        secret,
+        pinned: target.pin.is_some(),
+        notes,
+    }
 }
 
 async fn claude_code(context: &Context<'_>, claude: &OsStr) -> Result<(PathBuf, String), Error> {
@@ -153,14 +166,16 @@ async fn claude_code(context: &Context<'_>, claude: &OsStr) -> Result<(PathBuf, 
 fn own_files(context: &Context<'_>) -> Result<PathBuf, Error> {
     let dir = context.state_dir()?;
     let failed = |e: std::io::Error| {
-        Error::new(Kind::Other, format!("could not write to {}: {e}", dir.display())).hint("give another folder by --state-dir or RIDE_STATE_DIR")
+        Error::new(Kind::Other, format!("could not write to {}: {e}", dir.display()))
+            .hint("give another folder by --state-dir or RIDE_STATE_DIR")
     };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
     let probe = dir.join(format!("probe.{}", std::process::id()));
     std::fs::write(&probe, "").and_then(|()| std::fs::remove_file(&probe)).map_err(failed)?;
     if dir.join("device.json").exists() {
         Device::open(&dir).map_err(|e| {
-            Error::new(Kind::Config, e.to_string()).hint(format!("rm {}    this machine is then approved anew", dir.join("device.json").display()))
+            Error::new(Kind::Config, e.to_string())
+                .hint(format!("rm {}    this machine is then approved anew", dir.join("device.json").display()))
         })?;
     }
     Ok(dir)
@@ -172,7 +187,12 @@ fn in_force(statuses: &Statuses, key: &str, fence: Fence) -> bool {
     statuses.threads.iter().any(|thread| thread.key == key && thread.fence.as_deref() == Some(fence.as_str()))
 }
 
-async fn explain(context: &Context<'_>, target: &Target, connection: &Connection, words: &[String]) -> Result<thread::Explained, Error> {
+async fn explain(
+    context: &Context<'_>,
+    target: &Target,
+    connection: &Connection,
+    words: &[String],
+) -> Result<thread::Explained, Error> {
     let rows = rows(connection).await?;
     let row: &Row = context.find(target, &rows, words)?;
     let asked = Status { key: Some(row.key.clone()), audit: false };

@@ -40,7 +40,8 @@ pub(super) async fn begin(
     interrupts: &mut Interrupts,
 ) -> Result<Copy, Error> {
     let thread = thread(grant, connection);
-    let (files, project, there) = kept.during(false, place(context, args, target, grant, &thread, why, interrupts)).await?;
+    let (files, project, there) =
+        kept.during(false, place(context, args, target, grant, &thread, why, interrupts)).await?;
     let copy = fetch(&thread, kept, files, &there, &clean(&grant.title), interrupts).await?;
     grant.claude = Some(claude(&thread, &copy.files, &project, adopt::claude_dir(context)?.path())?);
     Ok(copy)
@@ -57,30 +58,45 @@ async fn place(
     interrupts: &mut Interrupts,
 ) -> Result<(Files, PathBuf, Copied), Error> {
     let title = clean(&grant.title);
-    let first = match interrupts.or("asking for the conversation", async { Ok::<_, Error>(told(thread, 0).await) }).await? {
-        // A gateway of before: it has to be its own machine.
-        Err(CallError::UnknownMethod { .. }) => return Err(why),
-        first => first?,
-    };
+    let first =
+        match interrupts.or("asking for the conversation", async { Ok::<_, Error>(told(thread, 0).await) }).await? {
+            // A gateway of before: it has to be its own machine.
+            Err(CallError::UnknownMethod { .. }) => return Err(why),
+            first => first?,
+        };
     let gateway_folder = crate::ride::target(grant).cwd.clone();
-    let project = project(context, args.project.as_deref(), target, &gateway_folder, first.repository.as_ref(), interrupts).await?;
+    let project =
+        project(context, args.project.as_deref(), target, &gateway_folder, first.repository.as_ref(), interrupts)
+            .await?;
     let files = copy::here(&adopt::claude_dir(context)?, thread.session, &project)?;
     refuse_shared(&files, grant)?;
     let (stands, there) = interrupts.or("comparing the two copies", standing(thread, &files)).await?;
     match stands {
         Standing::Behind => {}
         Standing::Ahead { bytes, last_prompt } => {
-            let last = last_prompt.map_or_else(String::new, |text| format!(", last “{}”", crate::render::cut(&clean(&text), 60)));
-            let question = format!("this machine has {} of {title} that never reached the gateway{last}. Go on with it?", size(bytes));
+            let last = last_prompt
+                .map_or_else(String::new, |text| format!(", last “{}”", crate::render::cut(&clean(&text), 60)));
+            let question = format!(
+                "this machine has {} of {title} that never reached the gateway{last}. Go on with it?",
+                size(bytes)
+            );
             if !args.yes && !ride::confirm(&question, interrupts).await? {
                 return Err(Error::new(Kind::Left, format!("{title} is not ridden; both copies are as they were"))
-                    .hint(format!("to go on with the gateway's: ride repair {} --keep {}", clean(&grant.key), leaf_name(there.leaf))));
+                    .hint(format!(
+                        "to go on with the gateway's: ride repair {} --keep {}",
+                        clean(&grant.key),
+                        leaf_name(there.leaf)
+                    )));
             }
         }
         Standing::Apart { here, there } => {
-            let message = format!("{title} went on in two places, and neither is changed\n  on this machine: {here}\n  at the gateway:  {there}");
-            return Err(Error::new(Kind::Transcript, message)
-                .hint(format!("to go on with one of them, the other kept aside: ride repair {} --keep <its leaf>", clean(&grant.key))));
+            let message = format!(
+                "{title} went on in two places, and neither is changed\n  on this machine: {here}\n  at the gateway:  {there}"
+            );
+            return Err(Error::new(Kind::Transcript, message).hint(format!(
+                "to go on with one of them, the other kept aside: ride repair {} --keep <its leaf>",
+                clean(&grant.key)
+            )));
         }
     }
     Ok((files, project, there))
@@ -93,9 +109,21 @@ pub(super) fn thread(grant: &Grant, connection: &Connection) -> Thread {
 }
 
 /// Brings what is missing, with its progress where a person may wonder.
-pub(super) async fn fetch(thread: &Thread, kept: &Kept, files: Files, there: &Copied, title: &str, interrupts: &mut Interrupts) -> Result<Copy, Error> {
+pub(super) async fn fetch(
+    thread: &Thread,
+    kept: &Kept,
+    files: Files,
+    there: &Copied,
+    title: &str,
+    interrupts: &mut Interrupts,
+) -> Result<Copy, Error> {
     let mut progress = Progress { drawn: None, shows: there.size >= SHOWN_FROM && std::io::stderr().is_terminal() };
-    let brought = interrupts.or("bringing the conversation", kept.during(true, bring(thread, files, there, |at, of| progress.at(title, at, of)))).await;
+    let brought = interrupts
+        .or(
+            "bringing the conversation",
+            kept.during(true, bring(thread, files, there, |at, of| progress.at(title, at, of))),
+        )
+        .await;
     progress.end();
     brought
 }
@@ -120,8 +148,12 @@ fn refuse_shared(files: &Files, grant: &Grant) -> Result<(), Error> {
         Some((found.ino(), found.len(), tail.as_str()) == (mark.ino, mark.size, mark.tail_sha256.as_str()))
     };
     if files.open(None).ok().flatten().and_then(same) == Some(true) {
-        let what = format!("{} is the gateway's own file, over a file system that both machines have", files.transcript().display());
-        return Err(Error::new(Kind::Transcript, what).hint("run ride where the gateway runs, or set CLAUDE_CONFIG_DIR to a folder of this machine"));
+        let what = format!(
+            "{} is the gateway's own file, over a file system that both machines have",
+            files.transcript().display()
+        );
+        return Err(Error::new(Kind::Transcript, what)
+            .hint("run ride where the gateway runs, or set CLAUDE_CONFIG_DIR to a folder of this machine"));
     }
     Ok(())
 }
@@ -146,7 +178,9 @@ pub(super) async fn project(
         return Ok(folder);
     }
     if let Some(known) = folders.get(gateway, there) {
-        return a_folder(known).map_err(|e| e.hint(format!("{known_in} says that it is {shown} of the gateway; --project DIR names another")));
+        return a_folder(known).map_err(|e| {
+            e.hint(format!("{known_in} says that it is {shown} of the gateway; --project DIR names another"))
+        });
     }
     let git = by_git(&env.cwd, repository(&env.cwd).as_ref(), repository_there);
     if let ByGit::Here(folder) = &git
@@ -157,11 +191,16 @@ pub(super) async fn project(
         return Ok(folder);
     }
     if !env.terminal.interactive {
-        return Err(Error::new(Kind::Usage, format!("which folder of this machine is {shown} of the gateway?")).hint("--project DIR says it once"));
+        return Err(Error::new(Kind::Usage, format!("which folder of this machine is {shown} of the gateway?"))
+            .hint("--project DIR says it once"));
     }
     if let ByGit::OtherBranch(branch) = &git {
         let theirs = repository_there.map_or("another", |there| there.branch.as_str());
-        say(format_args!("this folder is of the same repository, on branch {}; the gateway's is on {}", clean(branch), clean(theirs)));
+        say(format_args!(
+            "this folder is of the same repository, on branch {}; the gateway's is on {}",
+            clean(branch),
+            clean(theirs)
+        ));
     }
     for _ in 0..ANSWERS {
         let question = format!("Which folder of this machine is {shown} of the gateway? [{}] ", env.cwd.display());

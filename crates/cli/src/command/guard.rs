@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ride_core::text::plain_lines;
 use ride_core::id::Process;
+use ride_core::text::plain_lines;
 use ride_core::wire::{Check, Checked, method};
 use ride_store::claude::process::look;
 use ride_store::{clock, may_be_ridden};
@@ -59,12 +59,15 @@ pub fn main(env: Env, args: &[String]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if io::stdin().is_terminal() {
-        eprintln!("error: `ride guard` is Claude Code's to run\nhint: to ride a thread of that name, give another word of its title, its channel or its key");
+        eprintln!(
+            "error: `ride guard` is Claude Code's to run\nhint: to ride a thread of that name, give another word of its title, its channel or its key"
+        );
         return ExitCode::from(Kind::Usage.code());
     }
     let mut said = Vec::new();
     let read = io::stdin().take(MAX_BODY_BYTES as u64 + 1).read_to_end(&mut said);
-    let fired: Option<Fired> = read.ok().filter(|n| *n <= MAX_BODY_BYTES).and_then(|_| serde_json::from_slice(&said).ok());
+    let fired: Option<Fired> =
+        read.ok().filter(|n| *n <= MAX_BODY_BYTES).and_then(|_| serde_json::from_slice(&said).ok());
     let event = args.first().map_or("", String::as_str);
     let answer = fired.and_then(|fired| answer(&env, event, &fired));
     if let Some(text) = answer.and_then(|answer| serde_json::to_string(&answer).ok()) {
@@ -81,10 +84,17 @@ fn answer(env: &Env, event: &str, fired: &Fired) -> Option<Answer> {
         // Whoever writes in a channel must not reach for the threads of this machine's person.
         let at_terminal = env.get("CLAUDE_CODE_ENTRYPOINT") == Some("cli");
         let told = match (by_ride, at_terminal) {
-            (true, _) => Err(Error::new(Kind::Usage, "this Claude Code is a ride's: its conversation is a thread's already")),
-            (false, false) => Err(Error::new(Kind::Usage, "a conversation is adopted from a Claude Code in a terminal only")),
+            (true, _) => {
+                Err(Error::new(Kind::Usage, "this Claude Code is a ride's: its conversation is a thread's already"))
+            }
+            (false, false) => {
+                Err(Error::new(Kind::Usage, "a conversation is adopted from a Claude Code in a terminal only"))
+            }
             (false, true) => bounded(WISH_WITHIN, wish::note(env, fired.session_id, words)).unwrap_or_else(|| {
-                Err(Error::new(Kind::Unreachable, format!("the gateway did not answer within {} s", WISH_WITHIN.as_secs())))
+                Err(Error::new(
+                    Kind::Unreachable,
+                    format!("the gateway did not answer within {} s", WISH_WITHIN.as_secs()),
+                ))
             }),
         };
         let reason = told.unwrap_or_else(|e| format!("not adopted: {}", in_words(&e)));
@@ -101,7 +111,10 @@ fn answer(env: &Env, event: &str, fired: &Fired) -> Option<Answer> {
     let said = ridden(&checked, fired.session_id, clock::now().wall_ms)?;
     match event {
         PROMPT => Some(Answer::block(format!("not sent: {said}"), fired.prompt.len())),
-        START => Some(Answer { system_message: Some(format!("{said}\nwhat you type here will not be sent")), ..Answer::default() }),
+        START => Some(Answer {
+            system_message: Some(format!("{said}\nwhat you type here will not be sent")),
+            ..Answer::default()
+        }),
         _ => None,
     }
 }

@@ -24,14 +24,25 @@ pub(super) struct Kept {
 impl Kept {
     /// That of a grant, renewed over the connection it came by.
     pub(super) fn new(grant: &Grant, record: &Record, connection: &Connection) -> Kept {
-        let renew = Renew { key: grant.key.clone(), fence: grant.fence, secret: record.secret.clone(), claude: None, active: false, lock: None };
+        let renew = Renew {
+            key: grant.key.clone(),
+            fence: grant.fence,
+            secret: record.secret.clone(),
+            claude: None,
+            active: false,
+            lock: None,
+        };
         let every = Duration::from_millis(grant.renew_every_ms);
         Kept { connection: connection.clone(), renew, every, title: clean(&grant.title) }
     }
 
     /// Waits for `work`, as long as the lease is in force. `active` says whether it counts as
     /// activity; a question nobody answers is silence.
-    pub(super) async fn during<T>(&self, active: bool, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(super) async fn during<T>(
+        &self,
+        active: bool,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         tokio::select! {
             done = work => done,
             lost = self.renewing(active) => Err(lost),

@@ -20,7 +20,8 @@ pub async fn run(context: &Context<'_>, words: &[String], audit: bool, json: boo
     if audit {
         return audited(&connection, Some(row.key.clone()), json).await;
     }
-    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(row.key.clone()), audit: false }).await?;
+    let statuses: Statuses =
+        connection.call(method::STATUS, &Status { key: Some(row.key.clone()), audit: false }).await?;
     let journal = statuses.threads.into_iter().next().map(|thread| thread.journal).unwrap_or_default();
     if json {
         return print_json(&journal);

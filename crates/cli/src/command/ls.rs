@@ -18,10 +18,16 @@ pub async fn run(context: &Context<'_>, words: &[String], rideable: bool, json: 
         return print_json(&Rideable { total: rows.len() as u32, rows, next: None });
     }
     if rows.is_empty() {
-        say(format_args!("{}", match all {
-            0 => format!("the gateway at {} has no threads yet", target.url),
-            _ => format!("none of the {} fits", render::count(u32::try_from(all).unwrap_or(u32::MAX), "thread", "threads")),
-        }));
+        say(format_args!(
+            "{}",
+            match all {
+                0 => format!("the gateway at {} has no threads yet", target.url),
+                _ => format!(
+                    "none of the {} fits",
+                    render::count(u32::try_from(all).unwrap_or(u32::MAX), "thread", "threads")
+                ),
+            }
+        ));
     }
     print(&render::rows(&rows, context.env.now_ms, context.env.terminal));
     Ok(())

@@ -15,14 +15,19 @@ pub fn run(command: &[String]) -> Result<(), Error> {
     // As the pages name one another: ride-sync-restore(1).
     for word in name.split('-').filter(|word| !word.is_empty()) {
         let found = page.find_subcommand(word).filter(|found| !found.is_hide_set());
-        page = found.ok_or_else(|| Error::new(Kind::Usage, format!("ride has no command {name:?}")).hint("`ride --help` tells what there is"))?;
+        page = found.ok_or_else(|| {
+            Error::new(Kind::Usage, format!("ride has no command {name:?}")).hint("`ride --help` tells what there is")
+        })?;
     }
     let page = page.clone();
     let mut text = Vec::new();
     let page = Man::new(page).manual("claude-code-sync").source(concat!("ride ", env!("CARGO_PKG_VERSION")));
     page.render(&mut text).map_err(|e| Error::new(Kind::Other, format!("could not write the page: {e}")))?;
     // The library's name for whatever follows the help is none that a manual has.
-    let text = String::from_utf8_lossy(&text).replace(".SH EXTRA\nExit codes:\n", ".SH EXIT STATUS\n").replace("\nEnvironment:\n", "\n.SH ENVIRONMENT\n").replace(".SH EXTRA\n", ".SH NOTES\n");
+    let text = String::from_utf8_lossy(&text)
+        .replace(".SH EXTRA\nExit codes:\n", ".SH EXIT STATUS\n")
+        .replace("\nEnvironment:\n", "\n.SH ENVIRONMENT\n")
+        .replace(".SH EXTRA\n", ".SH NOTES\n");
     print_exact(&text);
     Ok(())
 }

@@ -48,7 +48,10 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
     }
     let Some(fence) = record.fence else {
         record.remove(&state_dir);
-        return Err(Error::new(Kind::NotRideable, format!("the claim of {title} never came through; nothing to hand back")));
+        return Err(Error::new(
+            Kind::NotRideable,
+            format!("the claim of {title} never came through; nothing to hand back"),
+        ));
     };
     let wait_ms = u64::try_from(HANDOVER.as_millis()).expect("a minute fits");
     // What cannot be asked is not known to be over: the hand-back itself tells then.
@@ -69,7 +72,9 @@ pub async fn run(context: &Context<'_>, words: &[String], accept: bool, json: bo
     }
     tell(&title, &row.key, &released)?;
     if on_copy {
-        say(format_args!("what was said here and never reached the gateway stays on this machine; the next ride of it offers that"));
+        say(format_args!(
+            "what was said here and never reached the gateway stays on this machine; the next ride of it offers that"
+        ));
     }
     Ok(())
 }
@@ -94,14 +99,17 @@ impl Standing {
 /// Asks how a ride stands: whoever hands back must know what there is to hand back. With no
 /// fence there is none.
 async fn standing(connection: &Connection, key: &str, fence: Option<Fence>) -> Result<Standing, Error> {
-    let statuses: Statuses = connection.call(method::STATUS, &Status { key: Some(key.to_owned()), audit: false }).await?;
+    let statuses: Statuses =
+        connection.call(method::STATUS, &Status { key: Some(key.to_owned()), audit: false }).await?;
     let Some(thread) = statuses.threads.into_iter().find(|thread| thread.key == key) else {
         return Ok(Standing::Over { holder: None });
     };
     // A status tells the fence of the driver before while another one waits for the thread.
     let waits = thread.holder.as_ref().is_some_and(|holder| holder.phase == "claiming");
     Ok(match fence {
-        Some(fence) if waits || thread.fence.as_deref() == Some(fence.to_string().as_str()) => Standing::Ours { copy: thread.copy },
+        Some(fence) if waits || thread.fence.as_deref() == Some(fence.to_string().as_str()) => {
+            Standing::Ours { copy: thread.copy }
+        }
         _ => Standing::Over { holder: thread.holder },
     })
 }
@@ -109,9 +117,14 @@ async fn standing(connection: &Connection, key: &str, fence: Option<Fence>) -> R
 /// Says who has a thread whose ride from here is over.
 fn over(title: &str, key: &str, holder: Option<Holder>, json: bool) -> Result<(), Error> {
     match holder {
-        Some(holder) => Err(Error::new(Kind::Held, format!("the ride of {title} from here is over; it is {}", render::holder(&holder)))
-            .hint(format!("to give it to the agent all the same: ride release {} --take-back", clean(key)))),
-        None if json => print_json(&Released { open: true, waiting_for: None, acceptable: false, waiting: 0, undelivered: 0 }),
+        Some(holder) => Err(Error::new(
+            Kind::Held,
+            format!("the ride of {title} from here is over; it is {}", render::holder(&holder)),
+        )
+        .hint(format!("to give it to the agent all the same: ride release {} --take-back", clean(key)))),
+        None if json => {
+            print_json(&Released { open: true, waiting_for: None, acceptable: false, waiting: 0, undelivered: 0 })
+        }
         None => {
             say(format_args!("the agent has {title}"));
             Ok(())
@@ -189,7 +202,8 @@ pub fn tell(title: &str, key: &str, released: &Released) -> Result<(), Error> {
 pub(super) fn outcome(title: &str, key: &str, released: &Released) -> Result<(), Error> {
     if !released.open {
         let what = released.waiting_for.as_ref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
-        let e = Error::new(Kind::Waiting, format!("{title} is handed over, but the agent does not have it yet: {what}"));
+        let e =
+            Error::new(Kind::Waiting, format!("{title} is handed over, but the agent does not have it yet: {what}"));
         return Err(Error { hint: accept_hint(key, released.acceptable), ..e });
     }
     Ok(())
@@ -204,15 +218,19 @@ pub fn accept_hint(key: &str, acceptable: bool) -> Option<String> {
 async fn end(record: &Record, title: &str, quiet: bool) -> Result<(), Error> {
     let pid = i32::try_from(record.process.pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| Error::new(Kind::Other, "the ride's record names no process"))?;
-    kill_process(pid, Signal::TERM)
-        .map_err(|e| Error::new(Kind::Other, format!("could not end the ride of {title} (process {}): {e}", record.process.pid)))?;
+    kill_process(pid, Signal::TERM).map_err(|e| {
+        Error::new(Kind::Other, format!("could not end the ride of {title} (process {}): {e}", record.process.pid))
+    })?;
     if !quiet {
         say(format_args!("ending the ride of {title} (process {}) …", record.process.pid));
     }
     let until = Instant::now() + RIDE_ENDS;
     while record.is_alive() {
         if Instant::now() >= until {
-            return Err(Error::new(Kind::Waiting, format!("the ride of {title} (process {}) does not end", record.process.pid)));
+            return Err(Error::new(
+                Kind::Waiting,
+                format!("the ride of {title} (process {}) does not end", record.process.pid),
+            ));
         }
         sleep(Duration::from_millis(50)).await;
     }

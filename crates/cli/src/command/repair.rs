@@ -59,18 +59,26 @@ struct Done {
     end: Option<CopyEnd>,
 }
 
-pub async fn run(context: &Context<'_>, words: &[String], keep: &str, project: Option<&Path>, json: bool) -> Result<(), Error> {
+pub async fn run(
+    context: &Context<'_>,
+    words: &[String],
+    keep: &str,
+    project: Option<&Path>,
+    json: bool,
+) -> Result<(), Error> {
     let mut interrupts = Interrupts::take()?;
     let target = context.target()?;
     let state_dir = context.state_dir()?;
-    let (connection, _events) = interrupts.or("connecting to the gateway", context.connect(&target, Access::Write)).await?;
+    let (connection, _events) =
+        interrupts.or("connecting to the gateway", context.connect(&target, Access::Write)).await?;
     let listed = rows(&connection).await?;
     let row = context.find(&target, &listed, words)?;
     let earlier = Record::load(&state_dir, target.origin(), &row.key)?;
     ride::check_row(row, earlier.as_ref(), false)?;
     before(context, &connection, row, keep).await?;
     let args = RideArgs::quiet(words, project);
-    let (record, grant) = ride::claim(context, &args, row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
+    let (record, grant) =
+        ride::claim(context, &args, row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
     let title = clean(&grant.title);
     let lease = Kept::new(&grant, &record, &connection);
     let repair = lease.during(false, async {
@@ -87,7 +95,8 @@ pub async fn run(context: &Context<'_>, words: &[String], keep: &str, project: O
         let thread = elsewhere::thread(&grant, &connection);
         let first = told(&thread, 0).await?;
         let folder = crate::ride::target(&grant).cwd.clone();
-        let project = elsewhere::project(context, project, &target, &folder, first.repository.as_ref(), &mut interrupts).await?;
+        let project =
+            elsewhere::project(context, project, &target, &folder, first.repository.as_ref(), &mut interrupts).await?;
         let files = copy::here(&super::adopt::claude_dir(context)?, thread.session, &project)?;
         let (stands, there) = standing(&thread, &files).await?;
         let kept = match (beside, &stands) {
@@ -126,7 +135,13 @@ pub async fn run(context: &Context<'_>, words: &[String], keep: &str, project: O
     };
     let accept = done.kept != Keep::There;
     let wait_ms = if accept { LOOK_MS } else { HANDOVER_MS };
-    let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms, copy: done.end.clone() };
+    let request = Release {
+        key: grant.key.clone(),
+        fence: grant.fence,
+        accept_broken_chain: false,
+        wait_ms,
+        copy: done.end.clone(),
+    };
     let mut released = release::ask(&connection, &request, &record, &state_dir).await?;
     if accept && !released.open && released.acceptable {
         // The kept leaf does not descend from the gateway's: that is what the person decided.
@@ -145,7 +160,10 @@ pub async fn run(context: &Context<'_>, words: &[String], keep: &str, project: O
             Keep::Here(_) => "what was said on this machine",
             Keep::Beside(_) => "the branch that you chose; the other one stays in the transcript beside it",
         };
-        let aside = done.aside.as_ref().map_or_else(String::new, |aside| format!("; the file that was here is kept as {}", aside.display()));
+        let aside = done
+            .aside
+            .as_ref()
+            .map_or_else(String::new, |aside| format!("; the file that was here is kept as {}", aside.display()));
         say(format_args!("{title} goes on with {which}{aside}"));
     }
     release::outcome(&title, &grant.key, &released)
@@ -190,7 +208,10 @@ fn begins(leaf: Uuid, keep: &str) -> bool {
 /// Which of the two branches a leaf, or the beginning of one, names.
 fn chosen(keep: &str, stands: &Standing, there: Option<Uuid>) -> Result<Keep, Error> {
     let here = match stands {
-        Standing::Behind => return Err(Error::new(Kind::NotRideable, "the copy of this machine has nothing that the gateway's lacks").hint("it can be ridden as it is")),
+        Standing::Behind => {
+            return Err(Error::new(Kind::NotRideable, "the copy of this machine has nothing that the gateway's lacks")
+                .hint("it can be ridden as it is"));
+        }
         Standing::Ahead { .. } => None,
         Standing::Apart { here, .. } => here.leaf,
     };
@@ -200,7 +221,11 @@ fn chosen(keep: &str, stands: &Standing, there: Option<Uuid>) -> Result<Keep, Er
         (false, true) => Ok(Keep::Here(here.expect("it was named"))),
         _ => {
             let message = format!("{} names neither leaf, or both", clean(keep.trim()));
-            Err(Error::new(Kind::Match, message).hint(format!("on this machine: {}\nat the gateway:  {}", leaf_name(here), leaf_name(there))))
+            Err(Error::new(Kind::Match, message).hint(format!(
+                "on this machine: {}\nat the gateway:  {}",
+                leaf_name(here),
+                leaf_name(there)
+            )))
         }
     }
 }
@@ -318,7 +343,9 @@ mod tests {
         let both = user(1, None) + &user(2, Some(1));
         let hint = |leaf: u128| format!("{}\n", json!({ "type": "last-prompt", "leafUuid": Uuid::from_u128(leaf) }));
         // Each branch ends with and without the line that names its leaf.
-        for (here, there) in [(hint(3), hint(4)), (String::new(), hint(4)), (hint(3), String::new()), (String::new(), String::new())] {
+        for (here, there) in
+            [(hint(3), hint(4)), (String::new(), hint(4)), (hint(3), String::new()), (String::new(), String::new())]
+        {
             fs::write(path("here"), format!("{both}{}{here}", user(3, Some(2)))).unwrap();
             let theirs = format!("{both}{}{there}", user(4, Some(2)));
             fs::write(path("there"), &theirs).unwrap();
@@ -338,7 +365,8 @@ mod tests {
         let hint = format!("{}\n", json!({ "type": "last-prompt", "leafUuid": Uuid::from_u128(4) }));
         // The last line may lack its line feed.
         for end in ["\n", ""] {
-            let text = user(1, None) + &user(2, Some(1)) + &user(3, Some(2)) + &user(4, Some(2)) + hint.trim_end() + end;
+            let text =
+                user(1, None) + &user(2, Some(1)) + &user(3, Some(2)) + &user(4, Some(2)) + hint.trim_end() + end;
             fs::write(&path, &text).unwrap();
             let size = go_on_with(&path, Uuid::from_u128(3)).unwrap();
             let now = fs::read_to_string(&path).unwrap();

@@ -66,16 +66,26 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
         if !env.terminal.interactive {
             return Err(Error::new(Kind::Usage, held).hint("--yes takes it over without asking"));
         }
-        let question = format!("{held} for {}. Take it over? Its Claude Code there is ended.", render::duration(env.now_ms.saturating_sub(holder.since_ms)));
+        let question = format!(
+            "{held} for {}. Take it over? Its Claude Code there is ended.",
+            render::duration(env.now_ms.saturating_sub(holder.since_ms))
+        );
         if !confirm(&question, &mut interrupts).await? {
             return Err(Error::new(Kind::Left, format!("{title} is not taken over")));
         }
     }
     if row.shared && !args.yes && !env.terminal.interactive {
-        return Err(Error::new(Kind::Usage, format!("{title} is shared by several conversations; what is said is posted where its last message came from"))
-            .hint("--yes rides it all the same"));
+        return Err(Error::new(
+            Kind::Usage,
+            format!(
+                "{title} is shared by several conversations; what is said is posted where its last message came from"
+            ),
+        )
+        .hint("--yes rides it all the same"));
     }
-    let shared = format!("{title} is shared by several conversations; what you type is posted where its last message came from. Ride it?");
+    let shared = format!(
+        "{title} is shared by several conversations; what you type is posted where its last message came from. Ride it?"
+    );
     if row.shared && !args.yes && !confirm(&shared, &mut interrupts).await? {
         return Err(Error::new(Kind::Left, format!("{title} is not ridden")));
     }
@@ -88,13 +98,16 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let words = chat::words(args, by_chat, &title, &mut interrupts).await?;
     let found = if by_chat { None } else { Some(interrupts.or("looking for Claude Code", binary()).await?) };
 
-    let (record, grant) = claim(context, args, &row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
+    let (record, grant) =
+        claim(context, args, &row, &target, &connection, earlier, &state_dir, &mut interrupts).await?;
     Last { gateway: target.origin().to_owned(), key: grant.key.clone() }.save(&state_dir);
     let mut grant = grant;
     let copied = match check_grant(&grant) {
         Err(e) if e.is_elsewhere() => {
             let kept = Kept::new(&grant, &record, &connection);
-            elsewhere::begin(context, args, &target, &mut grant, (&connection, &kept), e.into(), &mut interrupts).await.map(Some)
+            elsewhere::begin(context, args, &target, &mut grant, (&connection, &kept), e.into(), &mut interrupts)
+                .await
+                .map(Some)
         }
         checked => checked.map(|()| None).map_err(Error::from),
     };
@@ -118,7 +131,8 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
             Err(e) => return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await,
         },
     };
-    if let Err(e) = agree_beside(args, &grant, &again, &Kept::new(&grant, &record, &connection), &mut interrupts).await {
+    if let Err(e) = agree_beside(args, &grant, &again, &Kept::new(&grant, &record, &connection), &mut interrupts).await
+    {
         return give_back(&connection, &grant, &record, &state_dir, e, &mut interrupts).await;
     }
     say(render::waiting(&grant.waiting, env.now_ms, env.terminal));
@@ -176,7 +190,13 @@ async fn choose(
 
 /// Somebody wrote to the conversation beside the thread and its rides: what that was is said,
 /// and the person decides whether to ride on without it.
-async fn agree_beside(args: &RideArgs, grant: &Grant, again: &Again, lease: &Kept, interrupts: &mut Interrupts) -> Result<(), Error> {
+async fn agree_beside(
+    args: &RideArgs,
+    grant: &Grant,
+    again: &Again,
+    lease: &Kept,
+    interrupts: &mut Interrupts,
+) -> Result<(), Error> {
     let Some(newest) = grant.beside.first() else { return Ok(()) };
     let title = clean(&grant.title);
     grant.beside.iter().for_each(|side| say(beside(side, &title)));
@@ -235,8 +255,11 @@ pub(super) fn check_row(row: &Row, earlier: Option<&Record>, steal: bool) -> Res
             .hint(format!("{holding}\nto take it over: ride {} --steal", clean(&row.key))));
     }
     if let Some(pid) = row.in_use {
-        return Err(Error::new(Kind::Held, format!("{title} cannot be ridden: its Claude session is open in a Claude Code, process {pid}"))
-            .hint("leave that with /exit, or go on there"));
+        return Err(Error::new(
+            Kind::Held,
+            format!("{title} cannot be ridden: its Claude session is open in a Claude Code, process {pid}"),
+        )
+        .hint("leave that with /exit, or go on there"));
     }
     if !row.rideable {
         let why = row.why_not.as_ref().map_or_else(|| "the gateway does not say why".to_owned(), clean);
@@ -258,7 +281,9 @@ pub(super) async fn ask(question: &str, interrupts: &mut Interrupts) -> Result<S
         std::io::stdin().read_line(&mut answer).map(|_| answer)
     });
     let failed = |e: std::io::Error| Error::new(Kind::Other, format!("could not read the answer: {e}"));
-    let answer = interrupts.or("asking", async { read.await.map_err(std::io::Error::other).and_then(|read| read).map_err(failed) }).await;
+    let answer = interrupts
+        .or("asking", async { read.await.map_err(std::io::Error::other).and_then(|read| read).map_err(failed) })
+        .await;
     if answer.is_err() {
         // Not onto the line of the question.
         say("\n");
@@ -324,7 +349,11 @@ pub(super) async fn claim(
                 record.remove(state_dir);
             }
             // Where this machine's own ride is what is stuck, it is released from here.
-            let stuck = refusal.details.holder.as_ref().filter(|holder| fence.is_some() && holder.host == request.driver.host.as_str());
+            let stuck = refusal
+                .details
+                .holder
+                .as_ref()
+                .filter(|holder| fence.is_some() && holder.host == request.driver.host.as_str());
             let hint = stuck.and_then(|holder| release::accept_hint(&row.key, holder.acceptable));
             let holding = refusal.details.holder.as_ref().map(|holder| render::holding(holder, clock::now().wall_ms));
             let e = Error::from(e);
@@ -344,8 +373,11 @@ pub(super) fn check_grant(grant: &Grant) -> Result<(), NotHere> {
 fn check_place(grant: &Grant) -> Result<(), Error> {
     let Some(claude) = &grant.claude else { return Ok(()) };
     if !Path::new(&claude.cwd).is_dir() {
-        return Err(Error::new(Kind::Transcript, format!("the thread's project folder is gone: {}", clean(&claude.cwd)))
-            .hint("Claude Code can resume a conversation only in its folder: make it again"));
+        return Err(Error::new(
+            Kind::Transcript,
+            format!("the thread's project folder is gone: {}", clean(&claude.cwd)),
+        )
+        .hint("Claude Code can resume a conversation only in its folder: make it again"));
     }
     check_settings(Path::new(&claude.config_dir), Path::new(&claude.cwd))?;
     Ok(())
@@ -360,7 +392,8 @@ pub(super) async fn give_back(
     cause: Error,
     interrupts: &mut Interrupts,
 ) -> Result<(), Error> {
-    let request = Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 30_000, copy: None };
+    let request =
+        Release { key: grant.key.clone(), fence: grant.fence, accept_broken_chain: false, wait_ms: 30_000, copy: None };
     let asked = tokio::select! {
         asked = release::ask(connection, &request, record, state_dir) => asked,
         _ = interrupts.next() => {
@@ -376,7 +409,10 @@ pub(super) async fn give_back(
         }
         // Not ours any more, so there is nothing to hand back.
         Err(e) if release::is_stale(&e) => {}
-        Err(e) => say(format_args!("the thread could not be handed back: {e}; its lease ends in {}", render::duration(grant.lease_ms))),
+        Err(e) => say(format_args!(
+            "the thread could not be handed back: {e}; its lease ends in {}",
+            render::duration(grant.lease_ms)
+        )),
     }
     Err(cause)
 }
@@ -412,7 +448,9 @@ pub(super) fn tell(
         say(render::waiting(waiting, context.env.now_ms, context.env.terminal));
     }
     if report.unpushed > 0 {
-        say(format_args!("what was said here last did not reach the gateway; it stays on this machine, and the next ride of {title} from here can go on with it"));
+        say(format_args!(
+            "what was said here last did not reach the gateway; it stays on this machine, and the next ride of {title} from here can go on with it"
+        ));
     }
     if report.unsent > 0 {
         let what = count(u32::try_from(report.unsent).unwrap_or(u32::MAX), "item", "items");
@@ -455,8 +493,12 @@ fn handed_back(title: &str, outcome: Outcome, all_there: bool, record: &Record, 
             Err(Error { hint, ..Error::lost(title, &why, holder.as_ref()) })
         }
         Outcome::Unreleased(why) => {
-            Err(Error::new(Kind::Unreachable, format!("{title} could not be handed back: {}", clean(&why)))
-                .hint(format!("the gateway takes it back by itself when the lease ends, or: ride release {}", clean(&record.key))))
+            Err(Error::new(Kind::Unreachable, format!("{title} could not be handed back: {}", clean(&why))).hint(
+                format!(
+                    "the gateway takes it back by itself when the lease ends, or: ride release {}",
+                    clean(&record.key)
+                ),
+            ))
         }
         Outcome::Refused { message, .. } => {
             Err(Error::new(Kind::Waiting, format!("{title} could not be handed back: {}", clean(&message)))

@@ -59,8 +59,10 @@ pub async fn run(context: &Context<'_>, what: &Sync) -> Result<(), Error> {
         Some(dir) => context.env.cwd.join(dir),
         None => gateways(context).await?,
     };
-    let mirror = MirrorDir::existing(&path)?
-        .ok_or_else(|| Error::new(Kind::Match, format!("there is no mirror at {}", path.display())).hint("the gateway makes it with the first turn it mirrors"))?;
+    let mirror = MirrorDir::existing(&path)?.ok_or_else(|| {
+        Error::new(Kind::Match, format!("there is no mirror at {}", path.display()))
+            .hint("the gateway makes it with the first turn it mirrors")
+    })?;
     match what {
         Sync::Status { verify, json, .. } => status(context, &mirror, *verify, *json),
         Sync::Restore { words, into, json, .. } => restore(context, &mirror, words, into.as_deref(), *json),
@@ -79,13 +81,18 @@ async fn gateways(context: &Context<'_>) -> Result<PathBuf, Error> {
         let hint = e.hint.as_ref().map_or_else(|| NAME_IT.to_owned(), |hint| format!("{hint}\n{NAME_IT}"));
         e.hint(hint)
     })?;
-    let Some((mirror, machine)) = told.condition.and_then(|condition| Some((condition.mirror?, condition.machine))) else {
-        return Err(Error::new(Kind::Config, "the gateway mirrors nothing: syncMirrorDir is not set")
-            .hint(format!("openclaw config set plugins.entries.claude-code-sync.config.syncMirrorDir ~/claude-mirror\n{NAME_IT}")));
+    let Some((mirror, machine)) = told.condition.and_then(|condition| Some((condition.mirror?, condition.machine)))
+    else {
+        return Err(Error::new(Kind::Config, "the gateway mirrors nothing: syncMirrorDir is not set").hint(format!(
+            "openclaw config set plugins.entries.claude-code-sync.config.syncMirrorDir ~/claude-mirror\n{NAME_IT}"
+        )));
     };
     if machine != clock::machine() {
-        return Err(Error::new(Kind::Config, format!("the gateway's mirror is on its own machine: {}", clean(&mirror.dir)))
-            .hint("copy it here, and name it: --dir DIR"));
+        return Err(Error::new(
+            Kind::Config,
+            format!("the gateway's mirror is on its own machine: {}", clean(&mirror.dir)),
+        )
+        .hint("copy it here, and name it: --dir DIR"));
     }
     Ok(PathBuf::from(mirror.dir))
 }
@@ -109,7 +116,13 @@ fn status(context: &Context<'_>, mirror: &MirrorDir, verify: bool, json: bool) -
                 (None, None) => "whole".to_owned(),
             };
             let age = render::age(context.env.now_ms, row.turn_ms);
-            print(&format!("{}  {age:>4}  {:>8}  {whole}\n    {}, in {}\n", row.session, size(row.bytes), clean(&row.title), clean(&row.cwd)));
+            print(&format!(
+                "{}  {age:>4}  {:>8}  {whole}\n    {}, in {}\n",
+                row.session,
+                size(row.bytes),
+                clean(&row.title),
+                clean(&row.cwd)
+            ));
         }
         odd.iter().for_each(|why| say(format_args!("warning: {why}")));
         if rows.is_empty() {
@@ -119,7 +132,10 @@ fn status(context: &Context<'_>, mirror: &MirrorDir, verify: bool, json: bool) -
     let broken = rows.iter().filter(|row| !row.whole).count() + odd.len();
     match u32::try_from(broken).unwrap_or(u32::MAX) {
         0 => Ok(()),
-        n => Err(Error::new(Kind::Transcript, format!("{} not whole", count(n, "mirrored Claude session is", "mirrored Claude sessions are")))),
+        n => Err(Error::new(
+            Kind::Transcript,
+            format!("{} not whole", count(n, "mirrored Claude session is", "mirrored Claude sessions are")),
+        )),
     }
 }
 
@@ -144,7 +160,13 @@ fn row(kept: &Kept, verify: bool) -> Row {
     }
 }
 
-fn restore(context: &Context<'_>, mirror: &MirrorDir, words: &[String], into: Option<&Path>, json: bool) -> Result<(), Error> {
+fn restore(
+    context: &Context<'_>,
+    mirror: &MirrorDir,
+    words: &[String],
+    into: Option<&Path>,
+    json: bool,
+) -> Result<(), Error> {
     let all: Vec<Kept> = mirror.all()?.into_iter().flatten().collect();
     let kept = find(&all, words)?;
     let cwd = into.map_or_else(|| PathBuf::from(&kept.about.cwd), |into| context.env.cwd.join(into));
@@ -158,14 +180,20 @@ fn restore(context: &Context<'_>, mirror: &MirrorDir, words: &[String], into: Op
             Restored::Same(_) => ("same", kept.about.size),
             Restored::Ahead(_) => ("ahead", kept.about.size),
         };
-        return print_json(&json!({ "session": kept.session, "cwd": cwd, "transcript": restored.path(), "state": state, "was": was, "size": kept.about.size }));
+        return print_json(
+            &json!({ "session": kept.session, "cwd": cwd, "transcript": restored.path(), "state": state, "was": was, "size": kept.about.size }),
+        );
     }
     let title = clean(&kept.about.title);
     say(match &restored {
         Restored::New(_) => format!("{title} is here, {}", size(kept.about.size)),
-        Restored::Continued(_, was) => format!("{title} was here with {}, and goes on to {}", size(*was), size(kept.about.size)),
+        Restored::Continued(_, was) => {
+            format!("{title} was here with {}, and goes on to {}", size(*was), size(kept.about.size))
+        }
         Restored::Same(_) => format!("{title} is here already, as it is mirrored"),
-        Restored::Ahead(_) => format!("{title} is here already, and goes on further than the mirror; nothing was changed"),
+        Restored::Ahead(_) => {
+            format!("{title} is here already, and goes on further than the mirror; nothing was changed")
+        }
     });
     say(format_args!("resume it:  cd {} && claude --resume {}", quoted(&clean(&cwd.to_string_lossy())), kept.session));
     Ok(())
@@ -175,15 +203,23 @@ fn restore(context: &Context<'_>, mirror: &MirrorDir, words: &[String], into: Op
 fn find<'k>(all: &'k [Kept], words: &[String]) -> Result<&'k Kept, Error> {
     let joined = words.join(" ").to_lowercase();
     let named: Vec<&Kept> = all.iter().filter(|kept| kept.session.to_string().starts_with(&joined)).collect();
-    let text = |kept: &Kept| format!("{}\n{}\n{}\n{}", kept.session, kept.about.title, kept.about.thread, kept.about.cwd).to_lowercase();
+    let text = |kept: &Kept| {
+        format!("{}\n{}\n{}\n{}", kept.session, kept.about.title, kept.about.thread, kept.about.cwd).to_lowercase()
+    };
     let fits = |kept: &&Kept| joined.split_whitespace().all(|word| text(kept).contains(word));
     let fitting = if named.is_empty() { all.iter().filter(fits).collect() } else { named };
     match fitting.as_slice() {
         [one] => Ok(*one),
-        [] => Err(Error::new(Kind::Match, format!("no mirrored Claude session fits {:?}", clean(&joined))).hint("`ride sync status` lists them")),
+        [] => Err(Error::new(Kind::Match, format!("no mirrored Claude session fits {:?}", clean(&joined)))
+            .hint("`ride sync status` lists them")),
         several => {
-            let list: Vec<String> = several.iter().take(LISTED).map(|kept| format!("{}  {}", kept.session, clean(&kept.about.title))).collect();
-            Err(Error::new(Kind::Match, format!("{} mirrored Claude sessions fit {:?}", several.len(), clean(&joined))).hint(list.join("\n")))
+            let list: Vec<String> = several
+                .iter()
+                .take(LISTED)
+                .map(|kept| format!("{}  {}", kept.session, clean(&kept.about.title)))
+                .collect();
+            Err(Error::new(Kind::Match, format!("{} mirrored Claude sessions fit {:?}", several.len(), clean(&joined)))
+                .hint(list.join("\n")))
         }
     }
 }

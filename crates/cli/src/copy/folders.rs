@@ -107,7 +107,8 @@ impl Folders {
 /// Whether the folder a person stands in, with what git says of it, is in the repository of
 /// the gateway's project: then that project's folder within it.
 pub fn by_git(cwd: &Path, here: Option<&Repository>, there: Option<&Repository>) -> ByGit {
-    let Some((here, there)) = here.zip(there).filter(|(here, there)| same_repository(&here.remote, &there.remote)) else {
+    let Some((here, there)) = here.zip(there).filter(|(here, there)| same_repository(&here.remote, &there.remote))
+    else {
         return ByGit::Nothing;
     };
     if here.branch != there.branch {
@@ -144,13 +145,20 @@ mod tests {
 
     #[test]
     fn a_clone_of_the_same_branch_is_the_project() {
-        let repository = |remote: &str, branch: &str, inside: &str| Repository { remote: remote.into(), branch: branch.into(), inside: inside.into() };
+        let repository = |remote: &str, branch: &str, inside: &str| Repository {
+            remote: remote.into(),
+            branch: branch.into(),
+            inside: inside.into(),
+        };
         let there = repository("git@example.org:t/app.git", "main", "web");
         let of = |cwd: &str, here: Option<Repository>| by_git(Path::new(cwd), here.as_ref(), Some(&there));
         let here = |inside| Some(repository("https://example.org/t/app", "main", inside));
         assert_eq!(of("/home/ada/app", here("")), ByGit::Here("/home/ada/app/web".into()));
         assert_eq!(of("/home/ada/app/a/b", here("a/b")), ByGit::Here("/home/ada/app/web".into()));
-        assert_eq!(of("/home/ada/app", Some(repository("https://example.org/t/app", "next", ""))), ByGit::OtherBranch("next".into()));
+        assert_eq!(
+            of("/home/ada/app", Some(repository("https://example.org/t/app", "next", ""))),
+            ByGit::OtherBranch("next".into())
+        );
         assert_eq!(of("/home/ada/lib", Some(repository("https://example.org/t/lib", "main", ""))), ByGit::Nothing);
         assert_eq!(of("/home/ada", None), ByGit::Nothing);
         // What a gateway says is not walked out of.

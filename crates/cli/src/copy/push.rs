@@ -30,7 +30,14 @@ pub enum PushError {
 ///
 /// # Errors
 /// When the gateway refuses it or cannot be reached, when the file cannot be read.
-pub async fn push(thread: &Thread, files: &Files, file: Option<&str>, from: u64, to: u64, mut moved: impl FnMut()) -> Result<(), PushError> {
+pub async fn push(
+    thread: &Thread,
+    files: &Files,
+    file: Option<&str>,
+    from: u64,
+    to: u64,
+    mut moved: impl FnMut(),
+) -> Result<(), PushError> {
     let opened = files.open(file)?.ok_or(PushError::Shorter)?;
     let before_sha256 = tail_sha256(&opened, from).map_err(|_| PushError::Shorter)?;
     let total = to - from;
@@ -63,7 +70,12 @@ pub async fn push(thread: &Thread, files: &Files, file: Option<&str>, from: u64,
 
 /// Pushes what the files of subagents have more, whole lines of them; what the gateway has is
 /// noted. Whatever cannot be pushed is told, and stays.
-pub async fn push_beside(thread: &Thread, files: &Files, has: &mut BTreeMap<String, u64>, mut moved: impl FnMut()) -> Result<Vec<String>, CallError> {
+pub async fn push_beside(
+    thread: &Thread,
+    files: &Files,
+    has: &mut BTreeMap<String, u64>,
+    mut moved: impl FnMut(),
+) -> Result<Vec<String>, CallError> {
     let mut notes = Vec::new();
     let found = match files.beside() {
         Ok(found) => found,
@@ -71,7 +83,11 @@ pub async fn push_beside(thread: &Thread, files: &Files, has: &mut BTreeMap<Stri
     };
     for file in found {
         let from = has.get(&file.name).copied().unwrap_or(0);
-        let to = if file.name.ends_with(".jsonl") { whole_lines(files, Some(&file.name), from, file.size) } else { file.size };
+        let to = if file.name.ends_with(".jsonl") {
+            whole_lines(files, Some(&file.name), from, file.size)
+        } else {
+            file.size
+        };
         // What is described once is not described anew.
         if to <= from || from > 0 && file.name.ends_with(".json") {
             continue;

@@ -15,7 +15,10 @@ fn condition() -> Value {
 }
 
 fn plugin(condition: &Value, version: &str) -> Plugin {
-    serde_json::from_value(json!({"version": version, "lockDir": "~/locks", "lockBackend": "file", "newer": 1, "condition": condition})).unwrap()
+    serde_json::from_value(
+        json!({"version": version, "lockDir": "~/locks", "lockBackend": "file", "newer": 1, "condition": condition}),
+    )
+    .unwrap()
 }
 
 /// Where all is well.
@@ -39,7 +42,12 @@ fn well() -> Found {
             pinned: false,
             notes: Vec::new(),
         }),
-        gateway: Some(Ok(Gateway { version: "2026.9.6".into(), took_ms: 6, scopes: vec!["operator.read".into(), "operator.write".into()], narrow: None })),
+        gateway: Some(Ok(Gateway {
+            version: "2026.9.6".into(),
+            took_ms: 6,
+            scopes: vec!["operator.read".into(), "operator.write".into()],
+            narrow: None,
+        })),
         plugin: Some(Ok(plugin(&condition(), VERSION))),
         threads: Some(Ok(2)),
         claude: Ok(("/usr/bin/claude".into(), "2.1.330".into())),
@@ -51,7 +59,10 @@ fn well() -> Found {
 /// What is not as it should be, one line each: `state what: says → mend`.
 fn amiss(found: &Found) -> Vec<String> {
     let told = findings(found).into_iter().filter(|f| f.state != State::Ok);
-    told.map(|f| format!("{:?} {}: {}{}", f.state, f.what, f.says, f.mend.map_or_else(String::new, |mend| format!(" → {mend}")))).collect()
+    told.map(|f| {
+        format!("{:?} {}: {}{}", f.state, f.what, f.says, f.mend.map_or_else(String::new, |mend| format!(" → {mend}")))
+    })
+    .collect()
 }
 
 fn check(change: impl FnOnce(&mut Found), expected: &[&str]) {
@@ -110,7 +121,12 @@ fn the_gateway() {
         ],
     );
     check(
-        down(ConnectError::Unpaired { url: url(), device_id: "d".into(), request_id: Some("r-1".into()), why: "new".into() }),
+        down(ConnectError::Unpaired {
+            url: url(),
+            device_id: "d".into(),
+            request_id: Some("r-1".into()),
+            why: "new".into(),
+        }),
         &[
             "Wrong gateway: the gateway at ws://127.0.0.1:18789 has to approve this machine (device d): new → on the gateway's machine: openclaw devices approve r-1\nthen run this command again",
             "Unknown plugin: unknown: gateway unreachable",
@@ -127,19 +143,27 @@ fn the_gateway() {
             "Unknown plugin: unknown: gateway unreachable",
         ],
     );
-    let narrow = ConnectError::NarrowToken { url: url(), granted: "operator.read".into(), wanted: "operator.write".into() };
+    let narrow =
+        ConnectError::NarrowToken { url: url(), granted: "operator.read".into(), wanted: "operator.write".into() };
     check(
         |found| gateway_is(found, |g| g.narrow = Some(narrow.into())),
-        &["Wrong scope: the gateway at ws://127.0.0.1:18789 does not allow this machine operator.write; it allows operator.read → give the gateway's own token once, by OPENCLAW_GATEWAY_TOKEN: that asks for the approval"],
+        &[
+            "Wrong scope: the gateway at ws://127.0.0.1:18789 does not allow this machine operator.write; it allows operator.read → give the gateway's own token once, by OPENCLAW_GATEWAY_TOKEN: that asks for the approval",
+        ],
     );
 }
 
 #[test]
 fn the_host() {
-    let host = |version: &'static str, expected: &[&str]| check(|found| gateway_is(found, |g| g.version = version.into()), expected);
+    let host = |version: &'static str, expected: &[&str]| {
+        check(|found| gateway_is(found, |g| g.version = version.into()), expected)
+    };
     host("2026.6.1", &[]);
     host("2026.5.30", &["Wrong host: OpenClaw 2026.5.30 is older than the plugin needs → openclaw update"]);
-    host("2026.6.11", &["Wrong host: OpenClaw 2026.6.11 stalls the second message of a direct chat by itself → openclaw update"]);
+    host(
+        "2026.6.11",
+        &["Wrong host: OpenClaw 2026.6.11 stalls the second message of a direct chat by itself → openclaw update"],
+    );
     let untried = "is not one this ride was tried on (2026.9.6, 2026.8.2, 2026.7.1, 2026.6.35, 2026.6.1)";
     host("2026.5.31-beta.4", &[&format!("Note host: OpenClaw 2026.5.31-beta.4 {untried}")]);
     host("2027.1.0", &[&format!("Note host: OpenClaw 2027.1.0 {untried}")]);
@@ -158,17 +182,23 @@ fn the_plugin() {
     assert_eq!(install_line(None), install);
     check(
         |found| own_is(found, json!({})),
-        &[&format!("Wrong plugin: the gateway runs without the claude-code-sync plugin, or with an older one → {install}")],
+        &[&format!(
+            "Wrong plugin: the gateway runs without the claude-code-sync plugin, or with an older one → {install}"
+        )],
     );
     let entry = json!({"plugins": {"allow": ["telegram"], "entries": {"claude-code-sync": {"enabled": false}}}});
     check(
         |found| own_is(found, entry),
-        &["Wrong plugin: the plugin is switched off (plugins.entries.claude-code-sync.enabled is false) → openclaw plugins enable claude-code-sync --accept-capabilities"],
+        &[
+            "Wrong plugin: the plugin is switched off (plugins.entries.claude-code-sync.enabled is false) → openclaw plugins enable claude-code-sync --accept-capabilities",
+        ],
     );
     let allow = json!({"plugins": {"allow": ["telegram"], "entries": {"claude-code-sync": {"enabled": true}}}});
     check(
         |found| own_is(found, allow),
-        &["Wrong plugin: plugins.allow does not name the plugin → add claude-code-sync to plugins.allow, then: openclaw gateway restart"],
+        &[
+            "Wrong plugin: plugins.allow does not name the plugin → add claude-code-sync to plugins.allow, then: openclaw gateway restart",
+        ],
     );
     check(
         |found| found.plugin = Some(Ok(plugin(&condition(), "0.0.9"))),
@@ -177,12 +207,17 @@ fn the_plugin() {
     let admin = CallError::MissingScope { method: "ride_config", scope: "operator.admin".into() };
     check(
         |found| (found.plugin, found.threads) = (Some(Err(admin.into())), None),
-        &["Wrong scope: the gateway wants operator.admin for ride_config → OpenClaw 2026.6.1 asks for it after a channel turn; `ride --admin …` asks for that scope"],
+        &[
+            "Wrong scope: the gateway wants operator.admin for ride_config → OpenClaw 2026.6.1 asks for it after a channel turn; `ride --admin …` asks for that scope",
+        ],
     );
     // The addon of this platform is not in the package.
     check(
         |found| {
-            let e = Error::new(Kind::Other, "this claude-code-sync is not built for linux-arm64-gnu, only for linux-x64-gnu");
+            let e = Error::new(
+                Kind::Other,
+                "this claude-code-sync is not built for linux-arm64-gnu, only for linux-x64-gnu",
+            );
             (found.plugin, found.threads) = (Some(Err(e)), None);
         },
         &["Wrong plugin: this claude-code-sync is not built for linux-arm64-gnu, only for linux-x64-gnu"],
@@ -199,25 +234,65 @@ fn the_plugins_condition() {
     condition_is(
         "conversationHooks",
         json!(false),
-        &["Wrong hooks: the plugin may not see conversations: a heartbeat or cron run is not kept out of a ride → openclaw config set plugins.entries.claude-code-sync.hooks.allowConversationAccess true"],
+        &[
+            "Wrong hooks: the plugin may not see conversations: a heartbeat or cron run is not kept out of a ride → openclaw config set plugins.entries.claude-code-sync.hooks.allowConversationAccess true",
+        ],
     );
-    condition_is("performing", json!(false), &["Wrong service: the plugin's service does not run, or another gateway works on the same states → openclaw gateway restart"]);
-    condition_is("machine", json!("other"), &["Wrong sessions: the gateway's Claude sessions are in /home/a/.claude on another machine; a ride needs them here → run ride on the gateway's machine: ssh -t <gateway> ride <words>"]);
-    condition_is("uid", json!(8), &["Wrong sessions: /home/a/.claude belongs to the gateway's user (uid 8), and you are uid 7 → run ride as that user: sudo -u '#8' -i ride <words>"]);
-    condition_is("claudeDirFound", json!(false), &["Note sessions: the gateway finds no /home/a/.claude: no thread has a Claude session yet"]);
-    condition_is("nowMs", json!(NOW - 600_000), &["Note clock: is 10m from the gateway's: ages are shown wrong, leases do not depend on it → timedatectl set-ntp true"]);
-    condition_is("trouble", json!("could not read closed.json"), &["Wrong states: could not read closed.json → look at ~/locks on the gateway's machine; a file that is moved away is begun anew"]);
+    condition_is(
+        "performing",
+        json!(false),
+        &[
+            "Wrong service: the plugin's service does not run, or another gateway works on the same states → openclaw gateway restart",
+        ],
+    );
+    condition_is(
+        "machine",
+        json!("other"),
+        &[
+            "Wrong sessions: the gateway's Claude sessions are in /home/a/.claude on another machine; a ride needs them here → run ride on the gateway's machine: ssh -t <gateway> ride <words>",
+        ],
+    );
+    condition_is(
+        "uid",
+        json!(8),
+        &[
+            "Wrong sessions: /home/a/.claude belongs to the gateway's user (uid 8), and you are uid 7 → run ride as that user: sudo -u '#8' -i ride <words>",
+        ],
+    );
+    condition_is(
+        "claudeDirFound",
+        json!(false),
+        &["Note sessions: the gateway finds no /home/a/.claude: no thread has a Claude session yet"],
+    );
+    condition_is(
+        "nowMs",
+        json!(NOW - 600_000),
+        &[
+            "Note clock: is 10m from the gateway's: ages are shown wrong, leases do not depend on it → timedatectl set-ntp true",
+        ],
+    );
+    condition_is(
+        "trouble",
+        json!("could not read closed.json"),
+        &[
+            "Wrong states: could not read closed.json → look at ~/locks on the gateway's machine; a file that is moved away is begun anew",
+        ],
+    );
     check(
         |found| {
             let mut refusing = plugin(&condition(), VERSION);
             refusing.refused = Some("rideTtlMinutes is 0; allowed are whole numbers from 1 to 1440".into());
             found.plugin = Some(Ok(refusing));
         },
-        &["Wrong config: rideTtlMinutes is 0; allowed are whole numbers from 1 to 1440 → correct plugins.entries.claude-code-sync.config on the gateway"],
+        &[
+            "Wrong config: rideTtlMinutes is 0; allowed are whole numbers from 1 to 1440 → correct plugins.entries.claude-code-sync.config on the gateway",
+        ],
     );
     check(
         |found| found.threads = Some(Err(Error::new(Kind::Other, "format 9 is not known"))),
-        &["Wrong states: format 9 is not known → look at ~/locks on the gateway's machine; a file that is moved away is begun anew"],
+        &[
+            "Wrong states: format 9 is not known → look at ~/locks on the gateway's machine; a file that is moved away is begun anew",
+        ],
     );
 }
 
@@ -233,8 +308,20 @@ fn what_the_gateway_cannot_see_is_said() {
         condition[field] = value;
         check(|found| found.plugin = Some(Ok(plugin(&condition, VERSION))), expected);
     };
-    condition_is("seesWholeMachine", json!(false), &["Note processes: the gateway runs in a pid namespace of its own (a container): what runs outside of it on the same Claude folder cannot be seen, and is never taken for gone"]);
-    condition_is("namespace", json!(null), &["Wrong processes: the gateway's /proc is not its own, or is not there: it can prove nothing about any process → mount /proc of the gateway's own pid namespace"]);
+    condition_is(
+        "seesWholeMachine",
+        json!(false),
+        &[
+            "Note processes: the gateway runs in a pid namespace of its own (a container): what runs outside of it on the same Claude folder cannot be seen, and is never taken for gone",
+        ],
+    );
+    condition_is(
+        "namespace",
+        json!(null),
+        &[
+            "Wrong processes: the gateway's /proc is not its own, or is not there: it can prove nothing about any process → mount /proc of the gateway's own pid namespace",
+        ],
+    );
 }
 
 fn left(held: Option<bool>) -> LeftBehind {
@@ -255,7 +342,10 @@ fn this_machine() {
         &["Wrong claude: no claude → install it"],
     );
     check(|found| found.here.terminal.interactive = false, &["Note terminal: no terminal here; riding needs one"]);
-    check(|found| found.here.draws = false, &["Note terminal: TERM names one that Claude Code cannot draw on → export TERM=xterm-256color"]);
+    check(
+        |found| found.here.draws = false,
+        &["Note terminal: TERM names one that Claude Code cannot draw on → export TERM=xterm-256color"],
+    );
     check(
         |found| found.left_behind = vec![left(Some(true)), left(Some(false))],
         &["Wrong left behind: a ride of agent:main:x ended without handing it back → ride release agent:main:x"],
@@ -289,19 +379,29 @@ fn a_thread_is_explained() {
                 1 message waits for the agent, 2 items wait for the channel\n  last: granted to Ada (10m ago)\n";
     let nothing = || json!(null);
 
-    assert_eq!(run(nothing(), None, nothing(), nothing()), (true, "Plans (k:1)\n  nobody rides it, the agent answers\n→ ride k:1\n".into()));
+    assert_eq!(
+        run(nothing(), None, nothing(), nothing()),
+        (true, "Plans (k:1)\n  nobody rides it, the agent answers\n→ ride k:1\n".into())
+    );
     assert_eq!(
         run(nothing(), None, nothing(), json!({"rideable": false, "whyNot": "no Claude session"})),
         (false, "Plans (k:1)\n  it cannot be ridden: no Claude session\n".into())
     );
     let ridden = || holder("ridden", nothing(), false);
-    let head = "Plans (k:1)\n  ridden by Ada at box for 10m\n  renewed 3s ago; its lease ends in 57s without another\n  ";
-    assert_eq!(run(ridden(), None, status.clone(), nothing()), (true, format!("{head}{told}→ ride k:1 --steal    takes it over; /exit in Claude Code on box hands it back\n")));
+    let head =
+        "Plans (k:1)\n  ridden by Ada at box for 10m\n  renewed 3s ago; its lease ends in 57s without another\n  ";
+    assert_eq!(
+        run(ridden(), None, status.clone(), nothing()),
+        (true, format!("{head}{told}→ ride k:1 --steal    takes it over; /exit in Claude Code on box hands it back\n"))
+    );
     assert_eq!(
         run(ridden(), ours(true), status.clone(), nothing()),
         (true, format!("{head}{told}→ ride release k:1    ends the ride of process 11\n"))
     );
-    assert_eq!(run(ridden(), ours(false), status.clone(), nothing()), (false, format!("{head}{told}→ ride release k:1\n")));
+    assert_eq!(
+        run(ridden(), ours(false), status.clone(), nothing()),
+        (false, format!("{head}{told}→ ride release k:1\n"))
+    );
     let stuck = holder("leaving", json!("the chain cannot be shown"), true);
     assert_eq!(
         run(stuck, None, nothing(), nothing()),
@@ -314,7 +414,12 @@ fn a_thread_is_explained() {
         status["phase"] = json!("leaving");
         assert_eq!(
             run(lives, None, status, nothing()),
-            (false, format!("Plans (k:1)\n  being {verb} by Ada at box for 10m\n  waits: process 12\n  {told}→ kill -9 12    on its machine, if it does not end by itself\n"))
+            (
+                false,
+                format!(
+                    "Plans (k:1)\n  being {verb} by Ada at box for 10m\n  waits: process 12\n  {told}→ kill -9 12    on its machine, if it does not end by itself\n"
+                )
+            )
         );
     }
 }
@@ -328,7 +433,14 @@ fn a_mirror_is_told_of_where_there_is_one() {
     };
     check(|found| with(found, json!({"dir": "/m", "threads": 2, "mirroredMs": NOW})), &[]);
     check(
-        |found| with(found, json!({"dir": "/m", "threads": 2, "failing": 1, "trouble": "could not write /m/x: No space left on device"})),
-        &["Wrong mirror: 1 thread is not mirrored to /m: could not write /m/x: No space left on device → make room, or the folder writable, on the gateway's machine; it is tried again within a minute, and no ride depends on it"],
+        |found| {
+            with(
+                found,
+                json!({"dir": "/m", "threads": 2, "failing": 1, "trouble": "could not write /m/x: No space left on device"}),
+            )
+        },
+        &[
+            "Wrong mirror: 1 thread is not mirrored to /m: could not write /m/x: No space left on device → make room, or the folder writable, on the gateway's machine; it is tried again within a minute, and no ride depends on it",
+        ],
     );
 }

@@ -4,8 +4,8 @@
 use std::fmt::Write as _;
 
 use ride_core::id::Process;
-use ride_core::text::Foreign;
 use ride_core::limits::LEASE_MS;
+use ride_core::text::Foreign;
 use ride_core::wire::{Row, ThreadStatus};
 use serde::Serialize;
 
@@ -76,26 +76,42 @@ pub fn explain(known: &Known<'_>) -> Explained {
             }
         }
         says.push(line);
-        says.extend(status.copy.then(|| "its driver writes to a copy on another machine, and pushes each turn".to_owned()));
+        says.extend(
+            status.copy.then(|| "its driver writes to a copy on another machine, and pushes each turn".to_owned()),
+        );
         says.push(render::depths(status));
-        says.extend(status.journal.last().map(|last| format!("last: {} ({} ago)", clean(&last.what), render::age(*now_ms, last.at_ms))));
+        says.extend(
+            status
+                .journal
+                .last()
+                .map(|last| format!("last: {} ({} ago)", clean(&last.what), render::age(*now_ms, last.at_ms))),
+        );
     }
     let host = clean(&holder.host);
     // Of a thread that another driver waits for, the one before is still being seen off.
     let phase = status.map_or(holder.phase.raw(), |status| status.phase.raw());
     let (well, mend) = match (phase, holder.waiting_for.is_some(), ours) {
-        ("leaving", _, Some(_)) if holder.acceptable => (false, Some(format!("ride release {key} --accept-broken-chain"))),
-        ("leaving", _, None) if holder.acceptable => (false, Some(format!("ride release {key} --take-back --accept-broken-chain"))),
+        ("leaving", _, Some(_)) if holder.acceptable => {
+            (false, Some(format!("ride release {key} --accept-broken-chain")))
+        }
+        ("leaving", _, None) if holder.acceptable => {
+            (false, Some(format!("ride release {key} --take-back --accept-broken-chain")))
+        }
         ("leaving", true, _) => {
             let waits = holder.waiting_for.as_ref().map_or("", Foreign::raw);
-            let named = |p: &&Process| waits.split(|c: char| !c.is_ascii_digit()).any(|number| number == p.pid.to_string());
+            let named =
+                |p: &&Process| waits.split(|c: char| !c.is_ascii_digit()).any(|number| number == p.pid.to_string());
             let process = status.and_then(|s| [&s.claude, &s.process].into_iter().flatten().find(named));
             (false, process.map(|p| format!("kill -9 {}    on its machine, if it does not end by itself", p.pid)))
         }
         ("leaving", false, _) => (true, None),
-        (_, _, Some(ours)) if ours.alive => (true, Some(format!("ride release {key}    ends the ride of process {}", ours.pid))),
+        (_, _, Some(ours)) if ours.alive => {
+            (true, Some(format!("ride release {key}    ends the ride of process {}", ours.pid)))
+        }
         (_, _, Some(_)) => (false, Some(format!("ride release {key}"))),
-        ("claiming", true, None) => (true, Some("/stop    in the thread ends the agent's turn; else it is waited for".to_owned())),
+        ("claiming", true, None) => {
+            (true, Some("/stop    in the thread ends the agent's turn; else it is waited for".to_owned()))
+        }
         _ => (true, Some(format!("ride {key} --steal    takes it over; /exit in Claude Code on {host} hands it back"))),
     };
     Explained { key, well, says, mend }
@@ -105,9 +121,11 @@ pub fn explain(known: &Known<'_>) -> Explained {
 fn free(row: &Row, key: &str) -> (bool, String, Option<String>) {
     let begin = Some(format!("ride {key}"));
     match (row.rideable, row.waiting) {
-        (_, n @ 1..) => {
-            (true, format!("the agent has it and is answering {}", count(n, "message that waited", "messages that waited")), None)
-        }
+        (_, n @ 1..) => (
+            true,
+            format!("the agent has it and is answering {}", count(n, "message that waited", "messages that waited")),
+            None,
+        ),
         (true, 0) => (true, "nobody rides it, the agent answers".to_owned(), begin),
         (false, 0) => {
             let why = row.why_not.as_ref().map_or_else(|| "the gateway does not say why".to_owned(), clean);

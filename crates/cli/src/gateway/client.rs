@@ -379,11 +379,7 @@ type Socket = WebSocketStream<Box<dyn Wire>>;
 /// Connects: without a device where the host allows that (loopback and the shared
 /// secret), with the device identity kept in `state_dir` otherwise, and where it
 /// turns out that the host wants one. A gateway that is starting is waited for.
-pub async fn connect(
-    target: &Target,
-    access: Access,
-    state_dir: &Path,
-) -> Result<(Connection, Events), ConnectError> {
+pub async fn connect(target: &Target, access: Access, state_dir: &Path) -> Result<(Connection, Events), ConnectError> {
     let deadline = Instant::now() + HANDSHAKE;
     loop {
         match admitted(target, access, state_dir, deadline).await {
@@ -471,7 +467,9 @@ fn token_of<'d>(device: Option<&'d Device>, target: &Target) -> Option<&'d str> 
 fn may_know(target: &Target, ends: Option<Ends>, state_dir: &Path) -> Result<(), ConnectError> {
     let me = rustix::process::geteuid().as_raw();
     match ends.filter(|_| target.is_loopback()).and_then(|ends| ends.owner()) {
-        Some(owner) if !owner::may_know(owner, me, target.origin(), state_dir) => Err(ConnectError::Stranger { url: target.url.clone(), owner }),
+        Some(owner) if !owner::may_know(owner, me, target.origin(), state_dir) => {
+            Err(ConnectError::Stranger { url: target.url.clone(), owner })
+        }
         _ => Ok(()),
     }
 }
@@ -504,8 +502,11 @@ async fn handshake(
             device: device.map(|device| device.prove(&challenge, &CLIENT, ROLE, access.scopes(), token)),
         };
         let request = Request { r#type: "req", id: "connect", method: "connect", params };
-        let text = serde_json::to_string(&request)
-            .map_err(|e| ConnectError::NotGateway { url: url(), cause: e.to_string(), status: None })?;
+        let text = serde_json::to_string(&request).map_err(|e| ConnectError::NotGateway {
+            url: url(),
+            cause: e.to_string(),
+            status: None,
+        })?;
         socket.send(Message::text(text)).await.map_err(|e| lost(target, &e))?;
         loop {
             let frame = next_frame(target, &mut socket).await?;
@@ -517,14 +518,16 @@ async fn handshake(
                 return Err(rejected(target, access, frame.error.unwrap_or_default(), device_id, had_secret));
             }
             let payload = frame.payload.as_deref().map_or("{}", RawValue::get);
-            let hello: Hello = serde_json::from_str(payload)
-                .map_err(|e| ConnectError::NotGateway { url: url(), cause: e.to_string(), status: None })?;
+            let hello: Hello = serde_json::from_str(payload).map_err(|e| ConnectError::NotGateway {
+                url: url(),
+                cause: e.to_string(),
+                status: None,
+            })?;
             return Ok((socket, hello));
         }
     });
-    let (socket, hello) = limited
-        .await
-        .map_err(|_| ConnectError::Silent { url: url(), after_ms: HANDSHAKE.as_millis() })??;
+    let (socket, hello) =
+        limited.await.map_err(|_| ConnectError::Silent { url: url(), after_ms: HANDSHAKE.as_millis() })??;
     Ok(start(socket, hello))
 }
 
@@ -533,11 +536,11 @@ async fn open(target: &Target) -> Result<(Socket, Option<Ends>), ConnectError> {
     if !target.is_tls() && !target.is_loopback() {
         return Err(ConnectError::Plain { url: url() });
     }
-    let request = target
-        .url
-        .as_str()
-        .into_client_request()
-        .map_err(|e| ConnectError::NotGateway { url: url(), cause: e.to_string(), status: None })?;
+    let request = target.url.as_str().into_client_request().map_err(|e| ConnectError::NotGateway {
+        url: url(),
+        cause: e.to_string(),
+        status: None,
+    })?;
     let host = locate::host_of(&target.url).unwrap_or_default();
     let port = request.uri().port_u16().unwrap_or(if target.is_tls() { 443 } else { 80 });
     let tcp = TcpStream::connect((host, port)).await.map_err(|e| ConnectError::Unreachable {
@@ -593,12 +596,17 @@ async fn next_frame(target: &Target, socket: &mut Socket) -> Result<Incoming, Co
         let ended = |cause: String| ConnectError::Lost { url: target.url.clone(), cause };
         match socket.next().await {
             Some(Ok(Message::Text(text))) => {
-                return serde_json::from_str(&text)
-                    .map_err(|e| ConnectError::NotGateway { url: target.url.clone(), cause: e.to_string(), status: None });
+                return serde_json::from_str(&text).map_err(|e| ConnectError::NotGateway {
+                    url: target.url.clone(),
+                    cause: e.to_string(),
+                    status: None,
+                });
             }
             Some(Ok(Message::Close(frame))) => {
                 return Err(ended(match frame {
-                    Some(frame) => format!("it closed the connection: {} {}", u16::from(frame.code), plain(frame.reason.as_str())),
+                    Some(frame) => {
+                        format!("it closed the connection: {} {}", u16::from(frame.code), plain(frame.reason.as_str()))
+                    }
                     None => "it closed the connection".to_owned(),
                 }));
             }
@@ -640,11 +648,9 @@ fn rejected(target: &Target, access: Access, error: HostError, device_id: String
                 _ => error.message,
             },
         },
-        "AUTH_SCOPE_MISMATCH" => ConnectError::NarrowToken {
-            url,
-            granted: "less than that".into(),
-            wanted: access.scopes().join(", "),
-        },
+        "AUTH_SCOPE_MISMATCH" => {
+            ConnectError::NarrowToken { url, granted: "less than that".into(), wanted: access.scopes().join(", ") }
+        }
         "PROTOCOL_MISMATCH" => ConnectError::Protocol { url, message: error.message },
         "UNAVAILABLE" => ConnectError::Starting { url, message: error.message },
         _ => ConnectError::Rejected { url, code: code.into(), message: error.message },
@@ -751,7 +757,11 @@ impl Connection {
     }
 
     /// Calls a method that answers within [`ANSWER`].
-    pub async fn call<Q: Serialize, A: DeserializeOwned>(&self, method: &'static str, request: &Q) -> Result<A, CallError> {
+    pub async fn call<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        request: &Q,
+    ) -> Result<A, CallError> {
         self.call_within(method, request, ANSWER).await
     }
 
@@ -786,9 +796,7 @@ impl Connection {
         let sent = self.shared.outgoing.send(Outgoing { id, text, answer: answer_in }).await;
         sent.map_err(|_| lost("it was closed".to_owned()))?;
         match answer.await.map_err(|_| lost("it was closed".to_owned()))? {
-            Ok(payload) => {
-                serde_json::from_str(payload.get()).map_err(|cause| CallError::Answer { method, cause })
-            }
+            Ok(payload) => serde_json::from_str(payload.get()).map_err(|cause| CallError::Answer { method, cause }),
             Err(Failure::Host(error)) => Err(refusal(method, error, &self.shared.hello.features.methods)),
             Err(Failure::Lost(cause)) => Err(lost(cause)),
         }

@@ -160,8 +160,12 @@ impl LocateError {
                 Some("`openclaw config validate` tells more; --url goes without the file".into())
             }
             LocateError::Read { .. } => Some("it holds the gateway's token and nothing else".into()),
-            LocateError::Given { key: "--url" | "OPENCLAW_GATEWAY_URL", .. } => Some("for example wss://gateway.example:18789".into()),
-            LocateError::Given { key: "--pin" | "RIDE_PIN", .. } => Some(format!("on the gateway's machine: {FINGERPRINT}")),
+            LocateError::Given { key: "--url" | "OPENCLAW_GATEWAY_URL", .. } => {
+                Some("for example wss://gateway.example:18789".into())
+            }
+            LocateError::Given { key: "--pin" | "RIDE_PIN", .. } => {
+                Some(format!("on the gateway's machine: {FINGERPRINT}"))
+            }
             _ => None,
         }
     }
@@ -211,7 +215,9 @@ pub fn locate(env: &Env, options: &Options) -> Result<Located, LocateError> {
     env.fill(config::dotenv(&state_dir.join(".env")));
     let env_secrets = Secrets {
         token: env.get("OPENCLAW_GATEWAY_TOKEN").map(|token| Secret::new(token).from("OPENCLAW_GATEWAY_TOKEN")),
-        password: env.get("OPENCLAW_GATEWAY_PASSWORD").map(|password| Secret::new(password).from("OPENCLAW_GATEWAY_PASSWORD")),
+        password: env
+            .get("OPENCLAW_GATEWAY_PASSWORD")
+            .map(|password| Secret::new(password).from("OPENCLAW_GATEWAY_PASSWORD")),
     };
 
     let given_pin = given_pin(&env, options)?;
@@ -263,7 +269,9 @@ pub fn locate(env: &Env, options: &Options) -> Result<Located, LocateError> {
         None => configured_secrets(&env, &config, &config_path, remote_mode, env_secrets)?,
     };
     let used = [&secrets.token, &secrets.password];
-    notes.extend(["OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_PASSWORD"].iter().filter_map(|name| ignored(&given, name, used)));
+    notes.extend(
+        ["OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_PASSWORD"].iter().filter_map(|name| ignored(&given, name, used)),
+    );
     let target = Target { url, source, token: secrets.token, password: secrets.password, pin: given_pin.or(pin) };
     let own = if remote_url.is_some() { Value::Null } else { config };
     Ok(Located { target, config_path, own, notes })
@@ -277,7 +285,9 @@ fn ignored(given: &Env, name: &str, used: [&Option<Secret>; 2]) -> Option<String
         return None;
     }
     let from = used.next().map_or("nothing", Secret::source);
-    Some(format!("{name} is not used: {from} comes first; --url with the gateway's address, or --token-file, decides otherwise"))
+    Some(format!(
+        "{name} is not used: {from} comes first; --url with the gateway's address, or --token-file, decides otherwise"
+    ))
 }
 
 #[derive(Default)]
@@ -301,7 +311,9 @@ fn configured_secrets(
     remote_mode: bool,
     from_env: Secrets,
 ) -> Result<Secrets, LocateError> {
-    let read = |key: &str| Ok::<_, LocateError>(secret::resolve(env, config, config_path, key)?.map(|secret| secret.from(key)));
+    let read = |key: &str| {
+        Ok::<_, LocateError>(secret::resolve(env, config, config_path, key)?.map(|secret| secret.from(key)))
+    };
     let Secrets { token: env_token, password: env_password } = from_env;
     let first = |keys: [&str; 2], env_value: Option<Secret>, env_at: usize| -> Result<Option<Secret>, LocateError> {
         let mut env_value = env_value;
@@ -322,11 +334,8 @@ fn configured_secrets(
         password = first(["gateway.remote.password", "gateway.auth.password"], env_password, 0)?;
     } else {
         let wants_token = !matches!(mode, Some("password" | "none" | "trusted-proxy"));
-        token = if wants_token {
-            first(["gateway.auth.token", "gateway.remote.token"], env_token, 1)?
-        } else {
-            env_token
-        };
+        token =
+            if wants_token { first(["gateway.auth.token", "gateway.remote.token"], env_token, 1)? } else { env_token };
         let wants_password = match mode {
             Some("password" | "trusted-proxy") => true,
             Some("token" | "none") => false,

@@ -152,7 +152,12 @@ mod tests {
         for host in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
             let Ok(listener) = TcpListener::bind(host) else { continue };
             let port = listener.local_addr().unwrap().port();
-            let client = TcpStream::connect(if host == "[::1]:0" { format!("[::1]:{port}") } else { format!("127.0.0.1:{port}") }).unwrap();
+            let client = TcpStream::connect(if host == "[::1]:0" {
+                format!("[::1]:{port}")
+            } else {
+                format!("127.0.0.1:{port}")
+            })
+            .unwrap();
             let _taken = listener.accept().unwrap();
             let ends = Ends { here: client.local_addr().unwrap(), there: client.peer_addr().unwrap() };
             assert_eq!(ends.owner(), Some(Owner::User(rustix::process::geteuid().as_raw())), "{host}");

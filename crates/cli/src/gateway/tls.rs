@@ -53,7 +53,9 @@ pub fn connector(pin: Option<Pin>) -> Result<(TlsConnector, Seen), String> {
             let found = rustls_native_certs::load_native_certs();
             roots.add_parsable_certificates(found.certs);
             if roots.is_empty() {
-                return Err("this machine has no certificate authorities (package ca-certificates); a pin needs none".into());
+                return Err(
+                    "this machine has no certificate authorities (package ca-certificates); a pin needs none".into()
+                );
             }
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
             Trust::Authorities(verifier.build().map_err(|e| e.to_string())?)

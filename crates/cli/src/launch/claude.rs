@@ -49,9 +49,7 @@ impl Version {
         let major = parts.next()?.parse().ok()?;
         let minor = parts.next()?.parse().ok()?;
         let patch = parts.next()?;
-        let digits = patch
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(patch.len());
+        let digits = patch.find(|c: char| !c.is_ascii_digit()).unwrap_or(patch.len());
         Some(Version(major, minor, patch[..digits].parse().ok()?))
     }
 }
@@ -64,20 +62,12 @@ impl ClaudeBinary {
 
     /// Finds `claude` (a name to be looked up in `path_var`, or a path taken
     /// from the working folder) and checks its version.
-    pub async fn find(
-        claude: &OsStr,
-        path_var: &OsStr,
-        env: &Env,
-    ) -> Result<ClaudeBinary, LaunchError> {
-        let path = locate(claude, path_var, &env.cwd).ok_or_else(|| LaunchError::NotFound {
-            name: claude.display().to_string(),
-        })?;
+    pub async fn find(claude: &OsStr, path_var: &OsStr, env: &Env) -> Result<ClaudeBinary, LaunchError> {
+        let path = locate(claude, path_var, &env.cwd)
+            .ok_or_else(|| LaunchError::NotFound { name: claude.display().to_string() })?;
         let version = ask_version(env, &path).await?;
         if version < MIN_VERSION {
-            return Err(LaunchError::TooOld {
-                claude: path,
-                found: version,
-            });
+            return Err(LaunchError::TooOld { claude: path, found: version });
         }
         Ok(ClaudeBinary { path, version })
     }
@@ -85,39 +75,25 @@ impl ClaudeBinary {
 
 /// Finds a program by its name in `path_var`, or by a path taken from `cwd`.
 pub fn locate(program: &OsStr, path_var: &OsStr, cwd: &Path) -> Option<PathBuf> {
-    let runnable = |path: &PathBuf| {
-        path.metadata()
-            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
+    let runnable =
+        |path: &PathBuf| path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
     if Path::new(program).components().count() > 1 {
         return Some(cwd.join(program)).filter(runnable);
     }
-    std::env::split_paths(path_var)
-        .map(|dir| cwd.join(dir).join(program))
-        .find(runnable)
+    std::env::split_paths(path_var).map(|dir| cwd.join(dir).join(program)).find(runnable)
 }
 
 async fn ask_version(env: &Env, path: &Path) -> Result<Version, LaunchError> {
-    let failed = |cause: String| LaunchError::NoVersion {
-        claude: path.to_owned(),
-        cause,
-    };
+    let failed = |cause: String| LaunchError::NoVersion { claude: path.to_owned(), cause };
     let mut command = env.command(path);
     command.arg("--version").stdin(Stdio::null());
-    let output = tokio::process::Command::from(command)
-        .kill_on_drop(true)
-        .output();
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output();
     let output = tokio::time::timeout(VERSION_WITHIN, output)
         .await
         .map_err(|_| failed(format!("no answer within {} s", VERSION_WITHIN.as_secs())))?
         .map_err(|cause| failed(cause.to_string()))?;
     let said = String::from_utf8_lossy(&output.stdout);
-    Version::parse(&said).ok_or_else(|| {
-        failed(format!(
-            "it says `{}`",
-            said.lines().next().unwrap_or_default()
-        ))
-    })
+    Version::parse(&said).ok_or_else(|| failed(format!("it says `{}`", said.lines().next().unwrap_or_default())))
 }
 
 #[cfg(test)]
@@ -126,19 +102,13 @@ mod tests {
 
     #[test]
     fn versions() {
-        let check = |said: &str, expected: Option<Version>| {
-            assert_eq!(Version::parse(said), expected, "{said:?}")
-        };
+        let check = |said: &str, expected: Option<Version>| assert_eq!(Version::parse(said), expected, "{said:?}");
         check("2.1.330 (Claude Code)\n", Some(Version(2, 1, 330)));
         check("2.1.330-rc.1 (Claude Code)", Some(Version(2, 1, 330)));
         check("2.1.330", None);
         check("v20.1.0 (Claude Code)", None);
         check("git version 2.43.0", None);
         check("", None);
-        assert!(
-            MIN_VERSION < MODS_FROM
-                && MODS_FROM < Version(2, 1, 330)
-                && MODS_FROM < Version(3, 0, 0)
-        );
+        assert!(MIN_VERSION < MODS_FROM && MODS_FROM < Version(2, 1, 330) && MODS_FROM < Version(3, 0, 0));
     }
 }

@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn installed_for_good_it_relays_nothing_and_asks_a_ride_on_the_path() {
-        let hooks: serde_json::Value = serde_json::from_str(include_str!("../../../../plugins/claude-code/hooks/hooks.json")).unwrap();
+        let hooks: serde_json::Value =
+            serde_json::from_str(include_str!("../../../../plugins/claude-code/hooks/hooks.json")).unwrap();
         assert!(hooks.get("modules").is_none(), "{hooks}");
         for event in ["SessionStart", "UserPromptSubmit"] {
             let command = format!("command -v ride >/dev/null 2>&1 || exit 0; exec ride guard {event}");

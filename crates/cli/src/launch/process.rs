@@ -37,11 +37,7 @@ impl TerminalSignals {
     /// Takes SIGINT, SIGQUIT and SIGTSTP. Needs a running tokio.
     pub fn hold() -> io::Result<TerminalSignals> {
         let stop = SignalKind::from_raw(Signal::TSTP.as_raw());
-        Ok(TerminalSignals([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::quit())?,
-            signal(stop)?,
-        ]))
+        Ok(TerminalSignals([signal(SignalKind::interrupt())?, signal(SignalKind::quit())?, signal(stop)?]))
     }
 
     /// Waits for the next Ctrl-C that reaches this process. While Claude Code has the terminal
@@ -76,20 +72,12 @@ impl Claude {
         let (tell, ended) = oneshot::channel();
         let lock = Arc::clone(&reaped);
         // A thread, since tokio's child does not tell of stops. It ends with the child.
-        std::thread::Builder::new()
-            .name("claude".to_owned())
-            .spawn(move || {
-                let how = wait(pid, &lock);
-                // Nobody listens any more: `ride` is ending.
-                let _ = tell.send(how);
-            })?;
-        Ok(Claude {
-            pid,
-            start,
-            reaped,
-            ended,
-            before,
-        })
+        std::thread::Builder::new().name("claude".to_owned()).spawn(move || {
+            let how = wait(pid, &lock);
+            // Nobody listens any more: `ride` is ending.
+            let _ = tell.send(how);
+        })?;
+        Ok(Claude { pid, start, reaped, ended, before })
     }
 
     /// The child's pid. Where the child is a wrapper, `Hello::pid` has the real one.
@@ -139,10 +127,7 @@ fn wait(pid: Pid, reaped: &Mutex<bool>) -> Ended {
         match rustix::process::waitid(WaitId::Pid(pid), look) {
             Ok(Some(status)) if status.stopped() => {
                 // A look leaves the stop to be seen again: take it.
-                let _ = rustix::process::waitid(
-                    WaitId::Pid(pid),
-                    WaitIdOptions::STOPPED | WaitIdOptions::NOHANG,
-                );
+                let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG);
                 if status.stopping_signal() == Some(Signal::TSTP.as_raw()) {
                     let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP);
                 }

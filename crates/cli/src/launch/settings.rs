@@ -35,7 +35,11 @@ pub fn check(config_dir: &Path, cwd: &Path) -> Result<(), Unguarded> {
         look(path, &["disableAllHooks"])?;
     }
     for managed in MANAGED.map(Path::new) {
-        let dropped = std::fs::read_dir(managed.join("managed-settings.d")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let dropped = std::fs::read_dir(managed.join("managed-settings.d"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
         let json = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
         for path in std::iter::once(managed.join("managed-settings.json")).chain(dropped.filter(json)) {
             look(path, &["disableAllHooks", "allowManagedHooksOnly"])?;
@@ -47,7 +51,8 @@ pub fn check(config_dir: &Path, cwd: &Path) -> Result<(), Unguarded> {
 fn look(path: PathBuf, keys: &[&'static str]) -> Result<(), Unguarded> {
     // What cannot be read or understood says nothing: Claude Code judges it by itself.
     let small = std::fs::metadata(&path).is_ok_and(|found| found.is_file() && found.len() <= MAX_BYTES);
-    let settings: Option<Value> = small.then(|| std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())).flatten();
+    let settings: Option<Value> =
+        small.then(|| std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())).flatten();
     match keys.iter().find(|key| settings.as_ref().is_some_and(|settings| settings[**key] == true)) {
         Some(key) => Err(Unguarded { path, key }),
         None => Ok(()),

@@ -67,14 +67,22 @@ const SHOWN_AGAIN: usize = 2_000;
 
 impl Beside {
     pub fn prompt(additional_context: String) -> Beside {
-        Beside { hook_event_name: "UserPromptSubmit", additional_context: Some(additional_context), suppress_original_prompt: None }
+        Beside {
+            hook_event_name: "UserPromptSubmit",
+            additional_context: Some(additional_context),
+            suppress_original_prompt: None,
+        }
     }
 }
 
 impl Answer {
     /// Keeps a prompt of so many bytes out; the person sees why.
     pub fn block(reason: String, bytes: usize) -> Answer {
-        let hidden = Beside { hook_event_name: "UserPromptSubmit", additional_context: None, suppress_original_prompt: Some(true) };
+        let hidden = Beside {
+            hook_event_name: "UserPromptSubmit",
+            additional_context: None,
+            suppress_original_prompt: Some(true),
+        };
         let (reason, hook_specific_output) = match bytes > SHOWN_AGAIN {
             true => (format!("{reason}; ↑ brings it back"), Some(hidden)),
             false => (reason, None),

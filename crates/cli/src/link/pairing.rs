@@ -51,8 +51,7 @@ impl Pairing {
         if self.submitted.len() == MAX_SUBMISSIONS {
             self.submitted.pop_front();
         }
-        self.submitted
-            .push_back((said.text.clone(), said.command.is_some()));
+        self.submitted.push_back((said.text.clone(), said.command.is_some()));
     }
 
     /// Takes a row in; answers the prompt it is, if it is one.
@@ -66,7 +65,8 @@ impl Pairing {
         }
         let origin = origin(&row.origin.kind);
         if let Some(typed) = shell(&row) {
-            self.shell = Some(Prompt { id: row.uuid, text: typed, origin: Origin::Person, claude_session: row.session });
+            self.shell =
+                Some(Prompt { id: row.uuid, text: typed, origin: Origin::Person, claude_session: row.session });
             return None;
         }
         let wrapped = match row.door {
@@ -78,14 +78,11 @@ impl Pairing {
         if row.is_meta && origin == Origin::Person {
             return None;
         }
-        let at = self
-            .submitted
-            .iter()
-            .position(|(text, is_command)| match row.door {
-                Door::Command => *is_command,
-                Door::Delivery => row.text.contains(text.as_str()),
-                _ => *text == row.text,
-            });
+        let at = self.submitted.iter().position(|(text, is_command)| match row.door {
+            Door::Command => *is_command,
+            Door::Delivery => row.text.contains(text.as_str()),
+            _ => *text == row.text,
+        });
         let typed = at.and_then(|at| self.submitted.remove(at));
         let text = match typed {
             Some((text, _)) if wrapped => text,
@@ -94,20 +91,12 @@ impl Pairing {
         if origin == Origin::Person {
             self.prompt_row = Some(row.uuid);
         }
-        Some(Prompt {
-            id: row.uuid,
-            text,
-            origin,
-            claude_session: row.session,
-        })
+        Some(Prompt { id: row.uuid, text, origin, claude_session: row.session })
     }
 
     /// Ends a turn: what belongs to it is handed out once.
     pub fn end_turn(&mut self) -> TurnIds {
-        TurnIds {
-            answer: self.answer_row.take(),
-            prompt: self.prompt_row.take(),
-        }
+        TurnIds { answer: self.answer_row.take(), prompt: self.prompt_row.take() }
     }
 
     /// A turn begins: text of an earlier one is not its answer. Answers what was typed
@@ -145,9 +134,7 @@ mod tests {
             session: Uuid::nil(),
             uuid: Uuid::from_u128(n),
             door,
-            origin: wire::Origin {
-                kind: kind.to_owned(),
-            },
+            origin: wire::Origin { kind: kind.to_owned() },
             is_meta: false,
             has_text: !text.is_empty(),
             text: text.to_owned(),
@@ -157,9 +144,7 @@ mod tests {
     fn submitted(text: &str, command: Option<&str>) -> Submitted {
         Submitted {
             text: text.to_owned(),
-            origin: wire::Origin {
-                kind: "composer".to_owned(),
-            },
+            origin: wire::Origin { kind: "composer".to_owned() },
             command: command.map(str::to_owned),
         }
     }
@@ -169,10 +154,7 @@ mod tests {
         let mut pairing = Pairing::default();
         submissions.iter().for_each(|s| pairing.submit(s));
         let prompts: Vec<_> = rows.into_iter().filter_map(|r| pairing.row(r)).collect();
-        let found: Vec<_> = prompts
-            .iter()
-            .map(|p| (p.id.as_u128(), p.text.as_str(), p.origin.clone()))
-            .collect();
+        let found: Vec<_> = prompts.iter().map(|p| (p.id.as_u128(), p.text.as_str(), p.origin.clone())).collect();
         assert_eq!(found, expected);
     }
 
@@ -189,27 +171,21 @@ mod tests {
     fn two_that_waited_begin_one_turn_and_keep_their_ids() {
         check(
             &[submitted("same", None), submitted("same", None)],
-            vec![
-                row(1, Door::Prompt, "composer", "same"),
-                row(2, Door::Prompt, "composer", "same"),
-            ],
+            vec![row(1, Door::Prompt, "composer", "same"), row(2, Door::Prompt, "composer", "same")],
             &[(1, "same", Origin::Person), (2, "same", Origin::Person)],
         );
     }
 
     #[test]
     fn one_that_joins_a_running_turn_is_unwrapped() {
-        let reminder = "<system-reminder>\nThe user sent a new message while you were working:\nfolded in\n\nThis is how …";
+        let reminder =
+            "<system-reminder>\nThe user sent a new message while you were working:\nfolded in\n\nThis is how …";
         check(
             &[submitted("taken back", None), submitted("folded in", None)],
             vec![row(1, Door::Delivery, "composer", reminder)],
             &[(1, "folded in", Origin::Person)],
         );
-        check(
-            &[],
-            vec![row(1, Door::Delivery, "composer", reminder)],
-            &[(1, reminder, Origin::Person)],
-        );
+        check(&[], vec![row(1, Door::Delivery, "composer", reminder)], &[(1, reminder, Origin::Person)]);
     }
 
     #[test]
@@ -217,10 +193,7 @@ mod tests {
         let tags = "<command-message>thing</command-message>\n<command-name>/thing</command-name>\n<command-args>xyz</command-args>";
         check(
             &[submitted("/thing xyz", Some("thing"))],
-            vec![
-                row(1, Door::Command, "composer", tags),
-                row(2, Door::Command, "engine", "<local-command-stdout>"),
-            ],
+            vec![row(1, Door::Command, "composer", tags), row(2, Door::Command, "engine", "<local-command-stdout>")],
             &[(1, "/thing xyz", Origin::Person)],
         );
     }
@@ -244,17 +217,8 @@ mod tests {
     fn machine_turns_keep_their_kind() {
         check(
             &[],
-            vec![row(
-                1,
-                Door::Prompt,
-                "task-notification",
-                "<task-notification>…",
-            )],
-            &[(
-                1,
-                "<task-notification>…",
-                Origin::Machine("task-notification".to_owned()),
-            )],
+            vec![row(1, Door::Prompt, "task-notification", "<task-notification>…")],
+            &[(1, "<task-notification>…", Origin::Machine("task-notification".to_owned()))],
         );
     }
 
@@ -267,13 +231,7 @@ mod tests {
         pairing.row(row(3, Door::Response, "model", ""));
         pairing.row(row(4, Door::Response, "model", "done"));
         let id = |n| Some(Uuid::from_u128(n));
-        assert_eq!(
-            pairing.end_turn(),
-            TurnIds {
-                answer: id(4),
-                prompt: id(1)
-            }
-        );
+        assert_eq!(pairing.end_turn(), TurnIds { answer: id(4), prompt: id(1) });
         assert_eq!(pairing.end_turn(), TurnIds::default());
     }
 

@@ -80,7 +80,16 @@ impl Shared {
         events: mpsc::Sender<LinkEvent>,
     ) -> Shared {
         let said = watch::Sender::new(0);
-        Shared { token, expect, events, status, peer: Mutex::default(), look: Notify::new(), greeted: Notify::new(), said }
+        Shared {
+            token,
+            expect,
+            events,
+            status,
+            peer: Mutex::default(),
+            look: Notify::new(),
+            greeted: Notify::new(),
+            said,
+        }
     }
 
     pub(super) fn say(&self, line: String) {
@@ -111,10 +120,7 @@ pub(super) async fn serve(listener: UnixListener, shared: Arc<Shared>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let permit = Arc::clone(&room)
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        let permit = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -164,28 +170,14 @@ async fn respond(request: Request<Incoming>, pid: u32, shared: &Shared) -> Respo
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static("application/json"),
-    );
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
     response
 }
 
 async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer {
-    let said = request
-        .headers()
-        .get(AUTHORIZATION)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
-    if !said
-        .strip_prefix("Bearer ")
-        .is_some_and(|token| shared.token.admits(token))
-    {
-        return Err(Refused(
-            StatusCode::UNAUTHORIZED,
-            Code::Token,
-            "not the token of this ride".to_owned(),
-        ));
+    let said = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !said.strip_prefix("Bearer ").is_some_and(|token| shared.token.admits(token)) {
+        return Err(Refused(StatusCode::UNAUTHORIZED, Code::Token, "not the token of this ride".to_owned()));
     }
     let hook = request.uri().path().strip_prefix("/hook/").map(str::to_owned);
     // A hook is a child of the Claude Code it speaks for, and waits for this answer.
@@ -195,11 +187,7 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
     };
     let bound = shared.peer().pid;
     if bound.is_some_and(|bound| bound != pid) {
-        return Err(Refused(
-            StatusCode::CONFLICT,
-            Code::Stranger,
-            "another process has this link".to_owned(),
-        ));
+        return Err(Refused(StatusCode::CONFLICT, Code::Stranger, "another process has this link".to_owned()));
     }
     if let Some(event) = hook {
         let body = read(request).await?;
@@ -208,18 +196,10 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
     }
     let path = request.uri().path().to_owned();
     if bound.is_none() && path != "/hello" {
-        return Err(Refused(
-            StatusCode::CONFLICT,
-            Code::NotGreeted,
-            "say hello first".to_owned(),
-        ));
+        return Err(Refused(StatusCode::CONFLICT, Code::NotGreeted, "say hello first".to_owned()));
     }
     if request.method() != Method::POST {
-        return Err(Refused(
-            StatusCode::METHOD_NOT_ALLOWED,
-            Code::BadRequest,
-            "only POST".to_owned(),
-        ));
+        return Err(Refused(StatusCode::METHOD_NOT_ALLOWED, Code::BadRequest, "only POST".to_owned()));
     }
     let body = read(request).await?;
     if path == "/hello" {
@@ -228,24 +208,14 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
     let wire::Common { session } = parse(&path, &body)?;
     // Not from reports: one that comes late must not turn the clock back.
     match path.as_str() {
-        "/session" => {
-            note_session(
-                session,
-                parse::<wire::Session>(&path, &body)?.source,
-                shared,
-            )
-            .await
-        }
+        "/session" => note_session(session, parse::<wire::Session>(&path, &body)?.source, shared).await,
         "/prompt" | "/turn/start" => note_session(session, None, shared).await,
         _ => {}
     }
     match path.as_str() {
         "/prompt" => {
             let said: wire::Submitted = parse(&path, &body)?;
-            let what = Ask::Prompt {
-                text: said.text.clone(),
-                origin: origin(&said.origin.kind),
-            };
+            let what = Ask::Prompt { text: said.text.clone(), origin: origin(&said.origin.kind) };
             let verdict = ask(what, session, shared).await;
             if !matches!(verdict, Verdict::Refuse(_)) {
                 shared.peer().pairing.submit(&said);
@@ -263,9 +233,7 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
         }
         "/compact" => {
             let wire::Compaction { trigger } = parse(&path, &body)?;
-            Ok(as_json(
-                ask(Ask::Compaction { trigger }, session, shared).await,
-            ))
+            Ok(as_json(ask(Ask::Compaction { trigger }, session, shared).await))
         }
         "/row" => {
             let row = parse(&path, &body)?;
@@ -291,21 +259,13 @@ async fn route(request: Request<Incoming>, pid: u32, shared: &Shared) -> Answer 
             tell(LinkEvent::Bye { reason }, shared).await;
             Ok(nothing())
         }
-        _ => Err(Refused(
-            StatusCode::NOT_FOUND,
-            Code::NotFound,
-            format!("no such path: {path}"),
-        )),
+        _ => Err(Refused(StatusCode::NOT_FOUND, Code::NotFound, format!("no such path: {path}"))),
     }
 }
 
 async fn hello(said: &wire::Hello, pid: u32, shared: &Shared) -> Answer {
     if said.protocol != wire::PROTOCOL {
-        let error = format!(
-            "the plugin speaks protocol {}, this ride {}",
-            said.protocol,
-            wire::PROTOCOL
-        );
+        let error = format!("the plugin speaks protocol {}, this ride {}", said.protocol, wire::PROTOCOL);
         return Err(Refused(StatusCode::BAD_REQUEST, Code::BadRequest, error));
     }
     elect(Source::Mod, pid, shared)?;
@@ -328,9 +288,8 @@ fn elect(source: Source, pid: u32, shared: &Shared) -> Result<(), Refused> {
     let mut peer = shared.peer();
     // Checked again: two greetings may have come this far at once.
     let same = *peer.pid.get_or_insert(pid) == pid && *peer.source.get_or_insert(source) == source;
-    same.then_some(()).ok_or_else(|| {
-        Refused(StatusCode::CONFLICT, Code::Stranger, "another process has this link".to_owned())
-    })
+    same.then_some(())
+        .ok_or_else(|| Refused(StatusCode::CONFLICT, Code::Stranger, "another process has this link".to_owned()))
 }
 
 /// A command hook of Claude Code ran. Where the mod is elected it has nothing to do.
@@ -346,8 +305,14 @@ async fn fired(event: &str, said: hooks::Fired, pid: u32, shared: &Shared) -> Re
             elect(Source::Hooks, pid, shared)?;
             note_session(session, said.source, shared).await;
             if first {
-                let hello =
-                    Hello { pid, source: Source::Hooks, version: None, claude_session: session, cwd: said.cwd, interactive: true };
+                let hello = Hello {
+                    pid,
+                    source: Source::Hooks,
+                    version: None,
+                    claude_session: session,
+                    cwd: said.cwd,
+                    interactive: true,
+                };
                 tell(LinkEvent::Hello(hello), shared).await;
             }
             Ok(news(shared))
@@ -356,7 +321,12 @@ async fn fired(event: &str, said: hooks::Fired, pid: u32, shared: &Shared) -> Re
             match shared.peer().source {
                 Some(Source::Mod) => return Ok(hooks::Answer::default()),
                 Some(Source::Hooks) => {}
-                None => return Ok(hooks::Answer::block("not sent: Claude Code has not greeted ride yet".to_owned(), said.prompt.len())),
+                None => {
+                    return Ok(hooks::Answer::block(
+                        "not sent: Claude Code has not greeted ride yet".to_owned(),
+                        said.prompt.len(),
+                    ));
+                }
             }
             note_session(session, None, shared).await;
             let by_machine = hooks::by_machine(&said.prompt);
@@ -437,15 +407,7 @@ fn caller_of(hook: u32) -> Result<u32, Refused> {
 async fn note_session(session: Uuid, source: Option<String>, shared: &Shared) {
     let before = shared.peer().session.replace(session);
     if let Some(from) = before.filter(|from| *from != session) {
-        tell(
-            LinkEvent::SessionChanged {
-                from,
-                to: session,
-                source,
-            },
-            shared,
-        )
-        .await;
+        tell(LinkEvent::SessionChanged { from, to: session, source }, shared).await;
     }
 }
 
@@ -470,11 +432,7 @@ fn turn(end: wire::TurnEnd, shared: &Shared) -> Turn {
 async fn ask(what: Ask, claude_session: Uuid, shared: &Shared) -> Verdict {
     let (reply, verdict) = oneshot::channel();
     let by = Instant::now() + VERDICT_WITHIN;
-    let event = LinkEvent::Ask {
-        what,
-        claude_session,
-        reply,
-    };
+    let event = LinkEvent::Ask { what, claude_session, reply };
     let answered = timeout_at(by, async {
         shared.events.send(event).await.ok()?;
         verdict.await.ok()
@@ -495,11 +453,9 @@ pub(super) async fn keep(event: impl FnOnce(oneshot::Sender<()>) -> LinkEvent, s
     };
     match timeout_at(Instant::now() + VERDICT_WITHIN, handed).await {
         Ok(Some(())) => Ok(nothing()),
-        Ok(None) | Err(_) => Err(Refused(
-            StatusCode::SERVICE_UNAVAILABLE,
-            Code::NotKept,
-            "ride did not keep it".to_owned(),
-        )),
+        Ok(None) | Err(_) => {
+            Err(Refused(StatusCode::SERVICE_UNAVAILABLE, Code::NotKept, "ride did not keep it".to_owned()))
+        }
     }
 }
 
@@ -541,27 +497,16 @@ async fn read(request: Request<Incoming>) -> Result<Bytes, Refused> {
             Code::TooLarge,
             format!("larger than {} KiB", MAX_BODY_BYTES / 1024),
         )),
-        Ok(Err(cause)) => Err(Refused(
-            StatusCode::BAD_REQUEST,
-            Code::BadRequest,
-            cause.to_string(),
-        )),
-        Err(_) => Err(Refused(
-            StatusCode::REQUEST_TIMEOUT,
-            Code::BadRequest,
-            "the request stopped half way".to_owned(),
-        )),
+        Ok(Err(cause)) => Err(Refused(StatusCode::BAD_REQUEST, Code::BadRequest, cause.to_string())),
+        Err(_) => {
+            Err(Refused(StatusCode::REQUEST_TIMEOUT, Code::BadRequest, "the request stopped half way".to_owned()))
+        }
     }
 }
 
 fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body).map_err(|cause| {
-        Refused(
-            StatusCode::BAD_REQUEST,
-            Code::BadRequest,
-            format!("{path}: {cause}"),
-        )
-    })
+    serde_json::from_slice(body)
+        .map_err(|cause| Refused(StatusCode::BAD_REQUEST, Code::BadRequest, format!("{path}: {cause}")))
 }
 
 fn as_json(verdict: Verdict) -> Vec<u8> {

@@ -122,7 +122,8 @@ fn rests(what: &Tailed, shared: &Shared, since_ms: u64) -> bool {
     // One that cannot be read now is read at the next look.
     match Registry::entry(&ClaudeDir::at(&what.config_dir), pid) {
         Ok(Some(entry)) => {
-            let idle = matches!(entry.status, Doing::Idle | Doing::Shell) && entry.status_at_ms.is_none_or(|at| at >= since_ms);
+            let idle = matches!(entry.status, Doing::Idle | Doing::Shell)
+                && entry.status_at_ms.is_none_or(|at| at >= since_ms);
             entry.session != what.claude_session || idle
         }
         _ => false,

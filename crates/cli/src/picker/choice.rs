@@ -40,7 +40,18 @@ impl<L: Searched> Choice<L> {
     /// A choice from this list, searching for `words` already.
     pub fn new(list: L, words: &str, now_ms: u64) -> Choice<L> {
         let (query, search) = (Query::of(words), Search::default());
-        let mut choice = Choice { list, search, query, fitting: Vec::new(), selected: 0, top: 0, room: 0, note: None, help: false, now_ms };
+        let mut choice = Choice {
+            list,
+            search,
+            query,
+            fitting: Vec::new(),
+            selected: 0,
+            top: 0,
+            room: 0,
+            note: None,
+            help: false,
+            now_ms,
+        };
         choice.find();
         choice
     }
@@ -86,7 +97,8 @@ impl<L: Searched> Choice<L> {
         let selected = self.selected();
         let before = std::mem::replace(&mut self.list, list);
         self.find();
-        let again = selected.and_then(|at| self.fitting.iter().position(|now| self.list.same(*now as usize, &before, at)));
+        let again =
+            selected.and_then(|at| self.fitting.iter().position(|now| self.list.same(*now as usize, &before, at)));
         self.selected = again.unwrap_or(self.selected).min(self.fitting.len().saturating_sub(1));
     }
 

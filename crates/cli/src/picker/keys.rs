@@ -223,9 +223,15 @@ mod tests {
         let typed = |text: &str| text.chars().map(Key::Char).collect::<Vec<_>>();
         check("aä日😀".as_bytes(), &typed("aä日😀"));
         check(b"\r\x7f\x08\t", &[Key::Enter, Key::Backspace, Key::Backspace, Key::Ctrl('i')]);
-        check(b"\x03\x0e\x10\x15\x1a", &[Key::Ctrl('c'), Key::Ctrl('n'), Key::Ctrl('p'), Key::Ctrl('u'), Key::Ctrl('z')]);
+        check(
+            b"\x03\x0e\x10\x15\x1a",
+            &[Key::Ctrl('c'), Key::Ctrl('n'), Key::Ctrl('p'), Key::Ctrl('u'), Key::Ctrl('z')],
+        );
         check(b"\x1b[A\x1bOB\x1b[5~\x1b[6~", &[Key::Up, Key::Down, Key::PageUp, Key::PageDown]);
-        check(b"\x1b[H\x1b[1~\x1bOH\x1b[F\x1b[4~\x1b[3~", &[Key::Home, Key::Home, Key::Home, Key::End, Key::End, Key::Delete]);
+        check(
+            b"\x1b[H\x1b[1~\x1bOH\x1b[F\x1b[4~\x1b[3~",
+            &[Key::Home, Key::Home, Key::Home, Key::End, Key::End, Key::Delete],
+        );
         check(b"\x1bOP\x1b[11~\x1b[[A", &[Key::Help, Key::Help, Key::Help]);
         // With modifiers the same key; unknown ones nothing, and nothing of them typed.
         check(b"\x1b[1;5A\x1b[15~\x1b[?1u\x1bx\x1b\xc3\xa4y", &[Key::Up, Key::Char('y')]);

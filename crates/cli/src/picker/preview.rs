@@ -110,7 +110,8 @@ fn text(content: &Value) -> Option<String> {
     let text = match content {
         Value::String(text) => text.clone(),
         Value::Array(parts) => {
-            let texts: Vec<&str> = parts.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect();
+            let texts: Vec<&str> =
+                parts.iter().filter(|part| part["type"] == "text").filter_map(|part| part["text"].as_str()).collect();
             texts.join("\n")
         }
         _ => return None,
@@ -151,13 +152,33 @@ mod tests {
                 .collect();
             assert_eq!(read(history), expected);
         };
-        check(include_str!("../../../../fixtures/openclaw/2026.9.6/chat-history.json"), tess(), ["echo[1]", "echo[2]", "echo[3]"]);
-        check(include_str!("../../../../fixtures/openclaw/2026.8.2/chat-history.json"), tess(), ["echo[1]", "echo[2]", "echo[3]"]);
-        check(include_str!("../../../../fixtures/openclaw/2026.7.1/chat-history.json"), tess(), ["echo[1]", "echo[2]", "echo[3]"]);
+        check(
+            include_str!("../../../../fixtures/openclaw/2026.9.6/chat-history.json"),
+            tess(),
+            ["echo[1]", "echo[2]", "echo[3]"],
+        );
+        check(
+            include_str!("../../../../fixtures/openclaw/2026.8.2/chat-history.json"),
+            tess(),
+            ["echo[1]", "echo[2]", "echo[3]"],
+        );
+        check(
+            include_str!("../../../../fixtures/openclaw/2026.7.1/chat-history.json"),
+            tess(),
+            ["echo[1]", "echo[2]", "echo[3]"],
+        );
         // There the second turn began a new Claude session, and nobody has a name.
         let nobody = Speaker::Person(None);
-        check(include_str!("../../../../fixtures/openclaw/2026.6.35/chat-history.json"), nobody.clone(), ["echo[1]", "echo[1]", "echo[2]"]);
-        check(include_str!("../../../../fixtures/openclaw/2026.6.1/chat-history.json"), nobody, ["echo[1]", "echo[1]", "echo[2]"]);
+        check(
+            include_str!("../../../../fixtures/openclaw/2026.6.35/chat-history.json"),
+            nobody.clone(),
+            ["echo[1]", "echo[1]", "echo[2]"],
+        );
+        check(
+            include_str!("../../../../fixtures/openclaw/2026.6.1/chat-history.json"),
+            nobody,
+            ["echo[1]", "echo[1]", "echo[2]"],
+        );
     }
 
     #[test]
@@ -173,7 +194,8 @@ mod tests {
         ]});
         let person = Speaker::Person(None);
         let long = "x".repeat(MAX_CHARS) + "…";
-        let expected = [(person, "look\n[31mhere !".to_owned()), (Speaker::Agent, "half…".into()), (Speaker::Agent, long)];
+        let expected =
+            [(person, "look\n[31mhere !".to_owned()), (Speaker::Agent, "half…".into()), (Speaker::Agent, long)];
         assert_eq!(read(&history.to_string()), expected);
         assert_eq!(read("{}"), []);
     }

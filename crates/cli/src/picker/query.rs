@@ -48,7 +48,8 @@ impl Query {
     /// a word,
     pub fn delete_word(&mut self) {
         let word = self.before().trim_end();
-        let from = word.rfind(char::is_whitespace).map_or(0, |at| at + word[at..].chars().next().map_or(0, char::len_utf8));
+        let from =
+            word.rfind(char::is_whitespace).map_or(0, |at| at + word[at..].chars().next().map_or(0, char::len_utf8));
         self.remove_from(from);
     }
 
@@ -111,13 +112,52 @@ mod tests {
         };
         check(&|_| {}, ("größe 日本👩‍👩‍👧 e\u{301}", "größe 日本👩‍👩‍👧 e\u{301}"));
         check(&|q| q.backspace(), ("größe 日本👩‍👩‍👧 ", "größe 日本👩‍👩‍👧 "));
-        check(&|q| { q.left(); q.left(); q.backspace() }, ("größe 日本 e\u{301}", "größe 日本"));
-        check(&|q| { q.left(); q.left(); q.left(); q.delete() }, ("größe 日本 e\u{301}", "größe 日本"));
+        check(
+            &|q| {
+                q.left();
+                q.left();
+                q.backspace()
+            },
+            ("größe 日本 e\u{301}", "größe 日本"),
+        );
+        check(
+            &|q| {
+                q.left();
+                q.left();
+                q.left();
+                q.delete()
+            },
+            ("größe 日本 e\u{301}", "größe 日本"),
+        );
         check(&|q| q.delete_word(), ("größe 日本👩‍👩‍👧 ", "größe 日本👩‍👩‍👧 "));
-        check(&|q| { q.delete_word(); q.delete_word() }, ("größe ", "größe "));
+        check(
+            &|q| {
+                q.delete_word();
+                q.delete_word()
+            },
+            ("größe ", "größe "),
+        );
         check(&|q| q.delete_to_start(), ("", ""));
-        check(&|q| { q.left(); q.insert("x\ny") }, ("größe 日本👩‍👩‍👧 x ye\u{301}", "größe 日本👩‍👩‍👧 x y"));
-        check(&|q| q.insert(&"x".repeat(500)), (&format!("größe 日本👩‍👩‍👧 e\u{301}{}", "x".repeat(MAX_QUERY_CHARS - 16)), &format!("größe 日本👩‍👩‍👧 e\u{301}{}", "x".repeat(MAX_QUERY_CHARS - 16))));
-        check(&|q| { q.right(); q.delete() }, ("größe 日本👩‍👩‍👧 e\u{301}", "größe 日本👩‍👩‍👧 e\u{301}"));
+        check(
+            &|q| {
+                q.left();
+                q.insert("x\ny")
+            },
+            ("größe 日本👩‍👩‍👧 x ye\u{301}", "größe 日本👩‍👩‍👧 x y"),
+        );
+        check(
+            &|q| q.insert(&"x".repeat(500)),
+            (
+                &format!("größe 日本👩‍👩‍👧 e\u{301}{}", "x".repeat(MAX_QUERY_CHARS - 16)),
+                &format!("größe 日本👩‍👩‍👧 e\u{301}{}", "x".repeat(MAX_QUERY_CHARS - 16)),
+            ),
+        );
+        check(
+            &|q| {
+                q.right();
+                q.delete()
+            },
+            ("größe 日本👩‍👩‍👧 e\u{301}", "größe 日本👩‍👩‍👧 e\u{301}"),
+        );
     }
 }

@@ -213,9 +213,11 @@ impl Search {
     /// word fits nothing that its beginning does not.
     pub fn find<L: Searched>(&mut self, list: &L, text: &str, within: Option<&[u32]>) -> Vec<u32> {
         // A new digit changes how ids are looked at, so that more may fit.
-        let grew = text.strip_prefix(self.text.as_str()).is_some_and(|more| !more.contains(|c: char| c.is_ascii_digit()));
+        let grew =
+            text.strip_prefix(self.text.as_str()).is_some_and(|more| !more.contains(|c: char| c.is_ascii_digit()));
         let narrows = grew && !self.words.is_empty();
-        self.words = text.split_whitespace().map(|word| Word::of(word, list, &mut self.matcher, &mut self.buffer)).collect();
+        self.words =
+            text.split_whitespace().map(|word| Word::of(word, list, &mut self.matcher, &mut self.buffer)).collect();
         text.clone_into(&mut self.text);
         let all = 0..u32::try_from(list.rows()).unwrap_or(u32::MAX);
         if self.words.is_empty() {

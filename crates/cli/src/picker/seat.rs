@@ -48,7 +48,8 @@ impl Seat {
     /// When it cannot be used.
     pub fn take() -> Result<Seat, Error> {
         // SAFETY: nothing in this program closes or replaces standard input.
-        let input = unsafe { AsyncFd::register_with_interest(io::stdin(), Interest::READABLE) }.map_err(|e| failed(e.into()))?;
+        let input = unsafe { AsyncFd::register_with_interest(io::stdin(), Interest::READABLE) }
+            .map_err(|e| failed(e.into()))?;
         let resized = signal(SignalKind::window_change()).map_err(failed)?;
         let continued = signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw())).map_err(failed)?;
         Ok(Seat { input, resized, continued, keys: Keys::default(), screen: Screen::take().map_err(failed)? })

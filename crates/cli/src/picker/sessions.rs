@@ -38,7 +38,9 @@ pub struct Local {
 pub fn list(dir: &ClaudeDir) -> Vec<Local> {
     // A registry that cannot be read marks none; the gateway looks again before it adopts.
     let registry = Registry::read(dir).unwrap_or_default();
-    let live = |entry: &ride_store::claude::Entry| matches!(entry.liveness, Liveness::Live(_)).then_some((entry.session, entry.pid));
+    let live = |entry: &ride_store::claude::Entry| {
+        matches!(entry.liveness, Liveness::Live(_)).then_some((entry.session, entry.pid))
+    };
     let live: HashMap<Uuid, u32> = registry.entries.iter().filter_map(live).collect();
     let mut found = dir.transcripts();
     found.sort_by_key(|one| std::cmp::Reverse(one.changed_ms));
@@ -75,7 +77,8 @@ pub struct Sessions {
 impl Sessions {
     /// Files, with what `before` knows of them; those that changed are to be read again.
     pub fn new(locals: Vec<Local>, before: &Sessions) -> Sessions {
-        let known: HashMap<&PathBuf, usize> = before.locals.iter().enumerate().map(|(at, local)| (&local.found.path, at)).collect();
+        let known: HashMap<&PathBuf, usize> =
+            before.locals.iter().enumerate().map(|(at, local)| (&local.found.path, at)).collect();
         let mut sessions = Sessions {
             seen: vec![Seen::Unread; locals.len()],
             titles: locals.iter().map(|_| Title::of(UNREAD)).collect(),
@@ -105,7 +108,8 @@ impl Sessions {
             Seen::Read(summary) => {
                 let prompt = summary.last_prompt.as_deref();
                 let title = summary.title.as_deref().or(prompt).unwrap_or("without a prompt");
-                let folder = summary.cwd.as_deref().map(|cwd| cwd.trim_end_matches('/').rsplit('/').next().unwrap_or(cwd));
+                let folder =
+                    summary.cwd.as_deref().map(|cwd| cwd.trim_end_matches('/').rsplit('/').next().unwrap_or(cwd));
                 (title, prompt.filter(|_| summary.title.is_some()), folder.unwrap_or("-"))
             }
         };
@@ -214,7 +218,14 @@ pub struct SessionPicker {
 impl SessionPicker {
     /// A picker that has to look for the files first.
     pub fn new(now_ms: u64) -> SessionPicker {
-        SessionPicker { choice: Choice::new(Sessions::default(), "", now_ms), listing: false, listed: false, listed_ms: 0, reading: false, hidden: HashSet::new() }
+        SessionPicker {
+            choice: Choice::new(Sessions::default(), "", now_ms),
+            listing: false,
+            listed: false,
+            listed_ms: 0,
+            reading: false,
+            hidden: HashSet::new(),
+        }
     }
 
     /// Takes an event; gives what is to be done, in order.
@@ -259,7 +270,14 @@ impl SessionPicker {
             return;
         }
         self.hidden.extend(found);
-        let left = self.choice.list().locals.iter().filter(|local| !self.hidden.contains(&local.found.path)).cloned().collect();
+        let left = self
+            .choice
+            .list()
+            .locals
+            .iter()
+            .filter(|local| !self.hidden.contains(&local.found.path))
+            .cloned()
+            .collect();
         let sessions = Sessions::new(left, self.choice.list());
         self.choice.replace(sessions);
     }
@@ -284,7 +302,10 @@ impl SessionPicker {
         let in_sight = self.choice.in_sight().filter(|at| sessions.is_unread(*at));
         let mut wanted: Vec<usize> = in_sight.take(READ_AT_ONCE).collect();
         if wanted.is_empty() {
-            wanted = (sessions.unread..sessions.seen.len()).filter(|at| sessions.is_unread(*at)).take(READ_AT_ONCE).collect();
+            wanted = (sessions.unread..sessions.seen.len())
+                .filter(|at| sessions.is_unread(*at))
+                .take(READ_AT_ONCE)
+                .collect();
         }
         if wanted.is_empty() {
             return None;

@@ -176,7 +176,11 @@ fn put(frame: &mut Frame<'_>, area: Rect, y: u16, line: Line<'_>) {
 
 fn search<L: Searched>(frame: &mut Frame<'_>, area: Rect, choice: &Choice<L>, look: Look) {
     let (fitting, all) = (choice.fitting(), choice.list().rows());
-    let tally = if choice.query().text().trim().is_empty() { thousands(all) } else { format!("{} of {}", thousands(fitting), thousands(all)) };
+    let tally = if choice.query().text().trim().is_empty() {
+        thousands(all)
+    } else {
+        format!("{} of {}", thousands(fitting), thousands(all))
+    };
     let width = usize::from(area.width);
     let room = width.saturating_sub(3 + tally.width() + 1);
     // The end of what stands before the cursor is what is looked at while typing.
@@ -209,8 +213,14 @@ fn list<P: Drawn>(frame: &mut Frame<'_>, area: Rect, picker: &mut P, look: Look)
     }
     let rows: Vec<RowLook> = shown.iter().map(|(at, ..)| picker.line(*at)).collect();
     let count = rows.iter().map(|row| row.names.len()).max().unwrap_or(0);
-    let wide = |column: usize| rows.iter().filter_map(|row| row.names.get(column)).map(|name| name.width()).max().unwrap_or(1).min(MAX_NAME);
-    let columns = Columns { names: (0..count).map(wide).collect(), width: usize::from(area.width), now_ms: picker.choice().now_ms };
+    let wide = |column: usize| {
+        rows.iter().filter_map(|row| row.names.get(column)).map(|name| name.width()).max().unwrap_or(1).min(MAX_NAME)
+    };
+    let columns = Columns {
+        names: (0..count).map(wide).collect(),
+        width: usize::from(area.width),
+        now_ms: picker.choice().now_ms,
+    };
     for ((y, row), (at, selected, found)) in (0..area.height).zip(rows).zip(&shown) {
         put(frame, area, y, line(row, picker.choice().list().title(*at).text(), *selected, found, &columns, look));
     }
@@ -277,12 +287,22 @@ impl Drawn for Picker {
         let row = &self.threads().rows()[at];
         let mut names = vec![row.channel.as_ref().map_or_else(|| "-".to_owned(), clean)];
         names.extend(self.threads().several_agents().then(|| clean(&row.agent_id)));
-        RowLook { at_ms: row.last_activity, names, state: state(row), stands_out: row.driver.is_some(), dim: !row.rideable }
+        RowLook {
+            at_ms: row.last_activity,
+            names,
+            state: state(row),
+            stands_out: row.driver.is_some(),
+            dim: !row.rideable,
+        }
     }
 
     fn head(&self, at: usize) -> [String; 3] {
         let row = &self.threads().rows()[at];
-        let route = [row.channel.as_ref().map(clean), row.conversation_id.as_deref().map(clean)].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        let route = [row.channel.as_ref().map(clean), row.conversation_id.as_deref().map(clean)]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ");
         // With Claude Code is the rule, and not worth a word.
         let by = if row.mode == Some(Mode::Chat) { " · by chat" } else { "" };
         [clean(&row.title), format!("{route} · agent {}{by}", clean(&row.agent_id)), clean(&row.key)]

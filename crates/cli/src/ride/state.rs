@@ -13,15 +13,15 @@ use std::collections::{BTreeMap, VecDeque};
 use ride_core::id::{Fence, Process};
 use ride_core::limits;
 use ride_core::wire::{
-    CopyEnd, Grant, Holder, Inbox, Inboxed, Reason, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew, Renewed, Take,
-    Taken, Waiting,
+    CopyEnd, Grant, Holder, Inbox, Inboxed, Reason, Relay, RelayItem, RelayKind, Relayed, Release, Released, Renew,
+    Renewed, Take, Taken, Waiting,
 };
 use uuid::Uuid;
 
-use crate::outbox;
-use crate::link::{Ask, Ending, Origin, Prompt, Slip, Status, Turn, Verdict};
-use crate::render::{self, clean, cut, duration};
 use super::along;
+use crate::link::{Ask, Ending, Origin, Prompt, Slip, Status, Turn, Verdict};
+use crate::outbox;
+use crate::render::{self, clean, cut, duration};
 
 /// No prompt is let begin this close to the lease's end: more than the time from a
 /// verdict to the prompt's line in the transcript (the mod gives a verdict 4 s).
@@ -400,7 +400,8 @@ impl Ride {
             Phase::Releasing { until_ms, .. } => (*until_ms, self.unsaid()),
             Phase::Riding | Phase::Ending(_) | Phase::Done => return None,
         };
-        let trouble = self.trouble.as_ref().filter(|_| !self.up).map_or_else(String::new, |why| format!(" ({})", clean(why)));
+        let trouble =
+            self.trouble.as_ref().filter(|_| !self.up).map_or_else(String::new, |why| format!(" ({})", clean(why)));
         let what = what.map_or_else(String::new, |what| format!("; {what}"));
         let left = duration(until_ms.saturating_sub(now_ms));
         Some(format!("waiting for the gateway to take {} back, at most {left}{trouble}{what}", self.title))
@@ -412,7 +413,10 @@ impl Ride {
         match (n, self.unpushed()) {
             (0, 0) => None,
             (0, _) => Some("the end of the conversation is still to be pushed".to_owned()),
-            (n, _) => Some(format!("{} still to be handed over", render::count(n, "prompt or answer is", "prompts and answers are"))),
+            (n, _) => Some(format!(
+                "{} still to be handed over",
+                render::count(n, "prompt or answer is", "prompts and answers are")
+            )),
         }
     }
 
@@ -473,7 +477,10 @@ impl Ride {
         at_most(self.renew_at_ms, holds && !self.renewing);
         at_most(self.relay_at_ms, holds && self.relaying == 0 && !self.queue.is_empty());
         at_most(self.take_at_ms, holds && !self.taking && self.taken.iter().any(|along| along.heard));
-        at_most(self.copy.as_ref().map_or(0, |copy| copy.push_at_ms), holds && self.copy.as_ref().is_some_and(OnCopy::is_due));
+        at_most(
+            self.copy.as_ref().map_or(0, |copy| copy.push_at_ms),
+            holds && self.copy.as_ref().is_some_and(OnCopy::is_due),
+        );
         at_most(self.end_at_ms.unwrap_or(0), self.end_at_ms.is_some());
         if let Phase::Releasing { at_ms, until_ms, asked: false } = self.phase {
             at_most(if self.up { at_ms } else { until_ms }, true);
@@ -546,7 +553,9 @@ impl Ride {
             Event::Ask { ask, what, session } => {
                 let verdict = self.verdict(&what, session, now_ms);
                 let verdict = match &what {
-                    Ask::Prompt { text, .. } if verdict == Verdict::Allow && along::asked_for(text).is_some() => self.take_along(),
+                    Ask::Prompt { text, .. } if verdict == Verdict::Allow && along::asked_for(text).is_some() => {
+                        self.take_along()
+                    }
                     _ => verdict,
                 };
                 if !matches!(verdict, Verdict::Refuse(_)) {
@@ -567,7 +576,10 @@ impl Ride {
             Event::Runs => self.turn_running = true,
             Event::Unshown(lines) => self.unshown = lines,
             Event::Heard(prompts) => {
-                self.taken.iter_mut().filter(|along| prompts.contains(&along.prompt)).for_each(|along| along.heard = true);
+                self.taken
+                    .iter_mut()
+                    .filter(|along| prompts.contains(&along.prompt))
+                    .for_each(|along| along.heard = true);
             }
             Event::Session(session) => {
                 self.elsewhere = (session != self.session).then_some(session);
@@ -699,7 +711,9 @@ impl Ride {
         let gone = |seq: u64| self.taken.iter().any(|along| along.heard && along.seqs.contains(&seq));
         let left = || self.inbox.iter().filter(|message| !gone(message.seq));
         let Some(unshown) = &self.unshown else {
-            return Verdict::Refuse("more waits than could be shown to you; the agent answers it after the ride".to_owned());
+            return Verdict::Refuse(
+                "more waits than could be shown to you; the agent answers it after the ride".to_owned(),
+            );
         };
         let mut is_new = false;
         let was_seen = |message: &&Waiting| {
@@ -711,7 +725,9 @@ impl Ride {
         if messages.is_empty() {
             return Verdict::Refuse(match left().next() {
                 None => "no message waits in the thread".to_owned(),
-                Some(_) if is_new => "what waits was not shown to you before; send it again once you have read it".to_owned(),
+                Some(_) if is_new => {
+                    "what waits was not shown to you before; send it again once you have read it".to_owned()
+                }
                 Some(_) => "what waits is too long to go along; the agent answers it after the ride".to_owned(),
             });
         }
@@ -720,7 +736,9 @@ impl Ride {
         let context = along::context(&self.title, &fence, &messages);
         let shown: Vec<_> = messages.iter().filter_map(|message| self.shown_as.get(&message.seq)?.sha256()).collect();
         if along::given(&context, &fence).as_ref() != Some(&shown) {
-            return Verdict::Refuse("what would go along is not what was shown to you; the agent answers it after the ride".to_owned());
+            return Verdict::Refuse(
+                "what would go along is not what was shown to you; the agent answers it after the ride".to_owned(),
+            );
         }
         let seqs = messages.iter().map(|message| message.seq).collect();
         self.along = Some(seqs);
@@ -741,7 +759,9 @@ impl Ride {
                 }
                 if self.read > before {
                     let command = along::command();
-                    out.push(Effect::Say(format!("⇄ {command} <prompt> includes the waiting messages; others are answered after you leave")));
+                    out.push(Effect::Say(format!(
+                        "⇄ {command} <prompt> includes the waiting messages; others are answered after you leave"
+                    )));
                 }
                 self.read_at_ms = if self.read > before { now_ms } else { now_ms + PAUSE_MAX_MS };
             }
@@ -782,7 +802,8 @@ impl Ride {
 
     /// Whether messages wait that were not read whole.
     fn unread(&self) -> bool {
-        self.waiting.iter().any(|message| message.seq > self.read) || self.waiting_total as usize > self.waiting.len().max(self.inbox.len())
+        self.waiting.iter().any(|message| message.seq > self.read)
+            || self.waiting_total as usize > self.waiting.len().max(self.inbox.len())
     }
 
     fn turn(&mut self, turn: Turn, out: &mut Vec<Effect>) {
@@ -791,9 +812,10 @@ impl Ride {
         }
         self.turn_running = false;
         let by_prompt = |id: Uuid| format!("{id}/end");
-        let id = turn.answer_id.map(|id| id.to_string()).unwrap_or_else(|| {
-            turn.prompt_id.map_or_else(|| format!("turn/{}", turn.turn_id), by_prompt)
-        });
+        let id = turn
+            .answer_id
+            .map(|id| id.to_string())
+            .unwrap_or_else(|| turn.prompt_id.map_or_else(|| format!("turn/{}", turn.turn_id), by_prompt));
         let notice = match (&turn.ending, turn.answer.is_empty()) {
             (Ending::Answered | Ending::Refused | Ending::Unknown(_), false) => None,
             (Ending::Aborted, false) => {
@@ -929,7 +951,10 @@ impl Ride {
             }
             // It would not be taken at another time either.
             Err(Trouble::Refused { reason, message, .. })
-                if matches!(reason, Reason::Diverged | Reason::BadRequest | Reason::TooLarge | Reason::Transcript | Reason::Unknown) =>
+                if matches!(
+                    reason,
+                    Reason::Diverged | Reason::BadRequest | Reason::TooLarge | Reason::Transcript | Reason::Unknown
+                ) =>
             {
                 self.cannot_push(reason, message, now_ms, out);
             }
@@ -1007,7 +1032,8 @@ impl Ride {
                 out.push(Effect::Relay(items));
             }
         }
-        if self.up && !self.reading && matches!(self.phase, Phase::Riding) && now_ms >= self.read_at_ms && self.unread() {
+        if self.up && !self.reading && matches!(self.phase, Phase::Riding) && now_ms >= self.read_at_ms && self.unread()
+        {
             self.reading = true;
             out.push(Effect::Inbox(Inbox { key: self.key.clone(), fence: self.fence, after: self.read }));
         }
@@ -1022,7 +1048,9 @@ impl Ride {
             out.push(Effect::Take(Take { key: self.key.clone(), fence: self.fence, prompt, seqs }));
         }
         let holds = self.holds();
-        if let Some(copy) = self.copy.as_mut().filter(|copy| self.up && holds && copy.is_due() && now_ms >= copy.push_at_ms) {
+        if let Some(copy) =
+            self.copy.as_mut().filter(|copy| self.up && holds && copy.is_due() && now_ms >= copy.push_at_ms)
+        {
             copy.pushing = true;
             out.push(Effect::Push { from: copy.pushed, to: copy.wanted });
         }
@@ -1092,7 +1120,9 @@ impl Ride {
                 let line = format!("⇄ your ride of {title} is over: {}{kept}", cut(&clean(&loss.why), WHY_COLUMNS));
                 return Status { line, warn: true, ending: true };
             }
-            Phase::Ending(None) => return Status { line: format!("⇄ handing {title} back{kept}"), warn: false, ending: true },
+            Phase::Ending(None) => {
+                return Status { line: format!("⇄ handing {title} back{kept}"), warn: false, ending: true };
+            }
             _ => return calm(format!("⇄ handing {title} back")),
         }
         if self.elsewhere.is_some() {
@@ -1144,7 +1174,10 @@ impl OnCopy {
 /// A text as items, in parts where it is over the limit of one.
 fn in_parts(id: &str, kind: RelayKind, text: &str) -> Vec<RelayItem> {
     let id = |i| if i == 0 { id.to_owned() } else { format!("{id}/{}", i + 1) };
-    parts(text, limits::RELAY_BYTES).enumerate().map(|(i, part)| RelayItem { id: id(i), kind, text: part.to_owned() }).collect()
+    parts(text, limits::RELAY_BYTES)
+        .enumerate()
+        .map(|(i, part)| RelayItem { id: id(i), kind, text: part.to_owned() })
+        .collect()
 }
 
 /// A text in pieces of at most `limit` bytes, at least one.

@@ -81,7 +81,10 @@ async fn tls_where_there_is_none() {
     let address = answering(Some("HTTP/1.1 400 Bad Request\r\n\r\n")).await;
     let (code, text) = refused(&format!("wss://{address}"), None).await;
     assert_eq!(code, 6, "{text}");
-    assert!(text.ends_with("hint: does it speak TLS on that port? a gateway without gateway.tls has ws:// only"), "{text}");
+    assert!(
+        text.ends_with("hint: does it speak TLS on that port? a gateway without gateway.tls has ws:// only"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -112,7 +115,12 @@ async fn a_name_nobody_knows() {
     // Set aside so that it never exists (RFC 2606).
     let (code, text) = refused("wss://gateway.invalid", None).await;
     assert_eq!(code, 6, "{text}");
-    assert!(text.starts_with("error: could not reach the gateway at wss://gateway.invalid (test): failed to lookup address information"), "{text}");
+    assert!(
+        text.starts_with(
+            "error: could not reach the gateway at wss://gateway.invalid (test): failed to lookup address information"
+        ),
+        "{text}"
+    );
     assert!(text.ends_with("hint: check the address, and that the gateway's machine can be reached"), "{text}");
 }
 

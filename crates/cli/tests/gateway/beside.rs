@@ -15,7 +15,10 @@ use super::standin::ok;
 const LEAF: Uuid = Uuid::from_u128(0xab << 120);
 
 fn line(id: Uuid, parent: Option<Uuid>, kind: &str) -> String {
-    format!("{}\n", json!({"type": kind, "uuid": id, "parentUuid": parent, "sessionId": Uuid::from_u128(7), "message": {"role": kind, "content": "text"}}))
+    format!(
+        "{}\n",
+        json!({"type": kind, "uuid": id, "parentUuid": parent, "sessionId": Uuid::from_u128(7), "message": {"role": kind, "content": "text"}})
+    )
 }
 
 /// A conversation that went on from one line in two ways; the agent's is active.
@@ -85,11 +88,17 @@ async fn a_branch_that_is_kept_becomes_the_active_one() {
     let (machine, path) = machine().await;
     let (code, said) = machine.run(&["repair", "deploys", "--keep", "AB00"]).await;
     assert_eq!(code, 0, "{said}");
-    assert!(said.ends_with("Deploys goes on with the branch that you chose; the other one stays in the transcript beside it\n"), "{said}");
+    assert!(
+        said.ends_with(
+            "Deploys goes on with the branch that you chose; the other one stays in the transcript beside it\n"
+        ),
+        "{said}"
+    );
     let now = fs::read_to_string(&path).unwrap();
     let added = now.strip_prefix(&forked()).unwrap();
     assert_eq!(serde_json::from_str::<Value>(added).unwrap()["leafUuid"], json!(LEAF));
-    let releases: Vec<bool> = machine.asked("ride_release").iter().map(|asked| asked["acceptBrokenChain"] == true).collect();
+    let releases: Vec<bool> =
+        machine.asked("ride_release").iter().map(|asked| asked["acceptBrokenChain"] == true).collect();
     assert_eq!(releases, [false, true], "the leaf at claim is not its ancestor, which is what the person decided");
     assert_eq!(machine.record(), None);
 }
@@ -99,7 +108,10 @@ async fn nothing_is_claimed_where_there_is_nothing_to_repair() {
     let (one, _) = machine().await;
     for keep in ["abc", "00000000-0000-0000-0000-000000000002"] {
         let said = one.run(&["repair", "--keep", keep, "deploys"]).await;
-        assert_eq!(said, (5, format!("error: there is nothing to repair in Deploys: no branch of it ends at {keep}\n")));
+        assert_eq!(
+            said,
+            (5, format!("error: there is nothing to repair in Deploys: no branch of it ends at {keep}\n"))
+        );
     }
     let without = || {
         let mut row = row();

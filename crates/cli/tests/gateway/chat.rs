@@ -38,11 +38,14 @@ fn answer(request: &Value, running: &mut Option<String>) -> Option<Value> {
             row["mode"] = "chat".into();
             ok(request, json!({"rows": [row]}))
         }
-        "ride_claim" => ok(request, json!({
-            "key": row()["key"], "title": "Deploys", "route": null, "leaseMs": 60_000, "renewEveryMs": 500, "silenceMs": 1_800_000,
-            "relay": true, "waiting": [], "claude": null,
-            "fence": {"incarnation": uuid::Uuid::nil(), "epoch": 1, "grant": uuid::Uuid::nil()},
-        })),
+        "ride_claim" => ok(
+            request,
+            json!({
+                "key": row()["key"], "title": "Deploys", "route": null, "leaseMs": 60_000, "renewEveryMs": 500, "silenceMs": 1_800_000,
+                "relay": true, "waiting": [], "claude": null,
+                "fence": {"incarnation": uuid::Uuid::nil(), "epoch": 1, "grant": uuid::Uuid::nil()},
+            }),
+        ),
         "ride_renew" => {
             let turn = running.as_ref().map(|id| json!({"id": id, "state": "begun"}));
             let renewed = json!({"expiresInMs": 60_000, "silentInMs": 1_800_000, "waiting": waiting, "waitingTotal": 1, "outbox": 0, "turn": turn});
@@ -53,9 +56,11 @@ fn answer(request: &Value, running: &mut Option<String>) -> Option<Value> {
         "chat.send" => {
             let (run, text) = (params["idempotencyKey"].as_str().unwrap(), params["message"].as_str().unwrap());
             assert_eq!(params["deliver"], false);
-            let chat = |state: &str, text: &str| json!({"type": "event", "event": "chat", "payload": {
+            let chat = |state: &str, text: &str| {
+                json!({"type": "event", "event": "chat", "payload": {
                 "runId": run, "sessionKey": params["sessionKey"], "state": state,
-                "message": {"role": "assistant", "content": [{"type": "text", "text": text}]}}});
+                "message": {"role": "assistant", "content": [{"type": "text", "text": text}]}}})
+            };
             match text {
                 "fail" => fail(request, json!({"code": "INVALID_REQUEST", "message": "no such model"})),
                 "silent" => {
@@ -69,10 +74,13 @@ fn answer(request: &Value, running: &mut Option<String>) -> Option<Value> {
                 ])),
             }
         }
-        "chat.history" => ok(request, json!({"messages": [
-            {"role": "user", "content": "of yesterday"},
-            {"role": "assistant", "content": [{"type": "text", "text": "long ago"}]},
-        ]})),
+        "chat.history" => ok(
+            request,
+            json!({"messages": [
+                {"role": "user", "content": "of yesterday"},
+                {"role": "assistant", "content": [{"type": "text", "text": "long ago"}]},
+            ]}),
+        ),
         "ride_release" => ok(request, json!({"open": true, "waiting": 1})),
         _ => ok(request, json!({})),
     }
@@ -84,7 +92,11 @@ async fn one_prompt_from_a_script() {
     let (code, out, said) = machine.output(&["deploys", "--say", "hello"]).await;
     assert_eq!((code, out.as_str()), (0, "you said 「hello」\n"), "{said}");
     let id = machine.asked("ride_say")[0]["id"].clone();
-    assert_eq!(machine.asked("chat.send")[0]["idempotencyKey"], id, "the id that was written down is the one that is sent");
+    assert_eq!(
+        machine.asked("chat.send")[0]["idempotencyKey"],
+        id,
+        "the id that was written down is the one that is sent"
+    );
     assert_eq!(machine.asked("ride_release").len(), 1);
     assert!(machine.record().is_none(), "nothing is left of a ride that was handed back");
 
@@ -131,10 +143,11 @@ async fn a_chat_at_a_terminal() {
     let machine = gateway().await;
     let mut terminal = machine.terminal(&["deploys"], 24, 60);
     let screen = terminal.wait_for(DEADLINE, |screen| screen.contains("1 waiting")).await.unwrap();
-    let order: Vec<_> = ["Deploys", "> of yesterday", "● long ago", "⇄ Omar[2J: and the papaya? (waits)", "⇄ riding Deploys"]
-        .iter()
-        .map(|text| screen.find(text))
-        .collect();
+    let order: Vec<_> =
+        ["Deploys", "> of yesterday", "● long ago", "⇄ Omar[2J: and the papaya? (waits)", "⇄ riding Deploys"]
+            .iter()
+            .map(|text| screen.find(text))
+            .collect();
     assert!(order.is_sorted() && order.iter().all(Option::is_some), "{screen}");
     terminal.submit("日本語 first").await.unwrap();
     terminal.wait_for_text(DEADLINE, "● you said 「日本語 first」").await.unwrap();

@@ -58,7 +58,11 @@ async fn with_the_shared_token_on_loopback_no_device_is_needed() {
     assert_eq!(connection.hello().server.version, "2026.9.6");
     let checked = check(&connection).await.unwrap();
     assert_eq!(checked, Checked { ridden: true, valid: None, holder: None, key: None, title: None, own: false });
-    let changed = Event { name: "plugin.claude-code-sync.changed".into(), key: Some("k".into()), payload: r#"{"key":"k","newer":1}"#.into() };
+    let changed = Event {
+        name: "plugin.claude-code-sync.changed".into(),
+        key: Some("k".into()),
+        payload: r#"{"key":"k","newer":1}"#.into(),
+    };
     assert_eq!(events.next().await, Ok(changed));
 }
 
@@ -106,14 +110,23 @@ async fn what_the_host_refuses_is_said_with_what_to_do() {
     let wrong = json!({"code": "INVALID_REQUEST", "message": "unauthorized: token mismatch", "details": {"code": "AUTH_TOKEN_MISMATCH"}});
     assert_eq!(
         refused_to_connect(TOKEN, wrong).await,
-        (7, "error: the gateway at ws://HOST does not accept this token\n\
-             hint: the token is the gateway's gateway.auth.token; give it by OPENCLAW_GATEWAY_TOKEN or --token-file".into())
+        (
+            7,
+            "error: the gateway at ws://HOST does not accept this token\n\
+             hint: the token is the gateway's gateway.auth.token; give it by OPENCLAW_GATEWAY_TOKEN or --token-file"
+                .into()
+        )
     );
-    let missing = json!({"code": "INVALID_REQUEST", "message": "unauthorized", "details": {"code": "AUTH_TOKEN_MISSING"}});
+    let missing =
+        json!({"code": "INVALID_REQUEST", "message": "unauthorized", "details": {"code": "AUTH_TOKEN_MISSING"}});
     assert_eq!(
         refused_to_connect(None, missing).await,
-        (7, "error: the gateway at ws://HOST asks for a token, and none is configured\n\
-             hint: set OPENCLAW_GATEWAY_TOKEN or use --token-file".into())
+        (
+            7,
+            "error: the gateway at ws://HOST asks for a token, and none is configured\n\
+             hint: set OPENCLAW_GATEWAY_TOKEN or use --token-file"
+                .into()
+        )
     );
     let unpaired = json!({"code": "NOT_PAIRED", "message": "device pairing required",
                           "details": {"code": "PAIRING_REQUIRED", "requestId": "req-9", "reason": "not-paired"}});
@@ -121,13 +134,17 @@ async fn what_the_host_refuses_is_said_with_what_to_do() {
     let (head, tail) = text.split_once("(device ").unwrap();
     assert_eq!(
         (code, head, &tail[64..]),
-        (7, "error: the gateway at ws://HOST has to approve this machine ",
-         "): device pairing required\nhint: on the gateway's machine: openclaw devices approve req-9\n      then run this command again")
+        (
+            7,
+            "error: the gateway at ws://HOST has to approve this machine ",
+            "): device pairing required\nhint: on the gateway's machine: openclaw devices approve req-9\n      then run this command again"
+        )
     );
     let scopes = json!({"code": "INVALID_REQUEST", "message": "no", "details": {"code": "AUTH_SCOPE_MISMATCH"}});
     assert_eq!(refused_to_connect(TOKEN, scopes).await.0, 7);
     // A token of this device that was taken back, and nothing else to show.
-    let missing = json!({"code": "INVALID_REQUEST", "message": "unauthorized", "details": {"code": "AUTH_TOKEN_MISSING"}});
+    let missing =
+        json!({"code": "INVALID_REQUEST", "message": "unauthorized", "details": {"code": "AUTH_TOKEN_MISSING"}});
     let back = json!({"code": "INVALID_REQUEST", "message": "no", "details": {"code": "AUTH_DEVICE_TOKEN_MISMATCH"}});
     let standin = Standin::start(vec![serve(|_| None), Script::Reject(back), Script::Reject(missing)]).await;
     let dir = tempfile::tempdir().unwrap();
@@ -139,11 +156,16 @@ async fn what_the_host_refuses_is_said_with_what_to_do() {
         (7, "error: the gateway at ws://HOST takes this machine's own token no more\n\
              hint: it was rotated or revoked there; give the gateway's own token once, by OPENCLAW_GATEWAY_TOKEN or --token-file".into())
     );
-    let old = json!({"code": "INVALID_REQUEST", "message": "protocol mismatch", "details": {"code": "PROTOCOL_MISMATCH"}});
+    let old =
+        json!({"code": "INVALID_REQUEST", "message": "protocol mismatch", "details": {"code": "PROTOCOL_MISMATCH"}});
     assert_eq!(
         refused_to_connect(TOKEN, old).await,
-        (8, "error: the gateway at ws://HOST does not speak protocol 4: protocol mismatch\n\
-             hint: this ride speaks protocol 4: OpenClaw 2026.5.31 and newer".into())
+        (
+            8,
+            "error: the gateway at ws://HOST does not speak protocol 4: protocol mismatch\n\
+             hint: this ride speaks protocol 4: OpenClaw 2026.5.31 and newer"
+                .into()
+        )
     );
 }
 
@@ -163,22 +185,32 @@ async fn what_is_not_a_gateway_is_not_taken_for_one() {
     let e = connect(&target, Access::Read, dir.path()).await.unwrap_err();
     assert_eq!(
         said(e, &standin),
-        (6, "error: could not reach the gateway at ws://127.0.0.1:1 (test): Connection refused (os error 111)\n\
-             hint: is the gateway running? `openclaw gateway status` tells".into())
+        (
+            6,
+            "error: could not reach the gateway at ws://127.0.0.1:1 (test): Connection refused (os error 111)\n\
+             hint: is the gateway running? `openclaw gateway status` tells"
+                .into()
+        )
     );
     target.url = "ws://10.1.2.3:18789".into();
     let e = connect(&target, Access::Read, dir.path()).await.unwrap_err();
-    assert_eq!(said(e, &standin).1.lines().next(), Some("error: refused to connect to ws://10.1.2.3:18789: ws:// would show token and chat to the network"));
+    assert_eq!(
+        said(e, &standin).1.lines().next(),
+        Some("error: refused to connect to ws://10.1.2.3:18789: ws:// would show token and chat to the network")
+    );
 }
 
 #[tokio::test]
 async fn refusals_of_a_method_and_of_the_host_are_told_apart() {
     let (connection, _events, standin) = up(serve(|request| {
-        fail(request, json!({
-            "code": "INVALID_REQUEST", "message": "Deploys is ridden",
-            "details": {"reason": "HELD", "hint": "wait", "holder":
-                {"name": "Ada", "host": "box", "sinceMs": 1, "expiresInMs": 2, "phase": "ridden"}},
-        }))
+        fail(
+            request,
+            json!({
+                "code": "INVALID_REQUEST", "message": "Deploys is ridden",
+                "details": {"reason": "HELD", "hint": "wait", "holder":
+                    {"name": "Ada", "host": "box", "sinceMs": 1, "expiresInMs": 2, "phase": "ridden"}},
+            }),
+        )
     }))
     .await;
     let e = check(&connection).await.unwrap_err();
@@ -186,7 +218,8 @@ async fn refusals_of_a_method_and_of_the_host_are_told_apart() {
     assert_eq!(said(e, &standin), (4, "error: Deploys is ridden (ridden by Ada at box)\nhint: wait".into()));
 
     let (connection, _events, standin) =
-        up(serve(|request| fail(request, json!({"code": "INVALID_REQUEST", "message": "unknown method: ride_check"})))).await;
+        up(serve(|request| fail(request, json!({"code": "INVALID_REQUEST", "message": "unknown method: ride_check"}))))
+            .await;
     let (code, text) = said(check(&connection).await.unwrap_err(), &standin);
     assert_eq!((code, text.lines().next()), (8, Some("error: the gateway does not know ride_check")));
 
@@ -201,8 +234,12 @@ async fn refusals_of_a_method_and_of_the_host_are_told_apart() {
         let (connection, _events, standin) = up(serve(answer)).await;
         assert_eq!(
             said(check(&connection).await.unwrap_err(), &standin),
-            (7, "error: the gateway wants operator.admin for ride_check\n\
-                 hint: OpenClaw 2026.6.1 asks for it after a channel turn; `ride --admin …` asks for that scope".into())
+            (
+                7,
+                "error: the gateway wants operator.admin for ride_check\n\
+                 hint: OpenClaw 2026.6.1 asks for it after a channel turn; `ride --admin …` asks for that scope"
+                    .into()
+            )
         );
     }
 
@@ -211,18 +248,21 @@ async fn refusals_of_a_method_and_of_the_host_are_told_apart() {
     let e = connection.call::<_, Value>(method::CONFIG, &json!({})).await.unwrap_err();
     assert_eq!(said(e, &standin).1.lines().next(), Some("error: the gateway does not know ride_config"));
 
-    let (connection, _events, standin) =
-        up(serve(|request| fail(request, json!({"code": "UNAVAILABLE", "message": "Error: boom", "details": {"reason": "SOMETHING_NEWER"}})))).await;
-    assert_eq!(
-        said(check(&connection).await.unwrap_err(), &standin),
-        (1, "error: Error: boom".into())
-    );
+    let (connection, _events, standin) = up(serve(|request| {
+        fail(
+            request,
+            json!({"code": "UNAVAILABLE", "message": "Error: boom", "details": {"reason": "SOMETHING_NEWER"}}),
+        )
+    }))
+    .await;
+    assert_eq!(said(check(&connection).await.unwrap_err(), &standin), (1, "error: Error: boom".into()));
 }
 
 #[tokio::test]
 async fn a_plugin_that_is_being_reloaded_is_asked_again() {
     let reloading = |request: &Value| {
-        let message = "PluginInstanceUnavailableError: Plugin claude-code-sync was reloaded or disabled; use its current tools.";
+        let message =
+            "PluginInstanceUnavailableError: Plugin claude-code-sync was reloaded or disabled; use its current tools.";
         fail(request, json!({"code": "UNAVAILABLE", "message": message}))
     };
     let asked = std::sync::atomic::AtomicUsize::new(0);
@@ -235,7 +275,8 @@ async fn a_plugin_that_is_being_reloaded_is_asked_again() {
 
     // One that stays away is an error in time.
     let (connection, _events, _standin) = up(Script::Serve { scopes: WRITE, answer: Box::new(reloading) }).await;
-    let checked = connection.call_within::<_, Checked>(method::CHECK, &Check::default(), Duration::from_millis(400)).await;
+    let checked =
+        connection.call_within::<_, Checked>(method::CHECK, &Check::default(), Duration::from_millis(400)).await;
     assert!(matches!(checked, Err(CallError::Host { ref code, .. }) if code == "UNAVAILABLE"), "{checked:?}");
 }
 
@@ -243,7 +284,8 @@ async fn a_plugin_that_is_being_reloaded_is_asked_again() {
 async fn a_cut_connection_fails_what_waits_and_says_why() {
     let (connection, mut events, standin) = up(Script::Cut(1012)).await;
     let (a, b) = tokio::join!(check(&connection), check(&connection));
-    let expected = (6, "error: the connection was lost during ride_check: the gateway closed it: 1012 service restart".to_owned());
+    let expected =
+        (6, "error: the connection was lost during ride_check: the gateway closed it: 1012 service restart".to_owned());
     assert_eq!(said(a.unwrap_err(), &standin), expected);
     assert!(matches!(b.unwrap_err(), CallError::Lost { .. }));
     // Afterwards it is still an error and not a wait.
@@ -256,7 +298,10 @@ async fn an_answer_over_the_limit_ends_the_connection() {
     let (connection, _events, standin) = up(Script::Flood(27_000_000)).await;
     let (code, text) = said(check(&connection).await.unwrap_err(), &standin);
     assert_eq!(code, 6);
-    assert!(text.starts_with("error: the connection was lost during ride_check: the gateway sent too much at once"), "{text}");
+    assert!(
+        text.starts_with("error: the connection was lost during ride_check: the gateway sent too much at once"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

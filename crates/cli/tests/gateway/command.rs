@@ -82,7 +82,8 @@ impl Machine {
 
     fn args(&self, args: &[&str]) -> Vec<String> {
         let state = self.state_dir();
-        let mut all = vec!["--url".to_owned(), self.origin(), "--state-dir".to_owned(), state.to_str().unwrap().to_owned()];
+        let mut all =
+            vec!["--url".to_owned(), self.origin(), "--state-dir".to_owned(), state.to_str().unwrap().to_owned()];
         all.extend(args.iter().map(|&arg| arg.to_owned()));
         all
     }
@@ -162,7 +163,8 @@ impl Machine {
 
     /// Waits until the list was asked for.
     pub(super) async fn listed(&self) {
-        let look = || self.asked.lock().unwrap().iter().any(|asked| asked["method"] == "sessions_rideable").then_some(());
+        let look =
+            || self.asked.lock().unwrap().iter().any(|asked| asked["method"] == "sessions_rideable").then_some(());
         ride_testkit::poll_until("the list to be asked for", DEADLINE, look).await.unwrap();
     }
 
@@ -207,7 +209,10 @@ pub(super) fn grant(home: &std::path::Path) -> Value {
 pub(super) fn grant_of(home: &std::path::Path, path: &std::path::Path, session: Uuid, cwd: &std::path::Path) -> Value {
     let bytes = fs::read(path).unwrap();
     let found = fs::metadata(path).unwrap();
-    let tail = Sha256::digest(&bytes[bytes.len().saturating_sub(64 * 1024)..]).iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let tail = Sha256::digest(&bytes[bytes.len().saturating_sub(64 * 1024)..])
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect::<String>();
     let mark = json!({"path": path, "dev": found.dev(), "ino": found.ino(), "size": found.len(), "tailSha256": tail, "leaf": null});
     json!({
         "key": KEY, "fence": fence(4), "title": "Deploys", "route": null, "leaseMs": 60_000, "renewEveryMs": 5_000,
@@ -220,9 +225,13 @@ pub(super) fn grant_of(home: &std::path::Path, path: &std::path::Path, session: 
 pub(super) fn granting(request: &Value, home: &std::path::Path) -> Option<Value> {
     match request["method"].as_str().unwrap() {
         "ride_claim" => ok(request, grant(home)),
-        "ride_renew" => ok(request, json!({"expiresInMs": 60_000, "silentInMs": 1_800_000, "waiting": [], "waitingTotal": 0, "outbox": 0})),
+        "ride_renew" => ok(
+            request,
+            json!({"expiresInMs": 60_000, "silentInMs": 1_800_000, "waiting": [], "waitingTotal": 0, "outbox": 0}),
+        ),
         "ride_relay" => {
-            let ids: Vec<&Value> = request["params"]["items"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
+            let ids: Vec<&Value> =
+                request["params"]["items"].as_array().unwrap().iter().map(|item| &item["id"]).collect();
             ok(request, json!({"accepted": ids, "outbox": 0}))
         }
         _ => ok(request, open()),
@@ -274,7 +283,11 @@ async fn what_no_flag_can_mend_is_said_without_one() {
     machine.left(dead());
     assert_eq!(
         machine.run(&["release", "deploys"]).await,
-        (12, "error: Deploys is handed over, but the agent does not have it yet: messages on their way to the channel\n".into())
+        (
+            12,
+            "error: Deploys is handed over, but the agent does not have it yet: messages on their way to the channel\n"
+                .into()
+        )
     );
     assert_eq!(machine.record().unwrap().fence, Some(fence(3)));
 }
@@ -333,7 +346,10 @@ async fn a_thread_that_could_not_be_ridden_and_is_stuck_keeps_its_fence() {
     learn.is(&machine);
     let (code, screen) = machine.ride().await;
     assert_eq!(code, 10, "{screen}");
-    assert!(screen.contains(&format!("hint: to hand it back as it is: ride release {KEY} --accept-broken-chain")), "{screen}");
+    assert!(
+        screen.contains(&format!("hint: to hand it back as it is: ride release {KEY} --accept-broken-chain")),
+        "{screen}"
+    );
     assert_eq!(machine.record().unwrap().fence, Some(fence(4)));
 }
 
@@ -345,7 +361,10 @@ async fn claude_code_does_not_start_on_a_lease_that_was_lost() {
         Some("ride_renew" | "ride_release") => {
             let holder = json!({"name": "Bob", "host": "box", "sinceMs": 1, "expiresInMs": 2, "phase": "ridden"});
             let details = json!({"reason": "STALE", "holder": holder});
-            fail(request, json!({"code": "INVALID_REQUEST", "message": "the thread is held by Bob now", "details": details}))
+            fail(
+                request,
+                json!({"code": "INVALID_REQUEST", "message": "the thread is held by Bob now", "details": details}),
+            )
         }
         _ => granting(request, &home.get()),
     })
@@ -363,9 +382,10 @@ async fn claude_code_does_not_start_on_a_lease_about_to_end() {
     let home = Home::default();
     let learn = home.clone();
     let machine = Machine::start(move |request: &Value| match request["method"].as_str() {
-        Some("ride_renew") => {
-            ok(request, json!({"expiresInMs": 4_000, "silentInMs": 1_800_000, "waiting": [], "waitingTotal": 0, "outbox": 0}))
-        }
+        Some("ride_renew") => ok(
+            request,
+            json!({"expiresInMs": 4_000, "silentInMs": 1_800_000, "waiting": [], "waitingTotal": 0, "outbox": 0}),
+        ),
         _ => granting(request, &home.get()),
     })
     .await;
@@ -388,7 +408,10 @@ async fn a_ride_whose_hand_back_is_stuck_keeps_its_fence() {
     learn.is(&machine);
     let (code, screen) = machine.ride().await;
     assert_eq!((code, machine.started()), (12, true), "{screen}");
-    assert!(screen.contains(&format!("hint: to hand it back as it is: ride release {KEY} --accept-broken-chain")), "{screen}");
+    assert!(
+        screen.contains(&format!("hint: to hand it back as it is: ride release {KEY} --accept-broken-chain")),
+        "{screen}"
+    );
     assert_eq!(machine.record().unwrap().fence, Some(fence(4)));
 }
 
@@ -409,7 +432,11 @@ async fn a_lost_ride_keeps_its_fence_and_tells_how_to_open_the_thread() {
     fs::write(machine.home.path().join("stay"), "").unwrap();
     let (code, screen) = machine.ride().await;
     assert_eq!((code, machine.started()), (9, true), "{screen}");
-    assert!(screen.contains(&format!(": {CHAIN}\nhint: to hand it back as it is: ride release {KEY} --accept-broken-chain")), "{screen}");
+    assert!(
+        screen
+            .contains(&format!(": {CHAIN}\nhint: to hand it back as it is: ride release {KEY} --accept-broken-chain")),
+        "{screen}"
+    );
     assert_eq!(machine.record().unwrap().fence, Some(fence(4)));
 }
 
@@ -425,8 +452,10 @@ async fn a_crashed_ride_is_taken_up_again_by_the_mark_of_its_new_grant() {
 
     // Its outbox waits beside one of another thread that nobody can read.
     let root = machine.state_dir().join("outbox");
-    let owner = |thread: &str| Owner { gateway: machine.origin(), thread: thread.into(), claude_session: Uuid::from_u128(7) };
-    let item = |id: &str| Queued { item: RelayItem { id: id.into(), kind: RelayKind::Prompt, text: "hi".into() }, at_ms: 5 };
+    let owner =
+        |thread: &str| Owner { gateway: machine.origin(), thread: thread.into(), claude_session: Uuid::from_u128(7) };
+    let item =
+        |id: &str| Queued { item: RelayItem { id: id.into(), kind: RelayKind::Prompt, text: "hi".into() }, at_ms: 5 };
     Outbox::create(&root, owner("agent:main:other")).unwrap().push(item("x")).unwrap();
     let damaged = ride::outbox::leftovers(&root).unwrap().remove(0);
     fs::write(damaged.join("00000000000000000001.item"), "{").unwrap();

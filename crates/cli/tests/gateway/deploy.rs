@@ -13,7 +13,8 @@ use super::standin::ok;
 
 /// Whether this machine has what checks units; said, where it has not.
 fn systemd() -> bool {
-    let there = ["/usr/local/bin", "/usr/bin", "/bin"].iter().any(|dir| Path::new(dir).join("systemd-analyze").exists());
+    let there =
+        ["/usr/local/bin", "/usr/bin", "/bin"].iter().any(|dir| Path::new(dir).join("systemd-analyze").exists());
     if !there {
         eprintln!("this machine has no systemd-analyze: units are not checked by the real one here");
     }
@@ -61,7 +62,10 @@ async fn the_gateway_says_whether_and_how() {
     fs::create_dir(on.home.path().join(".git")).unwrap();
     let (_, out, _) = deploy(&on, &["--dir", "work", "--print"]).await;
     let home = on.home.path().canonicalize().unwrap();
-    assert!(out.contains(&format!("\nReadWritePaths=%h %t \"{}\"\n", home.display())), "the repository is writable as a whole: {out}");
+    assert!(
+        out.contains(&format!("\nReadWritePaths=%h %t \"{}\"\n", home.display())),
+        "the repository is writable as a whole: {out}"
+    );
 
     for (args, expected) in [
         (&["--spawn", "session", "--capacity", "2"][..], "--capacity goes with the modes same-dir and worktree"),
@@ -92,25 +96,38 @@ async fn only_what_it_wrote_is_replaced_or_removed() {
     let elsewhere = machine.home.path().join("elsewhere");
     fs::write(&elsewhere, &ours).unwrap();
     for (why, lay) in [
-        ("was changed since `ride deploy` wrote it", Box::new(|| fs::write(&at, ours.replace("RestartSec=60", "RestartSec=1"))) as Box<dyn Fn() -> std::io::Result<()>>),
+        (
+            "was changed since `ride deploy` wrote it",
+            Box::new(|| fs::write(&at, ours.replace("RestartSec=60", "RestartSec=1")))
+                as Box<dyn Fn() -> std::io::Result<()>>,
+        ),
         ("was not written by `ride deploy`", Box::new(|| fs::write(&at, "[Service]\nExecStart=/bin/true\n"))),
         ("was not written by `ride deploy`", Box::new(|| fs::remove_file(&at).and_then(|()| symlink(&elsewhere, &at)))),
     ] {
         lay().unwrap();
         let there = fs::read_to_string(&at).unwrap();
-        let refused = |done: &str| format!("error: {} {why}, and is not {done}\nhint: --force: it is {done} all the same\n", at.display());
+        let refused = |done: &str| {
+            format!("error: {} {why}, and is not {done}\nhint: --force: it is {done} all the same\n", at.display())
+        };
         assert_eq!(put(&[]).await, (1, String::new(), refused("replaced")));
         assert_eq!(deploy(&machine, &["--undo"]).await, (1, String::new(), refused("removed")));
         assert_eq!(fs::read_to_string(&at).unwrap(), there);
     }
     assert_eq!(put(&["--force"]).await.0, 0);
-    assert_eq!((whose(&fs::read_to_string(&at).unwrap()), fs::read_to_string(&elsewhere).unwrap()), (Whose::Ours, ours), "the link went, not what it led to");
+    assert_eq!(
+        (whose(&fs::read_to_string(&at).unwrap()), fs::read_to_string(&elsewhere).unwrap()),
+        (Whose::Ours, ours),
+        "the link went, not what it led to"
+    );
 
     let wants = folder.join("default.target.wants");
     fs::create_dir(&wants).unwrap();
     symlink(&at, wants.join(UNIT)).unwrap();
     let (code, _, said) = deploy(&machine, &["--undo"]).await;
-    assert!(code == 1 && said.contains(&format!("hint: systemctl --user disable --now {UNIT}\n")) && at.exists(), "{said}");
+    assert!(
+        code == 1 && said.contains(&format!("hint: systemctl --user disable --now {UNIT}\n")) && at.exists(),
+        "{said}"
+    );
     fs::remove_dir_all(&wants).unwrap();
     let (code, _, said) = deploy(&machine, &["--undo"]).await;
     assert!(code == 0 && said.contains("systemctl --user daemon-reload"), "{said}");
@@ -143,7 +160,11 @@ async fn systemd_reads_it_before_it_counts() {
     let at = units(&machine).join(UNIT);
 
     let (code, said) = run("/usr/local/bin:/usr/bin:/bin", &claude).await;
-    let verdict = if systemd() { "systemd-analyze has nothing against it\n" } else { "not checked: there is no systemd-analyze on PATH\n" };
+    let verdict = if systemd() {
+        "systemd-analyze has nothing against it\n"
+    } else {
+        "not checked: there is no systemd-analyze on PATH\n"
+    };
     assert!(code == 0 && said.starts_with(verdict), "{said}");
     assert!(at.exists());
     let (code, said) = run("/nowhere", &claude).await;
@@ -164,8 +185,15 @@ async fn systemd_reads_it_before_it_counts() {
         // The check is one: a program that is not there is found.
         let gone = fs::read_to_string(&at).unwrap().replace("tools 50%%/claude", "tools 50%%/gone");
         fs::write(&at, gone).unwrap();
-        let verify = tokio::process::Command::new("systemd-analyze").args(["--user", "verify"]).arg(&at).env("XDG_RUNTIME_DIR", home).output();
+        let verify = tokio::process::Command::new("systemd-analyze")
+            .args(["--user", "verify"])
+            .arg(&at)
+            .env("XDG_RUNTIME_DIR", home)
+            .output();
         let verify = tokio::time::timeout(DEADLINE, verify).await.unwrap().unwrap();
-        assert!(!verify.status.success() && String::from_utf8_lossy(&verify.stderr).contains("my $tools 50%/gone"), "{verify:?}");
+        assert!(
+            !verify.status.success() && String::from_utf8_lossy(&verify.stderr).contains("my $tools 50%/gone"),
+            "{verify:?}"
+        );
     }
 }

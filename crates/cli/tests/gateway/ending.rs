@@ -13,7 +13,8 @@ use super::standin::{fail, ok};
 async fn granted(answer: impl Fn(&Value) -> Option<Value> + Send + Sync + Clone + 'static) -> Machine {
     let home = Home::default();
     let learn = home.clone();
-    let machine = Machine::start(move |request: &Value| answer(request).or_else(|| granting(request, &home.get()))).await;
+    let machine =
+        Machine::start(move |request: &Value| answer(request).or_else(|| granting(request, &home.get()))).await;
     learn.is(&machine);
     machine
 }
@@ -29,7 +30,12 @@ async fn ends_with(machine: &Machine, mut terminal: Terminal, code: u32, said: &
     let screen = terminal.wait_for_text(DEADLINE, "to come back:").await.unwrap();
     let claude = machine.home.path().join("claude");
     let state = machine.state_dir();
-    let way = format!("to come back: ride --url {} --state-dir {} --claude {} deploys", machine.origin(), state.display(), claude.display());
+    let way = format!(
+        "to come back: ride --url {} --state-dir {} --claude {} deploys",
+        machine.origin(),
+        state.display(),
+        claude.display()
+    );
     let warning = "do not use \"claude --resume …\" from above: it opens a second writer beside the thread's agent";
     assert_eq!(last_lines(&screen), [warning, &way], "{screen}");
     // Ended at once, it may not have come to its own last words.
@@ -42,7 +48,13 @@ async fn the_last_word_of_every_ride_is_how_to_come_back() {
     let stale = |request: &Value| {
         let taken = request["method"] == "ride_renew" && request["params"].get("claude").is_some();
         let details = json!({"reason": "STALE", "holder": null});
-        taken.then(|| fail(request, json!({"code": "INVALID_REQUEST", "message": "Omar took the thread back", "details": details})).unwrap())
+        taken.then(|| {
+            fail(
+                request,
+                json!({"code": "INVALID_REQUEST", "message": "Omar took the thread back", "details": details}),
+            )
+            .unwrap()
+        })
     };
     let stuck = |request: &Value| (request["method"] == "ride_release").then(|| until_accepted(request).unwrap());
 
@@ -80,7 +92,13 @@ async fn a_gateway_that_does_not_answer_is_waited_for_aloud_and_left_by_two_inte
     .await;
     learn.is(&machine);
     let mut terminal = machine.terminal(&["deploys"], 40, 400);
-    terminal.wait_for_text(DEADLINE, "waiting for the gateway to take Deploys back, at most 30s; Ctrl-C twice leaves at once").await.unwrap();
+    terminal
+        .wait_for_text(
+            DEADLINE,
+            "waiting for the gateway to take Deploys back, at most 30s; Ctrl-C twice leaves at once",
+        )
+        .await
+        .unwrap();
     terminal.press(Key::Ctrl('c')).unwrap();
     terminal.wait_for_text(DEADLINE, "Ctrl-C again leaves at once").await.unwrap();
     terminal.press(Key::Ctrl('c')).unwrap();
@@ -92,10 +110,13 @@ async fn a_gateway_that_does_not_answer_is_waited_for_aloud_and_left_by_two_inte
 
 /// One thread's status, held by this fence.
 fn status(request: &Value, fence: &str, holder: Value) -> Option<Value> {
-    ok(request, json!({"threads": [{
-        "key": KEY, "phase": if holder.is_null() { "open" } else { "ridden" }, "epoch": 9, "fence": fence, "holder": holder, "process": null,
-        "claude": null, "cliSessionId": null, "inbox": 0, "outbox": 0, "undelivered": 0, "waitingFor": null, "journal": [],
-    }]}))
+    ok(
+        request,
+        json!({"threads": [{
+            "key": KEY, "phase": if holder.is_null() { "open" } else { "ridden" }, "epoch": 9, "fence": fence, "holder": holder, "process": null,
+            "claude": null, "cliSessionId": null, "inbox": 0, "outbox": 0, "undelivered": 0, "waitingFor": null, "journal": [],
+        }]}),
+    )
 }
 
 fn ben() -> Value {
@@ -112,12 +133,18 @@ async fn a_ride_that_is_over_is_not_said_to_be_handed_back() {
     .await;
     machine.left(dead());
     let (code, _, said) = machine.output(&["release", "deploys", "--json"]).await;
-    assert!(code == 4 && said.contains("the ride of Deploys from here is over; it is ridden by ben at vm"), "{code} {said}");
+    assert!(
+        code == 4 && said.contains("the ride of Deploys from here is over; it is ridden by ben at vm"),
+        "{code} {said}"
+    );
     assert_eq!((machine.asked("ride_release"), machine.record()), (vec![], None));
     machine.left(dead());
     let (code, said) = machine.run(&["release", "deploys"]).await;
     let hint = format!("hint: to give it to the agent all the same: ride release {KEY} --take-back\n");
-    assert_eq!((code, said), (4, format!("error: the ride of Deploys from here is over; it is ridden by ben at vm\n{hint}")));
+    assert_eq!(
+        (code, said),
+        (4, format!("error: the ride of Deploys from here is over; it is ridden by ben at vm\n{hint}"))
+    );
 
     // The agent has it: what was wanted is so, and nothing was done.
     let machine = Machine::start(|request: &Value| match request["method"].as_str() {
@@ -127,7 +154,8 @@ async fn a_ride_that_is_over_is_not_said_to_be_handed_back() {
     .await;
     machine.left(dead());
     let said = machine.run(&["release", "deploys"]).await;
-    let expected = "there was nothing to hand back: the ride of Deploys from here was over already\nthe agent has Deploys\n";
+    let expected =
+        "there was nothing to hand back: the ride of Deploys from here was over already\nthe agent has Deploys\n";
     assert_eq!(said, (0, expected.to_owned()));
     assert_eq!((machine.asked("ride_release"), machine.record()), (vec![], None));
 

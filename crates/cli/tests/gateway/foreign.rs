@@ -21,13 +21,23 @@ const NASTY: &str = "A\u{1b}]52;c;aGk=\u{7}\u{1b}[2J\u{9b}31m\u{202e}\u{2066}\u{
 /// Nothing but lines of what can be seen; a plain text in the place of the hostile one has
 /// as many lines.
 fn check(what: &str, lines: usize, text: &str) {
-    let hidden: Vec<char> = text.chars().filter(|c| *c != '\n' && ride_core::text::plain(&c.to_string()) != c.to_string()).collect();
+    let hidden: Vec<char> =
+        text.chars().filter(|c| *c != '\n' && ride_core::text::plain(&c.to_string()) != c.to_string()).collect();
     assert!(hidden.is_empty(), "{what} prints {hidden:?}: {text:?}");
     assert_eq!(text.lines().count(), lines, "{what}: {text}");
 }
 
 fn holder() -> Holder {
-    Holder { name: NASTY.into(), host: NASTY.into(), identity: Some(NASTY.into()), since_ms: 0, expires_in_ms: 1, phase: NASTY.into(), waiting_for: Some(NASTY.into()), acceptable: true }
+    Holder {
+        name: NASTY.into(),
+        host: NASTY.into(),
+        identity: Some(NASTY.into()),
+        since_ms: 0,
+        expires_in_ms: 1,
+        phase: NASTY.into(),
+        waiting_for: Some(NASTY.into()),
+        acceptable: true,
+    }
 }
 
 fn nasty_row() -> Row {
@@ -65,7 +75,12 @@ fn every_error_is_printed_clean() {
         check(&name, printed.lines().count(), &printed);
         assert!(own <= 2, "{printed}");
     }
-    let pair = ConnectError::Unpaired { url: "u".into(), device_id: NASTY.into(), request_id: Some(NASTY.into()), why: NASTY.into() };
+    let pair = ConnectError::Unpaired {
+        url: "u".into(),
+        device_id: NASTY.into(),
+        request_id: Some(NASTY.into()),
+        why: NASTY.into(),
+    };
     check("pairing", 3, &Error::from(pair).to_string());
     let pinned = ConnectError::Pinned { url: "u".into(), expected: Pin([1; 32]), seen: Pin([2; 32]) };
     check("pin", 5, &Error::from(pinned).to_string());
@@ -105,7 +120,11 @@ fn every_listing_is_printed_clean() {
     check("status of a ride", 6, &render::statuses(&[status], 1, wide));
     let journal = [JournalLine { at_ms: 1, what: NASTY.into() }];
     check("log", 1, &render::log(&journal, &jiff::tz::TimeZone::UTC));
-    check("waiting", 1, &render::waiting(&[Waiting { seq: 1, from: NASTY.into(), text: NASTY.into(), at_ms: 1 }], 1, wide));
+    check(
+        "waiting",
+        1,
+        &render::waiting(&[Waiting { seq: 1, from: NASTY.into(), text: NASTY.into(), at_ms: 1 }], 1, wide),
+    );
 }
 
 /// A gateway in whose answers every text is hostile.
@@ -120,10 +139,13 @@ async fn hostile() -> Machine {
                     (row["key"], row["rideable"]) = (KEY.into(), true.into());
                     ok(request, json!({"rows": [row]}))
                 }
-                "ride_status" => ok(request, json!({"threads": [{
-                    "key": NASTY, "phase": NASTY, "epoch": 7, "fence": NASTY, "holder": holder(), "cliSessionId": null, "inbox": 1, "outbox": 2,
-                    "undelivered": 0, "waitingFor": NASTY, "journal": [{"atMs": 1, "what": NASTY}],
-                }]})),
+                "ride_status" => ok(
+                    request,
+                    json!({"threads": [{
+                        "key": NASTY, "phase": NASTY, "epoch": 7, "fence": NASTY, "holder": holder(), "cliSessionId": null, "inbox": 1, "outbox": 2,
+                        "undelivered": 0, "waitingFor": NASTY, "journal": [{"atMs": 1, "what": NASTY}],
+                    }]}),
+                ),
                 "ride_claim" | "ride_release" | "ride_take_back" | "ride_adopt" => fail(request, error),
                 _ => fail(request, json!({"code": NASTY, "message": NASTY, "details": {"missingScope": NASTY}})),
             }
@@ -137,8 +159,22 @@ async fn hostile() -> Machine {
 async fn no_command_prints_a_hostile_text_raw() {
     let machine = hostile().await;
     let commands = [
-        "ls", "ls --json", "status", "status --json", "log A", "log A --json", "release A", "release A --take-back", "release A --json", "config", "config --json",
-        "doctor", "doctor A", "doctor --json", "A --say hello", "adopt --undo --to A",
+        "ls",
+        "ls --json",
+        "status",
+        "status --json",
+        "log A",
+        "log A --json",
+        "release A",
+        "release A --take-back",
+        "release A --json",
+        "config",
+        "config --json",
+        "doctor",
+        "doctor A",
+        "doctor --json",
+        "A --say hello",
+        "adopt --undo --to A",
     ];
     let mut said = BTreeMap::new();
     for command in commands {

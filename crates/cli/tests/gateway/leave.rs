@@ -103,10 +103,13 @@ async fn while_claude_code_is_being_started() {
 async fn while_it_is_handed_back() {
     let home = Home::default();
     let learn = home.clone();
-    let machine = Machine::listing(|| json!([row()]), move |request: &Value| match request["method"].as_str() {
-        Some("ride_renew" | "ride_release") => None,
-        _ => granting(request, &home.get()),
-    })
+    let machine = Machine::listing(
+        || json!([row()]),
+        move |request: &Value| match request["method"].as_str() {
+            Some("ride_renew" | "ride_release") => None,
+            _ => granting(request, &home.get()),
+        },
+    )
     .await;
     learn.is(&machine);
     let mut terminal = machine.terminal(&["deploys"], 40, 120);

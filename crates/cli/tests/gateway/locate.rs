@@ -27,7 +27,9 @@ fn found(case: &Case<'_>) -> String {
     let show = |path: &Path| path.to_str().unwrap().to_owned();
     let text = match locate(&env, &case.options) {
         Ok(Located { target, .. }) => {
-            let secret = |s: &Option<ride::gateway::locate::Secret>| s.as_ref().map_or("-".to_owned(), |s| s.reveal().to_owned());
+            let secret = |s: &Option<ride::gateway::locate::Secret>| {
+                s.as_ref().map_or("-".to_owned(), |s| s.reveal().to_owned())
+            };
             let pin = target.pin.map_or(String::new(), |pin| format!(" pin {}…", &format!("{pin:?}")[..8]));
             format!("{} ({}) {} {}{pin}", target.url, target.source, secret(&target.token), secret(&target.password))
         }
@@ -73,14 +75,21 @@ fn address() {
         ("ws://127.0.0.1:99999", "\"99999\" is not a port (1 to 65535)"),
         ("wss://gw.example:0/x", "\"0\" is not a port (1 to 65535)"),
         ("ws://[::1]:x", "\"x\" is not a port (1 to 65535)"),
-        ("wss://ada:pw@gw.example", "a user or password in it would be seen by everybody; the token goes by OPENCLAW_GATEWAY_TOKEN or --token-file"),
+        (
+            "wss://ada:pw@gw.example",
+            "a user or password in it would be seen by everybody; the token goes by OPENCLAW_GATEWAY_TOKEN or --token-file",
+        ),
     ] {
         check(&[], &[("OPENCLAW_GATEWAY_URL", url)], &format!("could not use OPENCLAW_GATEWAY_URL: {why}"));
     }
     check(&[], &[("OPENCLAW_GATEWAY_URL", "ws://[::1]:20004")], "ws://[::1]:20004 (OPENCLAW_GATEWAY_URL) - -");
     for port in ["\"x\"", "0", "70000", "1.5"] {
         let config = format!(r#"{{"gateway": {{"port": {port}}}}}"#);
-        check(&[(CONFIG, &config)], &[], &format!("could not use gateway.port of ~/.openclaw/openclaw.json: {port} is not a port (1 to 65535)"));
+        check(
+            &[(CONFIG, &config)],
+            &[],
+            &format!("could not use gateway.port of ~/.openclaw/openclaw.json: {port} is not a port (1 to 65535)"),
+        );
     }
     // A remote address counts only in remote mode.
     check(
@@ -100,11 +109,22 @@ fn files() {
     let config = r#"{"gateway": {"port": 20002}}"#;
     check(&[("x/openclaw.json", config)], &[("OPENCLAW_STATE_DIR", "~/x")], "ws://127.0.0.1:20002 (local gateway) - -");
     check(&[("y.json", config)], &[("OPENCLAW_CONFIG_PATH", "y.json")], "ws://127.0.0.1:20002 (local gateway) - -");
-    check(&[("h/.openclaw/openclaw.json", config)], &[("OPENCLAW_HOME", "~/h")], "ws://127.0.0.1:20002 (local gateway) - -");
-    check(&[(".clawdbot/clawdbot.json", config)], &[], "ws://127.0.0.1:20002 (local gateway) - -");
-    check(&[(CONFIG, "{gateway: ")], &[], "could not read the configuration: ~/.openclaw/openclaw.json: EOF parsing value at line 1 column 1");
     check(
-        &[(CONFIG, r#"{"gateway": {"$include": "g/a.json5", "port": 20003}}"#), (".openclaw/g/a.json5", "{port: 1, auth: {token: 'inc'}}")],
+        &[("h/.openclaw/openclaw.json", config)],
+        &[("OPENCLAW_HOME", "~/h")],
+        "ws://127.0.0.1:20002 (local gateway) - -",
+    );
+    check(&[(".clawdbot/clawdbot.json", config)], &[], "ws://127.0.0.1:20002 (local gateway) - -");
+    check(
+        &[(CONFIG, "{gateway: ")],
+        &[],
+        "could not read the configuration: ~/.openclaw/openclaw.json: EOF parsing value at line 1 column 1",
+    );
+    check(
+        &[
+            (CONFIG, r#"{"gateway": {"$include": "g/a.json5", "port": 20003}}"#),
+            (".openclaw/g/a.json5", "{port: 1, auth: {token: 'inc'}}"),
+        ],
         &[],
         "ws://127.0.0.1:20003 (local gateway) inc -",
     );
@@ -126,7 +146,10 @@ fn files() {
     let dev = Options { profile: Some("dev".into()), ..Options::default() };
     assert_eq!(found(&Case { files: &[], vars: &[], options: dev }), "ws://127.0.0.1:19001 (local gateway) - -");
     let bad = Options { profile: Some("../x".into()), ..Options::default() };
-    assert_eq!(found(&Case { files: &[], vars: &[], options: bad }), "could not use profile \"../x\": letters, digits, `-` and `_` only");
+    assert_eq!(
+        found(&Case { files: &[], vars: &[], options: bad }),
+        "could not use profile \"../x\": letters, digits, `-` and `_` only"
+    );
 }
 
 #[test]
@@ -160,7 +183,11 @@ fn secrets() {
     );
     let secrets = r#"{"gateway": {"auth": {"token": {"source": "file", "provider": "main", "id": "/gw/token"}}},
                       "secrets": {"providers": {"main": {"source": "file", "path": "~/s.json", "mode": "json"}}}}"#;
-    check(&[(CONFIG, secrets), ("s.json", r#"{"gw": {"token": "filed"}}"#)], &[], "ws://127.0.0.1:18789 (local gateway) filed -");
+    check(
+        &[(CONFIG, secrets), ("s.json", r#"{"gw": {"token": "filed"}}"#)],
+        &[],
+        "ws://127.0.0.1:18789 (local gateway) filed -",
+    );
     let remote = r#"{"gateway": {"mode": "remote", "remote": {"url": "wss://gw", "password": "rp"}, "auth": {"token": "local"}}}"#;
     check(&[(CONFIG, remote)], &[], "wss://gw (gateway.remote.url) local rp");
     check(&[(CONFIG, remote)], &env, "wss://gw (gateway.remote.url) env-token env-password");
@@ -185,7 +212,8 @@ fn an_address_from_elsewhere_gets_no_configured_secret() {
 #[test]
 fn a_pin_by_hand_wins() {
     let (hand, other) = ("ab".repeat(32), "cd".repeat(32));
-    let config = format!(r#"{{"gateway": {{"mode": "remote", "remote": {{"url": "wss://gw", "tlsFingerprint": "{other}"}}}}}}"#);
+    let config =
+        format!(r#"{{"gateway": {{"mode": "remote", "remote": {{"url": "wss://gw", "tlsFingerprint": "{other}"}}}}}}"#);
     let run = |pin: Option<&str>, vars: &[(&str, &str)]| {
         let options = Options { pin: pin.map(str::to_owned), ..Options::default() };
         found(&Case { files: &[(CONFIG, &config)], vars, options })
@@ -222,7 +250,10 @@ fn a_token_file_is_one_line_and_better_private() {
     );
     assert_eq!(run("\n", 0o600), "could not read the token file: ~/tok: it is empty");
     assert_eq!(run("a\nb\n", 0o600), "could not read the token file: ~/tok: it has several lines; a token is one");
-    assert_eq!(run(&"x".repeat(20_000), 0o600), "could not read the token file: ~/tok: 20000 bytes are more than a token");
+    assert_eq!(
+        run(&"x".repeat(20_000), 0o600),
+        "could not read the token file: ~/tok: 20000 bytes are more than a token"
+    );
 }
 
 #[test]
@@ -281,7 +312,12 @@ fn a_program_gives_the_secret() {
         assert_eq!(run(script, mode, settings), format!("could not resolve gateway.auth.token: ~/vault{cause}"));
     };
     check(plain, 0o700, "", ": it printed no JSON");
-    check("#!/bin/sh\necho '{\"values\":{}, \"errors\":{\"gw/token\":{\"code\":\"NOT_FOUND\"}}}'\n", 0o700, "", ": it knows gw/token not: NOT_FOUND");
+    check(
+        "#!/bin/sh\necho '{\"values\":{}, \"errors\":{\"gw/token\":{\"code\":\"NOT_FOUND\"}}}'\n",
+        0o700,
+        "",
+        ": it knows gw/token not: NOT_FOUND",
+    );
     check("#!/bin/sh\nexit 4\n", 0o700, "", ": it ended with exit status: 4");
     check("#!/bin/sh\nexec sleep 60\n", 0o700, r#", "timeoutMs": 200"#, ": it gave no answer within 200 ms");
     check("#!/bin/sh\nexec yes\n", 0o700, r#", "maxOutputBytes": 1000"#, ": it printed more than 1000 bytes");

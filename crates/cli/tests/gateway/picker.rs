@@ -22,7 +22,11 @@ fn other(title: &str, key: &str, more: Value) -> Value {
 
 fn rows() -> Value {
     json!([
-        other("Holidays", "agent:main:telegram:group:-100:topic:7", json!({"rideable": false, "whyNot": "no Claude session behind it", "cliSessionId": null})),
+        other(
+            "Holidays",
+            "agent:main:telegram:group:-100:topic:7",
+            json!({"rideable": false, "whyNot": "no Claude session behind it", "cliSessionId": null})
+        ),
         other("日本の話 👩‍👩‍👧", "agent:main:telegram:group:-100:topic:8", json!({"cliSessionId": Uuid::from_u128(8)})),
         row(),
     ])
@@ -73,7 +77,8 @@ async fn a_thread_is_searched_seen_and_ridden() {
 /// The `ride` that runs in a shell.
 async fn ride_of(shell: &Terminal) -> Process {
     let shell = shell.pid().unwrap();
-    let find = || descendants(shell).into_iter().find(|process| process.command_line().iter().any(|arg| arg == "--url"));
+    let find =
+        || descendants(shell).into_iter().find(|process| process.command_line().iter().any(|arg| arg == "--url"));
     poll_until("ride to run in the shell", DEADLINE, find).await.unwrap()
 }
 
@@ -125,10 +130,13 @@ async fn it_can_be_suspended_and_comes_back() {
 async fn it_follows_its_window_and_its_gateway() {
     let listed = Arc::new(Mutex::new(rows()));
     let told = listed.clone();
-    let machine = Machine::listing(move || listed.lock().unwrap().clone(), |request: &Value| match request["method"].as_str() {
-        Some("chat.history") => ok(request, history(request)),
-        _ => None,
-    })
+    let machine = Machine::listing(
+        move || listed.lock().unwrap().clone(),
+        |request: &Value| match request["method"].as_str() {
+            Some("chat.history") => ok(request, history(request)),
+            _ => None,
+        },
+    )
     .await;
     let mut terminal = machine.terminal(&[], 24, 120);
     terminal.wait_for_text(DEADLINE, "what was said in 7").await.unwrap();
@@ -145,7 +153,11 @@ async fn it_follows_its_window_and_its_gateway() {
     terminal.wait_for_text(DEADLINE, "what was said in 8").await.unwrap();
 
     // The stand-in says that something changed after each question: the selection stays.
-    told.lock().unwrap().as_array_mut().unwrap().insert(0, other("Fresh", "agent:main:telegram:group:-100:topic:9", json!({})));
+    told.lock()
+        .unwrap()
+        .as_array_mut()
+        .unwrap()
+        .insert(0, other("Fresh", "agent:main:telegram:group:-100:topic:9", json!({})));
     let screen = terminal.wait_for_text(DEADLINE, "Fresh").await.unwrap();
     assert!(screen.lines().any(|line| line.contains("▸") && line.contains("日本の話")), "{screen}");
     terminal.press(Key::Escape).unwrap();
@@ -201,7 +213,13 @@ async fn a_panic_is_told_on_the_terminal_it_gives_back() {
     let run = "{ME} --ignored --exact gateway::picker::panics_while_it_has_the_terminal --nocapture; echo \"ended, $([ \"$(stty -g)\" = \"$before\" ] && echo whole)\"";
     let me = std::env::current_exe().unwrap();
     let script = format!("before=$(stty -g); {}", run.replace("{ME}", me.to_str().unwrap()));
-    let terminal = Program::new("/bin/bash", "/").args(["-c", &script]).env("PATH", "/usr/bin:/bin").env("RUST_BACKTRACE", "0").size(40, 160).start().unwrap();
+    let terminal = Program::new("/bin/bash", "/")
+        .args(["-c", &script])
+        .env("PATH", "/usr/bin:/bin")
+        .env("RUST_BACKTRACE", "0")
+        .size(40, 160)
+        .start()
+        .unwrap();
     let screen = terminal.wait_for_text(DEADLINE, "ended, whole").await.unwrap();
     assert!(screen.contains("on purpose") && !terminal.look(|screen| screen.alternate_screen()), "{screen}");
 }
@@ -220,7 +238,13 @@ async fn words_that_fit_several_open_it() {
 
     // Without a terminal it is the error it was.
     let (code, _, said) = machine.output(&["telegram"]).await;
-    assert_eq!((code, said.as_str()), (2, "error: riding needs a terminal: standard input or output is not one\nhint: --say sends one prompt without one, to a thread without a Claude session\n"));
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            2,
+            "error: riding needs a terminal: standard input or output is not one\nhint: --say sends one prompt without one, to a thread without a Claude session\n"
+        )
+    );
 }
 
 #[tokio::test]
@@ -238,7 +262,9 @@ async fn a_claude_session_is_chosen_and_then_its_thread() {
     let home = Home::default();
     let answer = |request: &Value| match request["method"].as_str() {
         Some("ride_config") => ok(request, json!({})),
-        Some("ride_adopt") => ok(request, json!({"cliSessionId": request["params"]["cliSessionId"], "cwd": "/srv/shop"})),
+        Some("ride_adopt") => {
+            ok(request, json!({"cliSessionId": request["params"]["cliSessionId"], "cwd": "/srv/shop"}))
+        }
         _ => ok(request, history(request)),
     };
     let machine = Machine::listing(rows, answer).await;
@@ -248,7 +274,8 @@ async fn a_claude_session_is_chosen_and_then_its_thread() {
     for (n, prompt) in [(1, "add the tax"), (2, "why is it slow?")] {
         let id = Uuid::from_u128(n);
         let user = json!({"type": "user", "uuid": Uuid::from_u128(9), "parentUuid": null, "cwd": "/srv/shop", "message": {"role": "user", "content": prompt}});
-        let last = json!({"type": "last-prompt", "lastPrompt": prompt, "leafUuid": Uuid::from_u128(9), "sessionId": id});
+        let last =
+            json!({"type": "last-prompt", "lastPrompt": prompt, "leafUuid": Uuid::from_u128(9), "sessionId": id});
         std::fs::write(project.join(format!("{id}.jsonl")), format!("{user}\n{last}\n")).unwrap();
     }
     let mut terminal = machine.terminal(&["adopt"], 24, 120);
@@ -263,10 +290,15 @@ async fn a_claude_session_is_chosen_and_then_its_thread() {
     assert_eq!(terminal.wait_exit(DEADLINE).await.unwrap(), 0, "{}", terminal.screen());
     let asked = machine.asked("ride_adopt");
     assert_eq!((&asked[0]["key"], &asked[0]["cliSessionId"]), (&json!(KEY), &json!(Uuid::from_u128(1))));
-    terminal.wait_for_text(DEADLINE, "Deploys goes on in Claude session 00000000-0000-0000-0000-000000000001, in /srv/shop").await.unwrap();
+    terminal
+        .wait_for_text(DEADLINE, "Deploys goes on in Claude session 00000000-0000-0000-0000-000000000001, in /srv/shop")
+        .await
+        .unwrap();
 
     // Left in either picker, nothing is adopted.
-    for (thread_too, args) in [(false, vec!["adopt"]), (true, vec!["adopt", "--session", "00000000-0000-0000-0000-000000000002"])] {
+    for (thread_too, args) in
+        [(false, vec!["adopt"]), (true, vec!["adopt", "--session", "00000000-0000-0000-0000-000000000002"])]
+    {
         let mut terminal = machine.terminal(&args, 24, 120);
         terminal.wait_for_text(DEADLINE, if thread_too { "Enter choose" } else { "Enter adopt" }).await.unwrap();
         terminal.press(Key::Escape).unwrap();

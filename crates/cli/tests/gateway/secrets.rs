@@ -59,14 +59,18 @@ impl Machine {
         terminal.submit("/exit").await.unwrap();
         terminal.wait_exit(DEADLINE).await.unwrap();
         // Only now: its programs are to be started by the ride.
-        let spy = |name: &str, then: &str| format!("cat /proc/self/environ > {}/{name}.environ; {then}", home.path().display());
+        let spy = |name: &str, then: &str| {
+            format!("cat /proc/self/environ > {}/{name}.environ; {then}", home.path().display())
+        };
         change(&config.join(".claude.json"), |all| {
-            all["mcpServers"]["spy"] = json!({"type": "stdio", "command": "/bin/sh", "args": ["-c", spy("mcp", "exec sleep 600")]});
+            all["mcpServers"]["spy"] =
+                json!({"type": "stdio", "command": "/bin/sh", "args": ["-c", spy("mcp", "exec sleep 600")]});
         });
         change(&config.join("settings.json"), |all| {
             all["permissions"]["allow"] = json!(["Bash"]);
             all["hooks"]["SessionStart"] = json!([{"hooks": [{"type": "command", "command": spy("hook", "true")}]}]);
-            all["hooks"]["UserPromptSubmit"] = json!([{"hooks": [{"type": "command", "command": spy("prompt", "true")}]}]);
+            all["hooks"]["UserPromptSubmit"] =
+                json!([{"hooks": [{"type": "command", "command": spy("prompt", "true")}]}]);
         });
         Machine { claude: peer.fetched().await.unwrap(), home, anthropic, session }
     }
@@ -82,7 +86,11 @@ impl Machine {
             "remote": {"token": "$MY_REMOTE_TOKEN"},
         }});
         fs::write(home.join(".openclaw/openclaw.json"), config.to_string()).unwrap();
-        let mut program = Program::new(RIDE, home).env("HOME", home).env("PATH", "/usr/bin:/bin").env("SHELL", "/bin/sh").env("TMPDIR", home);
+        let mut program = Program::new(RIDE, home)
+            .env("HOME", home)
+            .env("PATH", "/usr/bin:/bin")
+            .env("SHELL", "/bin/sh")
+            .env("TMPDIR", home);
         for (name, value) in claude::environment(&self.anthropic, &home.join(".claude")) {
             program = program.env(name, value);
         }
@@ -100,10 +108,13 @@ impl Machine {
         let (home, session) = (self.home.path().to_owned(), self.session);
         let answer = move |request: &Value| match request["method"].as_str().unwrap() {
             "sessions_rideable" => ok(request, json!({"rows": [row()]})),
-            "ride_claim" => ok(request, grant_of(&home, &transcript, session, &home.join("work").canonicalize().unwrap())),
+            "ride_claim" => {
+                ok(request, grant_of(&home, &transcript, session, &home.join("work").canonicalize().unwrap()))
+            }
             _ => granting(request, &home),
         };
-        Standin::start(vec![Script::Serve { scopes: &["operator.read", "operator.write"], answer: Box::new(answer) }]).await
+        Standin::start(vec![Script::Serve { scopes: &["operator.read", "operator.write"], answer: Box::new(answer) }])
+            .await
     }
 }
 
@@ -115,8 +126,10 @@ fn change(path: &Path, change: impl FnOnce(&mut Value)) {
 
 /// The processes that one started, and all that these started.
 fn descendants(of: u32) -> BTreeSet<u32> {
-    let all: Vec<u32> = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect();
-    let parents: Vec<(u32, u32)> = all.into_iter().filter_map(|pid| Some((pid, process::look(pid).ok()??.ppid))).collect();
+    let all: Vec<u32> =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).collect();
+    let parents: Vec<(u32, u32)> =
+        all.into_iter().filter_map(|pid| Some((pid, process::look(pid).ok()??.ppid))).collect();
     let mut found = BTreeSet::from([of]);
     while let Some((pid, _)) = parents.iter().find(|(pid, parent)| found.contains(parent) && !found.contains(pid)) {
         found.insert(*pid);
@@ -155,7 +168,12 @@ async fn nothing_leaks(version: &str) {
     // Claude Code, its MCP server, and the tool.
     assert!(running.len() >= 3, "{running:?}");
     for pid in running {
-        assert_eq!(leaked(&environ(pid)), [""; 0], "process {pid}: {}", read(format!("/proc/{pid}/cmdline")).replace('\0', " "));
+        assert_eq!(
+            leaked(&environ(pid)),
+            [""; 0],
+            "process {pid}: {}",
+            read(format!("/proc/{pid}/cmdline")).replace('\0', " ")
+        );
     }
     for name in ["mcp", "hook", "prompt"] {
         assert_eq!(leaked(&written(name)), [""; 0], "{name}");

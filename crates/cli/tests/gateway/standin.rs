@@ -78,7 +78,9 @@ async fn serve(stream: TcpStream, script: Script, seen: mpsc::UnboundedSender<Va
     let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
     let first = match &script {
         Script::Begin(frame) => frame.clone(),
-        _ => json!({"type": "event", "event": "connect.challenge", "payload": {"nonce": "n-1", "ts": 1_795_333_474_557_u64}}),
+        _ => {
+            json!({"type": "event", "event": "connect.challenge", "payload": {"nonce": "n-1", "ts": 1_795_333_474_557_u64}})
+        }
     };
     send(&mut socket, &first).await;
     let Some(connect) = receive(&mut socket).await else { return };

@@ -29,7 +29,14 @@ fn mirrored(home: &Path, session: Uuid, title: &str) {
     );
     fs::write(&transcript, turn).unwrap();
     let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let source = Source { session, transcript, thread: format!("agent:main:{title}"), title: title.into(), cwd: text(&project), config_dir: text(&config) };
+    let source = Source {
+        session,
+        transcript,
+        thread: format!("agent:main:{title}"),
+        title: title.into(),
+        cwd: text(&project),
+        config_dir: text(&config),
+    };
     MirrorDir::open(&home.join("mirror")).unwrap().mirror(&source, clock::now().wall_ms).unwrap();
 }
 
@@ -48,7 +55,16 @@ async fn a_mirror_is_used_without_a_gateway() {
         machine.output(&[&["sync"], args, &place].concat()).await
     };
     let (code, _, said) = sync(&["status"]).await;
-    assert_eq!((code, said), (3, format!("error: there is no mirror at {}\nhint: the gateway makes it with the first turn it mirrors\n", dir.display())));
+    assert_eq!(
+        (code, said),
+        (
+            3,
+            format!(
+                "error: there is no mirror at {}\nhint: the gateway makes it with the first turn it mirrors\n",
+                dir.display()
+            )
+        )
+    );
     mirrored(&home, PLANS, "Forum › Plans");
     mirrored(&home, OTHER, "Forum › Other");
     let (code, listed, said) = sync(&["status", "--verify"]).await;
@@ -58,18 +74,35 @@ async fn a_mirror_is_used_without_a_gateway() {
 
     let (code, _, said) = sync(&["restore", "forum"]).await;
     assert_eq!(code, 3);
-    assert!(said.starts_with("error: 2 mirrored Claude sessions fit \"forum\"\nhint: ") && said.contains(&OTHER.to_string()), "{said}");
+    assert!(
+        said.starts_with("error: 2 mirrored Claude sessions fit \"forum\"\nhint: ")
+            && said.contains(&OTHER.to_string()),
+        "{said}"
+    );
     assert_eq!(sync(&["restore", "nothing"]).await.0, 3);
     let (code, _, said) = sync(&["restore", "1f3c", "--into", "/no/such/folder"]).await;
-    assert_eq!((code, said.as_str()), (10, "error: the project folder /no/such/folder is not on this machine\nhint: name the folder to resume it in: --into PROJECT_DIR\n"));
+    assert_eq!(
+        (code, said.as_str()),
+        (
+            10,
+            "error: the project folder /no/such/folder is not on this machine\nhint: name the folder to resume it in: --into PROJECT_DIR\n"
+        )
+    );
     let (code, out, said) = sync(&["restore", "PLANS", "--json"]).await;
     let restored: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {said}"));
-    assert_eq!((code, restored["state"].as_str(), restored["session"].as_str()), (0, Some("new"), Some(PLANS.to_string().as_str())));
+    assert_eq!(
+        (code, restored["state"].as_str(), restored["session"].as_str()),
+        (0, Some("new"), Some(PLANS.to_string().as_str()))
+    );
     let there = restored["transcript"].as_str().unwrap();
     assert!(Path::new(there).starts_with(home.join(".claude/projects")));
     let (code, _, said) = sync(&["restore", "1f3c"]).await;
     assert_eq!(code, 0);
-    assert!(said.starts_with("Forum › Plans is here already, as it is mirrored\nresume it:  cd ") && said.ends_with(&format!("claude --resume {PLANS}\n")), "{said}");
+    assert!(
+        said.starts_with("Forum › Plans is here already, as it is mirrored\nresume it:  cd ")
+            && said.ends_with(&format!("claude --resume {PLANS}\n")),
+        "{said}"
+    );
     fs::write(there, "{}\n").unwrap();
     let (code, _, said) = sync(&["restore", "1f3c", "--json"]).await;
     let said: Value = serde_json::from_str(&said).unwrap();
@@ -84,11 +117,17 @@ async fn a_mirror_is_used_without_a_gateway() {
     fs::write(&about, old.to_string()).unwrap();
     let (code, gone, said) = sync(&["prune", "--older-than", "1", "--dry-run"]).await;
     assert_eq!(code, 0);
-    assert!(gone.starts_with(&PLANS.to_string()) && gone.ends_with("Forum › Plans\n") && said.ends_with("B would go\n"), "{gone}{said}");
+    assert!(
+        gone.starts_with(&PLANS.to_string()) && gone.ends_with("Forum › Plans\n") && said.ends_with("B would go\n"),
+        "{gone}{said}"
+    );
     assert_eq!(sync(&["prune", "--older-than", "1"]).await.0, 0);
     let (_, listed, _) = sync(&["status", "--json"]).await;
     let listed: Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!(listed["sessions"].as_array().unwrap().iter().map(|row| row["session"].as_str().unwrap()).collect::<Vec<_>>(), [OTHER.to_string()]);
+    assert_eq!(
+        listed["sessions"].as_array().unwrap().iter().map(|row| row["session"].as_str().unwrap()).collect::<Vec<_>>(),
+        [OTHER.to_string()]
+    );
 
     fs::write(dir.join(OTHER.to_string()).join("transcript.jsonl"), "{}\n").unwrap();
     let (code, listed, said) = sync(&["status"]).await;

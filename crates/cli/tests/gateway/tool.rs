@@ -14,7 +14,8 @@ fn config(request: &Value) -> Option<Value> {
 
 fn three() -> Value {
     let mut other = row();
-    (other["title"], other["key"]) = (json!("Holiday plans\u{1b}[31m with a title that is longer than any window"), json!(format!("{KEY}0")));
+    (other["title"], other["key"]) =
+        (json!("Holiday plans\u{1b}[31m with a title that is longer than any window"), json!(format!("{KEY}0")));
     (other["rideable"], other["whyNot"]) = (json!(false), json!("no Claude session behind it"));
     let mut third = row();
     (third["title"], third["key"]) = (json!("Größe"), json!("agent:main:discord:9"));
@@ -47,7 +48,10 @@ async fn ls_lists_what_fits_the_same_in_every_pipe() {
     assert_eq!(machine.output(&["ls", "no", "such"]).await, (0, String::new(), "none of the 3 threads fits\n".into()));
     let (code, listed, said) = machine.output(&["ls", "--json", "größe"]).await;
     let listed: Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!((code, said.as_str(), listed["rows"][0]["key"].as_str(), listed["rows"].as_array().unwrap().len()), (0, "", Some("agent:main:discord:9"), 1));
+    assert_eq!(
+        (code, said.as_str(), listed["rows"][0]["key"].as_str(), listed["rows"].as_array().unwrap().len()),
+        (0, "", Some("agent:main:discord:9"), 1)
+    );
 }
 
 #[tokio::test]
@@ -57,7 +61,8 @@ async fn the_thread_ridden_last_is_that_one_or_none() {
     let status = async || machine.output(&["status", "-"]).await;
     let error = |text: &str| (3, String::new(), format!("error: {text}\nhint: `ride ls` lists those there are\n"));
     assert_eq!(status().await, error("no thread was ridden from here yet"));
-    let last = |gateway: &str, key: &str| fs::write(machine.state_dir().join("last"), format!("{gateway}\n{key}\n")).unwrap();
+    let last =
+        |gateway: &str, key: &str| fs::write(machine.state_dir().join("last"), format!("{gateway}\n{key}\n")).unwrap();
     last(&machine.origin(), KEY);
     assert_eq!(status().await.0, 0);
     assert_eq!(machine.asked("ride_status")[0]["key"], KEY);
@@ -79,7 +84,11 @@ async fn errors_are_json_where_json_was_asked_for() {
         assert_eq!((out.as_str(), &said), ("", &json!({"error": expected})), "{args:?}");
         assert_eq!(Some(i64::from(code)), expected["exitCode"].as_i64());
     };
-    check(&["status", "--json"], json!({"kind": "other", "message": "the store is gone", "hint": "look at its disk", "exitCode": 1})).await;
+    check(
+        &["status", "--json"],
+        json!({"kind": "other", "message": "the store is gone", "hint": "look at its disk", "exitCode": 1}),
+    )
+    .await;
     check(&["release", "--json", "holiday"], json!({"kind": "not-rideable", "message": "nobody rides Holiday plans[31m with a title that is longer than any window", "hint": null, "exitCode": 5})).await;
     check(&["ls", "--json", "--nonsense"], json!({"kind": "usage", "message": "unexpected argument '--nonsense' found", "hint": "`ride --help` tells what there is", "exitCode": 2})).await;
     check(
@@ -96,7 +105,8 @@ async fn what_cannot_be_said_is_done_all_the_same() {
     machine.left(dead());
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let args = ["--url", &machine.origin(), "--state-dir", machine.state_dir().to_str().unwrap(), "release", "deploys"].map(str::to_owned);
+    let args = ["--url", &machine.origin(), "--state-dir", machine.state_dir().to_str().unwrap(), "release", "deploys"]
+        .map(str::to_owned);
     let mut release = tokio::process::Command::new(RIDE);
     release.args(args).env_clear().env("HOME", machine.home.path()).env("OPENCLAW_GATEWAY_TOKEN", "t-1").stderr(writer);
     assert_eq!(release.status().await.unwrap().code(), Some(0));
@@ -150,7 +160,10 @@ gateway.syncMirrorDir   (unset)
     assert_eq!((code, sorted(&out), said.as_str()), (0, sorted(&expected), ""));
     let (_, out, _) = machine.output(&["config", "--json"]).await;
     let told: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((&told["gateway"]["lockDir"], &told["ride"]["secretFrom"]), (&json!("/locks"), &json!("token of OPENCLAW_GATEWAY_TOKEN")));
+    assert_eq!(
+        (&told["gateway"]["lockDir"], &told["ride"]["secretFrom"]),
+        (&json!("/locks"), &json!("token of OPENCLAW_GATEWAY_TOKEN"))
+    );
     assert!(!out.contains("t-1"), "{out}");
 
     // No gateway: its own half is told all the same.
@@ -161,15 +174,31 @@ gateway.syncMirrorDir   (unset)
     let state = folder.path().canonicalize().unwrap().join("s").display().to_string();
     let config = |more: &[&str]| {
         let args = [&["--url", &url, "--state-dir", "s", "config"], more].concat();
-        let output = std::process::Command::new(RIDE).args(args).env_clear().env("HOME", "/nowhere").current_dir(&folder).output().unwrap();
-        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        let output = std::process::Command::new(RIDE)
+            .args(args)
+            .env_clear()
+            .env("HOME", "/nowhere")
+            .current_dir(&folder)
+            .output()
+            .unwrap();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     let (code, out, said) = config(&[]);
-    assert!(code == 6 && out.contains(&state) && said.starts_with("error: could not reach the gateway"), "{code} {out} {said}");
+    assert!(
+        code == 6 && out.contains(&state) && said.starts_with("error: could not reach the gateway"),
+        "{code} {out} {said}"
+    );
     let (code, out, said) = config(&["--json"]);
     let told: Value = serde_json::from_str(&out).unwrap();
     let error: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((code, &told["gateway"], &told["ride"]["stateDir"], &error["error"]["kind"]), (6, &Value::Null, &json!(state), &json!("unreachable")));
+    assert_eq!(
+        (code, &told["gateway"], &told["ride"]["stateDir"], &error["error"]["kind"]),
+        (6, &Value::Null, &json!(state), &json!("unreachable"))
+    );
 }
 
 /// Names in any order: maps travel unordered.
@@ -214,7 +243,11 @@ async fn bash_completes_commands_options_and_titles() {
 fn every_shell_and_every_page_is_made_from_the_same_definitions() {
     let run = |args: &[&str]| {
         let output = std::process::Command::new(RIDE).args(args).env_clear().output().unwrap();
-        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     };
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let (code, script, said) = run(&["completions", shell]);
@@ -239,7 +272,10 @@ fn every_shell_and_every_page_is_made_from_the_same_definitions() {
         assert!(code == 0 && plain(&own).contains(&format!("ride-{name}")), "{name}: {own}");
     }
     let (code, _, said) = run(&["man", "nonsense"]);
-    assert_eq!((code, said.as_str()), (2, "error: ride has no command \"nonsense\"\nhint: `ride --help` tells what there is\n"));
+    assert_eq!(
+        (code, said.as_str()),
+        (2, "error: ride has no command \"nonsense\"\nhint: `ride --help` tells what there is\n")
+    );
     let (code, page, _) = run(&["man", "sync", "restore"]);
     assert!(code == 0 && plain(&page).contains("ride-sync-restore") && page.contains("into"), "{page}");
     assert_eq!(run(&["man", "sync-restore"]).1, page);
@@ -248,5 +284,8 @@ fn every_shell_and_every_page_is_made_from_the_same_definitions() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = std::process::Command::new(RIDE).arg("man").env_clear().stdout(full).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.code() == Some(1) && said.starts_with("error: could not write to standard output: No space left"), "{said}");
+    assert!(
+        output.status.code() == Some(1) && said.starts_with("error: could not write to standard output: No space left"),
+        "{said}"
+    );
 }

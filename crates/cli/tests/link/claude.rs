@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use ride::launch::{PrivateDir, unpack};
 use ride::link::{
-    Ask, Ending, Link, LinkEvent, Origin, Prompt, SOCKET_VAR, Source, Status, TOKEN_VAR, Token, Turn,
-    Verdict,
+    Ask, Ending, Link, LinkEvent, Origin, Prompt, SOCKET_VAR, Source, Status, TOKEN_VAR, Token, Turn, Verdict,
 };
 use ride_testkit::{Anthropic, ClaudeCode, Key, Terminal, claude, poll_until};
 use tokio::sync::{mpsc, watch};
@@ -34,90 +33,51 @@ impl Rig {
         let work = home.path().join("work");
         let dir = PrivateDir::create(&std::env::temp_dir()).unwrap();
         let token = Token::draw().unwrap();
-        let (status, seen) = watch::channel(Status {
-            line: "⇄ riding alice".to_owned(),
-            warn: false,
-            ending: false,
-        });
+        let (status, seen) = watch::channel(Status { line: "⇄ riding alice".to_owned(), warn: false, ending: false });
         let (link, events) = Link::open(dir.path(), token.clone(), Source::Mod, seen, None).unwrap();
         let plugin = unpack(dir.path(), Source::Mod, super::RIDE.as_ref()).unwrap().root;
         let session = Uuid::new_v4();
-        let claude = ClaudeCode::newest(&anthropic, home.path(), &work)
-            .await
-            .unwrap();
-        let claude = claude.args([
-            "--session-id",
-            &session.to_string(),
-            "--plugin-dir",
-            plugin.to_str().unwrap(),
-        ]);
-        let claude = claude
-            .env(SOCKET_VAR, link.socket())
-            .env(TOKEN_VAR, token.expose());
+        let claude = ClaudeCode::newest(&anthropic, home.path(), &work).await.unwrap();
+        let claude = claude.args(["--session-id", &session.to_string(), "--plugin-dir", plugin.to_str().unwrap()]);
+        let claude = claude.env(SOCKET_VAR, link.socket()).env(TOKEN_VAR, token.expose());
         let terminal = claude.start().await.unwrap();
-        Rig {
-            terminal,
-            anthropic,
-            link: Some(link),
-            events,
-            status,
-            session,
-            home,
-            _dir: dir,
-        }
+        Rig { terminal, anthropic, link: Some(link), events, status, session, home, _dir: dir }
     }
 
     /// With the greeting taken and checked.
     async fn greeted() -> Rig {
         let mut rig = Rig::start().await;
-        let LinkEvent::Hello(hello) = rig.next().await else {
-            panic!("no greeting")
-        };
-        assert_eq!(
-            (Some(hello.pid), hello.claude_session, hello.interactive),
-            (rig.terminal.pid(), rig.session, true)
-        );
-        assert_eq!(
-            hello.cwd,
-            rig.home.path().join("work").canonicalize().unwrap()
-        );
+        let LinkEvent::Hello(hello) = rig.next().await else { panic!("no greeting") };
+        assert_eq!((Some(hello.pid), hello.claude_session, hello.interactive), (rig.terminal.pid(), rig.session, true));
+        assert_eq!(hello.cwd, rig.home.path().join("work").canonicalize().unwrap());
         rig
     }
 
     async fn next(&mut self) -> LinkEvent {
         match timeout(DEADLINE, self.events.recv()).await {
             Ok(event) => event.expect("the link is open"),
-            Err(_) => panic!(
-                "nothing from Claude Code; its screen:\n{}",
-                self.terminal.screen()
-            ),
+            Err(_) => panic!("nothing from Claude Code; its screen:\n{}", self.terminal.screen()),
         }
     }
 
     /// Answers the next question and says what was asked.
     async fn answer(&mut self, verdict: Verdict) -> Ask {
         let event = self.next().await;
-        let LinkEvent::Ask { what, reply, .. } = event else {
-            panic!("no question but {event:?}")
-        };
+        let LinkEvent::Ask { what, reply, .. } = event else { panic!("no question but {event:?}") };
         reply.send(verdict).unwrap();
         what
     }
 
     async fn prompt(&mut self) -> Prompt {
         let event = self.next().await;
-        let LinkEvent::Prompt { prompt, kept } = event else {
-            panic!("no prompt but {event:?}")
-        };
+        let LinkEvent::Prompt { prompt, kept } = event else { panic!("no prompt but {event:?}") };
         kept.send(()).unwrap();
         prompt
     }
 
     async fn turn(&mut self) -> Turn {
         let event = self.next().await;
-        let LinkEvent::Turn { turn, kept } = event else {
-            panic!("no turn but {event:?}")
-        };
+        let LinkEvent::Turn { turn, kept } = event else { panic!("no turn but {event:?}") };
         kept.send(()).unwrap();
         turn
     }
@@ -127,10 +87,7 @@ impl Rig {
         self.terminal.submit(text).await.unwrap();
         assert_eq!(self.answer(Verdict::Allow).await, typed(text));
         let prompt = self.prompt().await;
-        assert_eq!(
-            (prompt.text.as_str(), &prompt.origin),
-            (text, &Origin::Person)
-        );
+        assert_eq!((prompt.text.as_str(), &prompt.origin), (text, &Origin::Person));
         assert_eq!(self.answer(Verdict::Allow).await, Ask::Turn);
         prompt
     }
@@ -141,18 +98,13 @@ impl Rig {
 
     /// Waits until the transcript has a line of this type under this id.
     async fn on_disk(&self, id: Uuid, kind: &str) {
-        let path = claude::transcript(&self.home.path().join(".claude"), &self.session.to_string())
-            .unwrap();
+        let path = claude::transcript(&self.home.path().join(".claude"), &self.session.to_string()).unwrap();
         let found = || {
             let lines = fs::read_to_string(&path).unwrap();
-            let mut lines = lines
-                .lines()
-                .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            let mut lines = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
             lines.find(|line| line["uuid"] == id.to_string() && line["type"] == kind)
         };
-        poll_until(&format!("a {kind} line {id}"), DEADLINE, found)
-            .await
-            .unwrap();
+        poll_until(&format!("a {kind} line {id}"), DEADLINE, found).await.unwrap();
     }
 
     /// How many requests the model has had for turns of the conversation.
@@ -167,19 +119,12 @@ fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     fs::create_dir_all(home.path().join("work")).unwrap();
     fs::create_dir_all(home.path().join(".claude")).unwrap();
-    fs::write(
-        home.path().join(".claude/.claude.json"),
-        r#"{"hasSeenAutoDefaultNudge":true}"#,
-    )
-    .unwrap();
+    fs::write(home.path().join(".claude/.claude.json"), r#"{"hasSeenAutoDefaultNudge":true}"#).unwrap();
     home
 }
 
 fn typed(text: &str) -> Ask {
-    Ask::Prompt {
-        text: text.to_owned(),
-        origin: Origin::Person,
-    }
+    Ask::Prompt { text: text.to_owned(), origin: Origin::Person }
 }
 
 fn refusal() -> Verdict {
@@ -192,33 +137,18 @@ async fn prompts_and_answers_carry_their_transcript_ids() {
     rig.shows("⇄ riding alice").await;
     let prompt = rig.submit("hello there").await;
     let turn = rig.turn().await;
-    assert_eq!(
-        (&turn.ending, turn.answer.as_str()),
-        (&Ending::Answered, "echo[1]: hello there")
-    );
-    assert_eq!(
-        (turn.prompt_id, turn.claude_session),
-        (Some(prompt.id), rig.session)
-    );
+    assert_eq!((&turn.ending, turn.answer.as_str()), (&Ending::Answered, "echo[1]: hello there"));
+    assert_eq!((turn.prompt_id, turn.claude_session), (Some(prompt.id), rig.session));
     rig.on_disk(prompt.id, "user").await;
     rig.on_disk(turn.answer_id.unwrap(), "assistant").await;
 
     // With a tool call in between, the answer is the last text.
-    let prompt = rig
-        .submit(r#"::tool Bash {"command":"echo from-the-tool"}"#)
-        .await;
+    let prompt = rig.submit(r#"::tool Bash {"command":"echo from-the-tool"}"#).await;
     let turn = rig.turn().await;
-    assert_eq!(
-        (turn.answer.as_str(), turn.prompt_id),
-        ("tool-done: from-the-tool", Some(prompt.id))
-    );
+    assert_eq!((turn.answer.as_str(), turn.prompt_id), ("tool-done: from-the-tool", Some(prompt.id)));
     rig.on_disk(turn.answer_id.unwrap(), "assistant").await;
 
-    rig.status.send_replace(Status {
-        line: "⇄ riding alice · 2 waiting".to_owned(),
-        warn: true,
-        ending: false,
-    });
+    rig.status.send_replace(Status { line: "⇄ riding alice · 2 waiting".to_owned(), warn: true, ending: false });
     rig.shows("2 waiting").await;
 }
 
@@ -231,10 +161,7 @@ async fn a_refused_prompt_returns_to_the_box_and_reaches_nobody() {
     rig.shows("❯ for the wrong driver").await;
     // Enter again: the same prompt, asked about anew.
     rig.terminal.press(Key::Enter).unwrap();
-    assert_eq!(
-        rig.answer(Verdict::Allow).await,
-        typed("for the wrong driver")
-    );
+    assert_eq!(rig.answer(Verdict::Allow).await, typed("for the wrong driver"));
     let prompt = rig.prompt().await;
     assert_eq!(rig.requests(), 0);
     assert_eq!(rig.answer(Verdict::Allow).await, Ask::Turn);
@@ -246,10 +173,7 @@ async fn a_refused_prompt_returns_to_the_box_and_reaches_nobody() {
 async fn a_prompt_that_waited_is_checked_again_when_it_begins() {
     let mut rig = Rig::greeted().await;
     rig.submit("::gate first ::say first answer").await;
-    rig.anthropic
-        .wait_for_prompt(DEADLINE, "::gate first")
-        .await
-        .unwrap();
+    rig.anthropic.wait_for_prompt(DEADLINE, "::gate first").await.unwrap();
     rig.terminal.submit("typed meanwhile").await.unwrap();
     assert_eq!(rig.answer(Verdict::Allow).await, typed("typed meanwhile"));
     rig.anthropic.open_gate("first");
@@ -258,10 +182,7 @@ async fn a_prompt_that_waited_is_checked_again_when_it_begins() {
     assert_eq!(waited.text, "typed meanwhile");
     assert_eq!(rig.answer(refusal()).await, Ask::Turn);
     let turn = rig.turn().await;
-    assert_eq!(
-        (turn.ending, turn.answer_id, turn.prompt_id),
-        (Ending::Aborted, None, Some(waited.id))
-    );
+    assert_eq!((turn.ending, turn.answer_id, turn.prompt_id), (Ending::Aborted, None, Some(waited.id)));
     rig.shows("Turn stopped: bob rides this thread now").await;
     assert_eq!(rig.requests(), 1);
 }
@@ -270,21 +191,14 @@ async fn a_prompt_that_waited_is_checked_again_when_it_begins() {
 async fn a_prompt_that_joins_a_running_turn_keeps_its_words() {
     let mut rig = Rig::greeted().await;
     let stop = rig.home.path().join("go-on");
-    rig.submit(&format!(
-        r#"::tool Bash {{"command":"until [ -e {} ]; do sleep 0.1; done"}}"#,
-        stop.display()
-    ))
-    .await;
+    rig.submit(&format!(r#"::tool Bash {{"command":"until [ -e {} ]; do sleep 0.1; done"}}"#, stop.display())).await;
     rig.shows("until").await;
     rig.terminal.submit("one more thing").await.unwrap();
     assert_eq!(rig.answer(Verdict::Allow).await, typed("one more thing"));
     rig.shows("one more thing").await;
     fs::write(&stop, "").unwrap();
     let joined = rig.prompt().await;
-    assert_eq!(
-        (joined.text.as_str(), &joined.origin),
-        ("one more thing", &Origin::Person)
-    );
+    assert_eq!((joined.text.as_str(), &joined.origin), ("one more thing", &Origin::Person));
     assert_eq!(rig.turn().await.prompt_id, Some(joined.id));
     rig.on_disk(joined.id, "attachment").await;
 }
@@ -292,22 +206,12 @@ async fn a_prompt_that_joins_a_running_turn_keeps_its_words() {
 #[tokio::test]
 async fn an_interrupted_turn_is_reported_with_what_there_was() {
     let mut rig = Rig::greeted().await;
-    let prompt = rig
-        .submit("::slow 60 ::say one two three four five six")
-        .await;
+    let prompt = rig.submit("::slow 60 ::say one two three four five six").await;
     // A line is drawn once it is complete, its bullet when it begins.
-    rig.terminal
-        .wait_for(DEADLINE, |screen| {
-            screen.lines().any(|line| line.trim() == "●")
-        })
-        .await
-        .unwrap();
+    rig.terminal.wait_for(DEADLINE, |screen| screen.lines().any(|line| line.trim() == "●")).await.unwrap();
     rig.terminal.press(Key::Escape).unwrap();
     let turn = rig.turn().await;
-    assert_eq!(
-        (&turn.ending, turn.prompt_id),
-        (&Ending::Aborted, Some(prompt.id))
-    );
+    assert_eq!((&turn.ending, turn.prompt_id), (&Ending::Aborted, Some(prompt.id)));
     assert!(turn.answer.starts_with("one"), "{turn:?}");
     rig.on_disk(turn.answer_id.unwrap(), "assistant").await;
 }
@@ -318,9 +222,7 @@ async fn another_session_in_the_same_process_is_announced() {
     let mut rig = Rig::greeted().await;
     rig.terminal.submit("/clear").await.unwrap();
     let event = rig.next().await;
-    let LinkEvent::SessionChanged { from, to, source } = event else {
-        panic!("no change but {event:?}")
-    };
+    let LinkEvent::SessionChanged { from, to, source } = event else { panic!("no change but {event:?}") };
     assert_eq!((from, source.as_deref()), (rig.session, Some("clear")));
     rig.session = to;
     assert_eq!(rig.submit("after it").await.claude_session, to);
@@ -349,19 +251,10 @@ async fn a_claude_that_ride_did_not_start_is_left_alone() {
     let home = home();
     let dir = PrivateDir::create(&std::env::temp_dir()).unwrap();
     let plugin = unpack(dir.path(), Source::Mod, super::RIDE.as_ref()).unwrap().root;
-    let claude = ClaudeCode::newest(&anthropic, home.path(), home.path())
-        .await
-        .unwrap();
-    let mut terminal = claude
-        .args(["--plugin-dir", plugin.to_str().unwrap()])
-        .start()
-        .await
-        .unwrap();
+    let claude = ClaudeCode::newest(&anthropic, home.path(), home.path()).await.unwrap();
+    let mut terminal = claude.args(["--plugin-dir", plugin.to_str().unwrap()]).start().await.unwrap();
     terminal.submit("hello alone").await.unwrap();
-    let screen = terminal
-        .wait_for_text(DEADLINE, "echo[1]: hello alone")
-        .await
-        .unwrap();
+    let screen = terminal.wait_for_text(DEADLINE, "echo[1]: hello alone").await.unwrap();
     assert!(!screen.contains("ride"), "{screen}");
 }
 

@@ -37,12 +37,8 @@ impl Rig {
         let token = Token::draw().unwrap();
         let (status, seen) = watch::channel(Status { line: "⇄ riding Plans".to_owned(), warn: false, ending: false });
         let transcript = dir.path().join("t.jsonl");
-        let tailed = Tailed {
-            path: transcript.clone(),
-            from: 0,
-            claude_session: SESSION,
-            config_dir: dir.path().to_owned(),
-        };
+        let tailed =
+            Tailed { path: transcript.clone(), from: 0, claude_session: SESSION, config_dir: dir.path().to_owned() };
         let (link, events) = Link::open(dir.path(), token.clone(), expect, seen, Some(tailed)).unwrap();
         Rig { link, events, status, token, transcript, dir }
     }
@@ -133,7 +129,10 @@ async fn a_prompt_is_let_in_or_blocked() {
 
     let with = Verdict::Along("> quoted".to_owned());
     let (said, _) = tokio::join!(rig.fire("UserPromptSubmit", prompt("hello", "p4")), rig.answer(with));
-    assert_eq!(said, json!({ "hookSpecificOutput": { "hookEventName": "UserPromptSubmit", "additionalContext": "> quoted" } }));
+    assert_eq!(
+        said,
+        json!({ "hookSpecificOutput": { "hookEventName": "UserPromptSubmit", "additionalContext": "> quoted" } })
+    );
 
     // A turn of Claude Code's own asks like any other.
     let by_machine = prompt("<task-notification>\n…", "p3");
@@ -145,7 +144,11 @@ async fn a_prompt_is_let_in_or_blocked() {
 async fn what_is_new_is_shown_once() {
     let mut rig = Rig::greeted().await;
     assert_eq!(rig.fire("Stop", json!({})).await, json!({}));
-    rig.status.send_replace(Status { line: "⇄ riding Plans · 1 waiting: Omar: hi".to_owned(), warn: false, ending: false });
+    rig.status.send_replace(Status {
+        line: "⇄ riding Plans · 1 waiting: Omar: hi".to_owned(),
+        warn: false,
+        ending: false,
+    });
     assert_eq!(rig.fire("Stop", json!({})).await, json!({ "systemMessage": "⇄ riding Plans · 1 waiting: Omar: hi" }));
     let (said, _) = tokio::join!(rig.fire("UserPromptSubmit", prompt("hello", "p1")), rig.answer(Verdict::Allow));
     assert_eq!(said, json!({}));
@@ -193,12 +196,20 @@ async fn prompts_and_answers_are_those_of_the_transcript() {
         line
     };
     let typed = |n: u128, id: &str, text: &str| {
-        line(n, "user", json!({ "promptId": id, "promptSource": "typed", "origin": { "kind": "human" }, "message": { "content": text } }))
+        line(
+            n,
+            "user",
+            json!({ "promptId": id, "promptSource": "typed", "origin": { "kind": "human" }, "message": { "content": text } }),
+        )
     };
     tokio::join!(rig.fire("UserPromptSubmit", prompt("hello", "p1")), rig.answer(Verdict::Allow));
     rig.write(&[
         typed(1, "p1", "hello"),
-        line(2, "assistant", json!({ "message": { "stop_reason": "end_turn", "content": [{ "type": "text", "text": "hi there" }] } })),
+        line(
+            2,
+            "assistant",
+            json!({ "message": { "stop_reason": "end_turn", "content": [{ "type": "text", "text": "hi there" }] } }),
+        ),
         line(3, "system", json!({ "subtype": "turn_duration" })),
     ]);
     assert!(matches!(rig.next().await, LinkEvent::Runs));
@@ -237,12 +248,16 @@ async fn a_tool_that_puts_the_hook_in_its_place_is_not_heard() {
     fs::write(&said, input("UserPromptSubmit", prompt("hello", "p1"))).unwrap();
     // As Claude Code starts a tool: its own child, without anybody at the other end. Who only
     // redirects one of the two is no hook, either.
-    for script in ["exec \"$0\" hook UserPromptSubmit <\"$1\" >\"$2\"", "cat \"$1\" | { exec \"$0\" hook UserPromptSubmit >\"$2\"; }"] {
+    for script in [
+        "exec \"$0\" hook UserPromptSubmit <\"$1\" >\"$2\"",
+        "cat \"$1\" | { exec \"$0\" hook UserPromptSubmit >\"$2\"; }",
+    ] {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", script, super::RIDE]).args([&said, &out]).env_clear();
         shell.env(SOCKET_VAR, rig.link.socket()).env(TOKEN_VAR, rig.token.expose());
         let output = tokio::task::spawn_blocking(move || run(shell, b"")).await.unwrap();
-        let answer: Value = serde_json::from_slice(&fs::read(&out).unwrap()).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+        let answer: Value =
+            serde_json::from_slice(&fs::read(&out).unwrap()).unwrap_or_else(|e| panic!("{e}: {output:?}"));
         assert_eq!(answer["decision"], "block");
         let reason = answer["reason"].as_str().unwrap();
         let expected = ["this is no hook of Claude Code", "another process has this link"];
@@ -261,7 +276,8 @@ async fn before_the_greeting_every_prompt_is_blocked() {
 #[tokio::test]
 async fn where_the_mod_greeted_hooks_say_nothing() {
     let mut rig = Rig::new(Source::Mod);
-    let hello = json!({ "session": SESSION, "protocol": 1, "cwd": "/work", "version": "2.1.330", "isInteractive": true });
+    let hello =
+        json!({ "session": SESSION, "protocol": 1, "cwd": "/work", "version": "2.1.330", "isInteractive": true });
     let (status, _) = http::post(rig.link.socket(), rig.token.expose(), "/hello", &hello).await;
     assert_eq!(status, 200);
     assert!(matches!(rig.next().await, LinkEvent::Hello(hello) if hello.source == Source::Mod));

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ride::launch::{PrivateDir, unpack};
 use ride::link::{
-    Ask, Ending, Link, LinkEvent, Origin, Prompt, SOCKET_VAR, Slip, Source, Status, TOKEN_VAR, Tailed, Token, Turn, Verdict,
+    Ask, Ending, Link, LinkEvent, Origin, Prompt, SOCKET_VAR, Slip, Source, Status, TOKEN_VAR, Tailed, Token, Turn,
+    Verdict,
 };
 use ride_testkit::peers::Peer;
 use ride_testkit::{Anthropic, ClaudeCode, Key, Terminal, poll_until};
@@ -45,7 +46,12 @@ impl Rig {
     }
 
     /// With the plugin changed before Claude Code sees it.
-    async fn begin(version: &str, source: Source, ride: &std::path::Path, change: impl FnOnce(&std::path::Path)) -> Rig {
+    async fn begin(
+        version: &str,
+        source: Source,
+        ride: &std::path::Path,
+        change: impl FnOnce(&std::path::Path),
+    ) -> Rig {
         let anthropic = Anthropic::start().await.unwrap();
         let home = tempfile::tempdir().unwrap();
         let work = home.path().join("work");
@@ -55,7 +61,14 @@ impl Rig {
         let (status, seen) = watch::channel(Status { line: "⇄ riding alice".to_owned(), warn: false, ending: false });
         let session = Uuid::new_v4();
         let config_dir = home.path().join(".claude");
-        let slug: String = work.canonicalize().unwrap().to_str().unwrap().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let slug: String = work
+            .canonicalize()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
         let tailed = Tailed {
             path: config_dir.join("projects").join(slug).join(format!("{session}.jsonl")),
             from: 0,
@@ -232,7 +245,9 @@ async fn a_prompt_that_waited_is_asked_about_when_it_begins() {
 async fn one_that_joins_a_turn_is_told_as_unasked() {
     let mut rig = Rig::start(OLD).await;
     let go_on = rig.home.path().join("go-on");
-    let first = rig.submit(&format!(r#"::tool Bash {{"command":"until [ -e {} ]; do sleep 0.1; done"}}"#, go_on.display())).await;
+    let first = rig
+        .submit(&format!(r#"::tool Bash {{"command":"until [ -e {} ]; do sleep 0.1; done"}}"#, go_on.display()))
+        .await;
     assert_eq!(rig.heard().await, [first.id]);
     rig.shows("until").await;
     rig.terminal.submit("one more thing").await.unwrap();
@@ -253,7 +268,10 @@ async fn interrupted_and_failed_turns_end() {
         rig.anthropic.wait_for_prompt(DEADLINE, "::slow 60").await.unwrap();
         // The older one draws nothing of a line before it is whole: it may still be silent.
         if version == NEW {
-            rig.terminal.wait_for(DEADLINE, |screen| screen.lines().any(|line| line.trim_start().starts_with('●'))).await.unwrap();
+            rig.terminal
+                .wait_for(DEADLINE, |screen| screen.lines().any(|line| line.trim_start().starts_with('●')))
+                .await
+                .unwrap();
         }
         rig.terminal.press(Key::Escape).unwrap();
         let mut event = rig.next().await;
@@ -271,7 +289,11 @@ async fn interrupted_and_failed_turns_end() {
         rig.anthropic.wait_for_prompt(DEADLINE, "::gate never").await.unwrap();
         rig.terminal.press(Key::Escape).unwrap();
         let turn = rig.turn().await;
-        assert_eq!((&turn.ending, turn.answer.as_str(), turn.prompt_id), (&Ending::Aborted, "", Some(prompt.id)), "{version}");
+        assert_eq!(
+            (&turn.ending, turn.answer.as_str(), turn.prompt_id),
+            (&Ending::Aborted, "", Some(prompt.id)),
+            "{version}"
+        );
         rig.shows("❯ ::gate never").await;
         rig.terminal.press(Key::Ctrl('u')).unwrap();
 
@@ -336,7 +358,10 @@ async fn clear_resume_and_compact_are_told() {
     rig.says("back again").await;
     rig.terminal.submit("/branch aside").await.unwrap();
     let event = rig.next().await;
-    assert!(matches!(&event, LinkEvent::SessionChanged { from, to, .. } if *from == rig.session && to != from), "{event:?}");
+    assert!(
+        matches!(&event, LinkEvent::SessionChanged { from, to, .. } if *from == rig.session && to != from),
+        "{event:?}"
+    );
 }
 
 #[tokio::test]
@@ -387,7 +412,8 @@ async fn a_mod_that_does_not_load_is_told_before_any_prompt() {
 async fn through_the_mod_no_process_runs_per_prompt() {
     let bin = tempfile::tempdir().unwrap();
     let (counting, log) = (bin.path().join("ride"), bin.path().join("log"));
-    fs::write(&counting, format!("#!/bin/sh\necho \"$@\" >> {}\nexec {} \"$@\"\n", log.display(), super::RIDE)).unwrap();
+    fs::write(&counting, format!("#!/bin/sh\necho \"$@\" >> {}\nexec {} \"$@\"\n", log.display(), super::RIDE))
+        .unwrap();
     fs::set_permissions(&counting, fs::Permissions::from_mode(0o755)).unwrap();
     let mut rig = Rig::begin(NEW, Source::Mod, &counting, |_| {}).await;
     assert!(matches!(rig.next().await, LinkEvent::Hello(hello) if hello.source == Source::Mod));

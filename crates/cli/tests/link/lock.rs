@@ -73,12 +73,17 @@ async fn keeps_the_lock(version: &str) {
     let session = a_session(&config, &work);
     let claude = Peer::claude_code(version).fetched().await.unwrap();
     let mut env = environment(&anthropic, &config);
-    env.extend([("HOME".into(), home.path().display().to_string()), ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]);
+    env.extend([
+        ("HOME".into(), home.path().display().to_string()),
+        ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
+    ]);
     env.extend([("SHELL".into(), "/bin/sh".into()), ("TERM".into(), "xterm-256color".into())]);
     let name = home.path().join("name");
     let told = json!({"config": config, "name": name, "env": env, "work": work, "claude": claude, "session": session, "plugin": plugin});
     let mut program = Program::new(std::env::current_exe().unwrap(), &work);
-    program = program.args(["--exact", "lock::starts_claude_code_when_it_is_told_to", "--nocapture"]).env(TOLD, told.to_string());
+    program = program
+        .args(["--exact", "lock::starts_claude_code_when_it_is_told_to", "--nocapture"])
+        .env(TOLD, told.to_string());
     for (name, value) in &env {
         program = program.env(name, value);
     }
@@ -116,9 +121,14 @@ fn dumps(home: &Path, work: &Path, config: &Path, plugin: &Path) -> String {
     fs::write(&script, format!("ls -l /proc/$$/fd >'{at}/'$1 2>&1; echo end >>'{at}/'$1\n")).unwrap();
     let dump = format!("sh {}", script.display());
     // It tells, and then is no server: Claude Code goes on without it.
-    fs::write(work.join(".mcp.json"), json!({"mcpServers": {"x": {"command": "sh", "args": [script, "server"]}}}).to_string()).unwrap();
+    fs::write(
+        work.join(".mcp.json"),
+        json!({"mcpServers": {"x": {"command": "sh", "args": [script, "server"]}}}).to_string(),
+    )
+    .unwrap();
     fs::create_dir_all(plugin.join(".claude-plugin")).unwrap();
-    fs::write(plugin.join(".claude-plugin/plugin.json"), json!({"name": "none", "version": "1.0.0"}).to_string()).unwrap();
+    fs::write(plugin.join(".claude-plugin/plugin.json"), json!({"name": "none", "version": "1.0.0"}).to_string())
+        .unwrap();
     let hook = |what: &str| json!([{"hooks": [{"type": "command", "command": format!("{dump} {what}")}]}]);
     let settings = json!({
         "permissions": {"defaultMode": "default", "allow": ["Bash"]},
@@ -137,7 +147,9 @@ fn a_session(config: &Path, work: &Path) -> Uuid {
         line.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         format!("{line}\n")
     };
-    let said = line(json!({"type": "user", "uuid": prompt, "parentUuid": null, "message": {"role": "user", "content": "hello"}}));
+    let said = line(
+        json!({"type": "user", "uuid": prompt, "parentUuid": null, "message": {"role": "user", "content": "hello"}}),
+    );
     let message = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}});
     let told = line(json!({"type": "assistant", "uuid": answer, "parentUuid": prompt, "message": message}));
     let file: PathBuf = ClaudeDir::at(config).project(work).join(format!("{session}.jsonl"));

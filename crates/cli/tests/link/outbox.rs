@@ -17,21 +17,11 @@ fn owner() -> Owner {
 }
 
 fn item(id: &str) -> Queued {
-    Queued {
-        item: RelayItem {
-            id: id.to_owned(),
-            kind: RelayKind::Prompt,
-            text: format!("text of {id}"),
-        },
-        at_ms: 5,
-    }
+    Queued { item: RelayItem { id: id.to_owned(), kind: RelayKind::Prompt, text: format!("text of {id}") }, at_ms: 5 }
 }
 
 fn ids(outbox: &Outbox) -> Vec<&str> {
-    outbox
-        .held()
-        .map(|queued| queued.item.id.as_str())
-        .collect()
+    outbox.held().map(|queued| queued.item.id.as_str()).collect()
 }
 
 /// What a later ride finds. The dead one's lock is gone with its descriptor.
@@ -57,10 +47,7 @@ fn items_survive_in_order() {
     drop(outbox);
     let mut outbox = reopened(root.path());
     assert_eq!(outbox.owner(), &owner());
-    assert_eq!(
-        outbox.held().cloned().collect::<Vec<_>>(),
-        [item("a"), item("c")]
-    );
+    assert_eq!(outbox.held().cloned().collect::<Vec<_>>(), [item("a"), item("c")]);
     outbox.push(item("d")).unwrap();
     drop(outbox);
     assert_eq!(ids(&reopened(root.path())), ["a", "c", "d"]);
@@ -115,11 +102,7 @@ fn a_write_that_was_cut_short_was_never_promised() {
     outbox.push(item("a")).unwrap();
     drop(outbox);
     let dir = leftovers(root.path()).unwrap().remove(0);
-    fs::write(
-        dir.join("00000000000000000002.item.tmp"),
-        r#"{"item":{"id":"b","#,
-    )
-    .unwrap();
+    fs::write(dir.join("00000000000000000002.item.tmp"), r#"{"item":{"id":"b","#).unwrap();
     assert_eq!(ids(&reopened(root.path())), ["a"]);
     assert!(!dir.join("00000000000000000002.item.tmp").exists());
 }
@@ -129,14 +112,8 @@ fn a_ride_that_died_while_beginning_left_nothing() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("0123.new")).unwrap();
     fs::create_dir(root.path().join("4567")).unwrap();
-    assert_eq!(
-        leftovers(root.path()).unwrap(),
-        Vec::<std::path::PathBuf>::new()
-    );
-    assert_eq!(
-        leftovers(&root.path().join("absent")).unwrap(),
-        Vec::<std::path::PathBuf>::new()
-    );
+    assert_eq!(leftovers(root.path()).unwrap(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(leftovers(&root.path().join("absent")).unwrap(), Vec::<std::path::PathBuf>::new());
 }
 
 #[test]
@@ -148,16 +125,8 @@ fn a_damaged_item_is_named_and_kept() {
     let dir = leftovers(root.path()).unwrap().remove(0);
     let path = dir.join("00000000000000000001.item");
     fs::write(&path, "{").unwrap();
-    let OutboxError::Malformed { path: named, cause } = Outbox::reopen(&dir).unwrap_err() else {
-        panic!("not named")
-    };
-    assert_eq!(
-        (named, cause.as_str()),
-        (
-            path.clone(),
-            "EOF while parsing an object at line 1 column 1"
-        )
-    );
+    let OutboxError::Malformed { path: named, cause } = Outbox::reopen(&dir).unwrap_err() else { panic!("not named") };
+    assert_eq!((named, cause.as_str()), (path.clone(), "EOF while parsing an object at line 1 column 1"));
     assert!(path.exists());
 }
 
@@ -170,8 +139,5 @@ fn only_an_empty_one_goes_away() {
     let mut outbox = reopened(root.path());
     outbox.acknowledge("a").unwrap();
     outbox.close().unwrap();
-    assert_eq!(
-        leftovers(root.path()).unwrap(),
-        Vec::<std::path::PathBuf>::new()
-    );
+    assert_eq!(leftovers(root.path()).unwrap(), Vec::<std::path::PathBuf>::new());
 }

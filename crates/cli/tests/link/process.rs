@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ride::env::Env;
-use ride::launch::{
-    ClaudeBinary, Ended, Launch, LaunchError, PrivateDir, Version, start_of, unpack,
-};
+use ride::launch::{ClaudeBinary, Ended, Launch, LaunchError, PrivateDir, Version, start_of, unpack};
 use ride::link::{Source, Token};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -44,25 +42,15 @@ async fn claude_gets_its_command_line_and_environment() {
     let tell = r#"echo "$PWD|$*|$OPENCLAW_RIDE_SOCKET|$OPENCLAW_RIDE_TOKEN|$CLAUDE_CONFIG_DIR" > told; exit 7"#;
     let launch = launch(script(dir.path(), "claude", tell), dir.path());
     let mut claude = launch.start().unwrap();
-    assert_eq!(
-        timeout(DEADLINE, claude.ended()).await.unwrap(),
-        Ended::Exited(7)
-    );
+    assert_eq!(timeout(DEADLINE, claude.ended()).await.unwrap(), Ended::Exited(7));
     let at = dir.path().display();
     let expected = format!(
         "{at}|--resume {} --plugin-dir {at}/openclaw-session-sync --model opus|{at}/s|{}|{at}/config\n",
         Uuid::from_u128(9),
         launch.token.expose()
     );
-    assert_eq!(
-        fs::read_to_string(dir.path().join("told")).unwrap(),
-        expected
-    );
-    for file in [
-        ".claude-plugin/plugin.json",
-        "hooks/hooks.json",
-        "hooks/register.js",
-    ] {
+    assert_eq!(fs::read_to_string(dir.path().join("told")).unwrap(), expected);
+    for file in [".claude-plugin/plugin.json", "hooks/hooks.json", "hooks/register.js"] {
         assert!(launch.plugin.join(file).is_file(), "{file}");
     }
 }
@@ -70,16 +58,11 @@ async fn claude_gets_its_command_line_and_environment() {
 #[tokio::test]
 async fn it_is_ended_and_a_late_signal_meets_nobody() {
     let dir = PrivateDir::create(&std::env::temp_dir()).unwrap();
-    let mut claude = launch(script(dir.path(), "claude", "exec sleep 60"), dir.path())
-        .start()
-        .unwrap();
+    let mut claude = launch(script(dir.path(), "claude", "exec sleep 60"), dir.path()).start().unwrap();
     assert_eq!(start_of(claude.pid()), claude.start());
     assert!(claude.start().is_some());
     claude.terminate();
-    assert_eq!(
-        timeout(DEADLINE, claude.ended()).await.unwrap(),
-        Ended::Signaled(15)
-    );
+    assert_eq!(timeout(DEADLINE, claude.ended()).await.unwrap(), Ended::Signaled(15));
     assert_eq!(start_of(claude.pid()), None, "reaped");
     claude.kill();
 }
@@ -87,17 +70,9 @@ async fn it_is_ended_and_a_late_signal_meets_nobody() {
 #[tokio::test]
 async fn a_claude_that_stands_still_can_be_ended() {
     let dir = PrivateDir::create(&std::env::temp_dir()).unwrap();
-    let mut claude = launch(
-        script(dir.path(), "claude", "kill -STOP $$; exec sleep 60"),
-        dir.path(),
-    )
-    .start()
-    .unwrap();
+    let mut claude = launch(script(dir.path(), "claude", "kill -STOP $$; exec sleep 60"), dir.path()).start().unwrap();
     claude.terminate();
-    assert!(matches!(
-        timeout(DEADLINE, claude.ended()).await.unwrap(),
-        Ended::Signaled(15)
-    ));
+    assert!(matches!(timeout(DEADLINE, claude.ended()).await.unwrap(), Ended::Signaled(15)));
 }
 
 #[tokio::test]
@@ -110,34 +85,15 @@ async fn the_binary_is_checked() {
     script(at, "old", "echo '2.1.96 (Claude Code)'");
     script(at, "modless", "echo '2.1.197 (Claude Code)'");
     script(at, "other", "echo 'hello'; exit 1");
-    assert_eq!(
-        find("new").await.unwrap(),
-        ClaudeBinary {
-            path: at.join("new"),
-            version: Version(2, 1, 330)
-        }
-    );
+    assert_eq!(find("new").await.unwrap(), ClaudeBinary { path: at.join("new"), version: Version(2, 1, 330) });
     assert_eq!(find("./new").await.unwrap().path, at.join("new"));
     let sources = [find("new").await.unwrap().source(), find("modless").await.unwrap().source()];
     assert_eq!(sources, [Source::Mod, Source::Hooks]);
     let old = find("old").await.unwrap_err();
-    let said = format!(
-        "{} is Claude Code 2.1.96, and riding needs 2.1.197 or newer",
-        at.join("old").display()
-    );
-    assert_eq!(
-        (old.to_string(), old.hint()),
-        (said, Some("update it: claude update"))
-    );
-    assert!(
-        matches!(find("other").await, Err(LaunchError::NoVersion { cause, .. }) if cause == "it says `hello`")
-    );
-    assert!(
-        matches!(find("absent").await, Err(LaunchError::NotFound { name }) if name == "absent")
-    );
+    let said = format!("{} is Claude Code 2.1.96, and riding needs 2.1.197 or newer", at.join("old").display());
+    assert_eq!((old.to_string(), old.hint()), (said, Some("update it: claude update")));
+    assert!(matches!(find("other").await, Err(LaunchError::NoVersion { cause, .. }) if cause == "it says `hello`"));
+    assert!(matches!(find("absent").await, Err(LaunchError::NotFound { name }) if name == "absent"));
     fs::write(at.join("plain"), "").unwrap();
-    assert!(matches!(
-        find("plain").await,
-        Err(LaunchError::NotFound { .. })
-    ));
+    assert!(matches!(find("plain").await, Err(LaunchError::NotFound { .. })));
 }

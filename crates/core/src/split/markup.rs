@@ -202,7 +202,12 @@ fn item(text: &str, all: Range<usize>, around: &[Holder], columns: usize) -> Hol
     let before = line_start(text, all.start + skip);
     let own = if begun_here { 0 } else { columns_of(&text[before..all.start + skip]).saturating_sub(columns).min(3) };
     let pad_first = (own + pad).min(4);
-    Holder { all, first: format!("{marker}{}", " ".repeat(pad_first)), next: " ".repeat(marker.len() + pad_first), quote: false }
+    Holder {
+        all,
+        first: format!("{marker}{}", " ".repeat(pad_first)),
+        next: " ".repeat(marker.len() + pad_first),
+        quote: false,
+    }
 }
 
 /// The bullet or number that a list item begins with.

@@ -27,7 +27,10 @@ pub(super) fn take(t: &mut Thread, fence: Fence, prompt: Uuid, seqs: &[u64], now
         }
         // Like the last items of a ride: `ride` says it after Claude Code has ended.
         Phase::Leaving { lease, at, why: Why::Released, .. }
-            if lease.fence == fence && at.stage == LeaveStage::Prove => lease.driver.name.clone(),
+            if lease.fence == fence && at.stage == LeaveStage::Prove =>
+        {
+            lease.driver.name.clone()
+        }
         _ => return view::stale(t, fence, now, rules),
     };
     if seqs.len() > limits::WAITING_LISTED {
@@ -56,10 +59,25 @@ fn tell(t: &mut Thread, driver: &str, taken: &[Held]) {
         let mut names: Vec<String> = Vec::new();
         let here = taken.iter().filter(|held| held.route == *place);
         let count = here.clone().count();
-        here.map(|held| plain::name(&held.name)).for_each(|name| if !names.contains(&name) { names.push(name) });
+        here.map(|held| plain::name(&held.name)).for_each(|name| {
+            if !names.contains(&name) {
+                names.push(name)
+            }
+        });
         let what = if count == 1 { "message".to_owned() } else { format!("{count} messages") };
         // A crowd need not be told by name.
-        let whose = if names.len() > 3 { format!("{what} of {} people", names.len()) } else { format!("{what} of {}", names.join(", ")) };
-        notice::tell(t, Some(place), &format!("⇄ {driver} included the {whose} in a prompt. The agent will not answer {} again.", if count == 1 { "it" } else { "them" }));
+        let whose = if names.len() > 3 {
+            format!("{what} of {} people", names.len())
+        } else {
+            format!("{what} of {}", names.join(", "))
+        };
+        notice::tell(
+            t,
+            Some(place),
+            &format!(
+                "⇄ {driver} included the {whose} in a prompt. The agent will not answer {} again.",
+                if count == 1 { "it" } else { "them" }
+            ),
+        );
     }
 }

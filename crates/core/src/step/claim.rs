@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use crate::event::{Act, ClaimAsked, Grown, Outcome, Reply};
 use crate::id::Fence;
 use crate::limits;
-use crate::thread::{At, ClaimStage, Deadline, Ended, Heir, LeaveStage, Lease, Phase, Rest, Side, Thread, Why};
+use crate::thread::{At, ClaimStage, Deadline, Ended, Heir, Lease, LeaveStage, Phase, Rest, Side, Thread, Why};
 use crate::time::Now;
 use crate::transcript::SIDES;
 use crate::view;
@@ -136,7 +136,16 @@ fn follow(t: &mut Thread, asked: ClaimAsked, by: &str, now: Now) -> Fence {
     let give_up = Deadline::after(now, asked.wait_ms.min(limits::WAIT_MS));
     let ClaimAsked { driver, identity, secret_sha256, route, .. } = asked;
     if let Phase::Leaving { heir, .. } = &mut t.phase {
-        *heir = Some(Box::new(Heir { fence, driver: driver.into(), identity, secret_sha256, route, since_ms: now.wall_ms, give_up, gone: false }));
+        *heir = Some(Box::new(Heir {
+            fence,
+            driver: driver.into(),
+            identity,
+            secret_sha256,
+            route,
+            since_ms: now.wall_ms,
+            give_up,
+            gone: false,
+        }));
     }
     fence
 }
@@ -203,7 +212,9 @@ pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str, rest: Option<
             Act::Park { sessions, claude: claude.id }
         }
         ClaimStage::Acknowledge => Act::Acknowledge { sessions: sessions(), claude: claude.id },
-        ClaimStage::Prove => Act::Prove { claude, process: lease.process.clone(), ride: None, lock: None, gone: Vec::new() },
+        ClaimStage::Prove => {
+            Act::Prove { claude, process: lease.process.clone(), ride: None, lock: None, gone: Vec::new() }
+        }
         ClaimStage::Mark => {
             let since = rest.filter(|rest| rest.claude == claude.id).cloned();
             Act::Mark { claude, whole: lease.adopts.is_some(), since }
@@ -248,7 +259,9 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
     match (at.stage, outcome) {
         // The agent stays the writer: there is nothing else to see off.
         (ClaimStage::Settle, Outcome::Ok) if lease.claude.is_none() => grant(t, now),
-        (ClaimStage::Settle, Outcome::Ok) if lease.adopts.as_ref().is_some_and(|adopts| adopts.from.is_none()) => on(at, ClaimStage::Acknowledge),
+        (ClaimStage::Settle, Outcome::Ok) if lease.adopts.as_ref().is_some_and(|adopts| adopts.from.is_none()) => {
+            on(at, ClaimStage::Acknowledge)
+        }
         (ClaimStage::Settle, Outcome::Ok) => on(at, ClaimStage::EndChild),
         // Of an adoption nothing is parked: the binding is exchanged in one step, at the end.
         (ClaimStage::EndChild, Outcome::Ok) if lease.adopts.is_some() => on(at, ClaimStage::Acknowledge),
@@ -356,7 +369,8 @@ pub(super) fn fail(t: &mut Thread, reason: Reason, text: String, now: Now) {
         t.last = Some(Ended { fence: lease.fence, why });
     } else {
         // Of a driver before, whom this one would have followed, something may be on its way.
-        let first = if t.outbox.iter().any(|item| leave::is_turn(item.kind)) { LeaveStage::Drain } else { LeaveStage::Restore };
+        let first =
+            if t.outbox.iter().any(|item| leave::is_turn(item.kind)) { LeaveStage::Drain } else { LeaveStage::Restore };
         t.phase = Phase::Leaving { lease, at: At::new(first), why, accept_broken: false, heir: None };
     }
 }

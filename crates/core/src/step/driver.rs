@@ -59,7 +59,10 @@ pub(super) fn relay(t: &mut Thread, fence: Fence, items: Vec<RelayItem>, now: No
         }
         // `ride` empties its own outbox after Claude Code has ended.
         Phase::Leaving { lease, at, why: Why::Released, .. }
-            if lease.fence == fence && at.stage == LeaveStage::Prove => lease.route.clone(),
+            if lease.fence == fence && at.stage == LeaveStage::Prove =>
+        {
+            lease.route.clone()
+        }
         _ => return view::stale(t, fence, now, rules),
     };
     if items.len() > limits::RELAY_ITEMS {
@@ -101,7 +104,9 @@ pub(super) fn copied(t: &mut Thread, fence: Fence, end: Option<CopyEnd>, now: No
         Phase::Ridden { lease } if lease.fence == fence => match (&mut lease.copy, end) {
             (_, _) if lease.claude.is_none() => refused("the thread has no Claude session to be copied"),
             (None, Some(_)) => refused("the ride is not on a copy"),
-            (None, None) if lease.process.is_some() => refused("the ride's Claude Code writes to the transcript itself"),
+            (None, None) if lease.process.is_some() => {
+                refused("the ride's Claude Code writes to the transcript itself")
+            }
             (None, None) => {
                 lease.copy = Some(OnCopy::default());
                 let note = format!("{fence} rides on a copy at {}", lease.driver.host);
@@ -195,7 +200,9 @@ impl<S> At<S> {
         self.flight = None;
         match outcome {
             Outcome::Ok => (self.late, self.again) = (false, None),
-            other => self.wait(format!("an earlier change of the host's entry is not known to have ended: {other:?}"), now),
+            other => {
+                self.wait(format!("an earlier change of the host's entry is not known to have ended: {other:?}"), now)
+            }
         }
     }
 

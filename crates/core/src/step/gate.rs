@@ -30,7 +30,9 @@ pub(super) fn message(t: &mut Thread, mut m: Inbound, now: Now, rules: &Rules) -
         None => "The messages that waited during a ride are being answered".to_owned(),
     };
     let Some(route) = m.route.clone() else {
-        return Reply::Decline { text: format!("⇄ {state}. Your message was not delivered; send it again afterwards.") };
+        return Reply::Decline {
+            text: format!("⇄ {state}. Your message was not delivered; send it again afterwards."),
+        };
     };
     match command::of(&m.text) {
         Command::None => {}

@@ -6,7 +6,7 @@ use std::collections::{HashSet, VecDeque};
 use crate::event::{Act, Outcome, Reply};
 use crate::id::Process;
 use crate::limits;
-use crate::thread::{At, Ended, Heir, Kind, LeaveStage, Lease, NewsKind, Phase, ShownTo, Thread, Why};
+use crate::thread::{At, Ended, Heir, Kind, Lease, LeaveStage, NewsKind, Phase, ShownTo, Thread, Why};
 use crate::time::Now;
 use crate::wire::{Reason, Refusal, RelayItem};
 
@@ -131,7 +131,14 @@ pub(super) struct Before<'t> {
 }
 
 /// The effect a stage asks for; a turn is followed and the outbox sends by itself.
-pub(super) fn act(at: &At<LeaveStage>, lease: &Lease, why: &Why, before: &Before<'_>, now: Now, rules: &Rules) -> Option<Act> {
+pub(super) fn act(
+    at: &At<LeaveStage>,
+    lease: &Lease,
+    why: &Why,
+    before: &Before<'_>,
+    now: Now,
+    rules: &Rules,
+) -> Option<Act> {
     match at.stage {
         LeaveStage::Turn | LeaveStage::Drain => None,
         LeaveStage::Prove => {
@@ -155,7 +162,11 @@ pub(super) fn act(at: &At<LeaveStage>, lease: &Lease, why: &Why, before: &Before
             // As was announced: a deleted thread begins anew, also where somebody has written there since.
             let gone = lease.was_told(NewsKind::Deleted);
             let parked = lease.parked.iter().filter(|p| !gone || p.session != before.session).cloned();
-            Some(Act::Restore { parked: parked.collect(), claude: lease.claude.as_ref()?.id, over: lease.was_told(NewsKind::Turn) })
+            Some(Act::Restore {
+                parked: parked.collect(),
+                claude: lease.claude.as_ref()?.id,
+                over: lease.was_told(NewsKind::Turn),
+            })
         }
     }
 }
@@ -177,7 +188,9 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
         LeaveStage::Turn => *at = At::new(LeaveStage::Drain),
         LeaveStage::Drain if empty && lease.claude.is_none() => return open(t, now),
         LeaveStage::Show if lease.mark.is_none() => *at = At::new(LeaveStage::Restore),
-        LeaveStage::Prove if *accept_broken && at.acceptable && !unasked(lease, why, now, rules) => *at = At::new(LeaveStage::Show),
+        LeaveStage::Prove if *accept_broken && at.acceptable && !unasked(lease, why, now, rules) => {
+            *at = At::new(LeaveStage::Show)
+        }
         LeaveStage::Show if *accept_broken && at.acceptable => *at = At::new(LeaveStage::Drain),
         LeaveStage::Drain if empty => *at = At::new(LeaveStage::Restore),
         LeaveStage::Drain => {
@@ -188,7 +201,8 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
         }
         _ => return,
     }
-    if matches!(&t.phase, Phase::Leaving { at: At { stage: LeaveStage::Drain, .. }, heir, .. } if empty || heir.is_some()) {
+    if matches!(&t.phase, Phase::Leaving { at: At { stage: LeaveStage::Drain, .. }, heir, .. } if empty || heir.is_some())
+    {
         advance(t, now, rules);
     }
 }

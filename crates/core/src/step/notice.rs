@@ -48,7 +48,9 @@ pub(super) fn tell(t: &mut Thread, route: Option<&Route>, text: &str) {
     let Some(route) = route else { return };
     let text = plain::line(text);
     let texts = t.notices.iter().filter(|n| matches!(n.words, Words::Text { .. })).count();
-    let same = |n: &Notice| n.flight.is_none() && n.route == *route && matches!(&n.words, Words::Text { text: t } if *t == text);
+    let same = |n: &Notice| {
+        n.flight.is_none() && n.route == *route && matches!(&n.words, Words::Text { text: t } if *t == text)
+    };
     if texts < limits::NOTICES && !t.notices.iter().any(same) {
         push(t, route, Words::Text { text });
     }
@@ -57,7 +59,8 @@ pub(super) fn tell(t: &mut Thread, route: Option<&Route>, text: &str) {
 /// Owes a sender a word about a message; false where there is no room for one more.
 pub(super) fn owe(t: &mut Thread, whom: Whom<'_>, fate: Fate<'_>) -> bool {
     let place = find(t, Some(whom.sender), whom.route).or_else(|| open(t, whom)).or_else(|| crowd(t, whom, fate));
-    let Some(Words::Owed { owed, .. }) = place.and_then(|at| t.notices.get_mut(at)).map(|notice| &mut notice.words) else {
+    let Some(Words::Owed { owed, .. }) = place.and_then(|at| t.notices.get_mut(at)).map(|notice| &mut notice.words)
+    else {
         return false;
     };
     owed.add(whom.state, fate);
@@ -102,7 +105,8 @@ fn crowd(t: &mut Thread, whom: Whom<'_>, fate: Fate<'_>) -> Option<usize> {
 
 fn push(t: &mut Thread, route: &Route, words: Words) -> usize {
     let seq = t.number();
-    let notice = Notice { seq, route: route.clone(), words, flight: None, doubt: None, repeat: false, attempts: 0, again: None };
+    let notice =
+        Notice { seq, route: route.clone(), words, flight: None, doubt: None, repeat: false, attempts: 0, again: None };
     t.notices.push_back(notice);
     t.notices.len() - 1
 }
@@ -146,7 +150,10 @@ impl Owed {
             parts.push(format!("{} refused, the last was /{}", number(self.commands, "command"), self.command));
         }
         if self.unhandled > 0 {
-            parts.push(format!("{} that waited could not be handled: please send again", number(self.unhandled, "message")));
+            parts.push(format!(
+                "{} that waited could not be handled: please send again",
+                number(self.unhandled, "message")
+            ));
         }
         let (name, state) = (&self.name, &self.state);
         let state = if state.is_empty() { String::new() } else { format!(" {state}.") };

@@ -40,7 +40,8 @@ pub(super) fn take_over(t: &mut Thread, item: RelayItem, route: Option<&Route>, 
 fn too_long(t: &mut Thread, item: RelayItem, route: &Route, now: Now) {
     let what = if item.kind == RelayKind::Prompt { "A prompt" } else { "An answer" };
     let kib = limits::RELAY_BYTES / 1024;
-    let text = format!("⇄ {what} of more than {kib} KiB is not shown here: it is too long. It stands in the conversation.");
+    let text =
+        format!("⇄ {what} of more than {kib} KiB is not shown here: it is too long. It stands in the conversation.");
     t.note(now, format!("{} was not delivered: it is longer than {kib} KiB", item.id));
     notice::tell(t, Some(route), &text);
     let seq = t.number();
@@ -79,7 +80,9 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         Outcome::Sent { .. } => {
             t.outbox.pop_front();
         }
-        Outcome::NotSent { retry: true, after_ms, .. } if leave::is_turn(head.kind) || head.attempts + 1 < limits::ATTEMPTS => {
+        Outcome::NotSent { retry: true, after_ms, .. }
+            if leave::is_turn(head.kind) || head.attempts + 1 < limits::ATTEMPTS =>
+        {
             head.attempts += 1;
             head.again = Some(Deadline::after(now, after_ms.unwrap_or_else(|| backoff_ms(head.attempts))));
         }

@@ -100,7 +100,11 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
             if wake.not_before(at.again, now) {
                 return;
             }
-            let act = if at.late { claim::barrier(lease, &session) } else { claim::act(at.stage, lease, &session, rest.as_ref()) };
+            let act = if at.late {
+                claim::barrier(lease, &session)
+            } else {
+                claim::act(at.stage, lease, &session, rest.as_ref())
+            };
             (act, &mut at.flight)
         }
         Phase::Leaving { lease, at, why, heir, .. } if at.flight.is_none() => {
@@ -137,7 +141,8 @@ fn probe(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
         return;
     }
     lease.probe = Some(Flight { op, performer });
-    let act = Act::Probe { driver: lease.driver.process.clone(), process: lease.process.clone(), lock: lease.held_lock() };
+    let act =
+        Act::Probe { driver: lease.driver.process.clone(), process: lease.process.clone(), lock: lease.held_lock() };
     t.next += 1;
     effects.push(Effect { op, act });
 }

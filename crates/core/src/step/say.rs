@@ -27,7 +27,10 @@ pub(super) fn say(t: &mut Thread, fence: Fence, id: String, text: String, now: N
         _ => return view::stale(t, fence, now, rules),
     };
     if lease.claude.is_some() {
-        return no(Reason::BadRequest, "this ride drives a Claude session, which is not spoken to through the gateway".into());
+        return no(
+            Reason::BadRequest,
+            "this ride drives a Claude session, which is not spoken to through the gateway".into(),
+        );
     }
     match &lease.said {
         // A driver that lost the answer asks again.
@@ -133,11 +136,27 @@ pub(super) fn withdraw(t: &mut Thread, told: bool, now: Now, rules: &Rules) {
     t.note(now, format!("prompt {} did not begin", said.id));
     if !told {
         take_over(t, &said.id, RelayKind::Prompt, &said.text, route.as_ref(), now, rules);
-        take_over(t, &format!("{}/end", said.id), RelayKind::Notice, "the agent did not get this prompt: the ride had ended", route.as_ref(), now, rules);
+        take_over(
+            t,
+            &format!("{}/end", said.id),
+            RelayKind::Notice,
+            "the agent did not get this prompt: the ride had ended",
+            route.as_ref(),
+            now,
+            rules,
+        );
     }
 }
 
-fn take_over(t: &mut Thread, id: &str, kind: RelayKind, text: &str, route: Option<&crate::id::Route>, now: Now, rules: &Rules) {
+fn take_over(
+    t: &mut Thread,
+    id: &str,
+    kind: RelayKind,
+    text: &str,
+    route: Option<&crate::id::Route>,
+    now: Now,
+    rules: &Rules,
+) {
     outbox::take_over(t, RelayItem { id: id.to_owned(), kind, text: text.to_owned() }, route, now, rules);
 }
 

@@ -22,8 +22,12 @@ pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
             let text = format!("{name} asked in the chat to stop");
             // The agent's own turn, where it is the agent that the driver speaks to.
             let answer = match &lease.claude {
-                Some(_) => format!("⇄ {driver} rides this thread from a terminal, so there was nothing to stop here. The driver is told."),
-                None => format!("⇄ {driver} rides this thread from a terminal. A turn that ran is stopped, and the driver is told."),
+                Some(_) => format!(
+                    "⇄ {driver} rides this thread from a terminal, so there was nothing to stop here. The driver is told."
+                ),
+                None => format!(
+                    "⇄ {driver} rides this thread from a terminal. A turn that ran is stopped, and the driver is told."
+                ),
             };
             let route = route.or_else(|| lease.route.clone());
             let first = !lease.news.iter().any(|n| n.kind == NewsKind::Stop && n.text == text);
@@ -36,12 +40,30 @@ pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
             let Some(parked) = lease.parked.iter().find(|p| p.session == t.key.session) else { return Reply::Ok };
             let reset = there && parked.reset_mark != reset_mark;
             let turn = lease.claude.as_ref().is_some_and(|ridden| claude.is_some_and(|id| id != ridden.id));
-            once(t, !there, NewsKind::Deleted, "the thread was deleted on the gateway",
-                "⇄ This thread was deleted while it is ridden. The ride goes on; after it the next message begins a new conversation.", now);
-            once(t, reset, NewsKind::Reset, "the thread was reset in the chat or on the gateway",
-                "⇄ This thread was reset while it is ridden. The ridden conversation goes on; reset the thread again after the ride to begin anew.", now);
-            once(t, turn, NewsKind::Turn, "the agent ran a turn of its own beside the ride",
-                "⇄ While this thread is ridden, the agent ran a turn beside it. What it said there is not part of this conversation.", now);
+            once(
+                t,
+                !there,
+                NewsKind::Deleted,
+                "the thread was deleted on the gateway",
+                "⇄ This thread was deleted while it is ridden. The ride goes on; after it the next message begins a new conversation.",
+                now,
+            );
+            once(
+                t,
+                reset,
+                NewsKind::Reset,
+                "the thread was reset in the chat or on the gateway",
+                "⇄ This thread was reset while it is ridden. The ridden conversation goes on; reset the thread again after the ride to begin anew.",
+                now,
+            );
+            once(
+                t,
+                turn,
+                NewsKind::Turn,
+                "the agent ran a turn of its own beside the ride",
+                "⇄ While this thread is ridden, the agent ran a turn beside it. What it said there is not part of this conversation.",
+                now,
+            );
         }
     }
     Reply::Ok
@@ -50,16 +72,34 @@ pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
 /// A turn ran beside the ride, which nobody told of before the bindings were to return.
 pub(super) fn slipped(t: &mut Thread, sessions: &[String], now: Now) {
     let text = format!("a turn ran beside the ride, in Claude session {}", sessions.join(", "));
-    once(t, true, NewsKind::Turn, &text,
-        "⇄ While this thread was ridden, the agent ran a turn beside it. What it said there is not part of this conversation.", now);
+    once(
+        t,
+        true,
+        NewsKind::Turn,
+        &text,
+        "⇄ While this thread was ridden, the agent ran a turn beside it. What it said there is not part of this conversation.",
+        now,
+    );
 }
 
 /// The bindings are back, over what nobody told of when it happened.
 pub(super) fn restored_over(t: &mut Thread, reset: bool, deleted: bool, now: Now) {
-    once(t, reset, NewsKind::Reset, "the thread was reset during the ride",
-        "⇄ This thread was reset while it was ridden. The ridden conversation goes on; reset it again to begin anew.", now);
-    once(t, deleted, NewsKind::Deleted, "the thread was deleted during the ride",
-        "⇄ This thread was deleted while it was ridden. The next message begins a new conversation.", now);
+    once(
+        t,
+        reset,
+        NewsKind::Reset,
+        "the thread was reset during the ride",
+        "⇄ This thread was reset while it was ridden. The ridden conversation goes on; reset it again to begin anew.",
+        now,
+    );
+    once(
+        t,
+        deleted,
+        NewsKind::Deleted,
+        "the thread was deleted during the ride",
+        "⇄ This thread was deleted while it was ridden. The next message begins a new conversation.",
+        now,
+    );
 }
 
 fn once(t: &mut Thread, happened: bool, kind: NewsKind, text: &str, announced: &str, now: Now) {

@@ -72,9 +72,11 @@ fn lost(read: &Value, written: &Value, path: &str) -> Option<String> {
                 None => Some(path),
             }
         }),
-        (Value::Array(read), Value::Array(written)) if read.len() == written.len() => {
-            read.iter().zip(written).enumerate().find_map(|(n, (value, again))| lost(value, again, &format!("{path}[{n}]")))
-        }
+        (Value::Array(read), Value::Array(written)) if read.len() == written.len() => read
+            .iter()
+            .zip(written)
+            .enumerate()
+            .find_map(|(n, (value, again))| lost(value, again, &format!("{path}[{n}]"))),
         _ => (read != written).then(|| path.to_owned()),
     }
 }

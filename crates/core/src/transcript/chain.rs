@@ -147,10 +147,7 @@ impl Transcript {
         if let Some(at) = hint.filter(|at| self.nodes[*at].sidechain) {
             return Err(self.broken(Why::NoConversation, at));
         }
-        let rewound_at = self
-            .rewound
-            .filter(|(to, _)| self.hint == Some(*to))
-            .map_or(0, |(_, at)| at);
+        let rewound_at = self.rewound.filter(|(to, _)| self.hint == Some(*to)).map_or(0, |(_, at)| at);
         Ok(match (hint, self.last(novel)) {
             (Some(hint), Some(last))
                 if self.nodes[last].span.byte >= rewound_at && self.descends(last, hint, novel) =>
@@ -184,11 +181,7 @@ impl Transcript {
     ///
     /// # Errors
     /// The first error of `fetch`.
-    pub fn is_quiet<E>(
-        &self,
-        leaf: Uuid,
-        mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
-    ) -> Result<bool, E> {
+    pub fn is_quiet<E>(&self, leaf: Uuid, mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>) -> Result<bool, E> {
         let Some(at) = self.at(leaf) else { return Ok(true) };
         for node in self.by_parent(at, Novel::Passes) {
             if let Some(over) = is_over(&fetch(node.span)?) {
@@ -230,20 +223,12 @@ impl Transcript {
 
     fn try_show(&self, from: Option<Uuid>, size: u64) -> Result<Shown, Broken> {
         if self.size < size {
-            return Err(Broken {
-                why: Why::Shrunk,
-                uuid: None,
-                at: None,
-            });
+            return Err(Broken { why: Why::Shrunk, uuid: None, at: None });
         }
         // What the host cannot read is no line to it either; what only this
         // reader cannot read might hang anywhere.
         if let Some(bad) = self.unreadable.filter(|bad| bad.at.byte >= size) {
-            return Err(Broken {
-                why: Why::Unreadable,
-                uuid: None,
-                at: Some(bad.at),
-            });
+            return Err(Broken { why: Why::Unreadable, uuid: None, at: Some(bad.at) });
         }
         let start = match from {
             Some(id) => Some(self.at(id).ok_or(missing(id))?),
@@ -344,11 +329,7 @@ impl Transcript {
     /// The parent, across a compaction too.
     pub(super) fn up(&self, at: usize) -> Up {
         let node = &self.nodes[at];
-        let link = if node.parent == Link::None {
-            node.logical
-        } else {
-            node.parent
-        };
+        let link = if node.parent == Link::None { node.logical } else { node.parent };
         match link {
             Link::None => Up::Root,
             Link::To(parent) => Up::To(parent as usize),
@@ -395,18 +376,10 @@ impl Transcript {
 
     fn broken(&self, why: Why, at: usize) -> Broken {
         let node = &self.nodes[at];
-        Broken {
-            why,
-            uuid: Some(node.uuid),
-            at: Some(node.span),
-        }
+        Broken { why, uuid: Some(node.uuid), at: Some(node.span) }
     }
 }
 
 fn missing(id: Uuid) -> Broken {
-    Broken {
-        why: Why::LeafMissing,
-        uuid: Some(id),
-        at: None,
-    }
+    Broken { why: Why::LeafMissing, uuid: Some(id), at: None }
 }

@@ -31,7 +31,16 @@ impl Finished {
     /// Begins at byte `from`, the end of a finished turn; 0 is the beginning of the file,
     /// where nothing is finished yet.
     pub fn from(from: u64) -> Self {
-        Finished { at: from, over: from > 0, end: from, leaf: None, turned: false, carry: Vec::new(), carried: 0, skip: false }
+        Finished {
+            at: from,
+            over: from > 0,
+            end: from,
+            leaf: None,
+            turned: false,
+            carry: Vec::new(),
+            carried: 0,
+            skip: false,
+        }
     }
 
     /// Takes the next bytes of the file.

@@ -134,7 +134,8 @@ impl Follow {
     /// Whether a line must wait for its parent: it answers what is not there yet, or
     /// continues a line that does.
     fn is_early(&self, parent: Uuid, line: &Whole<'_>) -> bool {
-        let orphan = || self.turn.is_none() && line.kind.plain() == Some("assistant") && !self.between.contains(&parent);
+        let orphan =
+            || self.turn.is_none() && line.kind.plain() == Some("assistant") && !self.between.contains(&parent);
         let follows = || self.early.iter().any(|early| early.uuid == Some(parent));
         self.early.len() < MAX_EARLY && (orphan() || follows())
     }

@@ -201,13 +201,7 @@ impl Reader {
             last_prompt: None,
             cwd: None,
         };
-        Reader {
-            out,
-            carry: Vec::new(),
-            carried: 0,
-            skip: Skip::No,
-            last_byte: 0,
-        }
+        Reader { out, carry: Vec::new(), carried: 0, skip: Skip::No, last_byte: 0 }
     }
 
     /// Takes the next bytes of the file.
@@ -302,18 +296,11 @@ impl Reader {
 
     /// Passes over a request body; only its ends are looked at.
     fn body(&mut self, len: u64, last: u8) {
-        if last == b'}' || last == b'\r' {
-            self.advance(len)
-        } else {
-            self.refuse(len, Wrong::Json)
-        }
+        if last == b'}' || last == b'\r' { self.advance(len) } else { self.refuse(len, Wrong::Json) }
     }
 
     fn refuse(&mut self, len: u64, wrong: Wrong) {
-        let bad = Malformed {
-            at: self.span(len),
-            wrong,
-        };
+        let bad = Malformed { at: self.span(len), wrong };
         self.out.malformed_count += 1;
         if wrong != Wrong::Json {
             self.out.unreadable = Some(bad);
@@ -331,11 +318,7 @@ impl Reader {
 
     fn span(&self, len: u64) -> Span {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        Span {
-            line: self.out.lines.saturating_add(1),
-            byte: self.out.size,
-            len,
-        }
+        Span { line: self.out.lines.saturating_add(1), byte: self.out.size, len }
     }
 }
 
@@ -457,7 +440,11 @@ impl Kept {
         }
         let metadata: Metadata<'_> = serde_json::from_str(metadata.raw()?).ok()?;
         let segment: Segment<'_> = serde_json::from_str(metadata.preserved_segment.raw()?).ok()?;
-        Some(Kept { head: segment.head_uuid.uuid()?, anchor: segment.anchor_uuid.uuid()?, tail: segment.tail_uuid.uuid()? })
+        Some(Kept {
+            head: segment.head_uuid.uuid()?,
+            anchor: segment.anchor_uuid.uuid()?,
+            tail: segment.tail_uuid.uuid()?,
+        })
     }
 }
 

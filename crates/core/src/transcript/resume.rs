@@ -44,8 +44,20 @@ pub struct Rules {
 
 /// The rules of every measured version, newest first.
 pub const MEASURED: [Rules; 2] = [
-    Rules { version: "2.1.330", answers_calls: true, continues_turns: false, answers_local_commands: false, joins_after_blank: false },
-    Rules { version: "2.1.197", answers_calls: false, continues_turns: true, answers_local_commands: true, joins_after_blank: true },
+    Rules {
+        version: "2.1.330",
+        answers_calls: true,
+        continues_turns: false,
+        answers_local_commands: false,
+        joins_after_blank: false,
+    },
+    Rules {
+        version: "2.1.197",
+        answers_calls: false,
+        continues_turns: true,
+        answers_local_commands: true,
+        joins_after_blank: true,
+    },
 ];
 
 impl Rules {
@@ -123,7 +135,10 @@ impl Transcript {
     ///
     /// # Errors
     /// The first error of `fetch`.
-    pub fn anchor<E>(&self, mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>) -> Result<Result<Option<Uuid>, Broken>, E> {
+    pub fn anchor<E>(
+        &self,
+        mut fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
+    ) -> Result<Result<Option<Uuid>, Broken>, E> {
         // A host that knows a line type that the measured ones do not know goes on behind it.
         let host = match self.host_leaf() {
             Ok(host) => host,
@@ -146,7 +161,12 @@ impl Transcript {
         Ok(Ok(anchor.map(|at| self.nodes[at].uuid)))
     }
 
-    fn place<E>(&self, leaf: usize, rules: &Rules, fetch: &mut impl FnMut(Span) -> Result<Vec<u8>, E>) -> Result<usize, E> {
+    fn place<E>(
+        &self,
+        leaf: usize,
+        rules: &Rules,
+        fetch: &mut impl FnMut(Span) -> Result<Vec<u8>, E>,
+    ) -> Result<usize, E> {
         let leaf = self.kept_tail(leaf);
         let mut items = self.end(leaf, fetch)?;
         let beside = self.beside(&items, fetch)?;
@@ -193,7 +213,9 @@ impl Transcript {
             let node = &self.nodes[at];
             let spoken = matches!(node.kind, Kind::User | Kind::Assistant) && !node.sidechain && !on_way.contains(&at);
             let Link::To(parent) = node.parent else { continue };
-            let Some((_, message)) = under.iter().find(|(call, _)| spoken && *call == parent).cloned() else { continue };
+            let Some((_, message)) = under.iter().find(|(call, _)| spoken && *call == parent).cloned() else {
+                continue;
+            };
             let item = read_item(at, node.kind, &fetch(node.span)?);
             if item.what == What::Call && item.message.is_some() && item.message == message {
                 under.push((at as u32, message));
@@ -206,7 +228,12 @@ impl Transcript {
     }
 
     /// Whether an assistant line of white space is in the conversation.
-    fn has_blank<E>(&self, leaf: usize, items: &[Item], fetch: &mut impl FnMut(Span) -> Result<Vec<u8>, E>) -> Result<bool, E> {
+    fn has_blank<E>(
+        &self,
+        leaf: usize,
+        items: &[Item],
+        fetch: &mut impl FnMut(Span) -> Result<Vec<u8>, E>,
+    ) -> Result<bool, E> {
         if items.iter().any(|item| item.what == What::Blank) {
             return Ok(true);
         }
@@ -237,7 +264,8 @@ impl Transcript {
 
     fn told_parent(&self, at: usize) -> Option<usize> {
         let node = &self.nodes[at];
-        let bridge = || (0..at).rev().find(|before| self.nodes[*before].kind.is_spoken() && !self.nodes[*before].sidechain);
+        let bridge =
+            || (0..at).rev().find(|before| self.nodes[*before].kind.is_spoken() && !self.nodes[*before].sidechain);
         let parent = match node.parent {
             Link::To(parent) if self.nodes[parent as usize].kind == Kind::Novel => bridge(),
             Link::To(parent) => Some(parent as usize),
@@ -329,7 +357,9 @@ fn is_after_caveat(items: &[Item]) -> bool {
 /// The first call without a result of the last message, where nothing but results stands after it.
 fn open_call(items: &[Item], beside: &[Item], answered: &BTreeSet<String>) -> Option<usize> {
     let last = items.iter().rev().find(|item| !item.what.is_aside() && item.what != What::Result)?;
-    let calls = |item: &&Item| item.what == What::Call && (item.at == last.at || last.message.is_some() && item.message == last.message);
+    let calls = |item: &&Item| {
+        item.what == What::Call && (item.at == last.at || last.message.is_some() && item.message == last.message)
+    };
     let open = |item: &&Item| item.calls.iter().any(|id| !answered.contains(id));
     let of_message = items.iter().chain(beside).filter(calls);
     (last.what == What::Call).then(|| of_message.filter(open).map(|item| item.at).min()).flatten()
@@ -361,11 +391,19 @@ fn read_item(at: usize, kind: Kind, bytes: &[u8]) -> Item {
         Kind::Attachment => What::Attachment,
         Kind::System | Kind::Through | Kind::Novel => What::System,
     };
-    Item { at, what, meta: line.is_meta.is_true(), message: message.id.text(), calls: said.calls, results: said.results }
+    Item {
+        at,
+        what,
+        meta: line.is_meta.is_true(),
+        message: message.id.text(),
+        calls: said.calls,
+        results: said.results,
+    }
 }
 
 fn user(line: &Whole<'_>, text: &str, results: &[String]) -> What {
-    const LOCAL: [&str; 4] = ["<command-name>", "<command-message>", "<local-command-stdout>", "<local-command-stderr>"];
+    const LOCAL: [&str; 4] =
+        ["<command-name>", "<command-message>", "<local-command-stdout>", "<local-command-stderr>"];
     if !results.is_empty() {
         What::Result
     } else if line.is_compact_summary.is_true() {

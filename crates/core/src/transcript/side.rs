@@ -7,8 +7,8 @@
 use uuid::Uuid;
 
 use super::Span;
-use super::reader::{Kind, Transcript};
 use super::chain::Up;
+use super::reader::{Kind, Transcript};
 
 /// Branches that are told; a person chooses among them by hand.
 pub const SIDES: usize = 8;

@@ -24,9 +24,7 @@ fn file(short: &str) -> Vec<u8> {
             ">!" => json!({"type": "last-prompt", "lastPrompt": "p", "leafUuid": null}).to_string(),
             ">5" => json!({"type": "last-prompt", "leafUuid": 5}).to_string(),
             _ => match word.strip_prefix(">>") {
-                Some(leaf) => {
-                    json!({"type": "last-prompt", "leafUuid": id(leaf), "explicit": true}).to_string()
-                }
+                Some(leaf) => json!({"type": "last-prompt", "leafUuid": id(leaf), "explicit": true}).to_string(),
                 None => match word.strip_prefix('>') {
                     Some(leaf) => json!({"type": "last-prompt", "leafUuid": id(leaf)}).to_string(),
                     None => node(word),
@@ -40,9 +38,7 @@ fn file(short: &str) -> Vec<u8> {
 
 fn node(word: &str) -> String {
     let (side, word) = (word.starts_with('~'), word.trim_start_matches('~'));
-    let (name, parent) = word
-        .split_once('<')
-        .map_or((word, None), |(name, p)| (name, Some(id(p))));
+    let (name, parent) = word.split_once('<').map_or((word, None), |(name, p)| (name, Some(id(p))));
     let kind = match &name[..1] {
         "U" | "K" => "user",
         "A" => "assistant",
@@ -73,9 +69,7 @@ fn id(name: &str) -> String {
 }
 
 fn name(id: Uuid) -> String {
-    String::from_utf8_lossy(id.as_bytes())
-        .trim_end_matches('\0')
-        .to_owned()
+    String::from_utf8_lossy(id.as_bytes()).trim_end_matches('\0').to_owned()
 }
 
 fn read(bytes: &[u8]) -> Transcript {
@@ -154,11 +148,7 @@ fn leaf_as_the_host_resumes() {
         (COMPACT, ">A2 pad", "A3"),
         (FORK, "pad >A2", "A2"),
         (LINE, ">A2 pad U3<A1 A3<U3", "A2"),
-        (
-            "U1 A1<U1 B0<A1 K0<B0 U2<K0 A2<U2 B1<A2 K1<B1 U3<K1 A3<U3",
-            ">A2",
-            "A2",
-        ),
+        ("U1 A1<U1 B0<A1 K0<B0 U2<K0 A2<U2 B1<A2 K1<B1 U3<K1 A3<U3", ">A2", "A2"),
         (LINE, "U9<no A9<U9", "A9"),
         (FORK, "U9<no A9<U9 >A2", "A2"),
         (LINE, "U9<no A9<U9 >A1", "A1"),
@@ -244,28 +234,13 @@ fn one_chain() {
         (line, "A2", "", " | "),
         (line, "A2", "U3<A2 A3<U3 >A3", "U3 A3 | "),
         (line, "A2", "A3<U3 U3<A2 >A3", "U3 A3 | "),
-        (
-            "U1 A1<U1 U9<A1 A9<U9 U2<A1 A2<U2 >A2",
-            "A2",
-            "U3<A2 A3<U3 >A3",
-            "U3 A3 | ",
-        ),
+        ("U1 A1<U1 U9<A1 A9<U9 U2<A1 A2<U2 >A2", "A2", "U3<A2 A3<U3 >A3", "U3 A3 | "),
         // Parallel tool calls: results hang beside the way.
-        (
-            line,
-            "A2",
-            "U3<A2 A3<U3 A4<A3 U4<A3 U5<A4 A5<U5 >A5",
-            "U3 A3 A4 U5 A5 | U4",
-        ),
+        (line, "A2", "U3<A2 A3<U3 A4<A3 U4<A3 U5<A4 A5<U5 >A5", "U3 A3 A4 U5 A5 | U4"),
         // Rewound within the ride.
         (line, "A2", "U3<A2 A3<U3 >>A2 U4<A2 A4<U4 >A4", "U4 A4 | U3 A3"),
         // Compacted during the ride, twice.
-        (
-            line,
-            "A2",
-            "U3<A2 B1<U3 K1<B1 U4<K1 B2<U4 K2<B2 A4<K2 >A4",
-            "U3 B1 K1 U4 B2 K2 A4 | ",
-        ),
+        (line, "A2", "U3<A2 B1<U3 K1<B1 U4<K1 B2<U4 K2<B2 A4<K2 >A4", "U3 B1 K1 U4 B2 K2 A4 | "),
         (line, "A2", "junk U3<A2 nul A3<U3", "U3 A3 | "),
         (line, "A2", "~U8 ~A8<U8 U3<A2 A3<U3", "U3 A3 | "),
         (line, "A2", "P1<A2 U3<P1 Q1<U3 A3<Q1", "P1 U3 Q1 A3 | "),
@@ -279,12 +254,7 @@ fn one_chain() {
         (line, "A2", "U3<A2 A3<U3 >A1 U4<A1", "NotAncestor U4"),
         // The old writer's last word, written late.
         (line, "A2", "U3<A2 A3<U3 >A1", "U3 A3 | "),
-        (
-            "U1 A1<U1 U9<A1 A9<U9 U2<A1 A2<U2 >A2",
-            "A2",
-            "U3<A2 A3<U3 >A9",
-            "NotAncestor A9",
-        ),
+        ("U1 A1<U1 U9<A1 A9<U9 U2<A1 A2<U2 >A2", "A2", "U3<A2 A3<U3 >A9", "NotAncestor A9"),
         (line, "A2", "U9 A9<U9 >A2", "Outside U9"),
         (line, "A2", "U9 A9<U9", "Outside U9"),
         (line, "A2", "B1 K1<B1 A3<K1", "NotAncestor A3"),
@@ -300,10 +270,7 @@ fn one_chain() {
     for (before, leaf, after, expected) in rows {
         check_show(before, leaf, after, expected);
     }
-    assert!(matches!(
-        read(&file(line)).show(None, 1 << 30),
-        Chain::Broken(Broken { why: Why::Shrunk, .. })
-    ));
+    assert!(matches!(read(&file(line)).show(None, 1 << 30), Chain::Broken(Broken { why: Why::Shrunk, .. })));
 }
 
 #[test]
@@ -329,24 +296,12 @@ fn ancestry() {
 fn check_lines(bytes: &[u8], expected: (usize, u32, &[(u32, u64, Wrong)], Tail)) {
     // The same whatever the chunks.
     let small = bytes.len() < 1 << 20;
-    for chunk in if small {
-        [1, 7, 64, 1 << 20]
-    } else {
-        [4 << 10, 99_999, 1 << 20, 1 << 30]
-    } {
+    for chunk in if small { [1, 7, 64, 1 << 20] } else { [4 << 10, 99_999, 1 << 20, 1 << 30] } {
         let mut reader = Reader::new();
         bytes.chunks(chunk).for_each(|piece| reader.feed(piece));
         let t = reader.finish();
-        let bad: Vec<_> = t
-            .malformed
-            .iter()
-            .map(|m| (m.at.line, m.at.byte, m.wrong))
-            .collect();
-        assert_eq!(
-            (t.nodes.len(), t.lines, &bad[..], t.tail),
-            expected,
-            "chunks of {chunk}"
-        );
+        let bad: Vec<_> = t.malformed.iter().map(|m| (m.at.line, m.at.byte, m.wrong)).collect();
+        assert_eq!((t.nodes.len(), t.lines, &bad[..], t.tail), expected, "chunks of {chunk}");
         assert_eq!(t.size, bytes.len() as u64);
     }
 }
@@ -354,11 +309,7 @@ fn check_lines(bytes: &[u8], expected: (usize, u32, &[(u32, u64, Wrong)], Tail))
 #[test]
 fn damage_is_named_by_position() {
     let one = node("U1");
-    let span = |line, byte: usize, len: usize| Span {
-        line,
-        byte: byte as u64,
-        len: len as u32,
-    };
+    let span = |line, byte: usize, len: usize| Span { line, byte: byte as u64, len: len as u32 };
     let len = one.len();
     check_lines(b"", (0, 0, &[], Tail::Whole));
     check_lines(format!("{one}\n").as_bytes(), (1, 1, &[], Tail::Whole));
@@ -369,23 +320,16 @@ fn damage_is_named_by_position() {
     let nul = format!("{one}\n\0\0\0");
     check_lines(nul.as_bytes(), (1, 2, &[], Tail::Torn(span(2, len + 1, 3))));
     let glued = format!("junk\n{one}\n[1]\n{{\"a\":\0}}\n");
-    let bad = [
-        (1, 0, Wrong::Json),
-        (3, len as u64 + 6, Wrong::Json),
-        (4, len as u64 + 10, Wrong::Json),
-    ];
+    let bad = [(1, 0, Wrong::Json), (3, len as u64 + 6, Wrong::Json), (4, len as u64 + 10, Wrong::Json)];
     check_lines(glued.as_bytes(), (1, 4, &bad, Tail::Whole));
     let no_id = "{\"type\":\"user\",\"uuid\":7}\n{\"type\":\"user\"}\n";
     let bad = [(1, 0, Wrong::Id), (2, 25, Wrong::Id)];
     check_lines(no_id.as_bytes(), (0, 2, &bad, Tail::Whole));
     // Half a character, where the host cut a text.
-    let half = "{\"type\":\"last-prompt\",\"lastPrompt\":\"a\\ud83d\",\"leafUuid\":\"LEAF\"}\n"
-        .replace("LEAF", &id("U1"));
+    let half =
+        "{\"type\":\"last-prompt\",\"lastPrompt\":\"a\\ud83d\",\"leafUuid\":\"LEAF\"}\n".replace("LEAF", &id("U1"));
     check_lines(half.as_bytes(), (0, 1, &[], Tail::Whole));
-    assert_eq!(
-        read(half.as_bytes()).last_prompt.as_deref(),
-        Some("a\u{fffd}\u{fffd}\u{fffd}")
-    );
+    assert_eq!(read(half.as_bytes()).last_prompt.as_deref(), Some("a\u{fffd}\u{fffd}\u{fffd}"));
     // Odd values of known fields, and fields nobody knows.
     let odd = "{\"type\":\"system\",\"subtype\":[1,{\"a\":2}],\"isSidechain\":\"no\",\"cwd\":{},\
                \"isMeta\":3,\"new\":{\"deep\":[[[]]]},\"uuid\":\"ID\",\"parentUuid\":null}\n"
@@ -408,16 +352,7 @@ fn long_lines() {
     let at = node("U0").len() as u64 + 1;
     check_lines(bytes.as_bytes(), (1, 2, &[(2, at, Wrong::TooLong)], Tail::Whole));
     let shown = read(bytes.as_bytes()).show(None, at);
-    assert!(
-        matches!(
-            shown,
-            Chain::Broken(Broken {
-                why: Why::Unreadable,
-                ..
-            })
-        ),
-        "{shown:?}"
-    );
+    assert!(matches!(shown, Chain::Broken(Broken { why: Why::Unreadable, .. })), "{shown:?}");
 }
 
 mod follow;

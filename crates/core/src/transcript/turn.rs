@@ -226,11 +226,7 @@ struct Attachment<'a> {
 ///
 /// # Errors
 /// The first error of `fetch`.
-pub fn turns<E>(
-    path: &[Span],
-    beside: &[Span],
-    fetch: impl FnMut(Span) -> Result<Vec<u8>, E>,
-) -> Result<Turns, E> {
+pub fn turns<E>(path: &[Span], beside: &[Span], fetch: impl FnMut(Span) -> Result<Vec<u8>, E>) -> Result<Turns, E> {
     turns_within(path, beside, Wanted::default(), fetch)
 }
 
@@ -351,7 +347,8 @@ impl State {
     fn asked(&mut self, mut prompt: Prompt) -> Prompt {
         let text = std::mem::take(&mut prompt.text);
         let bounded = self.wanted.each != usize::MAX;
-        prompt.text = if bounded && prompt.from == Origin::Machine { String::new() } else { self.wanted(prompt.uuid, text) };
+        prompt.text =
+            if bounded && prompt.from == Origin::Machine { String::new() } else { self.wanted(prompt.uuid, text) };
         prompt
     }
 
@@ -400,10 +397,15 @@ impl State {
     /// After an error of the model's service the host goes on below the error, beside the answer.
     fn answer_beside(&mut self, line: &Whole<'_>) {
         let said = said(line);
-        let turn = line.parent_uuid.uuid().and_then(|parent| self.of.get(&parent)).and_then(|turn| self.turns.get_mut(*turn));
+        let turn =
+            line.parent_uuid.uuid().and_then(|parent| self.of.get(&parent)).and_then(|turn| self.turns.get_mut(*turn));
         let (Some(uuid), Some(turn)) = (line.uuid.uuid(), turn) else { return };
         let text = said.text.trim();
-        let is_answer = said.over && said.calls.is_empty() && !said.synthetic && !text.is_empty() && !line.is_api_error_message.is_true();
+        let is_answer = said.over
+            && said.calls.is_empty()
+            && !said.synthetic
+            && !text.is_empty()
+            && !line.is_api_error_message.is_true();
         if is_answer && turn.answer.is_none() && turn.end == End::Open {
             turn.answer = Some(Answer { uuid, text: text.to_owned() });
             turn.end = End::Complete;
@@ -423,17 +425,9 @@ impl State {
             }
         } else if let Some(prompt) = prompt(line) {
             // A local command is over when it is written, unless an answer follows.
-            let end = if prompt.from == Origin::Local {
-                End::Complete
-            } else {
-                End::Open
-            };
+            let end = if prompt.from == Origin::Local { End::Complete } else { End::Open };
             let prompt = self.asked(prompt);
-            self.turns.push(Turn {
-                prompts: vec![prompt],
-                answer: None,
-                end,
-            });
+            self.turns.push(Turn { prompts: vec![prompt], answer: None, end });
         }
     }
 
@@ -458,11 +452,7 @@ impl State {
             self.turn().answer = Some(Answer { uuid, text });
         }
         let turn = self.turn();
-        turn.end = if said.over && said.calls.is_empty() {
-            End::Complete
-        } else {
-            End::Open
-        };
+        turn.end = if said.over && said.calls.is_empty() { End::Complete } else { End::Open };
         self.called.extend(said.calls);
     }
 
@@ -478,25 +468,15 @@ impl State {
     /// The turn under way; one without a prompt where the stretch begins inside it.
     fn turn(&mut self) -> &mut Turn {
         if self.turns.is_empty() {
-            self.turns.push(Turn {
-                prompts: Vec::new(),
-                answer: None,
-                end: End::Open,
-            });
+            self.turns.push(Turn { prompts: Vec::new(), answer: None, end: End::Open });
         }
         self.turns.last_mut().expect("one was pushed if there was none")
     }
 
     fn finish(mut self) -> Turns {
         self.called.retain(|id| !self.answered.contains(id));
-        self.turns
-            .retain(|turn| !turn.prompts.is_empty() || turn.answer.is_some());
-        Turns {
-            turns: self.turns,
-            open_tools: self.called,
-            beside: self.beside,
-            left_out: self.left_out,
-        }
+        self.turns.retain(|turn| !turn.prompts.is_empty() || turn.answer.is_some());
+        Turns { turns: self.turns, open_tools: self.called, beside: self.beside, left_out: self.left_out }
     }
 }
 
@@ -521,12 +501,7 @@ pub(super) fn prompt(line: &Whole<'_>) -> Option<Prompt> {
 pub(super) fn queued(line: &Whole<'_>) -> Option<Prompt> {
     let attachment: Attachment<'_> = inner(line.attachment);
     let queued = attachment.kind.plain() == Some("queued_command");
-    if !queued
-        || attachment
-            .command_mode
-            .plain()
-            .is_some_and(|mode| mode != "prompt")
-    {
+    if !queued || attachment.command_mode.plain().is_some_and(|mode| mode != "prompt") {
         return None;
     }
     let from = match kind(attachment.origin) {
@@ -589,10 +564,7 @@ fn content(content: Field<'_>) -> Said {
         said.text = text;
         return said;
     }
-    let blocks: Vec<Block<'_>> = content
-        .raw()
-        .and_then(|raw| serde_json::from_str(raw).ok())
-        .unwrap_or_default();
+    let blocks: Vec<Block<'_>> = content.raw().and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default();
     for block in blocks {
         match block.kind.plain() {
             Some("text") => {
@@ -618,14 +590,9 @@ fn as_typed(text: String) -> Option<String> {
         let (_, rest) = text.split_once(&format!("<{name}>"))?;
         rest.split_once(&format!("</{name}>")).map(|(inner, _)| inner)
     };
-    if [
-        "<local-command-stdout>",
-        "<local-command-stderr>",
-        "<bash-stdout>",
-        "<bash-stderr>",
-    ]
-    .iter()
-    .any(|output| text.starts_with(output))
+    if ["<local-command-stdout>", "<local-command-stderr>", "<bash-stdout>", "<bash-stderr>"]
+        .iter()
+        .any(|output| text.starts_with(output))
     {
         return None;
     }
@@ -660,8 +627,5 @@ fn kind(origin: Field<'_>) -> Option<String> {
 
 /// An object inside a line; an empty one where there is none.
 fn inner<'a, T: Deserialize<'a> + Default>(field: Field<'a>) -> T {
-    field
-        .raw()
-        .and_then(|raw| serde_json::from_str(raw).ok())
-        .unwrap_or_default()
+    field.raw().and_then(|raw| serde_json::from_str(raw).ok()).unwrap_or_default()
 }

@@ -20,11 +20,16 @@ fn the_binding_is_exchanged_once_nothing_writes_to_either_session() {
     assert_eq!(w.t.inbox.len(), 1, "the gate is closed meanwhile");
     assert_eq!(w.t.claude(), Some(id(60)), "and the session nobody else's");
     let effects = w.settle();
-    assert_eq!(names(&effects).into_iter().filter(|n| *n != "send").collect::<Vec<_>>(), ["settle", "end child", "acknowledge", "prove", "mark", "adopt", "hand"]);
+    assert_eq!(
+        names(&effects).into_iter().filter(|n| *n != "send").collect::<Vec<_>>(),
+        ["settle", "end child", "acknowledge", "prove", "mark", "adopt", "hand"]
+    );
     for act in &effects {
         match act {
             Act::EndChild { claude } => assert_eq!(claude.id, id(50), "the child of the one before"),
-            Act::Prove { claude, .. } | Act::Mark { claude, whole: true, .. } | Act::Adopt { claude, .. } => assert_eq!(claude.id, id(60)),
+            Act::Prove { claude, .. } | Act::Mark { claude, whole: true, .. } | Act::Adopt { claude, .. } => {
+                assert_eq!(claude.id, id(60))
+            }
             _ => {}
         }
     }
@@ -43,9 +48,17 @@ fn the_binding_is_exchanged_once_nothing_writes_to_either_session() {
 fn an_adoption_that_fails_changes_nothing() {
     type End = fn(&Act) -> Option<Outcome>;
     let ways: [(&str, End); 3] = [
-        ("somebody has it open", |act| matches!(act, Act::Prove { .. }).then(|| Outcome::NotYet { what: "process 7 (claude) has the Claude session open".into() })),
-        ("the gateway has it for another thread", |act| matches!(act, Act::Prove { .. }).then_some(Outcome::ChildAgain)),
-        ("its chain is damaged", |act| matches!(act, Act::Mark { .. }).then(|| Outcome::Failed { what: "damaged".into(), reason: Reason::Transcript })),
+        ("somebody has it open", |act| {
+            matches!(act, Act::Prove { .. })
+                .then(|| Outcome::NotYet { what: "process 7 (claude) has the Claude session open".into() })
+        }),
+        ("the gateway has it for another thread", |act| {
+            matches!(act, Act::Prove { .. }).then_some(Outcome::ChildAgain)
+        }),
+        ("its chain is damaged", |act| {
+            matches!(act, Act::Mark { .. })
+                .then(|| Outcome::Failed { what: "damaged".into(), reason: Reason::Transcript })
+        }),
     ];
     for (how, end) in ways {
         let mut w = World::new();

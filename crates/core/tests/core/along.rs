@@ -27,11 +27,15 @@ fn seqs(w: &World) -> Vec<u64> {
 }
 
 fn sent(acts: &[Act]) -> Vec<&str> {
-    acts.iter().filter_map(|act| if let Act::Send { item, .. } = act { Some(item.text.as_str()) } else { None }).collect()
+    acts.iter()
+        .filter_map(|act| if let Act::Send { item, .. } = act { Some(item.text.as_str()) } else { None })
+        .collect()
 }
 
 fn handed(acts: &[Act]) -> Vec<&str> {
-    acts.iter().filter_map(|act| if let Act::Hand { held, .. } = act { Some(held.text.as_str()) } else { None }).collect()
+    acts.iter()
+        .filter_map(|act| if let Act::Hand { held, .. } = act { Some(held.text.as_str()) } else { None })
+        .collect()
 }
 
 // Rule INBOX-4.
@@ -40,7 +44,10 @@ fn what_rode_along_is_said_once_and_not_handed_to_the_agent() {
     let mut w = held(3);
     let (fence, all) = (w.fence(), seqs(&w));
     assert_eq!(take(&mut w, fence, &all[..2]), Reply::Taken { waiting: 1 });
-    assert_eq!(sent(&w.settle()), ["⇄ ada included the 2 messages of Ada in a prompt. The agent will not answer them again."]);
+    assert_eq!(
+        sent(&w.settle()),
+        ["⇄ ada included the 2 messages of Ada in a prompt. The agent will not answer them again."]
+    );
     // Its answer was lost: asked again, it is said no more.
     assert_eq!(take(&mut w, fence, &all[..2]), Reply::Taken { waiting: 1 });
     assert_eq!(sent(&w.settle()), [""; 0]);

@@ -78,7 +78,9 @@ fn a_prompt_that_did_not_begin_gives_way_to_the_next() {
 
 #[test]
 fn prompts_that_are_refused() {
-    let check = |prompt: &str, text: &str, expected| assert_eq!(reason(say(&mut ridden(), prompt, text)), expected, "{prompt} {text}");
+    let check = |prompt: &str, text: &str, expected| {
+        assert_eq!(reason(say(&mut ridden(), prompt, text)), expected, "{prompt} {text}")
+    };
     check("", "x", Reason::BadRequest);
     check("p 1", "x", Reason::BadRequest);
     check(&"p".repeat(65), "x", Reason::BadRequest);
@@ -110,7 +112,16 @@ fn a_lease_that_ran_out_lets_nothing_in() {
 fn a_thread_behind_another_ride_lets_nothing_in() {
     let mut w = ridden();
     say(&mut w, "p1", "x");
-    let holder = Holder { name: "bob".into(), host: "desk".into(), identity: None, since_ms: 0, expires_in_ms: 1, phase: "ridden".into(), waiting_for: None, acceptable: false };
+    let holder = Holder {
+        name: "bob".into(),
+        host: "desk".into(),
+        identity: None,
+        since_ms: 0,
+        expires_in_ms: 1,
+        phase: "ridden".into(),
+        waiting_for: None,
+        acceptable: false,
+    };
     let sent = Inbound {
         id: "webchat|p1".into(),
         unnamed: None,

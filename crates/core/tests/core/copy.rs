@@ -66,7 +66,10 @@ fn no_process_of_a_drivers_machine_holds_a_thread_it_rides_on_a_copy() {
         assert_eq!(w.t.phase_name(), "open", "{how}");
         let proofs: Vec<_> = acts.iter().filter(|act| matches!(act, Act::Prove { .. })).collect();
         assert!(!proofs.is_empty(), "what runs at the gateway is looked for: {how}");
-        assert!(proofs.iter().all(|act| matches!(act, Act::Prove { process: None, ride: None, .. })), "{how}: {proofs:?}");
+        assert!(
+            proofs.iter().all(|act| matches!(act, Act::Prove { process: None, ride: None, .. })),
+            "{how}: {proofs:?}"
+        );
         // And what it pushes then is not taken.
         assert!(view::on_copy(&w.t, fence, w.now, &w.rules).is_none(), "{how}");
     }
@@ -94,9 +97,15 @@ fn only_the_fence_in_force_extends_the_transcript() {
 fn a_copy_is_said_before_claude_code_runs_and_only_where_there_is_one() {
     let mut w = World::ridden_by("ada");
     let fence = w.fence();
-    assert_eq!(refused(&w.does(Event::Copied { fence, end: Some(end(5)) })), (Reason::BadRequest, "the ride is not on a copy"));
+    assert_eq!(
+        refused(&w.does(Event::Copied { fence, end: Some(end(5)) })),
+        (Reason::BadRequest, "the ride is not on a copy")
+    );
     renew(&mut w, fence, Some(elsewhere(30)));
-    assert_eq!(refused(&w.does(Event::Copied { fence, end: None })), (Reason::BadRequest, "the ride's Claude Code writes to the transcript itself"));
+    assert_eq!(
+        refused(&w.does(Event::Copied { fence, end: None })),
+        (Reason::BadRequest, "the ride's Claude Code writes to the transcript itself")
+    );
     let (mut w, fence) = on_copy();
     assert_eq!(w.does(Event::Copied { fence, end: None }), Reply::Ok, "asked again after a lost answer");
 
@@ -104,7 +113,10 @@ fn a_copy_is_said_before_claude_code_runs_and_only_where_there_is_one() {
     w.claim("ada", 500);
     w.settle();
     let fence = w.fence();
-    assert_eq!(refused(&w.does(Event::Copied { fence, end: None })), (Reason::BadRequest, "the thread has no Claude session to be copied"));
+    assert_eq!(
+        refused(&w.does(Event::Copied { fence, end: None })),
+        (Reason::BadRequest, "the thread has no Claude session to be copied")
+    );
 }
 
 // Rule COPY-5.
@@ -147,7 +159,12 @@ fn whoever_follows_is_not_on_a_copy_unless_it_says_so() {
     assert_eq!((w.t.phase_name(), w.fence()), ("ridden", bob));
     assert!(view::on_copy(&w.t, bob, w.now, &w.rules).is_none());
     // So its Claude Code is seen gone as ever.
-    w.does(Event::Renew { fence: bob, secret_sha256: "secret of bob".into(), claude: Some(elsewhere(40)), active: false });
+    w.does(Event::Renew {
+        fence: bob,
+        secret_sha256: "secret of bob".into(),
+        claude: Some(elsewhere(40)),
+        active: false,
+    });
     w.does(Event::Release { fence: bob, accept_broken: false });
     let acts = leaves(&mut w);
     assert!(acts.iter().any(|act| matches!(act, Act::Prove { process: Some(_), .. })), "{acts:?}");

@@ -19,7 +19,8 @@ fn ridden() -> World {
 
 /// The notices sent now.
 fn said(w: &mut World) -> Vec<String> {
-    let sent = w.settle().into_iter().filter_map(|act| if let Act::Send { item, .. } = act { Some(item.text) } else { None });
+    let sent =
+        w.settle().into_iter().filter_map(|act| if let Act::Send { item, .. } = act { Some(item.text) } else { None });
     sent.collect()
 }
 
@@ -54,14 +55,20 @@ fn no_sender_has_more_than_a_quarter_of_the_inbox() {
 fn refusals_are_merged_per_sender_with_their_number() {
     let mut w = ridden();
     floods(&mut w, "eve", 0, 50, "x");
-    assert_eq!(said(&mut w), ["⇄ ada@laptop rides this thread from a terminal. Your message is kept and will be answered after the ride."]);
+    assert_eq!(
+        said(&mut w),
+        ["⇄ ada@laptop rides this thread from a terminal. Your message is kept and will be answered after the ride."]
+    );
     floods(&mut w, "eve", 50, 150, "x");
     floods(&mut w, "eve", 200, 30, "/new");
     w.says_as("bob", "Bob", 300, "/model opus");
-    assert_eq!(said(&mut w), [
-        "⇄ Eve: 150 messages could not be kept: send again afterwards; 30 commands refused, the last was /new. ada@laptop rides this thread from a terminal.",
-        "⇄ ada@laptop rides this thread from a terminal: /model is not possible now.",
-    ]);
+    assert_eq!(
+        said(&mut w),
+        [
+            "⇄ Eve: 150 messages could not be kept: send again afterwards; 30 commands refused, the last was /new. ada@laptop rides this thread from a terminal.",
+            "⇄ ada@laptop rides this thread from a terminal: /model is not possible now.",
+        ]
+    );
     assert!(w.t.notices.is_empty(), "nothing is owed any more");
 }
 
@@ -85,7 +92,11 @@ fn what_is_owed_stays_owed_until_it_is_sent() {
     w.says(3, "/new");
     let mut sent = Vec::new();
     for _ in 0..5 {
-        sent.extend(w.take().into_iter().filter_map(|e| if let Act::Send { item, .. } = e.act { Some(item.text) } else { None }));
+        sent.extend(
+            w.take()
+                .into_iter()
+                .filter_map(|e| if let Act::Send { item, .. } = e.act { Some(item.text) } else { None }),
+        );
         w.crash();
         w.wait(20_000);
     }
@@ -122,7 +133,9 @@ fn a_sender_is_told_once_a_ride_that_messages_are_kept() {
         };
         assert_eq!(w.does(Event::Message(Box::new(message))), Reply::Hold);
         let performer = w.performer;
-        let Reply::Work { effects, .. } = w.does(Event::Take { performer, behind: true, flying: Vec::new() }) else { panic!() };
+        let Reply::Work { effects, .. } = w.does(Event::Take { performer, behind: true, flying: Vec::new() }) else {
+            panic!()
+        };
         told += effects.len();
         effects.into_iter().for_each(|e| w.done(e.op, fine(&e.act)));
     }
@@ -137,7 +150,10 @@ fn names_from_the_chat_are_cut_and_plain_in_notices() {
         w.says_as("eve", &name, n, &format!("/new{}", "z".repeat(500)));
     }
     let [text] = &said(&mut w)[..] else { panic!() };
-    assert!(text.chars().all(|c| !c.is_control() && !"[]()@".contains(c) || c == '@' && text.contains("ada@laptop")), "{text:?}");
+    assert!(
+        text.chars().all(|c| !c.is_control() && !"[]()@".contains(c) || c == '@' && text.contains("ada@laptop")),
+        "{text:?}"
+    );
     assert!(text.chars().count() < 300 && text.starts_with("⇄ 52 c x evil http evil example everyone"), "{text:?}");
 }
 
@@ -150,7 +166,8 @@ fn with_the_queue_full_every_sender_still_hears() {
         assert_eq!(w.says_as(&format!("s{n}"), "X", n, "/new"), Reply::Hold);
     }
     assert!(w.t.notices.len() <= limits::OWED + 1);
-    let several = w.t.notices.iter().any(|n| matches!(&n.words, Words::Owed { sender: None, owed } if owed.commands == 468));
+    let several =
+        w.t.notices.iter().any(|n| matches!(&n.words, Words::Owed { sender: None, owed } if owed.commands == 468));
     assert!(several, "{:?}", w.t.notices.back());
     // In so many places that not even a shared notice has room, the host answers.
     let mut declined = 0;
@@ -169,7 +186,9 @@ fn with_the_queue_full_every_sender_still_hears() {
             claude: None,
             behind: None,
         };
-        declined += usize::from(matches!(w.does(Event::Message(Box::new(m))), Reply::Decline { text } if text.contains("/new is not possible now")));
+        declined += usize::from(
+            matches!(w.does(Event::Message(Box::new(m))), Reply::Decline { text } if text.contains("/new is not possible now")),
+        );
     }
     assert_eq!(declined, 20 - (limits::OWED_PLACES - 1));
 }
@@ -212,7 +231,8 @@ fn hostile(seed: u64) {
             let reply = w.does(Event::Relay { fence, items: vec![item(&format!("p{round}"), RelayKind::Prompt)] });
             assert!(matches!(reply, Reply::Relayed { .. }), "seed {seed}: a prompt was refused: {reply:?}");
             let next = w.take();
-            let sends: Vec<_> = next.iter().filter(|e| matches!(&e.act, Act::Send { item, .. } if item.kind == Kind::Prompt)).collect();
+            let sends: Vec<_> =
+                next.iter().filter(|e| matches!(&e.act, Act::Send { item, .. } if item.kind == Kind::Prompt)).collect();
             assert_eq!(sends.len(), usize::from(first), "seed {seed}: a turn waits for notices");
             for e in next {
                 told += sent(&w, &e.act);

@@ -30,7 +30,10 @@ fn a_held_message_is_kept_once_its_sender_told_once_and_handed_over_in_order() {
     let acts = w.settle();
     let order: Vec<_> = acts.iter().map(name).collect();
     assert_eq!(order, ["prove", "show", "restore", "hand", "hand"]);
-    let texts: Vec<_> = acts.iter().filter_map(|a| if let Act::Hand { held, .. } = a { Some(held.text.as_str()) } else { None }).collect();
+    let texts: Vec<_> = acts
+        .iter()
+        .filter_map(|a| if let Act::Hand { held, .. } = a { Some(held.text.as_str()) } else { None })
+        .collect();
     assert_eq!(texts, ["one", "two"]);
     assert!(!w.t.closed());
 }
@@ -137,7 +140,9 @@ fn a_message_the_host_will_not_take_does_not_hold_the_thread_for_ever() {
     for _ in 0..600 {
         for e in w.take() {
             let outcome = match &e.act {
-                Act::Hand { held, .. } if held.text == "poison" => Outcome::Failed { what: "no".into(), reason: Reason::Host },
+                Act::Hand { held, .. } if held.text == "poison" => {
+                    Outcome::Failed { what: "no".into(), reason: Reason::Host }
+                }
                 act => fine(act),
             };
             w.done(e.op, outcome);
@@ -262,7 +267,9 @@ fn a_thread_bound_to_a_ridden_claude_session_is_held_too() {
     assert_eq!(w.does(Event::Message(Box::new(m))), Reply::Hold);
     assert_eq!(w.t.inbox.len(), 1);
     let performer = w.performer;
-    let Reply::Work { effects, .. } = w.does(Event::Take { performer, behind: true, flying: Vec::new() }) else { panic!() };
+    let Reply::Work { effects, .. } = w.does(Event::Take { performer, behind: true, flying: Vec::new() }) else {
+        panic!()
+    };
     assert!(effects.iter().all(|e| name(&e.act) == "send"), "not handed over while the other rides");
     for e in effects {
         w.done(e.op, fine(&e.act));

@@ -64,11 +64,18 @@ fn who_declares_which_process_gone_is_kept_and_the_proof_is_told() {
     let mut w = World::new();
     let name = "1@4026532179.92593";
     let before = w.t.clone();
-    let declared = Event::Declared { by: "ada@laptop".into(), identity: Some("user ada".into()), gone: vec![name.into(), name.into()] };
+    let declared = Event::Declared {
+        by: "ada@laptop".into(),
+        identity: Some("user ada".into()),
+        gone: vec![name.into(), name.into()],
+    };
     assert_eq!(w.does(declared.clone()), Reply::Ok);
     assert!(noted(&w, "ada@laptop (user ada) declares process 1@4026532179.92593 gone"), "{:?}", w.t.journal);
     let line = audit::line(&before, &w.t, &declared, w.now).unwrap();
-    assert_eq!((line.what, line.by.as_str(), line.identity.as_deref()), (AuditWhat::DeclareGone, "ada@laptop", Some("user ada")));
+    assert_eq!(
+        (line.what, line.by.as_str(), line.identity.as_deref()),
+        (AuditWhat::DeclareGone, "ada@laptop", Some("user ada"))
+    );
     assert_eq!(line.waits_for, Some(format!("{name}, {name}")));
     w.claim("ada", 500);
     assert_eq!(proof(&mut w).1, [name]);

@@ -102,16 +102,39 @@ fn why_not() {
     let no_route = "no channel route is stored for it: write in the thread first";
     let at = |channel: &str, account: &str| json!({ "context": { "channel": channel, "to": format!("{channel}:1"), "accountId": account } });
     let check = |given: Value, mode: Value, why: Value| {
-        check_in(&channels(json!({ "work": true, "old": false })), TOPIC, given, json!({ "mode": mode, "whyNot": why }));
+        check_in(
+            &channels(json!({ "work": true, "old": false })),
+            TOPIC,
+            given,
+            json!({ "mode": mode, "whyNot": why }),
+        );
     };
     check(json!({ "delivery": at("telegram", "default") }), json!("chat"), Value::Null);
     check(json!({ "delivery": at("telegram", "work") }), json!("chat"), Value::Null);
-    check(json!({ "delivery": at("telegram", "old") }), Value::Null, json!("no Claude session behind it, and its account old of telegram is switched off"));
-    check(json!({ "delivery": at("telegram", "gone") }), Value::Null, json!("no Claude session behind it, and its account gone of telegram is not configured"));
-    check(json!({ "delivery": at("discord", "default") }), Value::Null, json!("no Claude session behind it, and its channel discord is switched off"));
-    check(json!({ "delivery": at("slack", "default") }), Value::Null, json!("no Claude session behind it, and its channel slack is not configured"));
+    check(
+        json!({ "delivery": at("telegram", "old") }),
+        Value::Null,
+        json!("no Claude session behind it, and its account old of telegram is switched off"),
+    );
+    check(
+        json!({ "delivery": at("telegram", "gone") }),
+        Value::Null,
+        json!("no Claude session behind it, and its account gone of telegram is not configured"),
+    );
+    check(
+        json!({ "delivery": at("discord", "default") }),
+        Value::Null,
+        json!("no Claude session behind it, and its channel discord is switched off"),
+    );
+    check(
+        json!({ "delivery": at("slack", "default") }),
+        Value::Null,
+        json!("no Claude session behind it, and its channel slack is not configured"),
+    );
     check(json!({}), Value::Null, json!(format!("no Claude session behind it, and {no_route}")));
-    let lost = json!("the transcript of its Claude session is not on the gateway's machine: its next message in the chat begins a new one");
+    let lost = json!(
+        "the transcript of its Claude session is not on the gateway's machine: its next message in the chat begins a new one"
+    );
     check(json!({ "claudeCliSessionId": LOST }), Value::Null, lost.clone());
     // Its channel would take what is relayed, but nobody goes on in another Claude session unasked.
     check(json!({ "claudeCliSessionId": LOST, "delivery": at("telegram", "default") }), Value::Null, lost);
@@ -119,8 +142,18 @@ fn why_not() {
     check(json!({ "claudeCliSessionId": CLAUDE, "archivedAt": 5 }), json!("claude"), json!("archived"));
     let open = "its Claude session is open in a Claude Code on the gateway's machine (process 4711)";
     check(json!({ "claudeCliSessionId": OPEN }), json!("claude"), json!(open));
-    check_in(&channels(json!({})), TOPIC, json!({ "claudeCliSessionId": OPEN }), json!({ "rideable": false, "inUse": 4711 }));
-    check_in(&channels(json!({})), TOPIC, json!({ "claudeCliSessionId": CLAUDE }), json!({ "rideable": true, "inUse": null }));
+    check_in(
+        &channels(json!({})),
+        TOPIC,
+        json!({ "claudeCliSessionId": OPEN }),
+        json!({ "rideable": false, "inUse": 4711 }),
+    );
+    check_in(
+        &channels(json!({})),
+        TOPIC,
+        json!({ "claudeCliSessionId": CLAUDE }),
+        json!({ "rideable": true, "inUse": null }),
+    );
 }
 
 #[test]
@@ -130,7 +163,12 @@ fn several_accounts_are_told_apart() {
         "delivery": { "context": { "channel": "telegram", "to": "telegram:1001", "accountId": "work" } },
     });
     let two = channels(json!({ "default": true, "work": true }));
-    check_in(&two, "agent:main:telegram:work:direct:1001", dm.clone(), json!({ "title": "Tess Ter (work)", "shared": false }));
+    check_in(
+        &two,
+        "agent:main:telegram:work:direct:1001",
+        dm.clone(),
+        json!({ "title": "Tess Ter (work)", "shared": false }),
+    );
     let one = channels(json!({ "work": true }));
     check_in(&one, "agent:main:telegram:work:direct:1001", dm, json!({ "title": "Tess Ter", "shared": false }));
 }

@@ -31,7 +31,10 @@ fn two_drivers_of_one_name_are_told_apart() {
     w.claim("ada", 500);
     w.settle();
     let holder = view::holder(&w.t, w.now, &w.rules).unwrap();
-    assert_eq!((holder.name.raw(), holder.identity.as_ref().map(|identity| identity.raw())), ("ada", Some("user:ada@example.org")));
+    assert_eq!(
+        (holder.name.raw(), holder.identity.as_ref().map(|identity| identity.raw())),
+        ("ada", Some("user:ada@example.org"))
+    );
     w.says(1, "hello");
     assert!(sent(&mut w)[0].starts_with("⇄ ada@laptop (user ada@example.org) rides this thread"));
 
@@ -41,13 +44,20 @@ fn two_drivers_of_one_name_are_told_apart() {
     let before = w.t.clone();
     w.steal("ada", 601, 11);
     let told = sent(&mut w);
-    assert!(told[0] == "⇄ ada@laptop (device 1c321c321c32) takes this thread over from ada@laptop (user ada@example.org).", "{told:?}");
+    assert!(
+        told[0] == "⇄ ada@laptop (device 1c321c321c32) takes this thread over from ada@laptop (user ada@example.org).",
+        "{told:?}"
+    );
     let journal: Vec<&str> = w.t.journal.iter().map(|line| line.what.as_str()).collect();
     assert!(journal.iter().any(|line| line.contains("by ada@laptop (device 1c321c321c32)")), "{journal:?}");
     let back = Event::TakeBack { by: "Tess (user tess)".into(), accept_broken: true };
     let ridden = w.t.clone();
     w.does(back.clone());
-    assert!(sent(&mut w).iter().any(|text| text.contains("Tess (user tess) takes this thread back from ada@laptop (device")));
+    assert!(
+        sent(&mut w)
+            .iter()
+            .any(|text| text.contains("Tess (user tess) takes this thread back from ada@laptop (device"))
+    );
     let line = audit::line(&ridden, &w.t, &back, w.now).unwrap();
     assert_eq!((line.what, line.by.as_str()), (AuditWhat::TakeBack, "Tess (user tess)"));
     assert!(line.from.is_some_and(|from| from.contains("(device 1c321c321c32)")));
@@ -57,5 +67,8 @@ fn two_drivers_of_one_name_are_told_apart() {
 
 /// What the thread is told.
 fn sent(w: &mut World) -> Vec<String> {
-    w.settle().into_iter().filter_map(|act| if let Act::Send { item, .. } = act { Some(item.text) } else { None }).collect()
+    w.settle()
+        .into_iter()
+        .filter_map(|act| if let Act::Send { item, .. } = act { Some(item.text) } else { None })
+        .collect()
 }

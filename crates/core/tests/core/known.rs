@@ -10,7 +10,11 @@ fn id(n: u128) -> Uuid {
 }
 
 fn entry(key: &str, claude: u128) -> Entry {
-    serde_json::from_value::<HostEntry>(json!({ "key": key, "entry": { "claudeCliSessionId": id(claude).to_string() } })).unwrap().into()
+    serde_json::from_value::<HostEntry>(
+        json!({ "key": key, "entry": { "claudeCliSessionId": id(claude).to_string() } }),
+    )
+    .unwrap()
+    .into()
 }
 
 fn keys(known: &Known) -> Vec<&str> {

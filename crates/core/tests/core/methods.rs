@@ -16,19 +16,33 @@ fn process() -> Value {
 fn whole(name: &str) -> Value {
     match name {
         method::RIDEABLE => json!({ "limit": 5, "after": "x.1" }),
-        method::CLAIM => json!({ "key": "k", "driver": { "name": "ada", "host": "h", "process": process() }, "secret": "s", "waitMs": 1, "steal": true }),
+        method::CLAIM => {
+            json!({ "key": "k", "driver": { "name": "ada", "host": "h", "process": process() }, "secret": "s", "waitMs": 1, "steal": true })
+        }
         method::RENEW => json!({ "key": "k", "fence": fence(), "secret": "s", "claude": process(), "active": true }),
-        method::RELAY => json!({ "key": "k", "fence": fence(), "items": [{ "id": "i", "kind": "prompt", "text": "t" }] }),
+        method::RELAY => {
+            json!({ "key": "k", "fence": fence(), "items": [{ "id": "i", "kind": "prompt", "text": "t" }] })
+        }
         method::SAY => json!({ "key": "k", "fence": fence(), "id": "i", "text": "t" }),
         method::INBOX => json!({ "key": "k", "fence": fence(), "after": 1 }),
-        method::TAKE => json!({ "key": "k", "fence": fence(), "prompt": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db", "seqs": [1] }),
-        method::RELEASE => json!({ "key": "k", "fence": fence(), "acceptBrokenChain": true, "waitMs": 1, "copy": { "size": 5, "tailSha256": "00", "leaf": null } }),
-        method::ADOPT => json!({ "key": "k", "cliSessionId": "11111111-2222-3333-4444-555555555555", "driver": { "name": "ada", "host": "h", "process": process() }, "proof": "0123456789abcdef0123456789abcdef", "waitMs": 1 }),
+        method::TAKE => {
+            json!({ "key": "k", "fence": fence(), "prompt": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db", "seqs": [1] })
+        }
+        method::RELEASE => {
+            json!({ "key": "k", "fence": fence(), "acceptBrokenChain": true, "waitMs": 1, "copy": { "size": 5, "tailSha256": "00", "leaf": null } })
+        }
+        method::ADOPT => {
+            json!({ "key": "k", "cliSessionId": "11111111-2222-3333-4444-555555555555", "driver": { "name": "ada", "host": "h", "process": process() }, "proof": "0123456789abcdef0123456789abcdef", "waitMs": 1 })
+        }
         method::COPY => json!({ "key": "k", "fence": fence(), "size": 5 }),
         method::PULL => json!({ "key": "k", "fence": fence(), "file": "f", "from": 5 }),
-        method::PUSH => json!({ "key": "k", "fence": fence(), "file": "f", "from": 5, "beforeSha256": "00", "total": 3, "at": 0, "data": "" }),
+        method::PUSH => {
+            json!({ "key": "k", "fence": fence(), "file": "f", "from": 5, "beforeSha256": "00", "total": 3, "at": 0, "data": "" })
+        }
         method::TAKE_BACK => json!({ "key": "k", "by": "ada@laptop", "acceptBrokenChain": true, "waitMs": 1 }),
-        method::CHECK => json!({ "key": "k", "fence": fence(), "cliSessionId": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db" }),
+        method::CHECK => {
+            json!({ "key": "k", "fence": fence(), "cliSessionId": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db" })
+        }
         method::STATUS => json!({ "key": "k", "audit": true }),
         method::CONFIG => json!({}),
         other => panic!("no parameters of {other} are written here"),
@@ -50,7 +64,10 @@ fn unknown_fields_are_refused_by_name() {
         assert_eq!(said(name, &params), None, "{name}");
         params["unheardOf"] = json!(1);
         let message = said(name, &params).unwrap_or_else(|| panic!("{name} takes any field"));
-        assert!(message.starts_with(&format!("could not read parameters of {name}: ")) && message.contains("`unheardOf`"), "{message}");
+        assert!(
+            message.starts_with(&format!("could not read parameters of {name}: ")) && message.contains("`unheardOf`"),
+            "{message}"
+        );
     }
     // Within too.
     let mut claim = whole(method::CLAIM);
@@ -68,7 +85,10 @@ fn wrong_types_are_refused_by_name() {
             let mut params = whole(name);
             params[field] = if value.is_array() { json!("no list") } else { json!([[]]) };
             let message = said(name, &params).unwrap_or_else(|| panic!("{name} takes anything for {field}"));
-            assert!(message.starts_with(&format!("could not read parameters of {name}: {field}")), "{field}: {message}");
+            assert!(
+                message.starts_with(&format!("could not read parameters of {name}: {field}")),
+                "{field}: {message}"
+            );
         }
         for no_object in [json!([]), json!("x"), json!(5)] {
             assert!(said(name, &no_object).is_some(), "{name} takes {no_object}");

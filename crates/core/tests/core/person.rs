@@ -25,7 +25,11 @@ fn what_the_host_lets_a_person_do() {
         let may = who.may_ride(&entry, &Allow(None));
         assert_eq!((who.sees(&entry), may.is_ok()), (sees, rides), "{who:?} and {entry:?}: {may:?}");
     };
-    let (ada, nobody, admin) = (json!({ "user": "ada", "profile": "p1" }), json!({ "device": "d1" }), json!({ "user": "eve", "profile": "p9", "admin": true }));
+    let (ada, nobody, admin) = (
+        json!({ "user": "ada", "profile": "p1" }),
+        json!({ "device": "d1" }),
+        json!({ "user": "eve", "profile": "p9", "admin": true }),
+    );
     for visibility in ["shared", "read-only", "suggest", "draft", "of a later host"] {
         let mine = json!({ "visibility": visibility, "createdActor": by("p1") });
         let theirs = json!({ "visibility": visibility, "createdActor": by("p2") });
@@ -38,7 +42,12 @@ fn what_the_host_lets_a_person_do() {
     check(ada.clone(), json!({}), true, true);
     check(ada.clone(), json!({ "incognito": true }), false, false);
     // A channel's person is no profile, whatever the id.
-    check(ada, json!({ "visibility": "draft", "createdActor": { "type": "human", "source": "channel", "id": "p1" } }), false, false);
+    check(
+        ada,
+        json!({ "visibility": "draft", "createdActor": { "type": "human", "source": "channel", "id": "p1" } }),
+        false,
+        false,
+    );
     let roles = json!({ "user": "ada", "profile": "p1", "roles": true });
     check(roles.clone(), json!({}), true, false);
     check(roles, json!({ "createdActor": by("p1") }), true, true);
@@ -67,7 +76,11 @@ fn ride_allow_narrows() {
         ada,
         Err("rule 2 of rideAllow has the thread, but not user:ada@example.org, device:d1"),
     );
-    check(json!([{ "people": ["*"] }]), nobody, Err("rule 1 of rideAllow has the thread, but not a connection without device or user"));
+    check(
+        json!([{ "people": ["*"] }]),
+        nobody,
+        Err("rule 1 of rideAllow has the thread, but not a connection without device or user"),
+    );
 }
 
 // Rule GATE-7.
@@ -82,7 +95,8 @@ fn who_may_adopt_a_session_of_which_project() {
     let ada = person(json!({ "user": "ada", "device": "d1" }));
     // A paired device of a host that knows no people is not its owner.
     let device = person(json!({ "device": "d2" }));
-    for project in [workspace, "/home/bot/workspace/app", "/srv/app", "/home/bot/secret", "/home/bot/workspace-2", "/"] {
+    for project in [workspace, "/home/bot/workspace/app", "/srv/app", "/home/bot/secret", "/home/bot/workspace-2", "/"]
+    {
         for who in [json!({ "admin": true, "user": "ada" }), json!({ "owner": true })] {
             check(Value::Null, &person(who), project, true);
         }
@@ -101,18 +115,24 @@ fn who_may_adopt_a_session_of_which_project() {
         check(elsewhere, &ada, project, inside);
     }
     let rule = json!([{ "projects": ["/srv/app/", "/opt/*/x"] }]);
-    for (project, may) in [("/srv/app/sub", true), ("/srv/apple", false), ("/opt/a/x", true), ("/opt/a/x/y", true), ("/opt/x", false)] {
+    for (project, may) in
+        [("/srv/app/sub", true), ("/srv/apple", false), ("/opt/a/x", true), ("/opt/a/x/y", true), ("/opt/x", false)]
+    {
         check(rule.clone(), &ada, project, may);
     }
     // The shell cannot say that it was proven.
     assert!(!person(json!({ "own_user": true, "ownUser": true })).own_user);
     let nowhere = ada.may_adopt(&entry(json!({})), &Allow(None), "/srv/app", None);
-    assert_eq!(nowhere.unwrap_err(), "the Claude session is of the project /srv/app, which is neither in the agent's workspace nor named by `projects` in a rule of rideAllow");
+    assert_eq!(
+        nowhere.unwrap_err(),
+        "the Claude session is of the project /srv/app, which is neither in the agent's workspace nor named by `projects` in a rule of rideAllow"
+    );
 }
 
 #[test]
 fn patterns() {
-    let check = |pattern: &str, text: &str, expected: bool| assert_eq!(like(pattern, text), expected, "{pattern} {text}");
+    let check =
+        |pattern: &str, text: &str, expected: bool| assert_eq!(like(pattern, text), expected, "{pattern} {text}");
     check("a:b", "a:b", true);
     check("a:b", "a:bc", false);
     check("*", "", true);

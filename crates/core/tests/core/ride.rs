@@ -58,7 +58,24 @@ fn a_child_that_came_back_is_ended_again_and_the_first_binding_kept() {
             w.done(e.op, outcome);
         }
     }
-    assert_eq!(seen, ["settle", "end child", "copy", "park", "acknowledge", "prove", "settle", "end child", "copy", "park", "acknowledge", "prove", "mark"]);
+    assert_eq!(
+        seen,
+        [
+            "settle",
+            "end child",
+            "copy",
+            "park",
+            "acknowledge",
+            "prove",
+            "settle",
+            "end child",
+            "copy",
+            "park",
+            "acknowledge",
+            "prove",
+            "mark"
+        ]
+    );
     assert_eq!(w.t.lease().unwrap().parked.len(), 1);
 }
 
@@ -92,7 +109,10 @@ fn a_running_turn_is_waited_for_and_given_up_on() {
     }
     assert_eq!(w.t.phase_name(), "open");
     let Some(last) = &w.t.last else { panic!() };
-    assert_eq!(last.why, Why::Failed { reason: Reason::TurnRunning.into(), text: "gave up waiting: a turn is running".into() });
+    assert_eq!(
+        last.why,
+        Why::Failed { reason: Reason::TurnRunning.into(), text: "gave up waiting: a turn is running".into() }
+    );
 }
 
 // Rule LEASE-4.
@@ -148,7 +168,9 @@ fn a_thread_that_lost_its_binding_while_the_claim_waited_is_not_ridden() {
         }
     }
     assert_eq!(w.t.phase_name(), "open");
-    assert!(matches!(&w.t.last.as_ref().unwrap().why, Why::Failed { reason, .. } if Reason::from(reason) == Reason::NotRideable));
+    assert!(
+        matches!(&w.t.last.as_ref().unwrap().why, Why::Failed { reason, .. } if Reason::from(reason) == Reason::NotRideable)
+    );
 }
 
 // Rule LEASE-10.
@@ -300,7 +322,8 @@ fn silence_a_lost_lease_and_a_dead_driver_end_a_ride() {
             w.wait(step);
             left -= step;
             if what == "silence" && left > 0 {
-                let reply = w.does(Event::Renew { fence, secret_sha256: "secret of ada".into(), claude: None, active: false });
+                let reply =
+                    w.does(Event::Renew { fence, secret_sha256: "secret of ada".into(), claude: None, active: false });
                 assert_eq!(reply, Reply::Ok);
             }
         }
@@ -494,7 +517,10 @@ fn a_patch_that_nobody_waits_for_counts_as_ended_behind_an_empty_one() {
     // Its performer stops; the driver goes, and the claim is to be given up.
     w.crash();
     let effects = w.take();
-    assert!(matches!(&effects[..], [Effect { act: Act::Barrier { sessions }, .. }] if sessions == &[SESSION]), "{effects:?}");
+    assert!(
+        matches!(&effects[..], [Effect { act: Act::Barrier { sessions }, .. }] if sessions == &[SESSION]),
+        "{effects:?}"
+    );
     assert!(!in_flight(&w.t, park, first), "the late patch declines");
     let fence = w.fence();
     w.does(Event::Release { fence, accept_broken: false });
@@ -537,7 +563,11 @@ fn only_what_was_copied_is_taken_out() {
         let outcome = match &effect.act {
             // The twin is not bound at this moment; it may be again when the bindings are taken out.
             Act::Copy { .. } => Outcome::Copied {
-                bindings: vec![ride_core::thread::Parked { session: SESSION.into(), binding: json!({}), reset_mark: String::new() }],
+                bindings: vec![ride_core::thread::Parked {
+                    session: SESSION.into(),
+                    binding: json!({}),
+                    reset_mark: String::new(),
+                }],
             },
             Act::Park { sessions, .. } => {
                 assert_eq!(sessions, &[SESSION]);
@@ -569,7 +599,10 @@ fn a_claim_waits_for_what_another_gateway_has_let_in() {
     w.settle();
     let why = w.t.last.clone().unwrap().why;
     let Why::Failed { reason, text } = why else { panic!("{why:?}") };
-    assert_eq!((Reason::from(&reason), text.as_str()), (Reason::TurnRunning, "gave up waiting: the gateway of /other has not let go"));
+    assert_eq!(
+        (Reason::from(&reason), text.as_str()),
+        (Reason::TurnRunning, "gave up waiting: the gateway of /other has not let go")
+    );
     assert_eq!(w.t.phase_name(), "open");
 }
 
@@ -609,7 +642,11 @@ fn ends_with_turns(turns: &[RelayItem], batch: usize) -> (World, Vec<String>) {
                     let rest = after.as_ref().map_or(0, |id| 1 + turns.iter().position(|turn| turn.id == *id).unwrap());
                     let next = turns[rest..].iter().take(batch).cloned().collect();
                     let beside = Vec::new();
-                    if turns.len() - rest > batch { Outcome::ShownPart { turns: next, beside } } else { Outcome::Shown { turns: next, beside } }
+                    if turns.len() - rest > batch {
+                        Outcome::ShownPart { turns: next, beside }
+                    } else {
+                        Outcome::Shown { turns: next, beside }
+                    }
                 }
                 Act::Send { item, .. } => {
                     sent.push(item.text.clone());
@@ -630,7 +667,11 @@ fn ends_with_turns(turns: &[RelayItem], batch: usize) -> (World, Vec<String>) {
 // Rules RELAY-7, RELAY-10.
 #[test]
 fn turns_of_the_transcript_are_taken_over_in_batches_with_the_bounds_of_a_relay() {
-    let answer = |n: usize| RelayItem { id: Uuid::from_u128(n as u128).to_string(), kind: RelayKind::Answer, text: format!("{n} {}", "x".repeat(9_000)) };
+    let answer = |n: usize| RelayItem {
+        id: Uuid::from_u128(n as u128).to_string(),
+        kind: RelayKind::Answer,
+        text: format!("{n} {}", "x".repeat(9_000)),
+    };
     let turns: Vec<_> = (0..1_200).map(answer).collect();
     for batch in [1, 40, 2_000] {
         let (w, sent) = ends_with_turns(&turns, batch);
@@ -644,7 +685,11 @@ fn turns_of_the_transcript_are_taken_over_in_batches_with_the_bounds_of_a_relay(
 // Rule RELAY-10.
 #[test]
 fn a_turn_over_the_bound_is_counted_and_the_thread_is_told() {
-    let long = |n: u128| RelayItem { id: Uuid::from_u128(n).to_string(), kind: RelayKind::Answer, text: "y".repeat(limits::RELAY_BYTES + 1) };
+    let long = |n: u128| RelayItem {
+        id: Uuid::from_u128(n).to_string(),
+        kind: RelayKind::Answer,
+        text: "y".repeat(limits::RELAY_BYTES + 1),
+    };
     let mut turns: Vec<_> = (0..40).map(long).collect();
     turns.push(RelayItem { id: "last".into(), kind: RelayKind::Answer, text: "the last answer".into() });
     let (w, sent) = ends_with_turns(&turns, 50);
@@ -659,7 +704,8 @@ fn a_turn_over_the_bound_is_counted_and_the_thread_is_told() {
 fn a_relay_takes_over_a_bounded_text_at_once() {
     let mut w = World::ridden_by("ada");
     let fence = w.fence();
-    let big = |id: &str| RelayItem { id: id.into(), kind: RelayKind::Answer, text: "x".repeat(limits::RELAY_BYTES - 10) };
+    let big =
+        |id: &str| RelayItem { id: id.into(), kind: RelayKind::Answer, text: "x".repeat(limits::RELAY_BYTES - 10) };
     let items = vec![big("a"), big("b"), big("c")];
     assert_eq!(w.does(Event::Relay { fence, items: items.clone() }), Reply::Relayed { accepted: vec!["a".into()] });
     assert_eq!(w.does(Event::Relay { fence, items }), Reply::Relayed { accepted: vec!["a".into(), "b".into()] });

@@ -17,8 +17,10 @@ fn stop(name: &str) -> Event {
 
 /// The notices sent to the thread, and the news the driver is told.
 fn said(w: &mut World) -> (Vec<String>, Vec<String>) {
-    let news = view::renewed(&w.t, w.now, &w.rules).map_or_else(Vec::new, |r| r.news.into_iter().map(|n| n.text.into_raw()).collect());
-    let notices = w.settle().into_iter().filter_map(|a| if let Act::Send { item, .. } = a { Some(item.text) } else { None });
+    let news = view::renewed(&w.t, w.now, &w.rules)
+        .map_or_else(Vec::new, |r| r.news.into_iter().map(|n| n.text.into_raw()).collect());
+    let notices =
+        w.settle().into_iter().filter_map(|a| if let Act::Send { item, .. } = a { Some(item.text) } else { None });
     (notices.collect(), news)
 }
 
@@ -85,7 +87,8 @@ fn a_deleted_thread_is_not_bound_again_as_was_announced() {
         let fence = w.fence();
         w.does(Event::Release { fence, accept_broken: false });
         let acts = w.settle();
-        let bound = acts.iter().find_map(|a| if let Act::Restore { parked, .. } = a { Some(parked.len()) } else { None });
+        let bound =
+            acts.iter().find_map(|a| if let Act::Restore { parked, .. } = a { Some(parked.len()) } else { None });
         assert_eq!(bound, Some(restored));
         assert!(!w.t.closed());
     }

@@ -47,8 +47,25 @@ impl Small {
         (w.rules.lease_ms, w.rules.silence_ms) = (u64::MAX, u64::MAX);
         w.claim("ada", 500);
         w.settle();
-        let left = Left { say: [true; 1], send: [2; 1], crash: true, drop: true, release: true, come_back: true, message: false };
-        Small { w, flying: Vec::new(), ran: BTreeMap::new(), running: None, shown: Vec::new(), unknown: 0, handed: false, left }
+        let left = Left {
+            say: [true; 1],
+            send: [2; 1],
+            crash: true,
+            drop: true,
+            release: true,
+            come_back: true,
+            message: false,
+        };
+        Small {
+            w,
+            flying: Vec::new(),
+            ran: BTreeMap::new(),
+            running: None,
+            shown: Vec::new(),
+            unknown: 0,
+            handed: false,
+            left,
+        }
     }
 
     /// The state as far as it matters: numbers by their order, no times, no journal.
@@ -59,7 +76,10 @@ impl Small {
         let mut ops: Vec<u64> = Vec::new();
         plain(&mut thread, &mut ops);
         let flying: Vec<String> = self.flying.iter().map(|e| format!("{:?}", std::mem::discriminant(&e.act))).collect();
-        format!("{thread} {flying:?} {:?} {:?} {:?} {} {} {:?}", self.ran, self.running, self.shown, self.unknown, self.handed, self.left)
+        format!(
+            "{thread} {flying:?} {:?} {:?} {:?} {} {} {:?}",
+            self.ran, self.running, self.shown, self.unknown, self.handed, self.left
+        )
     }
 
     fn happens(&mut self, act: &Act) {
@@ -199,7 +219,10 @@ impl Small {
             }
         }
         assert!(!self.w.t.closed() && self.w.t.outbox.is_empty(), "never comes to rest: {:?}", self.w.t.phase);
-        assert!(self.left.message || self.handed || self.ran.is_empty() || self.w.t.inbox.is_empty(), "a message vanished");
+        assert!(
+            self.left.message || self.handed || self.ran.is_empty() || self.w.t.inbox.is_empty(),
+            "a message vanished"
+        );
         for id in self.ran.keys() {
             let told = |id: &String| self.shown.contains(id) || self.w.t.undelivered.iter().any(|item| item.id == *id);
             assert!(told(&(*id).into()), "{id} ran and is not shown");

@@ -28,7 +28,11 @@ fn cuts() {
 fn a_fence_of_every_kind_is_closed_and_opened_again() {
     check("~~~ py title\na = 1\nb = 2\nc = 3\n~~~", 26, &["~~~ py title\na = 1\n~~~", "~~~py\nb = 2\nc = 3\n~~~"]);
     check("`````\n```\naaaa\n```\nbbbb\n`````", 24, &["`````\n```\naaaa\n```\n`````", "`````\nbbbb\n`````"]);
-    check("- x\n  ```py\n  aa = 1\n  bb = 2\n  ```", 28, &["- x\n  ```py\n  aa = 1\n  ```", "  ```py\n  bb = 2\n  ```"]);
+    check(
+        "- x\n  ```py\n  aa = 1\n  bb = 2\n  ```",
+        28,
+        &["- x\n  ```py\n  aa = 1\n  ```", "  ```py\n  bb = 2\n  ```"],
+    );
     check("> ```py\n> aa = 1\n> bb = 2\n> ```", 26, &["> ```py\n> aa = 1\n> ```", "> ```py\n> bb = 2\n> ```"]);
     check(
         "100. x\n     ```\n     aa = 1\n     bb = 2\n     ```",
@@ -181,7 +185,8 @@ fn block(dice: &mut Dice, depth: u32, in_item: bool) -> String {
             let fence = ["```", "~~~", "````", "~~~~~"][dice.roll(4) as usize];
             let info = ["", "rust", " sh -x"][dice.roll(3) as usize];
             let inner = if fence.len() > 3 && dice.roll(2) == 0 { "```\nx\n```\n" } else { "" };
-            let lines: String = (0..dice.roll(20)).map(|n| format!("{}x{n}\n", " ".repeat(dice.roll(9) as usize))).collect();
+            let lines: String =
+                (0..dice.roll(20)).map(|n| format!("{}x{n}\n", " ".repeat(dice.roll(9) as usize))).collect();
             format!("{fence}{info}\n{inner}{lines}{fence}")
         }
         2 if in_item => words(dice, 60),
@@ -199,7 +204,10 @@ fn block(dice: &mut Dice, depth: u32, in_item: bool) -> String {
 /// Blocks with a paragraph between every two, so that lists and code do not run together.
 fn blocks(dice: &mut Dice, depth: u32, in_item: bool) -> String {
     let count = 1 + dice.roll(3);
-    (0..count).map(|_| format!("{}\n\nand\n\n{}", block(dice, depth, in_item), words(dice, 5))).collect::<Vec<_>>().join("\n\n")
+    (0..count)
+        .map(|_| format!("{}\n\nand\n\n{}", block(dice, depth, in_item), words(dice, 5)))
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }
 
 // Rule RELAY-9.
@@ -217,8 +225,34 @@ fn random_markdown_is_balanced_and_keeps_its_code() {
 #[test]
 fn random_marks_fit_and_are_given_back() {
     let pieces = [
-        "```", "~~~", "\n", "\n\n", "    ", "\t", "> ", "- ", "10. ", "`", "*", "**", "[a](b)", "<b>", " ", "word", "\r\n", "\r",
-        "``````", "👩‍🚀", "e\u{301}", " \u{301}", "\u{200b}", "===", "&amp;", "\\", "x\n", "日本",
+        "```",
+        "~~~",
+        "\n",
+        "\n\n",
+        "    ",
+        "\t",
+        "> ",
+        "- ",
+        "10. ",
+        "`",
+        "*",
+        "**",
+        "[a](b)",
+        "<b>",
+        " ",
+        "word",
+        "\r\n",
+        "\r",
+        "``````",
+        "👩‍🚀",
+        "e\u{301}",
+        " \u{301}",
+        "\u{200b}",
+        "===",
+        "&amp;",
+        "\\",
+        "x\n",
+        "日本",
     ];
     for seed in 0..400 {
         let mut dice = Dice(seed);

@@ -63,7 +63,10 @@ fn a_thread_taken_over_passes_from_driver_to_driver_and_stays_closed() {
     assert_eq!((w.t.phase_name(), w.fence()), ("ridden", bob));
     assert_eq!(w.t.inbox.len(), 1, "what waited waits for the next one");
     assert_eq!(renew(&mut w, bob, "bob"), Reply::Ok);
-    assert_eq!(refused(&renew(&mut w, ada, "ada")), (Reason::Stale, "the thread is held by bob@laptop now", Some("bob")));
+    assert_eq!(
+        refused(&renew(&mut w, ada, "ada")),
+        (Reason::Stale, "the thread is held by bob@laptop now", Some("bob"))
+    );
 
     w.does(Event::Release { fence: bob, accept_broken: false });
     assert_eq!(names(&w.settle()), ["prove", "show", "restore", "hand"]);
@@ -78,9 +81,10 @@ fn what_the_one_before_had_said_comes_first_and_under_its_name() {
     for _ in 0..50 {
         for e in w.take() {
             let outcome = match &e.act {
-                Act::Show { .. } if w.t.heir().is_some() => {
-                    Outcome::Shown { turns: vec![item("p1", RelayKind::Prompt), item("a1", RelayKind::Answer)], beside: Vec::new() }
-                }
+                Act::Show { .. } if w.t.heir().is_some() => Outcome::Shown {
+                    turns: vec![item("p1", RelayKind::Prompt), item("a1", RelayKind::Answer)],
+                    beside: Vec::new(),
+                },
                 Act::Send { item, .. } => {
                     sent.push(item.text.clone());
                     super::world::fine(&e.act)
@@ -97,7 +101,15 @@ fn what_the_one_before_had_said_comes_first_and_under_its_name() {
             sent.push(item.text);
         }
     }
-    assert_eq!(sent, ["⇄ bob@laptop takes this thread over from ada@laptop.", "🖥 ada: text of p1", "text of a1", "🖥 bob: text of p2"]);
+    assert_eq!(
+        sent,
+        [
+            "⇄ bob@laptop takes this thread over from ada@laptop.",
+            "🖥 ada: text of p1",
+            "text of a1",
+            "🖥 bob: text of p2"
+        ]
+    );
 }
 
 // Rule LEASE-15.
@@ -120,7 +132,10 @@ fn whoever_waits_too_long_or_goes_leaves_the_thread_to_the_agent() {
         lives_on(&mut w, 1);
         assert!(w.t.heir().is_none(), "{expected}");
         let last = w.t.last.as_ref().expect("told why");
-        assert_eq!((&last.fence, &last.why), (&fence, &Why::Failed { reason: Reason::Held.into(), text: expected.into() }));
+        assert_eq!(
+            (&last.fence, &last.why),
+            (&fence, &Why::Failed { reason: Reason::Held.into(), text: expected.into() })
+        );
         w.wait(10_000);
         assert_eq!(names(&w.settle()), ["prove", "show", "restore"], "{expected}");
         assert_eq!(w.t.phase_name(), "open");
@@ -139,7 +154,10 @@ fn one_takes_over_at_a_time() {
     // And an agent that is only just being seen off is not raced for.
     let mut w = World::new();
     w.claim("ada", 500);
-    assert_eq!(refused(&w.steal("bob", 601, 11)), (Reason::Held, "the thread is being claimed by ada@laptop", Some("ada")));
+    assert_eq!(
+        refused(&w.steal("bob", 601, 11)),
+        (Reason::Held, "the thread is being claimed by ada@laptop", Some("ada"))
+    );
     // What is coming back may be taken on the way.
     let mut w = World::ridden_by("ada");
     let fence = w.fence();
@@ -212,7 +230,11 @@ fn a_thread_taken_back_is_the_agents_once_the_driver_is_seen_off() {
     w.does(Event::TakeBack { by: "Tess".into(), accept_broken: false });
     for _ in 0..3 {
         for e in w.take() {
-            let outcome = if matches!(e.act, Act::Show { .. }) { Outcome::Broken { what: "two leaves".into() } } else { super::world::fine(&e.act) };
+            let outcome = if matches!(e.act, Act::Show { .. }) {
+                Outcome::Broken { what: "two leaves".into() }
+            } else {
+                super::world::fine(&e.act)
+            };
             w.done(e.op, outcome);
         }
     }

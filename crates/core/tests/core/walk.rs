@@ -58,14 +58,20 @@ fn walk(seed: u64) {
                 if let Phase::Ridden { lease } = &w.t.phase {
                     let fence = lease.fence;
                     let name = format!("p{n}");
-                    if let Reply::Relayed { .. } = w.does(Event::Relay { fence, items: vec![item(&name, RelayKind::Prompt)] }) {
+                    if let Reply::Relayed { .. } =
+                        w.does(Event::Relay { fence, items: vec![item(&name, RelayKind::Prompt)] })
+                    {
                         seen.relayed.push(name);
                     }
                 }
             }
             5 => {
                 if let Some(fence) = w.t.lease().map(|l| l.fence) {
-                    let event = if dice.roll(3) == 0 { Event::Dropped { fence } } else { Event::Release { fence, accept_broken: true } };
+                    let event = if dice.roll(3) == 0 {
+                        Event::Dropped { fence }
+                    } else {
+                        Event::Release { fence, accept_broken: true }
+                    };
                     w.does(event);
                 }
             }
@@ -98,7 +104,14 @@ fn walk(seed: u64) {
                 let e = flying.remove(dice.roll(flying.len() as u64) as usize);
                 let outcome = match (&e.act, dice.roll(6)) {
                     (Act::Send { .. }, 0) => Outcome::NotSent { what: "down".into(), retry: true, after_ms: None },
-                    (Act::Settle { .. } | Act::EndChild { .. } | Act::Acknowledge { .. } | Act::Prove { .. } | Act::Hand { .. }, 0) => Outcome::NotYet { what: "busy".into() },
+                    (
+                        Act::Settle { .. }
+                        | Act::EndChild { .. }
+                        | Act::Acknowledge { .. }
+                        | Act::Prove { .. }
+                        | Act::Hand { .. },
+                        0,
+                    ) => Outcome::NotYet { what: "busy".into() },
                     (Act::Copy { .. }, 0) => Outcome::Copied { bindings: Vec::new() },
                     // The acknowledgement is lost: nobody performs it any more.
                     (act, 1) => {

@@ -38,7 +38,14 @@ fn happens(w: &World, act: &Act, seen: &mut Seen, seed: u64) {
             assert!(!runs, "seed {seed}: a message is handed over beside the driver's turn");
             *seen.handed.entry(held.id.clone()).or_default() += 1;
         }
-        Act::Park { .. } | Act::Acknowledge { .. } | Act::Restore { .. } | Act::Prove { .. } | Act::Mark { .. } | Act::Show { .. } | Act::EndChild { .. } | Act::Copy { .. } => {
+        Act::Park { .. }
+        | Act::Acknowledge { .. }
+        | Act::Restore { .. }
+        | Act::Prove { .. }
+        | Act::Mark { .. }
+        | Act::Show { .. }
+        | Act::EndChild { .. }
+        | Act::Copy { .. } => {
             panic!("seed {seed}: a chat ride touches no Claude session: {act:?}");
         }
         _ => {}
@@ -67,21 +74,31 @@ fn walk(seed: u64) {
                 if let Phase::Ridden { lease } = &w.t.phase {
                     let fence = lease.fence;
                     let id = format!("p{}", n / 5);
-                    if w.does(Event::Say { fence, id: id.clone(), text: "x".into() }) == (Reply::Said { state: SayState::Said }) {
+                    if w.does(Event::Say { fence, id: id.clone(), text: "x".into() })
+                        == (Reply::Said { state: SayState::Said })
+                    {
                         seen.said.insert(id);
                     }
                 }
             }
             5 | 6 => {
                 // Late, twice, or by somebody else.
-                let id = if dice.roll(5) == 0 { "stranger".into() } else { format!("p{}", n / 5 - dice.roll(n / 5 + 1).min(2)) };
+                let id = if dice.roll(5) == 0 {
+                    "stranger".into()
+                } else {
+                    format!("p{}", n / 5 - dice.roll(n / 5 + 1).min(2))
+                };
                 if w.t.closed() && matches!(w.sends(&id, "x"), Reply::Admit { .. }) {
                     *seen.ran.entry(id).or_default() += 1;
                 }
             }
             7 => {
                 if let Some(fence) = w.t.lease().map(|l| l.fence) {
-                    let event = if dice.roll(2) == 0 { Event::Dropped { fence } } else { Event::Release { fence, accept_broken: false } };
+                    let event = if dice.roll(2) == 0 {
+                        Event::Dropped { fence }
+                    } else {
+                        Event::Release { fence, accept_broken: false }
+                    };
                     w.does(event);
                 }
             }
@@ -98,7 +115,9 @@ fn walk(seed: u64) {
             10..=13 if !flying.is_empty() => {
                 let e = flying.remove(dice.roll(flying.len() as u64) as usize);
                 let outcome = match (&e.act, dice.roll(6)) {
-                    (Act::Settle { .. } | Act::Follow { .. } | Act::Hand { .. }, 0) => Outcome::NotYet { what: "busy".into() },
+                    (Act::Settle { .. } | Act::Follow { .. } | Act::Hand { .. }, 0) => {
+                        Outcome::NotYet { what: "busy".into() }
+                    }
                     (Act::Follow { .. }, 1) => Outcome::Answered { how: Ending::Lost, text: String::new() },
                     (Act::Probe { .. }, 0) => Outcome::Gone,
                     (Act::Send { .. } | Act::Hand { .. }, 1) => {

@@ -100,7 +100,11 @@ impl World {
     fn asks(&mut self, name: &str, grant: u128, pid: u32, steal: bool) -> Reply {
         let asked = ClaimAsked {
             identity: self.identity.clone(),
-            driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), namespace: None, pid, start: 20 } },
+            driver: Driver {
+                name: name.into(),
+                host: "laptop".into(),
+                process: Process { machine: "m".into(), namespace: None, pid, start: 20 },
+            },
             secret_sha256: format!("secret of {name}"),
             grant: id(grant),
             title: "Lab › topic".into(),
@@ -120,7 +124,11 @@ impl World {
         let session = |n: u128| ClaudeSession { id: id(n), config_dir: "/c".into(), cwd: "/w".into() };
         self.does(Event::Claim(Box::new(ClaimAsked {
             identity: None,
-            driver: Driver { name: name.into(), host: "laptop".into(), process: Process { machine: "m".into(), namespace: None, pid: 10, start: 20 } },
+            driver: Driver {
+                name: name.into(),
+                host: "laptop".into(),
+                process: Process { machine: "m".into(), namespace: None, pid: 10, start: 20 },
+            },
             secret_sha256: format!("secret of {name}"),
             grant: id(900),
             title: "Lab › topic".into(),
@@ -219,9 +227,12 @@ impl World {
 /// How an effect ends when all goes well.
 pub fn fine(act: &Act) -> Outcome {
     match act {
-        Act::Copy { sessions, .. } => {
-            Outcome::Copied { bindings: sessions.iter().map(|s| Parked { session: s.clone(), binding: json!({"sessionId": "x"}), reset_mark: String::new() }).collect() }
-        }
+        Act::Copy { sessions, .. } => Outcome::Copied {
+            bindings: sessions
+                .iter()
+                .map(|s| Parked { session: s.clone(), binding: json!({"sessionId": "x"}), reset_mark: String::new() })
+                .collect(),
+        },
         Act::Mark { .. } => Outcome::Marked { mark: mark(), beside: Vec::new() },
         Act::Show { .. } => Outcome::Shown { turns: Vec::new(), beside: Vec::new() },
         Act::Send { item, .. } => Outcome::Sent { message_id: item.seq.to_string() },

@@ -26,7 +26,8 @@ pub(super) fn begin(sync: &Sync, params: &str) -> Outcome<Answer> {
     let asked: wire::Copy = wire::parse(method::COPY, params)?;
     let before = sync.store.read(&asked.key).map_err(|e| store_error(e.to_string()))?;
     let begins = before.as_ref().and_then(Thread::lease).is_some_and(|lease| lease.copy.is_none());
-    let (thread, reply) = sync.apply(&asked.key, Event::Copied { fence: asked.fence, end: None }).map_err(store_error)?;
+    let (thread, reply) =
+        sync.apply(&asked.key, Event::Copied { fence: asked.fence, end: None }).map_err(store_error)?;
     if reply != Reply::Ok {
         return Err(refused(reply));
     }
@@ -35,7 +36,17 @@ pub(super) fn begin(sync: &Sync, params: &str) -> Outcome<Answer> {
     if begins {
         files.forget_staged();
     }
-    compared(sync, Waiting { method: method::COPY.into(), key: asked.key, fence: asked.fence, wait_ms: WAIT_MS, size: asked.size, again: false })
+    compared(
+        sync,
+        Waiting {
+            method: method::COPY.into(),
+            key: asked.key,
+            fence: asked.fence,
+            wait_ms: WAIT_MS,
+            size: asked.size,
+            again: false,
+        },
+    )
 }
 
 /// The answer once the transcript here is compared with as much of it as the driver has.
@@ -43,8 +54,10 @@ pub(super) fn compared(sync: &Sync, waiting: Waiting) -> Outcome<Answer> {
     let thread = sync.store.read(&waiting.key).map_err(|e| store_error(e.to_string()))?;
     let lease = ridden(sync, thread.as_ref(), waiting.fence)?;
     let files = files(lease)?;
-    let opened = files.open(None).map_err(failed)?.ok_or_else(|| failed(CopyError::Missing(files.transcript().to_owned())))?;
-    let io = |e: std::io::Error| error(Reason::Transcript, format!("could not read {}: {e}", files.transcript().display()));
+    let opened =
+        files.open(None).map_err(failed)?.ok_or_else(|| failed(CopyError::Missing(files.transcript().to_owned())))?;
+    let io =
+        |e: std::io::Error| error(Reason::Transcript, format!("could not read {}: {e}", files.transcript().display()));
     let size = opened.metadata().map_err(io)?.len();
     let compared = size.min(waiting.size);
     // Under one grant what stands there stays.
@@ -78,17 +91,30 @@ pub(super) fn pull(sync: &Sync, params: &str) -> Outcome<Value> {
 pub(super) fn push(sync: &Sync, params: &str) -> Outcome<Value> {
     let asked: wire::Push = wire::parse(method::PUSH, params)?;
     if asked.total > RANGE_BYTES {
-        return Err(error(Reason::TooLarge, format!("the range has {} bytes; at most {RANGE_BYTES} are taken at once", asked.total)));
+        return Err(error(
+            Reason::TooLarge,
+            format!("the range has {} bytes; at most {RANGE_BYTES} are taken at once", asked.total),
+        ));
     }
     let frame = unpack(&asked.data).map_err(|e| error(Reason::BadRequest, e.to_string()))?;
     let thread = sync.store.read(&asked.key).map_err(|e| store_error(e.to_string()))?;
     let files = files(ridden(sync, thread.as_ref(), asked.fence)?)?;
     let begins = asked.file.is_some() && asked.from == 0;
-    if begins && files.open(asked.file.as_deref()).map_err(failed)?.is_none() && files.beside().map_err(failed)?.len() >= COPY_FILES {
+    if begins
+        && files.open(asked.file.as_deref()).map_err(failed)?.is_none()
+        && files.beside().map_err(failed)?.len() >= COPY_FILES
+    {
         return Err(error(Reason::TooLarge, format!("there are {COPY_FILES} files of subagents; no more are taken")));
     }
     let tag = format!("{}-", asked.fence.grant.simple());
-    let range = Range { file: asked.file.as_deref(), from: asked.from, before_sha256: &asked.before_sha256, total: asked.total, tag: &tag, looked_at: true };
+    let range = Range {
+        file: asked.file.as_deref(),
+        from: asked.from,
+        before_sha256: &asked.before_sha256,
+        total: asked.total,
+        tag: &tag,
+        looked_at: true,
+    };
     let whole = match files.stage(&range, asked.at, &frame).map_err(failed)? {
         Staged::Part(at) => return value(&wire::Pushed { at, done: false }),
         Staged::Whole(whole) => whole,
@@ -123,7 +149,9 @@ fn failed(e: CopyError) -> MethodError {
         CopyError::Name(_) | CopyError::Line(_) => Reason::BadRequest,
         CopyError::Range(_) => Reason::TooLarge,
         CopyError::Diverged { .. } => Reason::Diverged,
-        CopyError::Io { .. } => return MethodError { code: "UNAVAILABLE".into(), ..error(Reason::Transcript, e.to_string()) },
+        CopyError::Io { .. } => {
+            return MethodError { code: "UNAVAILABLE".into(), ..error(Reason::Transcript, e.to_string()) };
+        }
         CopyError::NotRegular(_) | CopyError::Missing(_) => Reason::Transcript,
     };
     error(reason, e.to_string())

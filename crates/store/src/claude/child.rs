@@ -44,12 +44,7 @@ pub enum EndChild {
 /// When the registry or the process table cannot be read, when the child may
 /// not be signalled.
 #[cfg(target_os = "linux")]
-pub fn end_idle_child(
-    dir: &ClaudeDir,
-    gateway: u32,
-    session: Uuid,
-    limit: Duration,
-) -> Result<EndChild, ClaudeError> {
+pub fn end_idle_child(dir: &ClaudeDir, gateway: u32, session: Uuid, limit: Duration) -> Result<EndChild, ClaudeError> {
     use super::process::Handle;
     use super::registry::Registry;
 
@@ -82,11 +77,7 @@ pub fn end_idle_child(
                 continue;
             }
             let waiting_for = entry.and_then(|entry| entry.waiting_for.clone());
-            return Ok(EndChild::Busy {
-                process,
-                status,
-                waiting_for,
-            });
+            return Ok(EndChild::Busy { process, status, waiting_for });
         }
         handle.terminate()?;
         if !handle.wait_gone(deadline.saturating_duration_since(std::time::Instant::now()))? {
@@ -94,11 +85,7 @@ pub fn end_idle_child(
         }
         gone.push(process);
     }
-    Ok(if gone.is_empty() {
-        EndChild::NotRunning
-    } else {
-        EndChild::Gone(gone)
-    })
+    Ok(if gone.is_empty() { EndChild::NotRunning } else { EndChild::Gone(gone) })
 }
 
 /// Not supported on this operating system yet.
@@ -141,10 +128,7 @@ fn find(dir: &ClaudeDir, gateway: u32, session: Uuid) -> Result<Option<Seen>, Cl
         let parent = |ppid: u32| all.iter().find(|p| p.pid == ppid);
         seen.ppid == gateway || parent(seen.ppid).is_some_and(|wrapper| wrapper.ppid == gateway)
     };
-    let registered = registry
-        .live(session)
-        .map(|(_, seen)| seen)
-        .find(|seen| under(seen));
+    let registered = registry.live(session).map(|(_, seen)| seen).find(|seen| under(seen));
     if let Some(child) = registered {
         return Ok(Some(child.clone()));
     }

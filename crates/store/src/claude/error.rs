@@ -62,10 +62,6 @@ impl ClaudeError {
     }
 
     pub(super) fn io(doing: &'static str, path: &std::path::Path, cause: impl Into<io::Error>) -> Self {
-        ClaudeError::Io {
-            doing,
-            path: path.to_owned(),
-            cause: cause.into(),
-        }
+        ClaudeError::Io { doing, path: path.to_owned(), cause: cause.into() }
     }
 }

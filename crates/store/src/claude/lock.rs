@@ -75,7 +75,8 @@ impl DriverLock {
         let (name, nonce) = (draw(), draw());
         let path = folder.join(&name);
         let failed = |e: io::Error| ClaudeError::io("lock", &path, e);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
         if !kernel::take(&file, DRIVER_BYTE).map_err(failed)? {
             return Err(failed(io::ErrorKind::WouldBlock.into()));
         }
@@ -181,11 +182,17 @@ fn holds(file: &File, at: u64, nonce: &str) -> bool {
 /// Removes files of rides that are long over.
 fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let old = entry.metadata().and_then(|found| found.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEPT));
+        let old = entry
+            .metadata()
+            .and_then(|found| found.modified())
+            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEPT));
         let path = entry.path();
         let ours = entry.file_name().to_str().is_some_and(is_name);
         // Asked through a descriptor of its own; one that cannot be asked about stays.
-        let free = || open(&path, false).is_ok_and(|file| file.is_some_and(|file| kernel::is_held(&file, DRIVER_BYTE).is_ok_and(|held| !held)));
+        let free = || {
+            open(&path, false)
+                .is_ok_and(|file| file.is_some_and(|file| kernel::is_held(&file, DRIVER_BYTE).is_ok_and(|held| !held)))
+        };
         if old && ours && free() {
             // Another ride may have swept it.
             let _ = std::fs::remove_file(&path);

@@ -61,9 +61,7 @@ impl ClaudeDir {
     /// The transcripts of one project folder, links resolved where it exists.
     pub fn project(&self, cwd: &Path) -> PathBuf {
         let real = fs::canonicalize(cwd).unwrap_or_else(|_| cwd.to_owned());
-        self.0
-            .join("projects")
-            .join(project_slug(&real.to_string_lossy()))
+        self.0.join("projects").join(project_slug(&real.to_string_lossy()))
     }
 
     /// The Claude sessions that have a transcript file, by its name. What cannot be
@@ -112,11 +110,7 @@ impl ClaudeDir {
         let mut found: Option<PathBuf> = None;
         for (n, entry) in entries.enumerate() {
             if n >= MAX_PROJECTS {
-                return Err(ClaudeError::TooMany {
-                    what: "projects",
-                    path: projects,
-                    max: MAX_PROJECTS,
-                });
+                return Err(ClaudeError::TooMany { what: "projects", path: projects, max: MAX_PROJECTS });
             }
             let entry = entry.map_err(|e| ClaudeError::io("read folder", &projects, e))?;
             let path = entry.path().join(&name);
@@ -162,10 +156,7 @@ fn exists(path: &Path) -> Result<bool, ClaudeError> {
     match open_regular(path) {
         Ok(_) => Ok(true),
         Err(ClaudeError::Io { cause, .. })
-            if matches!(
-                cause.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
+            if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
         {
             Ok(false)
         }
@@ -185,9 +176,7 @@ pub fn project_slug(real: &str) -> String {
     if slug.len() <= MAX_SLUG {
         return slug;
     }
-    let hash = real
-        .encode_utf16()
-        .fold(0i32, |h, unit| h.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let hash = real.encode_utf16().fold(0i32, |h, unit| h.wrapping_mul(31).wrapping_add(i32::from(unit)));
     format!("{}-{}", &slug[..MAX_SLUG], base36(hash.unsigned_abs()))
 }
 

@@ -66,12 +66,7 @@ pub struct Seen {
 impl Seen {
     /// Its lasting name.
     pub fn process(&self) -> Process {
-        Process {
-            machine: crate::clock::machine(),
-            namespace: namespace(),
-            pid: self.pid,
-            start: self.start,
-        }
+        Process { machine: crate::clock::machine(), namespace: namespace(), pid: self.pid, start: self.start }
     }
 }
 
@@ -306,8 +301,11 @@ mod table {
     /// When the file or the process table cannot be read.
     pub fn holders(path: &Path) -> Result<Vec<Seen>, ClaudeError> {
         let found = fs::metadata(path).map_err(|e| ClaudeError::io("look at", path, e))?;
-        let is_it = |fd: fs::DirEntry| fs::metadata(fd.path()).is_ok_and(|open| (open.dev(), open.ino()) == (found.dev(), found.ino()));
-        let has_it = |seen: &Seen| fs::read_dir(format!("/proc/{}/fd", seen.pid)).is_ok_and(|fds| fds.flatten().any(is_it));
+        let is_it = |fd: fs::DirEntry| {
+            fs::metadata(fd.path()).is_ok_and(|open| (open.dev(), open.ino()) == (found.dev(), found.ino()))
+        };
+        let has_it =
+            |seen: &Seen| fs::read_dir(format!("/proc/{}/fd", seen.pid)).is_ok_and(|fds| fds.flatten().any(is_it));
         Ok(all()?.into_iter().filter(has_it).collect())
     }
 
@@ -340,9 +338,7 @@ mod table {
         if args.is_empty() {
             return Vec::new();
         }
-        args.split(|b| *b == 0)
-            .map(|arg| String::from_utf8_lossy(arg).into_owned())
-            .collect()
+        args.split(|b| *b == 0).map(|arg| String::from_utf8_lossy(arg).into_owned()).collect()
     }
 
     /// Whether a process has a file open for writing. Processes that are not

@@ -159,15 +159,9 @@ impl Registry {
         let here = Here::default();
         for (n, file) in files.enumerate() {
             if n >= MAX_ENTRIES {
-                return Err(ClaudeError::TooMany {
-                    what: "entries",
-                    path: sessions,
-                    max: MAX_ENTRIES,
-                });
+                return Err(ClaudeError::TooMany { what: "entries", path: sessions, max: MAX_ENTRIES });
             }
-            let path = file
-                .map_err(|e| ClaudeError::io("read live registry", &sessions, e))?
-                .path();
+            let path = file.map_err(|e| ClaudeError::io("read live registry", &sessions, e))?.path();
             if path.extension().is_none_or(|ext| ext != "json") {
                 continue;
             }
@@ -197,20 +191,17 @@ impl Registry {
 
     /// The running processes on a Claude session.
     pub fn live(&self, session: Uuid) -> impl Iterator<Item = (&Entry, &Seen)> {
-        self.entries
-            .iter()
-            .filter(move |entry| entry.session == session)
-            .filter_map(|entry| match &entry.liveness {
-                Liveness::Live(seen) => Some((entry, seen)),
-                _ => None,
-            })
+        self.entries.iter().filter(move |entry| entry.session == session).filter_map(|entry| match &entry.liveness {
+            Liveness::Live(seen) => Some((entry, seen)),
+            _ => None,
+        })
     }
 
     /// The entry of a running process.
     pub fn of(&self, process: &Seen) -> Option<&Entry> {
-        self.entries.iter().find(
-            |e| matches!(&e.liveness, Liveness::Live(s) if (s.pid, s.start) == (process.pid, process.start)),
-        )
+        self.entries
+            .iter()
+            .find(|e| matches!(&e.liveness, Liveness::Live(s) if (s.pid, s.start) == (process.pid, process.start)))
     }
 }
 

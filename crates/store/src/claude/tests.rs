@@ -14,7 +14,9 @@ use ride_core::transcript::{Broken, Why};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::process::{Alive, Seen, Unseen, alive, alive_as, children_of, command, identity, is_under, look, namespace, wait_gone};
+use super::process::{
+    Alive, Seen, Unseen, alive, alive_as, children_of, command, identity, is_under, look, namespace, wait_gone,
+};
 use super::*;
 
 /// A Claude session of one test alone: each looks at every process of the machine.
@@ -30,11 +32,7 @@ struct Held(Child);
 
 impl Held {
     fn start(program: &str, args: &[&str]) -> Held {
-        let child = Command::new(program)
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn();
+        let child = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         Held(child.unwrap())
     }
 
@@ -72,15 +70,8 @@ fn register(dir: &ClaudeDir, seen: &Seen, session: Uuid, extra: Value) {
     let mut entry = json!({
         "pid": seen.pid, "sessionId": session, "procStart": seen.start.to_string(), "kind": "interactive",
     });
-    entry
-        .as_object_mut()
-        .unwrap()
-        .extend(extra.as_object().unwrap().clone());
-    fs::write(
-        dir.sessions().join(format!("{}.json", seen.pid)),
-        entry.to_string(),
-    )
-    .unwrap();
+    entry.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    fs::write(dir.sessions().join(format!("{}.json", seen.pid)), entry.to_string()).unwrap();
 }
 
 fn transcript(dir: &ClaudeDir, cwd: &Path, lines: &[Value]) -> PathBuf {
@@ -92,11 +83,7 @@ fn transcript(dir: &ClaudeDir, cwd: &Path, lines: &[Value]) -> PathBuf {
 }
 
 fn append(path: &Path, lines: &[Value]) {
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .unwrap();
+    let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
     for line in lines {
         writeln!(file, "{line}").unwrap();
     }
@@ -114,20 +101,11 @@ fn answer(n: u128, parent: u128) -> Value {
 
 #[test]
 fn slugs() {
-    let long = format!(
-        "/tmp/tr-lab/work{}",
-        format!("/{}", "long-ü".repeat(10)).repeat(4)
-    );
-    let cut = format!(
-        "-tmp-tr-lab-work{}",
-        format!("-{}", "long--".repeat(10)).repeat(4)
-    );
+    let long = format!("/tmp/tr-lab/work{}", format!("/{}", "long-ü".repeat(10)).repeat(4));
+    let cut = format!("-tmp-tr-lab-work{}", format!("-{}", "long--".repeat(10)).repeat(4));
     // Measured on the real Claude Code.
     let rows = [
-        (
-            "/lab/work/Slug_Test.v1 x+y@z/ünï-日本",
-            "-lab-work-Slug-Test-v1-x-y-z--n----".to_owned(),
-        ),
+        ("/lab/work/Slug_Test.v1 x+y@z/ünï-日本", "-lab-work-Slug-Test-v1-x-y-z--n----".to_owned()),
         ("/em😀ji", "-em--ji".to_owned()),
         (&long, format!("{}-9jmdmt", &cut[..200])),
     ];
@@ -162,10 +140,7 @@ fn transcripts_are_found_and_links_refused() {
     let elsewhere = home.path().join("elsewhere.jsonl");
     fs::rename(&path, &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
-    assert!(matches!(
-        dir.find(session(), Some(&cwd)),
-        Err(ClaudeError::NotRegular(_))
-    ));
+    assert!(matches!(dir.find(session(), Some(&cwd)), Err(ClaudeError::NotRegular(_))));
     assert!(matches!(chain_mark(&path), Err(ClaudeError::NotRegular(_))));
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
@@ -179,15 +154,11 @@ fn a_mark_is_shown_or_not() {
     let mark = chain_mark(&path).unwrap();
     assert_eq!(mark.leaf, Some(Uuid::from_u128(2)));
     assert_eq!(mark.size, fs::metadata(&path).unwrap().len());
-    let Look::Shown { turns, now, .. } = show_chain(&mark).unwrap() else {
-        panic!("not shown")
-    };
+    let Look::Shown { turns, now, .. } = show_chain(&mark).unwrap() else { panic!("not shown") };
     assert_eq!((turns.turns.len(), now), (0, mark.clone()));
 
     append(&path, &[prompt(3, Some(2)), answer(4, 3)]);
-    let Look::Shown { turns, now, .. } = show_chain(&mark).unwrap() else {
-        panic!("not shown")
-    };
+    let Look::Shown { turns, now, .. } = show_chain(&mark).unwrap() else { panic!("not shown") };
     assert_eq!(turns.turns.len(), 1);
     assert_eq!(turns.turns[0].prompts[0].text, "prompt 3");
     assert_eq!(turns.turns[0].answer.as_ref().unwrap().text, "answer 4");
@@ -218,11 +189,7 @@ fn summaries_come_from_the_end() {
     let title = json!({"type": "custom-title", "customTitle": "t"});
     let last = json!({"type": "last-prompt", "lastPrompt": "hello", "leafUuid": Uuid::from_u128(2)});
     let body = json!({"type": "api-request-blob", "message": "x".repeat(1 << 20)});
-    let path = transcript(
-        &dir,
-        home.path(),
-        &[title, prompt(1, None), answer(2, 1), body, last],
-    );
+    let path = transcript(&dir, home.path(), &[title, prompt(1, None), answer(2, 1), body, last]);
     let summary = summary(&path).unwrap();
     assert_eq!(summary.title.as_deref(), Some("t"));
     assert_eq!(summary.last_prompt.as_deref(), Some("hello"));
@@ -234,18 +201,7 @@ fn stat_lines() {
     let tail = "S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 9876 1000 200";
     for name in ["sleep", "a b", "x) S 1 (y", ")", ""] {
         let seen = process::parse(5, &format!("5 ({name}) {tail}\n"));
-        assert_eq!(
-            seen,
-            Some((
-                Seen {
-                    pid: 5,
-                    start: 9876,
-                    ppid: 7
-                },
-                'S'
-            )),
-            "{name}"
-        );
+        assert_eq!(seen, Some((Seen { pid: 5, start: 9876, ppid: 7 }, 'S')), "{name}");
     }
     for broken in ["", "5", "5 (x)", "5 (x) S", "5 (x) S 7 1"] {
         assert_eq!(process::parse(5, broken), None, "{broken}");
@@ -258,9 +214,7 @@ fn processes_by_pid_and_start() {
     let seen = child.seen();
     assert_eq!(seen.ppid, std::process::id());
     assert!(children_of(std::process::id()).unwrap().contains(&seen));
-    wait_for("command line", || {
-        (command(seen.pid) == ["sleep", "60"]).then_some(())
-    });
+    wait_for("command line", || (command(seen.pid) == ["sleep", "60"]).then_some(()));
     let process = seen.process();
     assert_eq!(alive(&process).unwrap(), Alive::Yes);
     let mut reused = process.clone();
@@ -287,7 +241,8 @@ fn a_process_of_another_namespace_is_never_gone() {
     assert!(process.namespace.is_some());
     let gone = |namespace: Option<&str>| {
         let namespace = namespace.map(str::to_owned);
-        alive(&ride_core::id::Process { namespace, pid: process.pid, start: process.start - 1, ..process.clone() }).unwrap()
+        alive(&ride_core::id::Process { namespace, pid: process.pid, start: process.start - 1, ..process.clone() })
+            .unwrap()
     };
     assert_eq!(gone(process.namespace.as_deref()), Alive::No);
     assert_eq!(gone(Some("pid:[1] time:[2]")), Alive::CannotTell(Unseen::Namespace));
@@ -306,12 +261,7 @@ fn a_process_of_another_namespace_is_never_gone() {
 #[test]
 fn registry_entries_live_dead_and_elsewhere() {
     let (_home, dir) = home();
-    assert!(
-        Registry::read(&ClaudeDir::at("/nowhere"))
-            .unwrap()
-            .entries
-            .is_empty()
-    );
+    assert!(Registry::read(&ClaudeDir::at("/nowhere")).unwrap().entries.is_empty());
     let child = Held::start("sleep", &["60"]);
     let seen = child.seen();
     let check = |extra: Value, live: bool, status: Status| {
@@ -323,28 +273,14 @@ fn registry_entries_live_dead_and_elsewhere() {
         registry.entries[0].liveness.clone()
     };
     check(json!({"status": "idle"}), true, Status::Idle);
-    check(
-        json!({"status": "waiting", "waitingFor": "dialog open"}),
-        true,
-        Status::Waiting,
-    );
+    check(json!({"status": "waiting", "waitingFor": "dialog open"}), true, Status::Waiting);
     check(json!({"status": "shell", "pid_domain": 7}), true, Status::Shell);
-    check(
-        json!({"status": "dreaming"}),
-        true,
-        Status::Other("dreaming".to_owned()),
-    );
+    check(json!({"status": "dreaming"}), true, Status::Other("dreaming".to_owned()));
     check(json!({"name": 3, "cwd": null, "status": 5}), true, Status::Untold);
     check(json!({"procStart": seen.start}), true, Status::Untold);
-    assert_eq!(
-        check(json!({"procStart": "1"}), false, Status::Untold),
-        Liveness::Dead
-    );
+    assert_eq!(check(json!({"procStart": "1"}), false, Status::Untold), Liveness::Dead);
     let far = json!({"pidDomain": "linux:someone:pid:[1]"});
-    assert!(matches!(
-        check(far, false, Status::Untold),
-        Liveness::Elsewhere(_)
-    ));
+    assert!(matches!(check(far, false, Status::Untold), Liveness::Elsewhere(_)));
     fs::write(dir.sessions().join("8.json"), "{\"pid\":8,").unwrap();
     fs::write(dir.sessions().join("9.json"), "{\"pid\":9,\"sessionId\":\"no\"}").unwrap();
     fs::write(dir.sessions().join("9.abc.key"), "{}").unwrap();
@@ -366,45 +302,21 @@ fn an_idle_child_is_ended_and_nothing_else() {
     let process = child.seen().process();
     for status in ["busy", "waiting", "shell", "dreaming"] {
         register(&dir, &child.seen(), session(), json!({"status": status}));
-        let expected = EndChild::Busy {
-            process: process.clone(),
-            status: Status::from(status),
-            waiting_for: None,
-        };
+        let expected = EndChild::Busy { process: process.clone(), status: Status::from(status), waiting_for: None };
         assert_eq!(end(&dir, LIMIT), expected);
     }
     // A file left behind by an earlier process with this pid.
-    register(
-        &dir,
-        &child.seen(),
-        session(),
-        json!({"status": "idle", "procStart": "1"}),
-    );
+    register(&dir, &child.seen(), session(), json!({"status": "idle", "procStart": "1"}));
     assert_eq!(end(&dir, LIMIT), EndChild::NotRunning);
     // Somebody else's child.
     register(&dir, &child.seen(), session(), json!({"status": "idle"}));
-    assert_eq!(
-        end_idle_child(&dir, 1, session(), LIMIT).unwrap(),
-        EndChild::NotRunning
-    );
+    assert_eq!(end_idle_child(&dir, 1, session(), LIMIT).unwrap(), EndChild::NotRunning);
     assert_eq!(alive(&process).unwrap(), Alive::Yes);
     // Where the host tells no status, the transcript does.
     register(&dir, &child.seen(), session(), json!({}));
-    assert!(matches!(
-        end(&dir, LIMIT),
-        EndChild::Busy {
-            status: Status::Untold,
-            ..
-        }
-    ));
+    assert!(matches!(end(&dir, LIMIT), EndChild::Busy { status: Status::Untold, .. }));
     let path = transcript(&dir, home.path(), &[prompt(1, None)]);
-    assert!(matches!(
-        end(&dir, LIMIT),
-        EndChild::Busy {
-            status: Status::Untold,
-            ..
-        }
-    ));
+    assert!(matches!(end(&dir, LIMIT), EndChild::Busy { status: Status::Untold, .. }));
     append(&path, &[answer(2, 1)]);
     assert_eq!(end(&dir, LIMIT), EndChild::Gone(vec![process.clone()]));
     assert_eq!(alive(&process).unwrap(), Alive::No);
@@ -416,9 +328,7 @@ fn an_idle_child_is_ended_and_nothing_else() {
 fn a_child_behind_a_wrapper_is_ended() {
     let (_home, dir) = home();
     let wrapper = Held::start("sh", &["-c", "sleep 60; exit 0"]);
-    let child = wait_for("child of the wrapper", || {
-        children_of(wrapper.0.id()).unwrap().pop()
-    });
+    let child = wait_for("child of the wrapper", || children_of(wrapper.0.id()).unwrap().pop());
     register(&dir, &child, session(), json!({"status": "idle"}));
     assert_eq!(end(&dir, LIMIT), EndChild::Gone(vec![child.process()]));
 }
@@ -426,22 +336,11 @@ fn a_child_behind_a_wrapper_is_ended() {
 #[test]
 fn a_child_that_stays_is_stuck() {
     let (_home, dir) = home();
-    let child = Held::start(
-        "sh",
-        &[
-            "-c",
-            "trap '' TERM; echo $$ > /dev/null; while :; do sleep 60; done",
-        ],
-    );
+    let child = Held::start("sh", &["-c", "trap '' TERM; echo $$ > /dev/null; while :; do sleep 60; done"]);
     // The trap is set once the shell has a child.
-    wait_for("trap", || {
-        (!children_of(child.0.id()).unwrap().is_empty()).then_some(())
-    });
+    wait_for("trap", || (!children_of(child.0.id()).unwrap().is_empty()).then_some(()));
     register(&dir, &child.seen(), session(), json!({"status": "idle"}));
-    assert_eq!(
-        end(&dir, Duration::from_millis(200)),
-        EndChild::Stuck(child.seen().process())
-    );
+    assert_eq!(end(&dir, Duration::from_millis(200)), EndChild::Stuck(child.seen().process()));
     for grandchild in children_of(child.0.id()).unwrap() {
         let pid = rustix::process::Pid::from_raw(grandchild.pid as i32).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
@@ -460,20 +359,13 @@ fn arguments_alone_make_no_child_eligible() {
             .spawn()
             .unwrap(),
     );
-    wait_for("command line", || {
-        command(child.0.id()).contains(&id).then_some(())
-    });
-    let EndChild::Busy { process, .. } = end(&dir, LIMIT) else {
-        panic!("not busy")
-    };
+    wait_for("command line", || command(child.0.id()).contains(&id).then_some(()));
+    let EndChild::Busy { process, .. } = end(&dir, LIMIT) else { panic!("not busy") };
     assert_eq!(process, child.seen().process());
     // Registered on another session meanwhile: not this session's writer any more.
     register(&dir, &child.seen(), OTHER, json!({"status": "idle"}));
     assert_eq!(end(&dir, LIMIT), EndChild::NotRunning);
-    assert_eq!(
-        live_writers(&dir, session(), None, &[]).unwrap(),
-        Writers::default()
-    );
+    assert_eq!(live_writers(&dir, session(), None, &[]).unwrap(), Writers::default());
 }
 
 #[test]
@@ -491,19 +383,11 @@ fn writers_by_registry_arguments_and_open_file() {
     let shell = format!("exec sleep 60 >> '{}'", path.display());
     let opened = Held::start("sh", &["-c", &shell]);
     let reader = Held::start("tail", &["-f", path.to_str().unwrap()]);
-    let forked = Held::start(
-        "sh",
-        &["-c", "sleep 60; exit", "sh", "--resume", &id, "--fork-session"],
-    );
-    let all = wait_for("three writers", || {
-        Some(writers(&[])).filter(|w| w.here.len() == 3)
-    });
+    let forked = Held::start("sh", &["-c", "sleep 60; exit", "sh", "--resume", &id, "--fork-session"]);
+    let all = wait_for("three writers", || Some(writers(&[])).filter(|w| w.here.len() == 3));
     let by = |process: &Held| {
         let process = process.seen().process();
-        all.here
-            .iter()
-            .find(|w| w.process == process)
-            .map(|w| w.by.clone())
+        all.here.iter().find(|w| w.process == process).map(|w| w.by.clone())
     };
     assert_eq!(by(&registered), Some(By::Registry(Status::Busy)));
     assert_eq!(by(&argued), Some(By::Arguments));
@@ -512,12 +396,7 @@ fn writers_by_registry_arguments_and_open_file() {
 
     let except = [registered.seen().process(), argued.seen().process()];
     assert_eq!(writers(&except).here.len(), 1);
-    register(
-        &dir,
-        &registered.seen(),
-        session(),
-        json!({"pidDomain": "linux:far:pid:[9]"}),
-    );
+    register(&dir, &registered.seen(), session(), json!({"pidDomain": "linux:far:pid:[9]"}));
     let pid = registered.0.id();
     let place = Elsewhere { domain: Some("linux:far:pid:[9]".to_owned()), start: Some(registered.seen().start) };
     assert_eq!(writers(&[]).elsewhere, [(pid, place)]);
@@ -567,7 +446,13 @@ fn an_unregistered_claude_code_in_the_project_folder_is_unclear() {
     wait_for("command line", || (command(seen.pid).len() == 2).then_some(()));
     assert_eq!((writers().here.len(), writers().unclear.len()), (0, 1));
     let told = writers().unclear[0].to_string();
-    assert_eq!(told, format!("process {} (claude) may have the Claude session open: Claude Code's registry does not know it, and it works in the session's project folder", seen.pid));
+    assert_eq!(
+        told,
+        format!(
+            "process {} (claude) may have the Claude session open: Claude Code's registry does not know it, and it works in the session's project folder",
+            seen.pid
+        )
+    );
     // It is registered on another session: it is not on this one.
     register(&dir, &seen, OTHER, json!({"status": "idle"}));
     assert_eq!(writers(), Writers::default());
@@ -609,7 +494,10 @@ fn a_glance_reads_no_more_than_the_end() {
     // One that is open, or was never left.
     check(&turn, [None, Some("prompt 1"), Some("/p")]);
     // The folder is further back than the near end.
-    check(&[turn[0].clone(), turn[1].clone(), body(100 << 10), title.clone(), last.clone()], [Some("t"), Some("hello"), Some("/p")]);
+    check(
+        &[turn[0].clone(), turn[1].clone(), body(100 << 10), title.clone(), last.clone()],
+        [Some("t"), Some("hello"), Some("/p")],
+    );
     // And further than is looked at.
     check(&[title.clone(), turn[0].clone(), turn[1].clone(), body(1 << 20), last.clone()], [None, Some("hello"), None]);
     check(&[], [None, None, None]);
@@ -622,13 +510,21 @@ fn who_started_a_process_is_told_through_wrappers_and_its_end_is_waited_for() {
     let mut shell = Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
     let deadline = Instant::now() + LIMIT;
     let sleep = loop {
-        if let Some(sleep) = children_of(shell.id()).unwrap().into_iter().find(|seen| command(seen.pid).first().is_some_and(|name| name == "sleep")) {
+        if let Some(sleep) = children_of(shell.id())
+            .unwrap()
+            .into_iter()
+            .find(|seen| command(seen.pid).first().is_some_and(|name| name == "sleep"))
+        {
             break sleep;
         }
         assert!(Instant::now() < deadline, "no sleep is started");
         std::thread::sleep(Duration::from_millis(5));
     };
-    assert!(is_under(shell.id(), own).unwrap() && is_under(sleep.pid, own).unwrap() && is_under(sleep.pid, shell.id()).unwrap());
+    assert!(
+        is_under(shell.id(), own).unwrap()
+            && is_under(sleep.pid, own).unwrap()
+            && is_under(sleep.pid, shell.id()).unwrap()
+    );
     assert!(!is_under(own, shell.id()).unwrap() && !is_under(shell.id(), sleep.pid).unwrap());
     let process = sleep.process();
     assert!(!wait_gone(&process, Duration::from_millis(20)).unwrap());

@@ -8,7 +8,10 @@ use std::path::Path;
 
 use ride_core::event::Grown;
 use ride_core::limits::{SIDE_PROMPTS, WAITING_CHARS};
-use ride_core::transcript::{Broken, Chain, MAX_LINE_BYTES, Origin, Prompt, Reader, Rules, Shown, Span, Tail, Transcript, Turns, Wanted, asked, turns, turns_within};
+use ride_core::transcript::{
+    Broken, Chain, MAX_LINE_BYTES, Origin, Prompt, Reader, Rules, Shown, Span, Tail, Transcript, Turns, Wanted, asked,
+    turns, turns_within,
+};
 use ride_core::wire::ChainMark;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
@@ -119,11 +122,7 @@ pub fn show_chain_within(then: &ChainMark, wanted: &Wanted) -> Result<Look, Clau
         Chain::Shown(shown) => {
             let turns = turns_within(&shown.path, &shown.beside, wanted.clone(), |span| line(path, &file, span))?;
             let now = mark(path, &file, &transcript)?;
-            Ok(Look::Shown {
-                shown: Box::new(shown),
-                turns,
-                now,
-            })
+            Ok(Look::Shown { shown: Box::new(shown), turns, now })
         }
     }
 }
@@ -172,8 +171,7 @@ pub fn read_turns(path: &Path, file: &File, shown: &Shown) -> Result<Turns, Clau
 
 fn line(path: &Path, file: &File, span: Span) -> Result<Vec<u8>, ClaudeError> {
     let mut line = vec![0; span.len as usize];
-    file.read_exact_at(&mut line, span.byte)
-        .map_err(|e| ClaudeError::io("read transcript", path, e))?;
+    file.read_exact_at(&mut line, span.byte).map_err(|e| ClaudeError::io("read transcript", path, e))?;
     Ok(line)
 }
 
@@ -269,7 +267,9 @@ fn unended(transcript: &Transcript) -> Option<&'static str> {
 pub fn summary(path: &Path) -> Result<Summary, ClaudeError> {
     let file = open_regular(path)?;
     let mut summary = tail(path, &file, SUMMARY_BYTES)?;
-    if summary.size > SUMMARY_BYTES && (summary.title.is_none() || summary.last_prompt.is_none() || summary.cwd.is_none()) {
+    if summary.size > SUMMARY_BYTES
+        && (summary.title.is_none() || summary.last_prompt.is_none() || summary.cwd.is_none())
+    {
         let whole = read(path, &file)?;
         summary.title = summary.title.or_else(|| whole.title().map(str::to_owned));
         summary.side = whole.is_side();
@@ -437,10 +437,7 @@ fn mark(path: &Path, file: &File, transcript: &Transcript) -> Result<ChainMark, 
     let no_leaf = |broken| ClaudeError::NoLeaf { path: path.to_owned(), broken };
     let leaf = transcript.anchor(|span| line(path, file, span))?.map_err(no_leaf)?;
     Ok(ChainMark {
-        path: path
-            .to_str()
-            .ok_or_else(|| ClaudeError::NotText(path.to_owned()))?
-            .to_owned(),
+        path: path.to_str().ok_or_else(|| ClaudeError::NotText(path.to_owned()))?.to_owned(),
         dev: meta.dev(),
         ino: meta.ino(),
         size: transcript.size,
@@ -466,6 +463,5 @@ pub fn tail_sha256(file: &File, size: u64) -> std::io::Result<String> {
 }
 
 fn stat(path: &Path, file: &File) -> Result<std::fs::Metadata, ClaudeError> {
-    file.metadata()
-        .map_err(|e| ClaudeError::io("look at transcript", path, e))
+    file.metadata().map_err(|e| ClaudeError::io("look at transcript", path, e))
 }

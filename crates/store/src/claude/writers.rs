@@ -52,7 +52,9 @@ pub enum Doubt {
 impl fmt::Display for Unclear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = match self.why {
-            Doubt::Unregistered => "Claude Code's registry does not know it, and it works in the session's project folder",
+            Doubt::Unregistered => {
+                "Claude Code's registry does not know it, and it works in the session's project folder"
+            }
             Doubt::Hidden => "this user may not see where it works",
         };
         write!(f, "process {} ({}) may have the Claude session open: {why}", self.process.pid, program(&self.command))
@@ -126,10 +128,7 @@ pub fn live_writers(
             }
         }
         #[cfg(target_os = "linux")]
-        if transcript
-            .as_deref()
-            .is_some_and(|path| process::open_for_writing(seen.pid, path))
-        {
+        if transcript.as_deref().is_some_and(|path| process::open_for_writing(seen.pid, path)) {
             add(&mut writers, seen, By::OpenFile, except);
         }
     }
@@ -138,7 +137,9 @@ pub fn live_writers(
     for pid in table.hidden.into_iter().filter(|pid| owner.is_some() && process::owner(*pid) == owner) {
         writers.unclear.push(Unclear { process: process::identity(pid), command: Vec::new(), why: Doubt::Hidden });
     }
-    writers.unclear.retain(|one| !except.contains(&one.process) && !writers.here.iter().any(|w| w.process == one.process));
+    writers
+        .unclear
+        .retain(|one| !except.contains(&one.process) && !writers.here.iter().any(|w| w.process == one.process));
     Ok(writers)
 }
 
@@ -162,13 +163,16 @@ const TOOLS_INSIDE: [&str; 5] = ["rg", "ugrep", "bfs", "grep", "find"];
 
 /// Whether a process is Claude Code, by its arguments or its executable.
 fn is_claude_code(pid: u32, command: &[String]) -> bool {
-    let is = |path: &str| base(path) == "claude" || path.contains("/claude/versions/") || path.contains("@anthropic-ai/claude-code");
+    let is = |path: &str| {
+        base(path) == "claude" || path.contains("/claude/versions/") || path.contains("@anthropic-ai/claude-code")
+    };
     let Some(first) = command.first() else { return false };
     // The package of before 2.1 is a script.
     let script = ["node", "bun", "deno"].contains(&base(first));
     is(first)
         || script && command.get(1).is_some_and(|second| is(second))
-        || !TOOLS_INSIDE.contains(&base(first)) && process::executable(pid).is_some_and(|path| is(&path.to_string_lossy()))
+        || !TOOLS_INSIDE.contains(&base(first))
+            && process::executable(pid).is_some_and(|path| is(&path.to_string_lossy()))
 }
 
 /// Whether a process is Claude Code, as far as this user may see.
@@ -178,7 +182,20 @@ pub fn runs_claude_code(pid: u32) -> bool {
 
 /// What Claude Code does besides a conversation, as its first argument.
 const NO_CONVERSATION: [&str; 14] = [
-    "--version", "-v", "--help", "-h", "mcp", "plugin", "plugins", "update", "doctor", "auth", "install", "setup-token", "daemon", "--bg-spare",
+    "--version",
+    "-v",
+    "--help",
+    "-h",
+    "mcp",
+    "plugin",
+    "plugins",
+    "update",
+    "doctor",
+    "auth",
+    "install",
+    "setup-token",
+    "daemon",
+    "--bg-spare",
 ];
 
 /// Whether a Claude Code is surely on no session, or on one that its arguments settle: one
@@ -190,7 +207,9 @@ fn has_a_session_of_its_own(command: &[String]) -> bool {
     let has = |names: &[&str]| command.iter().any(|arg| names.contains(&arg.as_str()));
     let resumes = |at: usize| match command[at].split_once('=') {
         Some(("--resume" | "-r", value)) => value.parse::<Uuid>().is_err(),
-        _ if command[at] == "--resume" || command[at] == "-r" => command.get(at + 1).is_none_or(|value| value.parse::<Uuid>().is_err()),
+        _ if command[at] == "--resume" || command[at] == "-r" => {
+            command.get(at + 1).is_none_or(|value| value.parse::<Uuid>().is_err())
+        }
         _ => false,
     };
     has(&["-p", "--print"]) && !has(&["-c", "--continue"]) && !(1..command.len()).any(resumes)
@@ -207,11 +226,7 @@ fn may_write(pid: u32, file: &Path) -> bool {
 fn add(writers: &mut Writers, seen: &Seen, by: By, except: &[Process]) {
     let process = seen.process();
     if !except.contains(&process) && !writers.here.iter().any(|w| w.process == process) {
-        writers.here.push(Writer {
-            command: process::command(seen.pid),
-            process,
-            by,
-        });
+        writers.here.push(Writer { command: process::command(seen.pid), process, by });
     }
 }
 
@@ -223,12 +238,9 @@ pub(super) fn names(command: &[String], session: Uuid) -> bool {
         return false;
     }
     let flag = |arg: &str| matches!(arg, "--resume" | "-r" | "--session-id");
-    let pair = command
-        .windows(2)
-        .any(|pair| flag(&pair[0]) && pair[1].eq_ignore_ascii_case(&id));
-    let joined = command.iter().any(|arg| {
-        arg.split_once('=')
-            .is_some_and(|(name, value)| flag(name) && value.eq_ignore_ascii_case(&id))
-    });
+    let pair = command.windows(2).any(|pair| flag(&pair[0]) && pair[1].eq_ignore_ascii_case(&id));
+    let joined = command
+        .iter()
+        .any(|arg| arg.split_once('=').is_some_and(|(name, value)| flag(name) && value.eq_ignore_ascii_case(&id)));
     pair || joined
 }

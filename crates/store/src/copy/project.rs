@@ -90,7 +90,8 @@ fn address(remote: &str) -> Option<Address<'_>> {
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     // `ext::command` runs a command, and `user:password@host:path` is nobody's path.
     let first = path.split('/').next().unwrap_or(path);
-    let unclear = host.is_empty() || path.is_empty() || path.starts_with(':') || first.contains('@') && first.contains(':');
+    let unclear =
+        host.is_empty() || path.is_empty() || path.starts_with(':') || first.contains('@') && first.contains(':');
     (!unclear).then_some(Address::Host { host, path })
 }
 
@@ -208,7 +209,14 @@ mod tests {
         git(&["remote", "add", "origin", "https://me:sec@ret@example.org/team/app.git?private_token=secret"]);
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
         let found = repository(&dir.path().join("a/b")).unwrap();
-        assert_eq!(found, Repository { remote: "https://example.org/team/app.git".into(), branch: "work".into(), inside: "a/b".into() });
+        assert_eq!(
+            found,
+            Repository {
+                remote: "https://example.org/team/app.git".into(),
+                branch: "work".into(),
+                inside: "a/b".into()
+            }
+        );
         assert_eq!(repository(dir.path()).unwrap().inside, "");
     }
 }

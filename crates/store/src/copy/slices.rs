@@ -48,7 +48,12 @@ impl Slices {
             Err(TryLockError::WouldBlock) => return Ok(Sliced::Busy),
         };
         let at = jobs.iter().position(|job| job.of == of && job.size == size);
-        let mut job = at.and_then(|at| jobs.remove(at)).unwrap_or_else(|| Job { of: of.to_owned(), size, done: 0, hash: Hash::default() });
+        let mut job = at.and_then(|at| jobs.remove(at)).unwrap_or_else(|| Job {
+            of: of.to_owned(),
+            size,
+            done: 0,
+            hash: Hash::default(),
+        });
         let end = size.min(job.done + HASHED_BYTES);
         job.hash.read(file, job.done, end)?;
         job.done = end;

@@ -11,7 +11,12 @@ fn session() -> Uuid {
 
 /// A line of a transcript, of about `size` bytes.
 fn line(nth: usize, size: usize) -> String {
-    format!("{{\"type\":\"user\",\"sessionId\":\"{}\",\"uuid\":\"{}\",\"text\":\"{}\"}}\n", session(), Uuid::from_u128(nth as u128), "x".repeat(size))
+    format!(
+        "{{\"type\":\"user\",\"sessionId\":\"{}\",\"uuid\":\"{}\",\"text\":\"{}\"}}\n",
+        session(),
+        Uuid::from_u128(nth as u128),
+        "x".repeat(size)
+    )
 }
 
 struct Side {
@@ -104,7 +109,14 @@ fn a_range_of_many_frames_is_in_the_file_whole_or_not_at_all() {
     let (old, more) = (line(1, 100), line(2, 5 * FRAME_BYTES / 2));
     let side = Side::having(&old);
     let before = tail(&old);
-    let head = Range { file: None, from: old.len() as u64, before_sha256: &before, total: more.len() as u64, tag: "t-", looked_at: true };
+    let head = Range {
+        file: None,
+        from: old.len() as u64,
+        before_sha256: &before,
+        total: more.len() as u64,
+        tag: "t-",
+        looked_at: true,
+    };
     let frame = |at: usize| &more.as_bytes()[at..more.len().min(at + FRAME_BYTES)];
     let staged = |at: usize| match side.files.stage(&head, at as u64, frame(at)).unwrap() {
         Staged::Part(there) => there as usize,
@@ -116,7 +128,9 @@ fn a_range_of_many_frames_is_in_the_file_whole_or_not_at_all() {
     assert_eq!(staged(2 * FRAME_BYTES), FRAME_BYTES);
     assert_eq!(staged(0), FRAME_BYTES, "begun anew");
     assert_eq!(staged(FRAME_BYTES), 2 * FRAME_BYTES);
-    let Staged::Whole(whole) = side.files.stage(&head, 2 * FRAME_BYTES as u64, frame(2 * FRAME_BYTES)).unwrap() else { panic!("it is whole") };
+    let Staged::Whole(whole) = side.files.stage(&head, 2 * FRAME_BYTES as u64, frame(2 * FRAME_BYTES)).unwrap() else {
+        panic!("it is whole")
+    };
     assert_eq!(side.has(), old, "not before it is committed");
     whole.commit().unwrap().sync().unwrap();
     assert_eq!((side.has(), side.names().len()), (format!("{old}{more}"), 1));
@@ -134,7 +148,8 @@ fn a_range_of_many_frames_is_in_the_file_whole_or_not_at_all() {
 #[test]
 fn copies_that_went_apart_are_left_as_they_are() {
     let (old, ours, theirs) = (line(1, 100), line(2, 100), line(3, 100));
-    let said = |error: CopyError, side: &Side| error.to_string().replace(side.files.transcript().to_str().unwrap(), "FILE");
+    let said =
+        |error: CopyError, side: &Side| error.to_string().replace(side.files.transcript().to_str().unwrap(), "FILE");
     let at = old.len() as u64;
     // (what is here, where the range begins, what stands before it there, what is said)
     let cases = [
@@ -189,12 +204,25 @@ fn files_of_subagents_have_derived_names() {
     let about = b"{\n \"agentType\": \"x\"\n}";
     side.take_file(Some("subagents/agent-ae13960a091297680.meta.json"), 0, about, &tail("")).unwrap();
     let there: Vec<_> = side.files.beside().unwrap().into_iter().map(|file| (file.name, file.size)).collect();
-    assert_eq!(there, [(name.into(), body.len() as u64), ("subagents/agent-ae13960a091297680.meta.json".into(), about.len() as u64)]);
+    assert_eq!(
+        there,
+        [(name.into(), body.len() as u64), ("subagents/agent-ae13960a091297680.meta.json".into(), about.len() as u64)]
+    );
     assert_eq!(side.files.read(Some(name), 3).unwrap(), (body.as_bytes()[3..].to_vec(), body.len() as u64));
     let refused = side.take_file(Some("subagents/agent-b.meta.json"), 0, b"[]", &tail("")).unwrap_err();
     assert_eq!(refused.to_string(), "line 1 of the range is no JSON object, or is nested too deeply");
     let long = format!("subagents/agent-{}.jsonl", "a".repeat(65));
-    for name in ["../x.jsonl", "subagents/../x.jsonl", "subagents/agent-../../x.jsonl", "subagents/agent-.jsonl", "subagents/x.jsonl", "agent-a.jsonl", "/etc/passwd", "", &long] {
+    for name in [
+        "../x.jsonl",
+        "subagents/../x.jsonl",
+        "subagents/agent-../../x.jsonl",
+        "subagents/agent-.jsonl",
+        "subagents/x.jsonl",
+        "agent-a.jsonl",
+        "/etc/passwd",
+        "",
+        &long,
+    ] {
         let refused = side.take_file(Some(name), 0, body.as_bytes(), &tail("")).unwrap_err();
         assert!(matches!(refused, CopyError::Name(_)), "{name}: {refused}");
         assert!(matches!(side.files.read(Some(name), 0), Err(CopyError::Name(_))), "{name}");
@@ -216,7 +244,8 @@ fn the_file_about_a_subagent_is_one_small_object() {
     for about in ["{}", "{ \"a\": [1, -2, 1.5, \"x\", true, null, {}] }\n", &nested(META_DEPTH - 1)] {
         assert_eq!(whole(about), None, "{about}");
     }
-    for about in ["[]", "1", "\"x\"", "null", "{} {}", "{", "{\"a\":1,}", &nested(META_DEPTH + 1), &"[".repeat(60_000)] {
+    for about in ["[]", "1", "\"x\"", "null", "{} {}", "{", "{\"a\":1,}", &nested(META_DEPTH + 1), &"[".repeat(60_000)]
+    {
         assert_eq!(whole(about), odd, "{}", &about[..about.len().min(40)]);
     }
     // Refused by its announcement, before anything is kept of it.
@@ -243,7 +272,10 @@ fn ranges_that_are_not_whole_are_counted_and_removed() {
     }
     let refused = begin(99, total).unwrap_err();
     assert!(matches!(refused, CopyError::Range(_)), "{refused}");
-    assert_eq!(refused.to_string(), "17 ranges with 17825792 bytes are not whole; 16 ranges with 268435456 bytes may be");
+    assert_eq!(
+        refused.to_string(),
+        "17 ranges with 17825792 bytes are not whole; 16 ranges with 268435456 bytes may be"
+    );
     // The same range again is the same one.
     begin(0, total).unwrap();
     side.files.forget_staged();
@@ -261,7 +293,8 @@ fn no_link_is_followed() {
     let refused = |side: &Side, file: Option<&str>| {
         let read = side.files.read(file, 0).unwrap_err();
         assert!(matches!(read, CopyError::NotRegular(_)), "{read}");
-        let range = Range { file, from: 0, before_sha256: &tail(""), total: text.len() as u64, tag: "t-", looked_at: true };
+        let range =
+            Range { file, from: 0, before_sha256: &tail(""), total: text.len() as u64, tag: "t-", looked_at: true };
         let written = side.files.stage(&range, 0, text.as_bytes()).and_then(|staged| match staged {
             Staged::Whole(whole) => whole.commit().map(drop),
             Staged::Part(_) => Ok(()),

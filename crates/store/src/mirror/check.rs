@@ -6,9 +6,9 @@ use std::io;
 use ride_core::mirror::Begins;
 use ride_core::transcript::Reader;
 
-use crate::bytes::{begins, feed};
 use super::copy::regular;
 use super::{Kept, MirrorError};
+use crate::bytes::{begins, feed};
 use crate::error::StoreError;
 
 /// What reading every line found.
@@ -35,7 +35,9 @@ impl Kept {
             };
             let Some(file) = there else { return Err(self.not_whole(format!("{} is missing", one.path))) };
             // Only a transcript is appended to; anything else may have been replaced since, whole.
-            if name.ends_with(".jsonl") && begins(&file, one.size, &one.tail_sha256).map_err(|e| self.reads(&one.path, e))? == Begins::Otherwise {
+            if name.ends_with(".jsonl")
+                && begins(&file, one.size, &one.tail_sha256).map_err(|e| self.reads(&one.path, e))? == Begins::Otherwise
+            {
                 return Err(self.not_whole(format!("{} is not what was written", one.path)));
             }
         }
@@ -53,10 +55,12 @@ impl Kept {
         feed(&file, 0, self.about.size, |bytes| {
             reader.feed(bytes);
             Ok(())
-        }).map_err(|e| self.reads(&self.about.transcript, e))?;
+        })
+        .map_err(|e| self.reads(&self.about.transcript, e))?;
         let transcript = reader.finish();
         let broken = |what: String| self.not_whole(format!("{}: {what}", self.about.transcript));
-        let leaf = transcript.leaf().map_err(|e| broken(e.to_string()))?.ok_or_else(|| broken("it has no turn".into()))?;
+        let leaf =
+            transcript.leaf().map_err(|e| broken(e.to_string()))?.ok_or_else(|| broken("it has no turn".into()))?;
         transcript.path(None, leaf).map_err(|e| broken(e.to_string()))?;
         if let Some(last) = self.about.leaf.filter(|last| transcript.span(*last).is_none()) {
             return Err(broken(format!("the line its last turn ended with, {last}, is not in it")));
@@ -68,7 +72,9 @@ impl Kept {
     pub(super) fn transcript(&self) -> Result<File, MirrorError> {
         let about = &self.about;
         let name = &about.transcript;
-        let Some(file) = regular(&self.folder, name, false)? else { return Err(self.not_whole(format!("{name} is missing"))) };
+        let Some(file) = regular(&self.folder, name, false)? else {
+            return Err(self.not_whole(format!("{name} is missing")));
+        };
         match begins(&file, about.size, &about.tail_sha256).map_err(|e| self.reads(name, e))? {
             Begins::So => Ok(file),
             Begins::Otherwise => Err(self.not_whole(format!("{name} is not what was written"))),

@@ -5,13 +5,16 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use ride_core::mirror::{self, About, BESIDE, Begins, Beside, FORMAT, Plan, SESSIONS, Stamp, is_plain, plan, surplus, transcript_name, transcript_number};
+use ride_core::mirror::{
+    self, About, BESIDE, Begins, Beside, FORMAT, Plan, SESSIONS, Stamp, is_plain, plan, surplus, transcript_name,
+    transcript_number,
+};
 use ride_core::transcript::Finished;
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use crate::bytes::{begins, copy, feed, same};
 use super::{LOCK, MirrorDir, MirrorError, about, put_about};
+use crate::bytes::{begins, copy, feed, same};
 use crate::claude::{ClaudeError, open_regular, tail_sha256};
 use crate::error::StoreError;
 use crate::file::Folder;
@@ -60,7 +63,8 @@ pub fn stamp_of(path: &Path) -> io::Result<Option<Stamp>> {
 }
 
 fn stamp(path: &Path, meta: &Metadata) -> Stamp {
-    let modified_ns = u64::try_from(meta.mtime()).unwrap_or(0) * 1_000_000_000 + u64::try_from(meta.mtime_nsec()).unwrap_or(0);
+    let modified_ns =
+        u64::try_from(meta.mtime()).unwrap_or(0) * 1_000_000_000 + u64::try_from(meta.mtime_nsec()).unwrap_or(0);
     Stamp { path: path.to_string_lossy().into_owned(), dev: meta.dev(), ino: meta.ino(), size: meta.len(), modified_ns }
 }
 
@@ -73,7 +77,9 @@ impl MirrorDir {
         let Some(_lock) = self.folder.try_lock(LOCK)? else { return Ok(Mirrored::Busy) };
         let path = source.transcript.as_path();
         let file = match open_regular(path) {
-            Err(ClaudeError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => return Ok(Mirrored::Nothing),
+            Err(ClaudeError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+                return Ok(Mirrored::Nothing);
+            }
             file => file?,
         };
         let reads = |source| StoreError::Io { doing: "read transcript", path: path.to_owned(), source };
@@ -110,7 +116,9 @@ impl MirrorDir {
         }
         let own = match own {
             Some(own) => own,
-            None if self.sessions()?.len() >= SESSIONS => return Err(MirrorError::Full { path: self.path().to_owned(), limit: SESSIONS }),
+            None if self.sessions()?.len() >= SESSIONS => {
+                return Err(MirrorError::Full { path: self.path().to_owned(), limit: SESSIONS });
+            }
             None => made(&self.folder, &name)?,
         };
         let (beside, left_out) = beside(&path.with_extension(""), &own, before.as_ref())?;
@@ -127,29 +135,33 @@ impl MirrorDir {
                 name
             }
         };
-        let after = own.regular(&transcript, false)?.ok_or_else(|| wrote(&own, &transcript, io::ErrorKind::NotFound.into()))?;
+        let after =
+            own.regular(&transcript, false)?.ok_or_else(|| wrote(&own, &transcript, io::ErrorKind::NotFound.into()))?;
         let tail = tail_sha256(&after, end).map_err(reads)?;
         if tail_sha256(&file, end).map_err(reads)? != tail {
             return Err(MirrorError::Changed(path.to_owned()));
         }
-        put_about(&own, &About {
-            format: FORMAT,
-            session: source.session,
-            thread: source.thread.clone(),
-            title: source.title.clone(),
-            cwd: source.cwd.clone(),
-            config_dir: source.config_dir.clone(),
-            size: end,
-            tail_sha256: tail,
-            leaf: finished.leaf().or(before.and_then(|before| before.leaf).filter(|_| from > 0)),
-            turn_ms: now.modified_ns / 1_000_000,
-            mirrored_ms: now_ms,
-            source: now,
-            beside,
-            left_out,
-            pruned_ms: None,
-            transcript: transcript.clone(),
-        })?;
+        put_about(
+            &own,
+            &About {
+                format: FORMAT,
+                session: source.session,
+                thread: source.thread.clone(),
+                title: source.title.clone(),
+                cwd: source.cwd.clone(),
+                config_dir: source.config_dir.clone(),
+                size: end,
+                tail_sha256: tail,
+                leaf: finished.leaf().or(before.and_then(|before| before.leaf).filter(|_| from > 0)),
+                turn_ms: now.modified_ns / 1_000_000,
+                mirrored_ms: now_ms,
+                source: now,
+                beside,
+                left_out,
+                pruned_ms: None,
+                transcript: transcript.clone(),
+            },
+        )?;
         for name in surplus(&names, &transcript) {
             own.remove(&name)?;
         }
@@ -230,7 +242,14 @@ fn beside(dir: &Path, own: &Folder, before: Option<&About>) -> Result<(Vec<Besid
     Ok((all, left_out))
 }
 
-fn one_beside(file: &File, source: &Folder, into: &Folder, name: &str, path: String, old: Option<&Beside>) -> Result<Beside, MirrorError> {
+fn one_beside(
+    file: &File,
+    source: &Folder,
+    into: &Folder,
+    name: &str,
+    path: String,
+    old: Option<&Beside>,
+) -> Result<Beside, MirrorError> {
     let reads = |cause| StoreError::Io { doing: "read", path: source.path().join(name), source: cause };
     let meta = file.metadata().map_err(reads)?;
     if meta.len() > MAX_TRANSCRIPT {
@@ -240,7 +259,9 @@ fn one_beside(file: &File, source: &Folder, into: &Folder, name: &str, path: Str
         && let Some(copied) = regular(into, name, false)?
     {
         let copied = copied.metadata().map_err(|cause| wrote(into, name, cause))?;
-        if (copied.len(), copied.mtime(), copied.mtime_nsec()) == (meta.len(), meta.mtime(), meta.mtime_nsec()) && old.size == meta.len() {
+        if (copied.len(), copied.mtime(), copied.mtime_nsec()) == (meta.len(), meta.mtime(), meta.mtime_nsec())
+            && old.size == meta.len()
+        {
             return Ok(old.clone());
         }
     }
@@ -274,7 +295,12 @@ fn one_beside(file: &File, source: &Folder, into: &Folder, name: &str, path: Str
 /// A regular file; a link, a folder or a device is none.
 pub(super) fn regular(folder: &Folder, name: &str, write: bool) -> Result<Option<File>, StoreError> {
     match folder.regular(name, write) {
-        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidInput || source.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Ok(None),
+        Err(StoreError::Io { source, .. })
+            if source.kind() == io::ErrorKind::InvalidInput
+                || source.raw_os_error() == Some(Errno::LOOP.raw_os_error()) =>
+        {
+            Ok(None)
+        }
         file => file,
     }
 }
@@ -287,4 +313,3 @@ pub(super) fn made(folder: &Folder, name: &str) -> Result<Folder, StoreError> {
 pub(super) fn wrote(folder: &Folder, name: &str, source: io::Error) -> MirrorError {
     StoreError::Io { doing: "write", path: folder.path().join(name), source }.into()
 }
-

@@ -72,12 +72,17 @@ impl MirrorDir {
                 inner.push((name, folder));
             }
         }
-        let pruned = about.there().then(|| Pruned { session: kept.session, title: about.title.clone(), gone: Gone::All, bytes });
+        let pruned =
+            about.there().then(|| Pruned { session: kept.session, title: about.title.clone(), gone: Gone::All, bytes });
         if dry {
             return Ok(pruned);
         }
         let path = Path::new(&about.source.path);
-        let source = stamp_of(path).map_err(|source| StoreError::Io { doing: "look at transcript", path: path.to_owned(), source })?;
+        let source = stamp_of(path).map_err(|source| StoreError::Io {
+            doing: "look at transcript",
+            path: path.to_owned(),
+            source,
+        })?;
         if about.there() {
             put_about(&kept.folder, &About { beside: Vec::new(), pruned_ms: Some(now_ms), ..about.clone() })?;
         }
@@ -104,16 +109,27 @@ impl Kept {
     /// Takes out the transcripts that others took the place of.
     fn former(&self, before_ms: u64, dry: bool) -> Result<Option<Pruned>, MirrorError> {
         let (mut n, mut bytes) = (0, 0);
-        for name in self.folder.names()?.iter().filter(|name| transcript_number(name).is_some() && **name != self.about.transcript) {
+        for name in self
+            .folder
+            .names()?
+            .iter()
+            .filter(|name| transcript_number(name).is_some() && **name != self.about.transcript)
+        {
             let path = self.folder.path().join(name);
-            let seen = stamp_of(&path).map_err(|source| StoreError::Io { doing: "look at", path: path.clone(), source })?;
+            let seen =
+                stamp_of(&path).map_err(|source| StoreError::Io { doing: "look at", path: path.clone(), source })?;
             let Some(seen) = seen.filter(|seen| seen.modified_ns / 1_000_000 < before_ms) else { continue };
             (n, bytes) = (n + 1, bytes + seen.size);
             if !dry {
                 self.folder.remove(name)?;
             }
         }
-        Ok((n > 0).then(|| Pruned { session: self.session, title: self.about.title.clone(), gone: Gone::Former(n), bytes }))
+        Ok((n > 0).then(|| Pruned {
+            session: self.session,
+            title: self.about.title.clone(),
+            gone: Gone::Former(n),
+            bytes,
+        }))
     }
 
     /// Bytes on disk: what counts, and the former transcripts.

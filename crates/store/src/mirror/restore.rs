@@ -9,9 +9,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::bytes::{copy, same};
 use super::copy::{made, regular, wrote};
 use super::{Kept, MirrorError};
+use crate::bytes::{copy, same};
 use crate::claude::{ClaudeDir, live_writers, program};
 use crate::error::StoreError;
 use crate::file::Folder;
@@ -59,7 +59,11 @@ impl Kept {
         self.unopened(claude, found.as_deref())?;
         let from = self.transcript()?;
         let path = project.join(&name);
-        let there = if found.is_some() { Folder::as_is(&project)?.map(|folder| regular(&folder, &name, false)).transpose()?.flatten() } else { None };
+        let there = if found.is_some() {
+            Folder::as_is(&project)?.map(|folder| regular(&folder, &name, false)).transpose()?.flatten()
+        } else {
+            None
+        };
         let reads = |source| StoreError::Io { doing: "read", path: path.clone(), source };
         let before = there.as_ref().map(File::metadata).transpose().map_err(reads)?;
         let known = before.as_ref().map_or(0, fs::Metadata::len);
@@ -73,9 +77,17 @@ impl Kept {
         }
         let slug = project.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let config = claude.path();
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(config).map_err(|source| StoreError::Io { doing: "make the folder", path: config.to_owned(), source })?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(config).map_err(|source| StoreError::Io {
+            doing: "make the folder",
+            path: config.to_owned(),
+            source,
+        })?;
         // The configuration folder may be a link of the person's own; below it none is followed.
-        let real = fs::canonicalize(config).map_err(|source| StoreError::Io { doing: "look at", path: config.to_owned(), source })?;
+        let real = fs::canonicalize(config).map_err(|source| StoreError::Io {
+            doing: "look at",
+            path: config.to_owned(),
+            source,
+        })?;
         let config = Folder::as_is(&real)?.ok_or_else(|| MirrorError::NoProject(real.clone()))?;
         let into = made(&made(&config, "projects")?, slug)?;
         self.put_beside(&into, &id)?;
@@ -84,7 +96,9 @@ impl Kept {
         }
         let temporary = format!("{name}.new");
         let new = into.create(&temporary)?;
-        let done = copy(&from, &new, 0, self.about.size).and_then(|()| new.sync_all()).map_err(|e| wrote(&into, &temporary, e));
+        let done = copy(&from, &new, 0, self.about.size)
+            .and_then(|()| new.sync_all())
+            .map_err(|e| wrote(&into, &temporary, e));
         let put = done.and_then(|()| match &before {
             None => Ok(into.rename_new(&temporary, &name)?),
             Some(before) => {
@@ -136,7 +150,11 @@ impl Kept {
         let into = made(project, id)?;
         for one in &self.about.beside {
             let (folder, name) = one.path.split_once('/').expect("it was read so");
-            let Some(from) = self.folder.inner(folder, false)?.map(|folder| regular(&folder, name, false)).transpose()?.flatten() else { continue };
+            let Some(from) =
+                self.folder.inner(folder, false)?.map(|folder| regular(&folder, name, false)).transpose()?.flatten()
+            else {
+                continue;
+            };
             let into = made(&into, folder)?;
             let there = into.regular(name, false)?;
             let io = |source: io::Error| wrote(&into, name, source);

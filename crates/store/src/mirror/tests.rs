@@ -81,9 +81,13 @@ fn turn(n: usize) -> [String; 4] {
     let parent = if n == 0 { "null".into() } else { format!("\"{}\"", id(2 * n - 1)) };
     let (prompt, answer) = (id(2 * n), id(2 * n + 1));
     [
-        format!(r#"{{"parentUuid":{parent},"type":"user","uuid":"{prompt}","promptSource":"typed","message":{{"role":"user","content":"turn {n}"}}}}"#),
+        format!(
+            r#"{{"parentUuid":{parent},"type":"user","uuid":"{prompt}","promptSource":"typed","message":{{"role":"user","content":"turn {n}"}}}}"#
+        ),
         format!(r#"{{"type":"api-request-body","n":{n}}}"#),
-        format!(r#"{{"parentUuid":"{prompt}","type":"assistant","uuid":"{answer}","message":{{"role":"assistant","stop_reason":"end_turn","content":[{{"type":"text","text":"answer {n}"}}]}}}}"#),
+        format!(
+            r#"{{"parentUuid":"{prompt}","type":"assistant","uuid":"{answer}","message":{{"role":"assistant","stop_reason":"end_turn","content":[{{"type":"text","text":"answer {n}"}}]}}}}"#
+        ),
         format!(r#"{{"type":"last-prompt","lastPrompt":"turn {n}","leafUuid":"{answer}"}}"#),
     ]
 }
@@ -118,7 +122,10 @@ fn every_look_mirrors_what_is_finished_by_then() {
         assert_eq!(w.counts(), all);
         assert_eq!(w.mirror().unwrap(), Mirrored::Nothing);
         let about = w.kept().about;
-        assert_eq!((about.leaf, about.transcript.as_str(), about.title.as_str()), (Some(id(5)), "transcript.jsonl", "Forum › Plans"));
+        assert_eq!(
+            (about.leaf, about.transcript.as_str(), about.title.as_str()),
+            (Some(id(5)), "transcript.jsonl", "Forum › Plans")
+        );
     }
 }
 
@@ -199,7 +206,12 @@ fn former_transcripts_are_bounded() {
         w.write(&turns(0, 1));
         w.mirror().unwrap();
     }
-    let names = |w: &World| fs::read_dir(w.folder()).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("transcript")).count();
+    let names = |w: &World| {
+        fs::read_dir(w.folder())
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with("transcript"))
+            .count()
+    };
     assert_eq!(names(&w), 1 + ride_core::mirror::FORMER);
     assert_eq!(w.counts(), turns(0, 1));
     let pruned = w.mirror.prune(u64::MAX >> 1, 9, true).unwrap();
@@ -272,8 +284,16 @@ fn files_beside_a_transcript_go_along() {
     let there = |name: &str| fs::read_to_string(w.folder().join(name)).ok();
     assert_eq!(there("subagents/agent-a.jsonl").as_deref(), Some("{\"one\":1}\n"));
     assert_eq!(there("subagents/agent-a.meta.json").as_deref(), Some("{\"agentType\":\"x\"}"));
-    assert_eq!(w.kept().about.beside.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["subagents/agent-a.jsonl", "subagents/agent-a.meta.json"]);
-    assert!(there(".hidden/x").is_none() && there("loose").is_none() && !w.folder().join("linked").exists() && there("subagents/agent-link.jsonl").is_none());
+    assert_eq!(
+        w.kept().about.beside.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(),
+        ["subagents/agent-a.jsonl", "subagents/agent-a.meta.json"]
+    );
+    assert!(
+        there(".hidden/x").is_none()
+            && there("loose").is_none()
+            && !w.folder().join("linked").exists()
+            && there("subagents/agent-link.jsonl").is_none()
+    );
     // It grows with the next turn; what is gone there stays here.
     put("subagents/agent-a.jsonl", "{\"one\":1}\n{\"two\":2}\n");
     fs::remove_file(dir.join("subagents/agent-a.meta.json")).unwrap();
@@ -324,7 +344,11 @@ fn folders_are_private_and_links_are_not_followed() {
     symlink(&victim, w.folder().join("transcript.jsonl")).unwrap();
     assert!(w.kept().whole().is_err());
     w.mirror().unwrap();
-    assert_eq!((fs::read(&victim).unwrap(), w.counts()), (turns(0, 1), turns(0, 2)), "what the link names is left alone");
+    assert_eq!(
+        (fs::read(&victim).unwrap(), w.counts()),
+        (turns(0, 1), turns(0, 2)),
+        "what the link names is left alone"
+    );
     fs::remove_file(&w.source.transcript).unwrap();
     symlink(&victim, &w.source.transcript).unwrap();
     assert!(w.mirror().unwrap_err().to_string().contains("no regular file"));
@@ -341,7 +365,9 @@ fn names_in_about_json_do_not_lead_elsewhere() {
         w.mirror.all().unwrap().pop().unwrap().unwrap_err().to_string()
     };
     assert!(with("\"transcript.jsonl\"", "\"../../victim\"").contains("names a file that cannot be"));
-    let beside = |path: &str| with("\"beside\": []", &format!("\"beside\": [{{\"path\":\"{path}\",\"size\":1,\"tailSha256\":\"\"}}]"));
+    let beside = |path: &str| {
+        with("\"beside\": []", &format!("\"beside\": [{{\"path\":\"{path}\",\"size\":1,\"tailSha256\":\"\"}}]"))
+    };
     for path in ["../x", "a/../b", "/etc/passwd", "a/b/c", "a"] {
         assert!(beside(path).contains("names a file that cannot be"), "{path}");
     }
@@ -396,7 +422,10 @@ impl Program {
     fn on(session: Uuid) -> Program {
         use std::os::unix::process::CommandExt as _;
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", "sleep 60 & wait", "claude", "--resume", &session.to_string()]).stdout(Stdio::null()).process_group(0);
+        shell
+            .args(["-c", "sleep 60 & wait", "claude", "--resume", &session.to_string()])
+            .stdout(Stdio::null())
+            .process_group(0);
         Program(shell.spawn().unwrap())
     }
 }

@@ -32,7 +32,10 @@ fn a_take_back_is_in_the_log_with_who_and_from_whom_for_longer_than_in_the_journ
     }
     let lines = store.audit(Some(OTHER)).unwrap();
     let [line] = &lines[..] else { panic!("{lines:?}") };
-    assert_eq!((line.what, line.by.as_str(), line.from.as_deref()), (AuditWhat::TakeBack, "Tess (user tess)", Some("bob@laptop")));
+    assert_eq!(
+        (line.what, line.by.as_str(), line.from.as_deref()),
+        (AuditWhat::TakeBack, "Tess (user tess)", Some("bob@laptop"))
+    );
     let all = store.audit(None).unwrap();
     assert_eq!(all.len(), limits::JOURNAL + 2);
     assert_eq!((all[0].key.as_str(), all[1].by.as_str()), (OTHER, "Eve 0"), "oldest first");

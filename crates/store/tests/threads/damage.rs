@@ -81,7 +81,10 @@ impl Ridden {
 
         for (fence, name) in [(self.fence, "bob"), (self.first.0, "ada")] {
             let (thread, reply) = self.renew(fence, name, later(61_000)).unwrap();
-            assert!(matches!(&reply, Reply::Refused { refusal, .. } if refusal.reason == Reason::Stale), "{how}: {reply:?}");
+            assert!(
+                matches!(&reply, Reply::Refused { refusal, .. } if refusal.reason == Reason::Stale),
+                "{how}: {reply:?}"
+            );
             assert_ne!(thread.incarnation, self.fence.incarnation, "{how}");
             assert!(thread.journal.iter().any(|line| line.what.contains(how)), "{how}: {:?}", thread.journal);
         }
@@ -153,7 +156,10 @@ fn a_file_cut_or_changed_anywhere_is_never_taken_for_a_value() {
             bytes[at] ^= mask;
             check(&bytes, &(at, mask));
             // A change of the first line may leave the last value what it is; then it is read.
-            assert!(unseal::<Thread>(&bytes).is_err() || !headers[1].contains(&at) && !value.contains(&at), "{at} {mask}");
+            assert!(
+                unseal::<Thread>(&bytes).is_err() || !headers[1].contains(&at) && !value.contains(&at),
+                "{at} {mask}"
+            );
         }
     }
     // Some of them through the whole store, to the end.
@@ -217,7 +223,10 @@ fn an_index_that_is_gone_or_damaged_is_made_again() {
         for store in [&ridden.store, &fresh] {
             assert_eq!(store.gate(TOPIC).unwrap(), Gate::Closed);
             assert!(store.ridden(ridden.claude).unwrap());
-            assert_eq!(store.busy().unwrap(), [OTHER, TOPIC].map(String::from).iter().rev().cloned().collect::<Vec<_>>());
+            assert_eq!(
+                store.busy().unwrap(),
+                [OTHER, TOPIC].map(String::from).iter().rev().cloned().collect::<Vec<_>>()
+            );
         }
         assert_eq!(fence(&ridden.store), ridden.fence);
         assert!(matches!(ridden.renew(ridden.fence, "bob", clock::now()), Ok((_, Reply::Ok))));

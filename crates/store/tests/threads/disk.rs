@@ -32,7 +32,13 @@ fn again(test: &str, wrap: &[&str], before: &str) -> Output {
 
 fn namespace() -> Option<&'static [&'static str]> {
     let ways: [&[&str]; 2] = [&["unshare", "--mount"], &["unshare", "--mount", "--map-root-user"]];
-    let works = |way: &&&[&str]| Command::new(way[0]).args(&way[1..]).args(["mount", "-t", "tmpfs", "none", "/mnt"]).output().is_ok_and(|o| o.status.success());
+    let works = |way: &&&[&str]| {
+        Command::new(way[0])
+            .args(&way[1..])
+            .args(["mount", "-t", "tmpfs", "none", "/mnt"])
+            .output()
+            .is_ok_and(|o| o.status.success())
+    };
     ways.iter().find(works).copied()
 }
 
@@ -55,7 +61,9 @@ fn renew(store: &Store) -> Result<(Thread, Reply), StoreError> {
 fn a_full_disk_keeps_the_last_value() {
     let Some(dir) = inside() else {
         match namespace() {
-            Some(wrap) => passed(&again("a_full_disk_keeps_the_last_value", wrap, "mount -t tmpfs -o size=128k none \"$D\"")),
+            Some(wrap) => {
+                passed(&again("a_full_disk_keeps_the_last_value", wrap, "mount -t tmpfs -o size=128k none \"$D\""))
+            }
             // 64 blocks of 512 bytes; a write over it fails instead of ending the process.
             None => passed(&again("a_full_disk_keeps_the_last_value", &["env"], "trap '' XFSZ; ulimit -f 64")),
         }
@@ -89,7 +97,11 @@ fn a_mirror_on_a_full_disk_keeps_what_counts() {
     let Some(dir) = inside() else {
         // Where nothing can be mounted there is no disk that gets room again.
         if let Some(wrap) = namespace() {
-            passed(&again("a_mirror_on_a_full_disk_keeps_what_counts", wrap, "mount -t tmpfs -o size=256k none \"$D\""));
+            passed(&again(
+                "a_mirror_on_a_full_disk_keeps_what_counts",
+                wrap,
+                "mount -t tmpfs -o size=256k none \"$D\"",
+            ));
         }
         return;
     };

@@ -66,7 +66,11 @@ fn no_link_is_followed_at_any_place_that_is_ours() {
         fs::rename(place, &elsewhere).unwrap();
         symlink(&elsewhere, place).unwrap();
         let result = open(opened);
-        assert!(matches!(&result, Err(StoreError::NotAFolder { .. } | StoreError::Io { .. })), "{}: {result:?}", place.display());
+        assert!(
+            matches!(&result, Err(StoreError::NotAFolder { .. } | StoreError::Io { .. })),
+            "{}: {result:?}",
+            place.display()
+        );
         fs::remove_file(place).unwrap();
         fs::rename(&elsewhere, place).unwrap();
         open(opened).unwrap();

@@ -84,8 +84,16 @@ fn an_older_file_is_migrated_in_one_commit_and_loses_nothing() {
         assert_eq!(says(&store, TOPIC, "new", None), Reply::Hold, "{name}");
         let written: Thread = unseal(&fs::read(&file).unwrap()).unwrap();
         assert!(fs::read_to_string(&file).unwrap().starts_with(&format!("{{\"format\":{FORMAT},")), "{name}");
-        assert_eq!(written.inbox.iter().take(before).collect::<Vec<_>>(), expected.inbox.iter().collect::<Vec<_>>(), "{name}");
-        assert_eq!((written.inbox.len(), &written.phase, written.incarnation), (before + 1, &expected.phase, expected.incarnation), "{name}");
+        assert_eq!(
+            written.inbox.iter().take(before).collect::<Vec<_>>(),
+            expected.inbox.iter().collect::<Vec<_>>(),
+            "{name}"
+        );
+        assert_eq!(
+            (written.inbox.len(), &written.phase, written.incarnation),
+            (before + 1, &expected.phase, expected.incarnation),
+            "{name}"
+        );
         assert!(!set_aside(dir.path()), "{name}");
     }
 }
@@ -118,7 +126,10 @@ fn a_file_that_is_not_known_is_left_alone_and_its_thread_stays_closed() {
         (sealed_with(r#""format":3"#, r#""format":99"#, 99), "has format 99, this version reads 1 to 4"),
         (sealed_with(r#""format":3"#, r#""format":0"#, 0), "has format 0, this version reads 1 to 4"),
         (sealed_with(r#""format":3,"#, r#""format":4,"later":{"a":1},"#, 4), "unknown field later"),
-        (sealed_with(r#""machine":"m","#, r#""machine":"m","moon":"x","#, 4), "unknown field phase.lease.driver.process.moon"),
+        (
+            sealed_with(r#""machine":"m","#, r#""machine":"m","moon":"x","#, 4),
+            "unknown field phase.lease.driver.process.moon",
+        ),
         (sealed_with(r#""twins":["#, r#""tides":1,"twins":["#, 3), "unknown field phase.lease.tides"),
         (sealed_with(r#""why":"stolen""#, r#""why":"sold""#, 3), "unknown variant `sold`"),
         (sealed_with(r#""stage":"show""#, r#""stage":"dance""#, 4), "unknown variant `dance`"),
@@ -131,11 +142,14 @@ fn a_file_that_is_not_known_is_left_alone_and_its_thread_stays_closed() {
         assert!(refusal.contains(why) && refusal.contains("state file"), "{refusal}");
         assert_eq!(store.refusals().unwrap(), [(TOPIC.to_owned(), refusal)]);
         let event = Event::TakeBack { by: "ada".into(), accept_broken: true };
-        for error in [
-            store.read(TOPIC).unwrap_err(),
-            store.apply(TOPIC, event, clock::now(), &Rules::default()).unwrap_err(),
-        ] {
-            assert!(error.to_string().contains(why) && !matches!(error, StoreError::Damaged { .. } | StoreError::Lost { .. }), "{error}");
+        for error in
+            [store.read(TOPIC).unwrap_err(), store.apply(TOPIC, event, clock::now(), &Rules::default()).unwrap_err()]
+        {
+            assert!(
+                error.to_string().contains(why)
+                    && !matches!(error, StoreError::Damaged { .. } | StoreError::Lost { .. }),
+                "{error}"
+            );
         }
         // What it seems to ride is held too; a thread of its own goes on.
         assert!(store.ridden(claude).unwrap() && may_be_ridden(dir.path(), claude), "{why}");

@@ -52,9 +52,7 @@ pub struct Recorded {
 impl Recorded {
     /// Gives the Claude session that sent it.
     pub fn session(&self) -> Option<&str> {
-        self.headers
-            .get("x-claude-code-session-id")
-            .map(String::as_str)
+        self.headers.get("x-claude-code-session-id").map(String::as_str)
     }
 
     /// Gives what the user wrote last, without the context that hosts put around it.
@@ -96,16 +94,8 @@ fn collect_texts<'a>(content: &'a Value, texts: &mut Vec<&'a str>) {
 impl fmt::Display for Recorded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let session = self.session().unwrap_or("-");
-        write!(
-            f,
-            "{} {} {:?} claude session {session}",
-            self.method, self.path, self.kind
-        )?;
-        if self.kind == Kind::Turn {
-            write!(f, ": {:?}", self.prompt())
-        } else {
-            Ok(())
-        }
+        write!(f, "{} {} {:?} claude session {session}", self.method, self.path, self.kind)?;
+        if self.kind == Kind::Turn { write!(f, ": {:?}", self.prompt()) } else { Ok(()) }
     }
 }
 
@@ -124,16 +114,10 @@ pub(super) fn kind(method: &Method, path: &str, body: &Value) -> Kind {
     let no_tools = body["tools"].as_array().is_none_or(Vec::is_empty);
     let wants_title = |format: &Value| !format["format"]["schema"]["properties"]["title"].is_null();
     let asks_title = system.contains("title") && system.contains("json") && no_tools;
-    if wants_title(&body["output_config"])
-        || body["output_format"].to_string().contains("\"title\"")
-        || asks_title
-    {
+    if wants_title(&body["output_config"]) || body["output_format"].to_string().contains("\"title\"") || asks_title {
         return Kind::Title;
     }
-    if script::last_words(body)
-        .to_lowercase()
-        .contains("create a detailed summary of the conversation")
-    {
+    if script::last_words(body).to_lowercase().contains("create a detailed summary of the conversation") {
         return Kind::Compact;
     }
     match () {

@@ -44,10 +44,7 @@ pub(super) struct Answer {
 }
 
 pub(super) fn answer(request: &Recorded) -> Answer {
-    let text = |text: &str| Answer {
-        text: text.into(),
-        ..Answer::default()
-    };
+    let text = |text: &str| Answer { text: text.into(), ..Answer::default() };
     match request.kind {
         Kind::Title => {
             return text(&json!({ "title": "Stand-in title", "branch": "stand-in" }).to_string());
@@ -65,9 +62,7 @@ pub(super) fn answer(request: &Recorded) -> Answer {
     let mut answer = Answer {
         sleep: seconds(&words, "::sleep "),
         spread: seconds(&words, "::slow "),
-        gate: argument(&words, "::gate ")
-            .and_then(|rest| rest.split_whitespace().next())
-            .map(str::to_owned),
+        gate: argument(&words, "::gate ").and_then(|rest| rest.split_whitespace().next()).map(str::to_owned),
         error: number(&words, "::err ").map(|code| code as u16),
         tool: argument(&words, "::tool ").and_then(tool),
         ..Answer::default()
@@ -77,10 +72,7 @@ pub(super) fn answer(request: &Recorded) -> Answer {
     } else if let Some(said) = argument(&words, "::say ") {
         said.lines().next().unwrap_or_default().into()
     } else if let Some(count) = number(&words, "::len ") {
-        (0..count as usize)
-            .map(|index| format!("w{index}"))
-            .collect::<Vec<_>>()
-            .join(" ")
+        (0..count as usize).map(|index| format!("w{index}")).collect::<Vec<_>>().join(" ")
     } else {
         format!("echo[{}]: {}", user_turns(&request.body), shortened(&words))
     };
@@ -89,9 +81,7 @@ pub(super) fn answer(request: &Recorded) -> Answer {
 
 /// What follows a directive, to the end of the text.
 fn argument<'a>(words: &'a str, directive: &str) -> Option<&'a str> {
-    words
-        .find(directive)
-        .map(|at| &words[at + directive.len()..])
+    words.find(directive).map(|at| &words[at + directive.len()..])
 }
 
 fn number(words: &str, directive: &str) -> Option<f64> {
@@ -101,18 +91,13 @@ fn number(words: &str, directive: &str) -> Option<f64> {
 
 fn seconds(words: &str, directive: &str) -> Duration {
     let seconds = number(words, directive).unwrap_or(0.0);
-    Duration::try_from_secs_f64(seconds)
-        .unwrap_or(LONGEST_HOLD)
-        .min(LONGEST_HOLD)
+    Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_HOLD).min(LONGEST_HOLD)
 }
 
 /// Tool name and input; text after the JSON object is ignored.
 fn tool(rest: &str) -> Option<(String, Value)> {
     let (name, input) = rest.trim_start().split_once(' ')?;
-    let input = serde_json::Deserializer::from_str(input)
-        .into_iter::<Value>()
-        .next()?
-        .ok()?;
+    let input = serde_json::Deserializer::from_str(input).into_iter::<Value>().next()?.ok()?;
     Some((name.into(), input))
 }
 
@@ -121,20 +106,12 @@ fn shortened(text: &str) -> String {
 }
 
 fn users(body: &Value) -> impl DoubleEndedIterator<Item = &Value> {
-    let messages = body["messages"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    messages
-        .iter()
-        .filter(|message| message["role"] == "user")
-        .map(|message| &message["content"])
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    messages.iter().filter(|message| message["role"] == "user").map(|message| &message["content"])
 }
 
 fn user_turns(body: &Value) -> usize {
-    users(body)
-        .filter(|content| words_in(content).is_some())
-        .count()
+    users(body).filter(|content| words_in(content).is_some()).count()
 }
 
 /// What the user wrote last, without what hosts put around it.
@@ -168,9 +145,7 @@ fn without_context(text: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("<system-reminder>") {
         kept.push_str(before);
-        rest = after
-            .split_once("</system-reminder>")
-            .map_or("", |(_, after)| after);
+        rest = after.split_once("</system-reminder>").map_or("", |(_, after)| after);
     }
     kept.push_str(rest);
     let mut words = kept.trim();
@@ -179,9 +154,14 @@ fn without_context(text: &str) -> String {
         words = message.trim_end_matches("</next_user_message>").trim();
     }
     loop {
-        let context = words.strip_prefix(RUNNER_CONTEXT.0).map(|rest| rest.split_once(RUNNER_CONTEXT.1).map_or("", |(_, after)| after));
+        let context = words
+            .strip_prefix(RUNNER_CONTEXT.0)
+            .map(|rest| rest.split_once(RUNNER_CONTEXT.1).map_or("", |(_, after)| after));
         // The time stands before the context, after it, or in both places (2026.6.1).
-        let after = context.or_else(|| after_time(words)).or_else(|| after_notice(words)).or_else(|| after_gateway_block(words));
+        let after = context
+            .or_else(|| after_time(words))
+            .or_else(|| after_notice(words))
+            .or_else(|| after_gateway_block(words));
         let Some(after) = after else { break };
         words = after.trim_start();
     }
@@ -196,10 +176,12 @@ fn after_time(text: &str) -> Option<&str> {
 
 /// What follows OpenClaw's word that a session goes on with a changed prompt, or that a message had waited.
 fn after_notice(text: &str) -> Option<&str> {
-    if let Some(rest) = text.strip_prefix("[Queued user message that arrived while the previous turn was still active]") {
+    if let Some(rest) = text.strip_prefix("[Queued user message that arrived while the previous turn was still active]")
+    {
         return Some(rest);
     }
-    text.strip_prefix("OpenClaw resumed this CLI session after ").map(|rest| rest.split_once("\n\n").map_or("", |(_, after)| after))
+    text.strip_prefix("OpenClaw resumed this CLI session after ")
+        .map(|rest| rest.split_once("\n\n").map_or("", |(_, after)| after))
 }
 
 /// What follows a leading block in which OpenClaw tells who wrote where, and what was said before:
@@ -224,22 +206,14 @@ fn after_gateway_block(text: &str) -> Option<&str> {
 /// The tool results of the last user message, if it is one.
 fn tool_result(body: &Value) -> Option<String> {
     let blocks = last_message(body)?.as_array()?;
-    let results = blocks
-        .iter()
-        .filter(|block| block["type"] == "tool_result")
-        .map(|block| match &block["content"] {
-            Value::String(text) => text.clone(),
-            content => {
-                let texts = content
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|inner| inner["text"].as_str());
-                texts.collect::<Vec<_>>().join(" ")
-            }
-        });
-    Some(results.collect::<Vec<_>>().join(" | "))
-        .filter(|_| blocks.iter().any(|block| block["type"] == "tool_result"))
+    let results = blocks.iter().filter(|block| block["type"] == "tool_result").map(|block| match &block["content"] {
+        Value::String(text) => text.clone(),
+        content => {
+            let texts = content.as_array().into_iter().flatten().filter_map(|inner| inner["text"].as_str());
+            texts.collect::<Vec<_>>().join(" ")
+        }
+    });
+    Some(results.collect::<Vec<_>>().join(" | ")).filter(|_| blocks.iter().any(|block| block["type"] == "tool_result"))
 }
 
 #[cfg(test)]
@@ -253,13 +227,9 @@ mod tests {
 
     #[test]
     fn finds_what_the_user_wrote() {
-        let check =
-            |text: &str, expected: &str| assert_eq!(last_words(&body(text)), expected, "{text}");
+        let check = |text: &str, expected: &str| assert_eq!(last_words(&body(text)), expected, "{text}");
         check("hello", "hello");
-        check(
-            "two\nlines <system-reminder>x</system-reminder>",
-            "two\nlines",
-        );
+        check("two\nlines <system-reminder>x</system-reminder>", "two\nlines");
         check(
             "Conversation info: ⟦openclaw:ctx⟧\n```json\n{\"a\":1}\n```\n\nContext: ⟦openclaw:ctx⟧\n```json\n[]\n```\n\nhi\nyou",
             "hi\nyou",
@@ -283,10 +253,7 @@ mod tests {
         let sender = "Sender (untrusted metadata):\n```json\n{}\n```\n\n";
         check(&format!("[Thu 2026-11-26 20:20 UTC] {sender}[Thu 2026-11-26 20:20 UTC] hi"), "hi");
         check("Sender (untrusted metadata):\n```json\n{}\n```\n\nhi", "hi");
-        check(
-            "my code:\nsee\n```json\n{}\n```",
-            "my code:\nsee\n```json\n{}\n```",
-        );
+        check("my code:\nsee\n```json\n{}\n```", "my code:\nsee\n```json\n{}\n```");
     }
 
     #[test]
@@ -311,17 +278,12 @@ mod tests {
             body: body(text),
             kind: Kind::Turn,
         };
-        let check = |text: &str, expected: &str| {
-            assert_eq!(answer(&request(text)).text, expected, "{text}")
-        };
+        let check = |text: &str, expected: &str| assert_eq!(answer(&request(text)).text, expected, "{text}");
         check("hello", "echo[1]: hello");
         check("::say yes, master\nmore", "yes, master");
         check("::len 3", "w0 w1 w2");
         assert_eq!(answer(&request("::err 529")).error, Some(529));
-        assert_eq!(
-            answer(&request("::sleep 1.5 then")).sleep,
-            Duration::from_millis(1500)
-        );
+        assert_eq!(answer(&request("::sleep 1.5 then")).sleep, Duration::from_millis(1500));
         let used = answer(&request("please ::tool Bash {\"command\":\"ls -l\"} now")).tool;
         assert_eq!(used, Some(("Bash".into(), json!({ "command": "ls -l" }))));
     }

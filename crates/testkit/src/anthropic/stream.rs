@@ -46,62 +46,32 @@ async fn write_events(mut to: Sender<Bytes>, head: Value, answer: &Answer, token
         let mut empty = block.clone();
         if block["type"] == "text" {
             empty["text"] = "".into();
-            write(
-                &mut to,
-                "content_block_start",
-                json!({ "index": index, "content_block": empty }),
-            )
-            .await?;
+            write(&mut to, "content_block_start", json!({ "index": index, "content_block": empty })).await?;
             let words: Vec<&str> = answer.text.split_inclusive(' ').collect();
-            let pause = answer
-                .spread
-                .checked_div(words.len() as u32)
-                .unwrap_or_default();
+            let pause = answer.spread.checked_div(words.len() as u32).unwrap_or_default();
             for word in words {
                 let delta = json!({ "type": "text_delta", "text": word });
-                write(
-                    &mut to,
-                    "content_block_delta",
-                    json!({ "index": index, "delta": delta }),
-                )
-                .await?;
+                write(&mut to, "content_block_delta", json!({ "index": index, "delta": delta })).await?;
                 if pause > Duration::ZERO {
                     tokio::time::sleep(pause).await;
                 }
             }
         } else {
             empty["input"] = json!({});
-            write(
-                &mut to,
-                "content_block_start",
-                json!({ "index": index, "content_block": empty }),
-            )
-            .await?;
-            let delta =
-                json!({ "type": "input_json_delta", "partial_json": block["input"].to_string() });
-            write(
-                &mut to,
-                "content_block_delta",
-                json!({ "index": index, "delta": delta }),
-            )
-            .await?;
+            write(&mut to, "content_block_start", json!({ "index": index, "content_block": empty })).await?;
+            let delta = json!({ "type": "input_json_delta", "partial_json": block["input"].to_string() });
+            write(&mut to, "content_block_delta", json!({ "index": index, "delta": delta })).await?;
         }
         write(&mut to, "content_block_stop", json!({ "index": index })).await?;
     }
     let delta = json!({ "stop_reason": stop_reason(answer), "stop_sequence": null });
-    write(
-        &mut to,
-        "message_delta",
-        json!({ "delta": delta, "usage": usage(tokens) }),
-    )
-    .await?;
+    write(&mut to, "message_delta", json!({ "delta": delta, "usage": usage(tokens) })).await?;
     write(&mut to, "message_stop", json!({})).await
 }
 
 async fn write(to: &mut Sender<Bytes>, event: &str, mut data: Value) -> Sent {
     data["type"] = event.into();
-    to.send_data(format!("event: {event}\ndata: {data}\n\n").into())
-        .await
+    to.send_data(format!("event: {event}\ndata: {data}\n\n").into()).await
 }
 
 fn head(model: &str, tokens: usize) -> Value {
@@ -115,19 +85,13 @@ fn usage(tokens: usize) -> Value {
 }
 
 fn stop_reason(answer: &Answer) -> &'static str {
-    if answer.tool.is_some() {
-        "tool_use"
-    } else {
-        "end_turn"
-    }
+    if answer.tool.is_some() { "tool_use" } else { "end_turn" }
 }
 
 fn blocks(answer: &Answer) -> Vec<Value> {
     let mut blocks = vec![json!({ "type": "text", "text": answer.text })];
     if let Some((name, input)) = &answer.tool {
-        blocks.push(
-            json!({ "type": "tool_use", "id": unique("toolu"), "name": name, "input": input }),
-        );
+        blocks.push(json!({ "type": "tool_use", "id": unique("toolu"), "name": name, "input": input }));
     }
     blocks
 }

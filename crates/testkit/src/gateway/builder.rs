@@ -132,12 +132,8 @@ impl<'a> GatewayBuilder<'a> {
                 (made.path().to_path_buf(), Some(made))
             }
         };
-        let (bin, state, workspace, tmp) = (
-            home.join("bin"),
-            home.join(".openclaw"),
-            home.join("workspace"),
-            home.join("tmp"),
-        );
+        let (bin, state, workspace, tmp) =
+            (home.join("bin"), home.join(".openclaw"), home.join("workspace"), home.join("tmp"));
         for folder in [&bin, &state, &workspace, &tmp] {
             fs::create_dir_all(folder).doing(|| format!("create {}", folder.display()))?;
         }
@@ -164,16 +160,8 @@ impl<'a> GatewayBuilder<'a> {
         let base = config::base(&inputs);
         let mut env = environment(&home, &node);
         env.extend(self.env);
-        let gateway = Gateway {
-            openclaw: self.openclaw,
-            home,
-            port,
-            tls: self.tls,
-            token,
-            env,
-            child: None,
-            private_home,
-        };
+        let gateway =
+            Gateway { openclaw: self.openclaw, home, port, tls: self.tls, token, env, child: None, private_home };
         gateway.write_config(&base)?;
         for plugin in &self.plugins {
             gateway.install(plugin).await?;
@@ -187,12 +175,8 @@ impl<'a> GatewayBuilder<'a> {
 fn environment(home: &Path, node: &Path) -> Vec<(String, String)> {
     let folder_of = |program: &Path| program.parent().map(|folder| folder.display().to_string());
     // Tarball installs run npm; the person's may stand anywhere.
-    let npm = std::env::var_os("PATH")
-        .into_iter()
-        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
-    let npm = npm
-        .map(|folder| folder.join("npm"))
-        .find(|file| file.is_file());
+    let npm = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
+    let npm = npm.map(|folder| folder.join("npm")).find(|file| file.is_file());
     let mut path = vec![home.join("bin").display().to_string()];
     path.extend(folder_of(node));
     path.extend(["/usr/local/bin", "/usr/bin", "/bin"].map(str::to_owned));
@@ -202,10 +186,7 @@ fn environment(home: &Path, node: &Path) -> Vec<(String, String)> {
         ("PATH".into(), path.join(":")),
         ("TMPDIR".into(), home.join("tmp").display().to_string()),
         // 2026.8 and later refuse the session catalog of an overridden HOME without it.
-        (
-            "CLAUDE_CONFIG_DIR".into(),
-            home.join(".claude").display().to_string(),
-        ),
+        ("CLAUDE_CONFIG_DIR".into(), home.join(".claude").display().to_string()),
         ("LANG".into(), "C.UTF-8".into()),
     ];
     let on = [
@@ -226,10 +207,6 @@ fn environment(home: &Path, node: &Path) -> Vec<(String, String)> {
 
 /// A port that was free a moment ago; the gateway takes it before another asks, or fails loudly.
 fn free_port() -> Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing(|| "look for a free port".into())?;
-    Ok(listener
-        .local_addr()
-        .doing(|| "read a listening address".into())?
-        .port())
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).doing(|| "look for a free port".into())?;
+    Ok(listener.local_addr().doing(|| "read a listening address".into())?.port())
 }

@@ -24,15 +24,8 @@ pub enum Family {
 impl Family {
     /// Tells the family of a version like `2026.9.6`.
     pub fn of(version: &str) -> Self {
-        let month = version
-            .split('.')
-            .nth(1)
-            .and_then(|month| month.parse::<u32>().ok());
-        if month.is_some_and(|month| month < 8) {
-            Self::Mid2026
-        } else {
-            Self::Late2026
-        }
+        let month = version.split('.').nth(1).and_then(|month| month.parse::<u32>().ok());
+        if month.is_some_and(|month| month < 8) { Self::Mid2026 } else { Self::Late2026 }
     }
 }
 
@@ -134,12 +127,7 @@ pub fn merge(into: &mut Value, from: &Value) {
 
 /// Writes the `claude` that the gateway finds first on its PATH: the gateway strips
 /// `ANTHROPIC_*` from the child, so this sets them again and becomes the real program.
-pub(crate) fn write_shim(
-    shim: &Path,
-    claude_code: &Path,
-    anthropic: &Anthropic,
-    config_dir: &Path,
-) -> Result<()> {
+pub(crate) fn write_shim(shim: &Path, claude_code: &Path, anthropic: &Anthropic, config_dir: &Path) -> Result<()> {
     let mut script = "#!/bin/sh\n".to_owned();
     for (name, value) in claude::environment(anthropic, config_dir) {
         script.push_str(&format!("export {name}='{value}'\n"));
@@ -158,16 +146,12 @@ mod tests {
     fn merging_replaces_leaves_and_keeps_the_rest() {
         let mut config = json!({ "a": { "b": 1, "c": [1, 2] }, "d": 4 });
         merge(&mut config, &json!({ "a": { "c": [3] }, "e": { "f": 5 } }));
-        assert_eq!(
-            config,
-            json!({ "a": { "b": 1, "c": [3] }, "d": 4, "e": { "f": 5 } })
-        );
+        assert_eq!(config, json!({ "a": { "b": 1, "c": [3] }, "d": 4, "e": { "f": 5 } }));
     }
 
     #[test]
     fn families_by_month() {
-        let check =
-            |version: &str, family: Family| assert_eq!(Family::of(version), family, "{version}");
+        let check = |version: &str, family: Family| assert_eq!(Family::of(version), family, "{version}");
         check("2026.6.1", Family::Mid2026);
         check("2026.7.35", Family::Mid2026);
         check("2026.8.2", Family::Late2026);

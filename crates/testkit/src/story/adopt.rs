@@ -48,22 +48,36 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     terminal.wait_for(TURN, |screen| screen.contains("]: the secret is PLUM")).await?;
 
     let file = poll_until("its transcript", TURN, || claude::transcript(&stage.gateway.claude_dir(), &born)).await?;
-    poll_until("the turn in its transcript", TURN, || chain(&file).filter(|c| c.texts.iter().any(|t| t.contains("]: the secret is PLUM")))).await?;
+    poll_until("the turn in its transcript", TURN, || {
+        chain(&file).filter(|c| c.texts.iter().any(|t| t.contains("]: the secret is PLUM")))
+    })
+    .await?;
     let (code, told) = a.adopts(&born, &a.plans).await?;
-    facts.tell(code == 4 && told.contains("has the Claude session open"), "one that a Claude Code has open is not adopted, and its process is named", told);
+    facts.tell(
+        code == 4 && told.contains("has the Claude session open"),
+        "one that a Claude Code has open is not adopted, and its process is named",
+        told,
+    );
     a.chosen(facts).await?;
     stage.rests().await?;
     terminal.submit("/exit").await?;
     terminal.wait_exit(TURN).await?;
 
     let listed = stage.json(&["adopt", "--json"]).await?;
-    let row = listed.as_array().and_then(|all| all.iter().find(|one| one["session"] == born)).cloned().unwrap_or_default();
-    let right = row["cwd"].as_str().is_some_and(|cwd| cwd.ends_with("project")) && row["lastPrompt"] == "the secret is PLUM ::sleep 1" && row["live"] == false;
+    let row =
+        listed.as_array().and_then(|all| all.iter().find(|one| one["session"] == born)).cloned().unwrap_or_default();
+    let right = row["cwd"].as_str().is_some_and(|cwd| cwd.ends_with("project"))
+        && row["lastPrompt"] == "the secret is PLUM ::sleep 1"
+        && row["live"] == false;
     facts.tell(right, "`ride adopt` lists it with its project and its last prompt", &row);
 
     let output = stage.run(&["adopt", "--session", &born[..8], "--to", "forum", "topic:42"]).await?;
     let told = said(&output).replace('\n', " ");
-    facts.tell(output.status.success() && told.contains(&before), "it is adopted by the beginning of its id, and what was there before is named", told);
+    facts.tell(
+        output.status.success() && told.contains(&before),
+        "it is adopted by the beginning of its id, and what was there before is named",
+        told,
+    );
     a.says("what about the PAPAYA?");
     stage.telegram.wait_for_bot(&a.plans, TURN, "]: what about the PAPAYA?").await?;
     let turn = stage.anthropic.wait_for_prompt(TURN, "what about the PAPAYA?").await?;
@@ -77,9 +91,16 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         stage.telegram.wait_for_bot(&a.plans, TURN, &format!("]: and turn {n}")).await?;
     }
     let last = stage.anthropic.wait_for_prompt(TURN, "and turn 3").await?;
-    let grown = poll_until("the last turn in its file", TURN, || chain(&file).filter(|c| c.texts.iter().any(|t| t.contains("and turn 3")))).await;
+    let grown = poll_until("the last turn in its file", TURN, || {
+        chain(&file).filter(|c| c.texts.iter().any(|t| t.contains("and turn 3")))
+    })
+    .await;
     let one = grown.as_ref().is_ok_and(|c| c.beside == 0 && c.texts.iter().any(|t| t.contains("PLUM")));
-    facts.tell(last.session() == Some(&born) && one, "and stays on it, in its own file, one chain", grown.map_or_else(|e| e.to_string(), |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside)));
+    facts.tell(
+        last.session() == Some(&born) && one,
+        "and stays on it, in its own file, one chain",
+        grown.map_or_else(|e| e.to_string(), |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside)),
+    );
 
     let (code, told) = a.adopts(&born, &a.other).await?;
     facts.tell(code == 4 && told.contains("bound to another thread"), "it is not adopted by a second thread", told);
@@ -91,9 +112,20 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     stage.telegram.wait_for_bot(&a.plans, TURN, "]: and now the KIWI").await?;
     let turn = stage.anthropic.wait_for_prompt(TURN, "and now the KIWI").await?;
     let back = output.status.success() && turn.session() == Some(&before) && !turn.saw("PLUM");
-    facts.tell(back, "--undo brings back what the thread had", format!("{} / session {}", said(&output).replace('\n', " "), turn.session().unwrap_or("none")));
-    let whole = poll_until("the last turn in the transcript", TURN, || chain(&transcript).filter(|c| c.texts.iter().any(|t| t.contains("KIWI")))).await;
-    facts.tell(whole.as_ref().is_ok_and(|c| c.beside == 0), "with one chain", whole.map_or_else(|e| e.to_string(), |c| format!("{} beside it", c.beside)));
+    facts.tell(
+        back,
+        "--undo brings back what the thread had",
+        format!("{} / session {}", said(&output).replace('\n', " "), turn.session().unwrap_or("none")),
+    );
+    let whole = poll_until("the last turn in the transcript", TURN, || {
+        chain(&transcript).filter(|c| c.texts.iter().any(|t| t.contains("KIWI")))
+    })
+    .await;
+    facts.tell(
+        whole.as_ref().is_ok_and(|c| c.beside == 0),
+        "with one chain",
+        whole.map_or_else(|e| e.to_string(), |c| format!("{} beside it", c.beside)),
+    );
     Ok(())
 }
 
@@ -108,11 +140,23 @@ impl Adopt<'_> {
         picker.wait_for(TURN, |screen| screen.contains("open in process")).await?;
         // Not always the last one used: the agent's Claude Code may write after it.
         picker.type_text("plum").await?;
-        let shown = picker.wait_for(TURN, |screen| screen.contains(" 1 of ") && screen.contains("open in process") && screen.contains("the secret is PLUM")).await;
-        facts.tell(shown.is_ok(), "`ride adopt` finds it by its words, with its last prompt, and as open", line_with(&picker.screen(), "PLUM"));
+        let shown = picker
+            .wait_for(TURN, |screen| {
+                screen.contains(" 1 of ") && screen.contains("open in process") && screen.contains("the secret is PLUM")
+            })
+            .await;
+        facts.tell(
+            shown.is_ok(),
+            "`ride adopt` finds it by its words, with its last prompt, and as open",
+            line_with(&picker.screen(), "PLUM"),
+        );
         picker.press(Key::Enter)?;
         let told = picker.wait_for(TURN, |screen| screen.contains("it is open in a Claude Code")).await;
-        facts.tell(told.is_ok(), "it is not chosen while it is open, and the reason is told", line_with(&picker.screen(), "it is open in"));
+        facts.tell(
+            told.is_ok(),
+            "it is not chosen while it is open, and the reason is told",
+            line_with(&picker.screen(), "it is open in"),
+        );
         picker.press(Key::Escape)?;
         let code = picker.wait_exit(TURN).await?;
         facts.tell(code == 130, "Escape leaves", format!("exit {code}"));
@@ -154,7 +198,11 @@ impl Adopt<'_> {
         })?;
         let (code, told) = self.adopt(&damaged.0, &self.other).await?;
         let note = line_with(&told, "a part of its history is missing");
-        facts.tell(code == 0 && note.contains("note:"), "one whose history is missing in part is adopted, and it is said", told);
+        facts.tell(
+            code == 0 && note.contains("note:"),
+            "one whose history is missing in part is adopted, and it is said",
+            told,
+        );
         let waits = copy(file, &|all| {
             let last = all.iter().rposition(|line| line["type"] == "assistant").unwrap_or(0);
             all[last]["message"]["content"] = json!([{ "type": "tool_use", "id": "t1", "name": "Bash", "input": {} }]);

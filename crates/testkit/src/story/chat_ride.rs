@@ -30,7 +30,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     telegram.says(&tess, &topic, "the code word is MANGO");
     telegram.wait_for_bot(&topic, TURN, "code word is MANGO").await?;
     let first = anthropic.wait_for_prompt(TURN, "the code word is MANGO").await?;
-    facts.tell(first.session().is_none(), "the topic is answered without Claude Code", first.session().unwrap_or("by the host's own runner"));
+    facts.tell(
+        first.session().is_none(),
+        "the topic is answered without Claude Code",
+        first.session().unwrap_or("by the host's own runner"),
+    );
 
     let row = row(&stage, PLAIN).await?;
     facts.tell(
@@ -42,7 +46,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // Two prompts, streamed.
     let mut ride = stage.ride(&["plain", "topic:42"])?;
     let opened = ride.wait_for(TURN, |screen| screen.contains("⇄ riding")).await?;
-    facts.tell(opened.contains("code word is MANGO"), "the terminal shows the thread's last turns", line_with(&opened, "MANGO"));
+    facts.tell(
+        opened.contains("code word is MANGO"),
+        "the terminal shows the thread's last turns",
+        line_with(&opened, "MANGO"),
+    );
     let turns = ["first by chat", "second by chat ::slow 2"];
     for (n, text) in turns.iter().enumerate() {
         ride.submit(text).await?;
@@ -54,7 +62,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     }
     once_in_order(facts, telegram, &topic, &turns);
     let saw = anthropic.wait_for_prompt(TURN, turns[1]).await?;
-    facts.tell(saw.saw("MANGO") && saw.saw(turns[0]), "the agent has the whole conversation", format!("{} texts", saw.texts().count()));
+    facts.tell(
+        saw.saw("MANGO") && saw.saw(turns[0]),
+        "the agent has the whole conversation",
+        format!("{} texts", saw.texts().count()),
+    );
 
     // Others meanwhile: a person in the topic, and another client of the gateway.
     telegram.says(&omar, &topic, "what about the PAPAYA?");
@@ -99,7 +111,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     telegram.says(&tess, &topic, "is it free, the KIWI?");
     telegram.wait_for_bot(&topic, TURN, "]: is it free, the KIWI?").await?;
     let order = positions(telegram, &topic, &["]: ::gate killed", "]: is it free, the KIWI?"]);
-    facts.tell(order.is_sorted() && order.iter().all(Option::is_some), "and the thread frees itself", format!("{order:?}"));
+    facts.tell(
+        order.is_sorted() && order.iter().all(Option::is_some),
+        "and the thread frees itself",
+        format!("{order:?}"),
+    );
 
     // One prompt from a script.
     let output = stage.run(&["plain", "topic:42", "--say", "a word from a script"]).await?;
@@ -129,21 +145,36 @@ async fn crash(stage: &mut Stage<'_>, facts: &mut Facts, topic: &Place) -> Resul
     stage.anthropic.open_gate("crash");
     stage.gateway.start().await?;
     // What the host makes of the turn is its own affair: it may take it up again.
-    let ends = |text: &&str| text.contains("]: ::gate crash") || text.contains("the gateway was restarted during the turn");
+    let ends =
+        |text: &&str| text.contains("]: ::gate crash") || text.contains("the gateway was restarted during the turn");
     let told = || {
         let chat = stage.telegram.chat(topic);
         let ended: Vec<String> = chat.by_bot().into_iter().filter(ends).map(str::to_owned).collect();
         (!ended.is_empty()).then_some(ended)
     };
     let ended = poll_until("the end of the turn in the thread", TURN, told).await?;
-    facts.tell(ended.len() == 1, "after a crash of the gateway the thread is told how the turn ended", ended.join(" | "));
+    facts.tell(
+        ended.len() == 1,
+        "after a crash of the gateway the thread is told how the turn ended",
+        ended.join(" | "),
+    );
     // The terminal hears of the end on its own: until then it takes no prompt.
-    let ends = |screen: &str| screen.contains("]: ::gate crash") || screen.contains("the turn ended") || screen.contains("was restarted during");
+    let ends = |screen: &str| {
+        screen.contains("]: ::gate crash")
+            || screen.contains("the turn ended")
+            || screen.contains("was restarted during")
+    };
     ride.wait_for(TURN, ends).await?;
     ride.submit("and on it goes").await?;
     let answered = stage.telegram.wait_for_bot(topic, TURN, "]: and on it goes").await;
     facts.tell(answered.is_ok(), "the same ride goes on", last(&stage.telegram, topic));
-    let prompts = stage.telegram.chat(topic).by_bot().iter().filter(|text| text.contains("🖥") && text.contains("the DURIAN turn")).count();
+    let prompts = stage
+        .telegram
+        .chat(topic)
+        .by_bot()
+        .iter()
+        .filter(|text| text.contains("🖥") && text.contains("the DURIAN turn"))
+        .count();
     facts.tell(prompts <= 2, "its prompt stands there once, or once more marked", format!("{prompts} times"));
     let code = stage.leave(&mut ride).await?;
     facts.tell(code == 0, "and is handed back", format!("exit {code}"));
@@ -160,12 +191,17 @@ async fn fresh(stage: &Stage<'_>, facts: &mut Facts, tess: &Person) -> Result<()
     let reset = Client::connect(&stage.gateway).await?.call("sessions.reset", json!({ "key": key })).await?;
     reset.map_err(|refused| Error::Peer { what: "reset a thread".into(), said: refused.to_string() })?;
     let row = row_in(stage, FRESH, "chat").await?;
-    facts.tell(row["mode"] == "chat", "a thread on Claude Code without a Claude session is rideable by chat", format!("{}: mode {}", row["title"], row["mode"]));
+    facts.tell(
+        row["mode"] == "chat",
+        "a thread on Claude Code without a Claude session is rideable by chat",
+        format!("{}: mode {}", row["title"], row["mode"]),
+    );
     let output = stage.run(&["fresh", "topic:7", "--say", "hello from the terminal", "--json"]).await?;
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     let asked = anthropic.wait_for_prompt(TURN, "hello from the terminal").await?;
     facts.tell(
-        answer["answer"].as_str().is_some_and(|a| a.ends_with("]: hello from the terminal")) && asked.session().is_some(),
+        answer["answer"].as_str().is_some_and(|a| a.ends_with("]: hello from the terminal"))
+            && asked.session().is_some(),
         "its next turn by chat makes one",
         format!("{answer}, Claude session {}", asked.session().unwrap_or("none")),
     );
@@ -184,7 +220,11 @@ async fn row(stage: &Stage<'_>, chat: i64) -> Result<Value> {
     let rows = stage.json(&["ls", "--json"]).await?;
     let none = Vec::new();
     let rows = rows["rows"].as_array().or_else(|| rows.as_array()).unwrap_or(&none);
-    Ok(rows.iter().find(|row| row["key"].as_str().is_some_and(|key| key.contains(&chat.to_string()))).cloned().unwrap_or_default())
+    Ok(rows
+        .iter()
+        .find(|row| row["key"].as_str().is_some_and(|key| key.contains(&chat.to_string())))
+        .cloned()
+        .unwrap_or_default())
 }
 
 /// The row in that mode, or as it is at last: hosts before 2026.8 tell no changes, there it comes a moment later.

@@ -25,8 +25,17 @@ const READ_ONLY: [&str; 10] =
     ["/status", "/help", "/commands", "/whoami", "/id", "/tools", "/tasks", "/context", "/usage cost", "/status@"];
 /// Would reset or change the conversation, run a turn, or act on the machine.
 const REFUSED: [&str; 11] = [
-    "/new", "/reset", "/compact", "/model opus", "/models", "/think high", "/usage tokens", "/btw what is this",
-    "/status tell me a story", "/export-session", "/restart",
+    "/new",
+    "/reset",
+    "/compact",
+    "/model opus",
+    "/models",
+    "/think high",
+    "/usage tokens",
+    "/btw what is this",
+    "/status tell me a story",
+    "/export-session",
+    "/restart",
 ];
 
 // Rule GATE-2.
@@ -44,7 +53,10 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     for place in places {
         telegram.wait_for_bot(place, TURN, "]: the code word is MANGO").await?;
     }
-    let menu = telegram.calls_of("setMyCommands").iter().any(|call| call.params["commands"].to_string().contains("rides this thread"));
+    let menu = telegram
+        .calls_of("setMyCommands")
+        .iter()
+        .any(|call| call.params["commands"].to_string().contains("rides this thread"));
     facts.tell(menu, "/ride stands in the bot's menu", if menu { "set" } else { "not among the commands set" });
     let before = answer(&stage, &tess, &topic, "/ride").await?;
     facts.tell(before.contains("Nobody rides this thread"), "/ride says that nobody rides", &before);
@@ -71,7 +83,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
             Err(_) => not.push(format!("{command}: nothing")),
         }
     }
-    facts.tell(not.is_empty(), "what shows something is answered by the host while ridden", format!("{} of {}: {}{}", shown.len(), READ_ONLY.len(), shown.join(" | "), not.join(" | ")));
+    facts.tell(
+        not.is_empty(),
+        "what shows something is answered by the host while ridden",
+        format!("{} of {}: {}{}", shown.len(), READ_ONLY.len(), shown.join(" | "), not.join(" | ")),
+    );
     for (place, what) in [(&topic, "a topic"), (&direct, "a direct chat")] {
         let text = answer(&stage, &tess, place, "/status").await.unwrap_or_default();
         facts.tell(!text.is_empty() && !text.contains('⇄'), &format!("so too in {what}"), first(&text));
@@ -87,12 +103,20 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         }
     }
     let unsaid = if let_by.is_empty() { String::new() } else { undelivered(&stage).await? };
-    facts.tell(let_by.is_empty(), "what changes something is refused by name", format!("{} of {} {}{unsaid}", REFUSED.len() - let_by.len(), REFUSED.len(), let_by.join(" | ")));
+    facts.tell(
+        let_by.is_empty(),
+        "what changes something is refused by name",
+        format!("{} of {} {}{unsaid}", REFUSED.len() - let_by.len(), REFUSED.len(), let_by.join(" | ")),
+    );
     for (place, command, what) in [(&topic, "/new", "a topic"), (&group, "/new@", "a group, by the bot's name")] {
         let text = answer(&stage, &tess, place, &named(command)).await.unwrap_or_default();
         facts.tell(text.contains("/new is not possible now"), &format!("so too in {what}"), first(&text));
     }
-    facts.tell(anthropic.turns().len() == calls, "no command reaches the model", format!("{} calls", anthropic.turns().len() - calls));
+    facts.tell(
+        anthropic.turns().len() == calls,
+        "no command reaches the model",
+        format!("{} calls", anthropic.turns().len() - calls),
+    );
 
     // `/ride` answers while ridden.
     for (place, what) in [(&topic, "a topic"), (&group, "a group"), (&direct, "a direct chat")] {
@@ -108,13 +132,23 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     for ride in &mut rides {
         stage.leave(ride).await?;
     }
-    let quiet = [&topic, &direct].iter().all(|place| !telegram.chat(place).bot_wrote("was reset") && !telegram.chat(place).bot_wrote("beside"));
-    facts.tell(quiet, "the thread comes back as it was: no reset, no turn beside the ride", if quiet { "nothing announced" } else { "something announced" });
+    let quiet = [&topic, &direct]
+        .iter()
+        .all(|place| !telegram.chat(place).bot_wrote("was reset") && !telegram.chat(place).bot_wrote("beside"));
+    facts.tell(
+        quiet,
+        "the thread comes back as it was: no reset, no turn beside the ride",
+        if quiet { "nothing announced" } else { "something announced" },
+    );
     telegram.says(&tess, &topic, "and now the KIWI");
     telegram.wait_for_bot(&topic, TURN, "]: and now the KIWI").await?;
     let after = anthropic.wait_for_prompt(TURN, "and now the KIWI").await?;
     let whole = after.saw("MANGO") && after.saw("still here");
-    facts.tell(whole, "the next turn goes on where the ride ended", format!("saw the turn before the ride {}, the terminal's {}", after.saw("MANGO"), after.saw("still here")));
+    facts.tell(
+        whole,
+        "the next turn goes on where the ride ended",
+        format!("saw the turn before the ride {}, the terminal's {}", after.saw("MANGO"), after.saw("still here")),
+    );
     Ok(())
 }
 
@@ -124,9 +158,15 @@ async fn stops(stage: &Stage<'_>, facts: &mut Facts, tess: &Person, topic: &Plac
     for command in ["/stop", "stop"] {
         let before = telegram.chat(topic).by_bot().len();
         telegram.says(tess, topic, command);
-        let told = telegram.wait_for(topic, SOON, |chat| chat.by_bot().len() > before && chat.bot_wrote("nothing to stop here")).await;
+        let told = telegram
+            .wait_for(topic, SOON, |chat| chat.by_bot().len() > before && chat.bot_wrote("nothing to stop here"))
+            .await;
         let said: Vec<String> = telegram.chat(topic).by_bot()[before..].iter().map(|t| first(t)).collect();
-        facts.tell(told.is_ok(), &format!("{command:?} is the host's own, and the thread is told that a terminal rides"), said.join(" | "));
+        facts.tell(
+            told.is_ok(),
+            &format!("{command:?} is the host's own, and the thread is told that a terminal rides"),
+            said.join(" | "),
+        );
     }
     let once = telegram.chat(topic).count("nothing to stop here");
     facts.tell(once == 1, "it is told once", format!("{once} times"));
@@ -152,22 +192,45 @@ async fn strangers(stage: &Stage<'_>, facts: &mut Facts, group: &Place, calls: u
     let said = &chat.by_bot()[before..];
     let shown = said.iter().any(|t| t.contains("is not possible now") || t.contains("riding this thread"));
     let kept = stage.json(&["status", "--json"]).await?;
-    let kept = kept["threads"].as_array().and_then(|all| all.iter().find(|t| t["key"].as_str().is_some_and(|k| k.contains(&GROUP.to_string()))).cloned());
+    let kept = kept["threads"].as_array().and_then(|all| {
+        all.iter().find(|t| t["key"].as_str().is_some_and(|k| k.contains(&GROUP.to_string()))).cloned()
+    });
     let kept = kept.unwrap_or_default();
-    facts.tell(kept["inbox"] == 1, "a plain \"stop\" of somebody without authority is a message like any other", format!("{} kept", kept["inbox"]));
-    facts.tell(!shown, "commands of somebody without authority are the host's to refuse", said.iter().map(|t| first(t)).collect::<Vec<_>>().join(" | "));
-    let turns: Vec<String> = stage.anthropic.turns()[calls..].iter().map(|r| r.prompt()).filter(|p| !["still here", "anything new?"].iter().any(|ours| p.contains(ours))).collect();
+    facts.tell(
+        kept["inbox"] == 1,
+        "a plain \"stop\" of somebody without authority is a message like any other",
+        format!("{} kept", kept["inbox"]),
+    );
+    facts.tell(
+        !shown,
+        "commands of somebody without authority are the host's to refuse",
+        said.iter().map(|t| first(t)).collect::<Vec<_>>().join(" | "),
+    );
+    let turns: Vec<String> = stage.anthropic.turns()[calls..]
+        .iter()
+        .map(|r| r.prompt())
+        .filter(|p| !["still here", "anything new?"].iter().any(|ours| p.contains(ours)))
+        .collect();
     facts.tell(turns.is_empty(), "and reach no model", format!("calls meanwhile: {turns:?}"));
     let status = stage.run(&["status"]).await?;
-    facts.tell(said_of(&status, "ridden").contains("3"), "all three threads are ridden as before", said_of(&status, "ridden"));
+    facts.tell(
+        said_of(&status, "ridden").contains("3"),
+        "all three threads are ridden as before",
+        said_of(&status, "ridden"),
+    );
     Ok(())
 }
 
 /// What the gateway could not tell the chats, for the record of a fact that is not so.
 async fn undelivered(stage: &Stage<'_>) -> Result<String> {
     let status = stage.json(&["status", "--json"]).await?;
-    let lines = status["threads"].as_array().into_iter().flatten().flat_map(|t| t["journal"].as_array().into_iter().flatten());
-    Ok(lines.filter_map(|l| l["what"].as_str()).filter(|what| what.contains("not delivered")).collect::<Vec<_>>().join(" | "))
+    let lines =
+        status["threads"].as_array().into_iter().flatten().flat_map(|t| t["journal"].as_array().into_iter().flatten());
+    Ok(lines
+        .filter_map(|l| l["what"].as_str())
+        .filter(|what| what.contains("not delivered"))
+        .collect::<Vec<_>>()
+        .join(" | "))
 }
 
 /// Writes a command and gives what the bot says to it.

@@ -26,7 +26,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let right = defaults.as_object().into_iter().flatten().all(|(key, value)| given[key] == *value);
     // 2026.9.6 writes the home folder out.
     let folder = given["lockDir"].as_str().is_some_and(|dir| dir.ends_with("/.openclaw/claude-code-locks"));
-    facts.tell(right && folder && given["syncMirrorDir"].is_null() && given["rideAllow"].is_null(), "every key has its default", brief(&given));
+    facts.tell(
+        right && folder && given["syncMirrorDir"].is_null() && given["rideAllow"].is_null(),
+        "every key has its default",
+        brief(&given),
+    );
 
     // Changed while the thread is ridden.
     let mut ride = stage.drive(&["forum", "topic:42"]).await?;
@@ -34,10 +38,18 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let elsewhere = stage.gateway.home().join("other-locks");
     change(&mut stage, &json!({ "rideTtlMinutes": 5, "relayToChannel": false, "lockDir": elsewhere })).await?;
     let changed = applied(&stage, |config| config["rideTtlMinutes"] == 5).await?;
-    facts.tell(changed["rideTtlMinutes"] == 5 && changed["relayToChannel"] == false, "a change applies", brief(&changed));
+    facts.tell(
+        changed["rideTtlMinutes"] == 5 && changed["relayToChannel"] == false,
+        "a change applies",
+        brief(&changed),
+    );
     let waits = changed["waits"]["why"].as_str().unwrap_or("nothing").to_owned();
     let stays = changed["lockDir"].as_str().is_some_and(|dir| dir.ends_with("claude-code-locks"));
-    facts.tell(stays && waits.contains("1 of them ridden"), "but for the state folder, which waits for the ride and says so", format!("{} — {waits}", changed["lockDir"]));
+    facts.tell(
+        stays && waits.contains("1 of them ridden"),
+        "but for the state folder, which waits for the ride and says so",
+        format!("{} — {waits}", changed["lockDir"]),
+    );
     let after = holder(&stage).await?;
     facts.tell(before == after && !before.is_null(), "the ride is the same as before", format!("{before} and {after}"));
     ride.submit("not to be relayed").await?;
@@ -69,7 +81,11 @@ async fn wrong(facts: &mut Facts, stage: &mut Stage<'_>) -> Result<()> {
         Ok(said) => said,
         Err(error) => error.to_string(),
     };
-    facts.tell(told.contains("rideTtlMinutes"), "the host names a key whose value its schema does not have", line_with(&told, "rideTtlMinutes"));
+    facts.tell(
+        told.contains("rideTtlMinutes"),
+        "the host names a key whose value its schema does not have",
+        line_with(&told, "rideTtlMinutes"),
+    );
     stage.gateway.write_config(&good)?;
 
     stage.gateway.stop().await;
@@ -80,7 +96,11 @@ async fn wrong(facts: &mut Facts, stage: &mut Stage<'_>) -> Result<()> {
     let listed = stage.run(&["ls"]).await?;
     let text = said(&listed);
     let named = text.contains(&format!("lockDir is {}", file.join("locks").display()));
-    facts.tell(!listed.status.success() && named, "a folder that cannot be is named with its key, and what to correct", text.lines().collect::<Vec<_>>().join(" | "));
+    facts.tell(
+        !listed.status.success() && named,
+        "a folder that cannot be is named with its key, and what to correct",
+        text.lines().collect::<Vec<_>>().join(" | "),
+    );
     let logged = stage.gateway.log().contains("lockDir is ");
     facts.tell(logged, "and in the gateway's log", line_with(&stage.gateway.log(), "lockDir is "));
     Ok(())

@@ -58,7 +58,10 @@ impl Crash<'_> {
         self.stage.gateway.crash()?;
         self.stage.anthropic.open_gate("plans");
         self.stage.anthropic.open_gate("other");
-        poll_until("the gateway's Claude to be gone", TURN, || self.stage.gateway.claude_processes().is_empty().then_some(())).await?;
+        poll_until("the gateway's Claude to be gone", TURN, || {
+            self.stage.gateway.claude_processes().is_empty().then_some(())
+        })
+        .await?;
         self.stage.gateway.start().await?;
         let started = Instant::now();
 
@@ -72,21 +75,47 @@ impl Crash<'_> {
         let _ = poll_until("the other thread's turn", RECOVERED.saturating_sub(started.elapsed()), answered).await;
         ride.submit("still riding").await?;
         let goes_on = self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: still riding").await;
-        facts.tell(goes_on.is_ok(), "claimed at once after a crash in its agent's turn, the thread is ridden", format!("{:.1} s after the start", waited.as_secs_f32()));
-        let of_ride = |turn: &Recorded| ["from the terminal", "still riding"].iter().any(|text| turn.prompt().contains(text));
+        facts.tell(
+            goes_on.is_ok(),
+            "claimed at once after a crash in its agent's turn, the thread is ridden",
+            format!("{:.1} s after the start", waited.as_secs_f32()),
+        );
+        let of_ride =
+            |turn: &Recorded| ["from the terminal", "still riding"].iter().any(|text| turn.prompt().contains(text));
         let turns: Vec<Recorded> = self.stage.anthropic.turns().into_iter().filter(|turn| turn.at > claimed).collect();
-        let beside: Vec<String> = turns.iter().filter(|t| t.session() == Some(&self.session) && !of_ride(t)).map(ToString::to_string).collect();
-        facts.tell(beside.is_empty(), "nobody else writes into its Claude session while it is ridden", format!("{beside:?}"));
+        let beside: Vec<String> = turns
+            .iter()
+            .filter(|t| t.session() == Some(&self.session) && !of_ride(t))
+            .map(ToString::to_string)
+            .collect();
+        facts.tell(
+            beside.is_empty(),
+            "nobody else writes into its Claude session while it is ridden",
+            format!("{beside:?}"),
+        );
         let shown = self.stage.telegram.chat(&self.plans).by_bot().len();
         let once = ["from the terminal", "still riding"].map(|text| self.stage.telegram.chat(&self.plans).count(text));
         facts.tell(once == [2, 2], "each prompt and answer stands in the thread once", format!("{once:?} of {shown}"));
         let code = self.stage.leave(&mut ride).await?;
-        facts.tell(code == 0, "and it is handed back", format!("exit {code}: {}", line_with(&ride.history(), "error:")));
+        facts.tell(
+            code == 0,
+            "and it is handed back",
+            format!("exit {code}: {}", line_with(&ride.history(), "error:")),
+        );
 
         let (plans, other) = (self.again(&self.plans), self.again(&self.other));
-        let short = |texts: &[String]| texts.iter().map(|text| text.chars().take(60).collect()).collect::<Vec<String>>();
-        let compared = if both { plans == other } else { self.stage.anthropic.turns().iter().filter(|t| t.prompt().contains("::gate plans")).count() == 1 };
-        facts.tell(compared, "its interrupted turn goes on as that of a thread nobody claimed", format!("{:?} | {:?}", short(&plans), short(&other)));
+        let short =
+            |texts: &[String]| texts.iter().map(|text| text.chars().take(60).collect()).collect::<Vec<String>>();
+        let compared = if both {
+            plans == other
+        } else {
+            self.stage.anthropic.turns().iter().filter(|t| t.prompt().contains("::gate plans")).count() == 1
+        };
+        facts.tell(
+            compared,
+            "its interrupted turn goes on as that of a thread nobody claimed",
+            format!("{:?} | {:?}", short(&plans), short(&other)),
+        );
         Ok(())
     }
 
@@ -100,11 +129,18 @@ impl Crash<'_> {
         }
         let code = ride.wait_exit(TURN).await?;
         let told = line_with(&ride.history(), "error:");
-        facts.tell(told.contains("lost its Claude session while the claim waited"), "a Claude session that the host left meanwhile is not ridden", format!("exit {code}: {told}"));
+        facts.tell(
+            told.contains("lost its Claude session while the claim waited"),
+            "a Claude session that the host left meanwhile is not ridden",
+            format!("exit {code}: {told}"),
+        );
         let key = format!("agent:main:telegram:group:{FORUM}:topic:42");
         self.stage.rideable(&[&key]).await?;
         let ride = self.stage.drive(&["forum", "topic:42"]).await?;
-        let row = self.stage.json(&["ls", "--json"]).await?["rows"].as_array().and_then(|rows| rows.iter().find(|row| row["key"] == key.as_str()).cloned()).unwrap_or_default();
+        let row = self.stage.json(&["ls", "--json"]).await?["rows"]
+            .as_array()
+            .and_then(|rows| rows.iter().find(|row| row["key"] == key.as_str()).cloned())
+            .unwrap_or_default();
         self.session = plain(&row["cliSessionId"]);
         let config = self.stage.gateway.claude_dir();
         self.transcript = poll_until("the transcript", TURN, || claude::transcript(&config, &self.session)).await?;
@@ -115,7 +151,9 @@ impl Crash<'_> {
     fn again(&self, place: &Place) -> Vec<String> {
         let chat = self.stage.telegram.chat(place);
         let of_ride = |text: &str| ["from the terminal", "still riding", "⇄"].iter().any(|ride| text.contains(ride));
-        let told = |text: &str| text.split_once("]: ").map_or(text, |(_, said)| said).replace("plans", "…").replace("other", "…");
+        let told = |text: &str| {
+            text.split_once("]: ").map_or(text, |(_, said)| said).replace("plans", "…").replace("other", "…")
+        };
         chat.by_bot().iter().skip(1).filter(|text| !of_ride(text)).map(|text| told(text)).collect()
     }
 
@@ -126,7 +164,11 @@ impl Crash<'_> {
         let turn = self.stage.anthropic.wait_for_prompt(TURN, "after the ride").await?;
         let chain = chain(&self.transcript);
         let beside = chain.as_ref().map_or(usize::MAX, |chain| chain.beside);
-        facts.tell(turn.session() == Some(&self.session) && turn.saw("still riding") && beside == 0, "the agent goes on from the ride's end, in one chain", format!("session {}, {beside} beside it", turn.session().unwrap_or("none")));
+        facts.tell(
+            turn.session() == Some(&self.session) && turn.saw("still riding") && beside == 0,
+            "the agent goes on from the ride's end, in one chain",
+            format!("session {}, {beside} beside it", turn.session().unwrap_or("none")),
+        );
         Ok(())
     }
 }

@@ -29,7 +29,8 @@ use crate::wait::poll_until;
 
 const FORUM: i64 = -1_002_222_222_222;
 /// A prompt whose turn starts a subagent.
-const SUBAGENT: &str = r#"::tool Agent {"description":"look around","prompt":"words of the subagent","subagent_type":"general-purpose"}"#;
+const SUBAGENT: &str =
+    r#"::tool Agent {"description":"look around","prompt":"words of the subagent","subagent_type":"general-purpose"}"#;
 const KEY: &str = "agent:main:telegram:group:-1002222222222:topic:42";
 
 struct Elsewhere<'s> {
@@ -112,7 +113,8 @@ impl Elsewhere<'_> {
 
     /// `ride` as a command of that machine.
     fn args(&self, args: &[&str]) -> Vec<String> {
-        let mut all: Vec<String> = ["--net", "--mount", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child"].map(str::to_owned).into();
+        let mut all: Vec<String> =
+            ["--net", "--mount", "--pid", "--uts", "--fork", "--mount-proc", "--kill-child"].map(str::to_owned).into();
         if !rustix::process::getuid().is_root() {
             all.extend(["--user", "--map-root-user"].map(str::to_owned));
         }
@@ -159,7 +161,8 @@ impl Elsewhere<'_> {
 
     async fn pair(&self) -> Result<()> {
         let unknown = said(&self.run(&["ls"]).await?);
-        let request = unknown.split_once("openclaw devices approve ").and_then(|(_, rest)| rest.split_whitespace().next());
+        let request =
+            unknown.split_once("openclaw devices approve ").and_then(|(_, rest)| rest.split_whitespace().next());
         let request = request.ok_or_else(|| Error::Peer { what: "ride ls elsewhere".into(), said: unknown.clone() })?;
         self.stage.gateway.cli(&["devices", "approve", request]).await.map(|_| ())
     }
@@ -173,7 +176,10 @@ impl Elsewhere<'_> {
         ride.submit(text).await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, &format!("]: {text}")).await?;
         let told = std::time::Instant::now();
-        poll_until("the turn in the gateway's transcript", TURN, || has(&self.there, &format!("]: {text}")).then_some(())).await?;
+        poll_until("the turn in the gateway's transcript", TURN, || {
+            has(&self.there, &format!("]: {text}")).then_some(())
+        })
+        .await?;
         Ok(told.elapsed())
     }
 
@@ -192,7 +198,10 @@ impl Elsewhere<'_> {
         let here = self.here().map(|path| fs::read(path).unwrap_or_default()).unwrap_or_default();
         // The longer may be written to just now.
         let synced = here.len().min(there.len());
-        (synced > 0 && there[..synced] == here[..synced], format!("{} bytes here, {} at the gateway", here.len(), there.len()))
+        (
+            synced > 0 && there[..synced] == here[..synced],
+            format!("{} bytes here, {} at the gateway", here.len(), there.len()),
+        )
     }
 
     /// Has the agent have the thread at once, where a driver that vanished would keep it for its lease.
@@ -221,7 +230,11 @@ impl Elsewhere<'_> {
     async fn first(&mut self, facts: &mut Facts) -> Result<()> {
         let mut ride = self.ride(&["forum", "topic:42"])?;
         let asked = ride.wait_for(TURN, |screen| screen.contains("Which folder of this machine is")).await?;
-        facts.tell(asked.contains("workspace"), "a project folder that is not known here is asked for", line_with(&asked, "Which folder"));
+        facts.tell(
+            asked.contains("workspace"),
+            "a project folder that is not known here is asked for",
+            line_with(&asked, "Which folder"),
+        );
         ride.submit("code/nowhere").await?;
         ride.wait_for(TURN, |screen| screen.contains("there is no folder")).await?;
         ride.submit("~/code/app").await?;
@@ -235,16 +248,27 @@ impl Elsewhere<'_> {
             "the conversation is brought, and the same Claude session goes on here",
             format!("session {}, saw its first turn: {}", turn.session().unwrap_or("none"), turn.saw("MANGO")),
         );
-        let cwd = lines(&self.there).iter().rev().find_map(|l| l["cwd"].as_str().map(str::to_owned)).unwrap_or_default();
+        let cwd =
+            lines(&self.there).iter().rev().find_map(|l| l["cwd"].as_str().map(str::to_owned)).unwrap_or_default();
         let folder = self.project().canonicalize().unwrap_or_default();
         facts.tell(Path::new(&cwd) == folder, "Claude Code runs in the project folder of here", &cwd);
-        facts.tell(has(&self.there, "]: from the laptop"), "each finished turn is pushed back", format!("{} ms after its answer was in the thread", late.as_millis()));
+        facts.tell(
+            has(&self.there, "]: from the laptop"),
+            "each finished turn is pushed back",
+            format!("{} ms after its answer was in the thread", late.as_millis()),
+        );
         let status = self.stage.json(&["status", "--json"]).await?;
         let row = &status["threads"][0];
-        facts.tell(row["copy"] == true && row["holder"]["host"] == "laptop", "`ride status` on the gateway's machine tells that it is ridden on a copy", &row["holder"]);
+        facts.tell(
+            row["copy"] == true && row["holder"]["host"] == "laptop",
+            "`ride status` on the gateway's machine tells that it is ridden on a copy",
+            &row["holder"],
+        );
         ride.submit(SUBAGENT).await?;
         let file = poll_until("the subagent's file at the gateway", TURN, || subagent(&self.there)).await;
-        let seen = file.as_ref().map_or_else(ToString::to_string, |path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        let seen = file.as_ref().map_or_else(ToString::to_string, |path| {
+            path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        });
         facts.tell(file.is_ok(), "what a subagent did is pushed with it", seen);
         let code = self.stage.leave(&mut ride).await?;
         let held = self.stage.anthropic.wait_for_prompt(TURN, "written during the ride").await?;
@@ -252,7 +276,11 @@ impl Elsewhere<'_> {
         facts.tell(
             code == 0 && held.session() == Some(&self.session) && held.saw("from the laptop"),
             "it is handed back, and the agent goes on from there",
-            format!("exit {code}, session {}, saw the ride: {}", held.session().unwrap_or("none"), held.saw("from the laptop")),
+            format!(
+                "exit {code}, session {}, saw the ride: {}",
+                held.session().unwrap_or("none"),
+                held.saw("from the laptop")
+            ),
         );
         let (same, seen) = self.same_bytes();
         facts.tell(same, "both transcripts are the same bytes as far as they were synced", seen);
@@ -261,11 +289,19 @@ impl Elsewhere<'_> {
         let asked = again.history().contains("Which folder");
         self.turn(&mut again, "once more from the laptop").await?;
         let turn = self.stage.anthropic.wait_for_prompt(TURN, "once more from the laptop").await?;
-        facts.tell(!asked && turn.saw("written during the ride"), "the next ride asks nothing and has what the agent said since", format!("asked: {asked}"));
+        facts.tell(
+            !asked && turn.saw("written during the ride"),
+            "the next ride asks nothing and has what the agent said since",
+            format!("asked: {asked}"),
+        );
         let code = self.stage.leave(&mut again).await?;
         let chain = chain(&self.there);
         let beside = chain.as_ref().map_or(usize::MAX, |chain| chain.beside);
-        facts.tell(code == 0 && beside == 0, "one chain leads through both machines", format!("exit {code}, {} lines on it, {beside} beside it", chain.map_or(0, |c| c.ids.len())));
+        facts.tell(
+            code == 0 && beside == 0,
+            "one chain leads through both machines",
+            format!("exit {code}, {} lines on it, {beside} beside it", chain.map_or(0, |c| c.ids.len())),
+        );
         Ok(())
     }
 
@@ -275,7 +311,10 @@ impl Elsewhere<'_> {
         let mut padding = String::new();
         for n in 0..16_000 {
             let text: String = (0..24).map(|i| format!("{:x}", (n * 7_919 + i * 104_729) ^ (n << 13))).collect();
-            padding.push_str(&format!("{}\n", json!({ "type": "file-history-snapshot", "snapshot": { "n": n, "text": text.repeat(3) } })));
+            padding.push_str(&format!(
+                "{}\n",
+                json!({ "type": "file-history-snapshot", "snapshot": { "n": n, "text": text.repeat(3) } })
+            ));
         }
         let mut whole = fs::read_to_string(&self.there).doing(|| "read the transcript".into())?;
         whole.push_str(&padding);
@@ -290,13 +329,26 @@ impl Elsewhere<'_> {
         let mut ride = self.ride(&["forum", "topic:42"])?;
         let code = ride.wait_exit(TURN).await?;
         let part = self.part();
-        facts.tell(code != 0 && part.is_some_and(|size| size > 0) && self.here().is_none(), "a line cut while the conversation is brought: an error, and what is here stays", format!("exit {code}, {} of {} bytes: {}", part.unwrap_or(0), whole.len(), line_with(&ride.history(), "error:")));
+        facts.tell(
+            code != 0 && part.is_some_and(|size| size > 0) && self.here().is_none(),
+            "a line cut while the conversation is brought: an error, and what is here stays",
+            format!(
+                "exit {code}, {} of {} bytes: {}",
+                part.unwrap_or(0),
+                whole.len(),
+                line_with(&ride.history(), "error:")
+            ),
+        );
         self.line.mend();
         self.take_back().await?;
         let mut ride = self.drive().await?;
         let (same, seen) = self.same_bytes();
         let beside = self.here().and_then(|here| subagent(&here));
-        facts.tell(same && self.part().is_none() && beside.is_some(), "the next ride has all of it, what the subagent did as well", seen);
+        facts.tell(
+            same && self.part().is_none() && beside.is_some(),
+            "the next ride has all of it, what the subagent did as well",
+            seen,
+        );
         self.turn(&mut ride, "after the cut").await?;
         let code = self.stage.leave(&mut ride).await?;
         facts.tell(code == 0, "and is handed back", format!("exit {code}"));
@@ -307,7 +359,9 @@ impl Elsewhere<'_> {
     fn part(&self) -> Option<u64> {
         let folders = fs::read_dir(self.config().join("projects")).ok()?.flatten();
         let files = folders.filter_map(|folder| fs::read_dir(folder.path()).ok()).flatten().flatten();
-        files.filter(|file| file.file_name().to_string_lossy().ends_with(".incoming")).find_map(|file| Some(file.metadata().ok()?.len()))
+        files
+            .filter(|file| file.file_name().to_string_lossy().ends_with(".incoming"))
+            .find_map(|file| Some(file.metadata().ok()?.len()))
     }
 
     /// The line is cut under a turn, and in the middle of a push.
@@ -317,12 +371,21 @@ impl Elsewhere<'_> {
         self.stage.anthropic.wait_for_prompt(TURN, "::gate cut").await?;
         self.line.cut();
         self.stage.anthropic.open_gate("cut");
-        let answered = ride.wait_for(TURN, |screen| screen.contains("said over a cut line") && screen.contains("connection lost")).await;
+        let answered = ride
+            .wait_for(TURN, |screen| screen.contains("said over a cut line") && screen.contains("connection lost"))
+            .await;
         let pushed = has(&self.there, "said over a cut line");
         self.line.mend();
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "said over a cut line").await?;
-        poll_until("the turn in the gateway's transcript", TURN, || has(&self.there, "\"said over a cut line").then_some(())).await?;
-        facts.tell(answered.is_ok() && !pushed, "a turn under which the line is cut is pushed when it is mended", line_with(&ride.screen(), "⇄"));
+        poll_until("the turn in the gateway's transcript", TURN, || {
+            has(&self.there, "\"said over a cut line").then_some(())
+        })
+        .await?;
+        facts.tell(
+            answered.is_ok() && !pushed,
+            "a turn under which the line is cut is pushed when it is mended",
+            line_with(&ride.screen(), "⇄"),
+        );
         // So much of the push gets through that its answer does not.
         self.line.cut_after_sending(900);
         ride.submit("::gate half ::say half of it was sent").await?;
@@ -339,8 +402,15 @@ impl Elsewhere<'_> {
         self.line.mend();
         let code = ride.wait_exit(TURN).await?;
         let (same, seen) = self.same_bytes();
-        let count = lines(&self.there).iter().filter(|l| l["type"] == "assistant" && l["message"].to_string().contains("half of it was sent")).count();
-        facts.tell(code == 0 && same && count == 1, "a line cut in a push and in a release: both end at the same leaf, each line once", format!("exit {code}, {seen}, {count} times"));
+        let count = lines(&self.there)
+            .iter()
+            .filter(|l| l["type"] == "assistant" && l["message"].to_string().contains("half of it was sent"))
+            .count();
+        facts.tell(
+            code == 0 && same && count == 1,
+            "a line cut in a push and in a release: both end at the same leaf, each line once",
+            format!("exit {code}, {seen}, {count} times"),
+        );
         let (knew, session) = self.agent("did you hear that?", "half of it was sent").await?;
         facts.tell(knew, "and the agent goes on from there", session);
         Ok(())
@@ -350,17 +420,30 @@ impl Elsewhere<'_> {
     async fn vanishes(&mut self, facts: &mut Facts) -> Result<()> {
         self.only_here("only-on-the-laptop").await?;
         self.free().await?;
-        facts.tell(!has(&self.there, "only-on-the-laptop"), "a driver that vanishes leaves what it had pushed, whole", format!("leaf {}", leaf(&self.there).unwrap_or_default()));
+        facts.tell(
+            !has(&self.there, "only-on-the-laptop"),
+            "a driver that vanishes leaves what it had pushed, whole",
+            format!("leaf {}", leaf(&self.there).unwrap_or_default()),
+        );
         let mut ride = self.ride(&["forum", "topic:42"])?;
         let asked = ride.wait_for(TURN, |screen| screen.contains("never reached the gateway")).await?;
-        facts.tell(asked.contains("only-on-the-laptop"), "what it had not is offered when it returns", line_with(&asked, "never reached"));
+        facts.tell(
+            asked.contains("only-on-the-laptop"),
+            "what it had not is offered when it returns",
+            line_with(&asked, "never reached"),
+        );
         ride.submit("y").await?;
         ride.wait_for(TURN, claude::shows_prompt).await?;
-        poll_until("it in the gateway's transcript", TURN, || has(&self.there, "only-on-the-laptop").then_some(())).await?;
+        poll_until("it in the gateway's transcript", TURN, || has(&self.there, "only-on-the-laptop").then_some(()))
+            .await?;
         let code = self.stage.leave(&mut ride).await?;
         let (knew, session) = self.agent("and that?", "only-on-the-laptop").await?;
         let (same, seen) = self.same_bytes();
-        facts.tell(code == 0 && knew && same, "taken along, it is the agent's too", format!("exit {code}, session {session}, {seen}"));
+        facts.tell(
+            code == 0 && knew && same,
+            "taken along, it is the agent's too",
+            format!("exit {code}, session {session}, {seen}"),
+        );
         Ok(())
     }
 
@@ -373,7 +456,13 @@ impl Elsewhere<'_> {
         self.line.cut();
         self.stage.anthropic.open_gate(&gate);
         let here = self.here().ok_or_else(|| Error::Peer { what: "the copy".into(), said: "it is gone".into() })?;
-        poll_until("the answer on the laptop", TURN, || lines(&here).iter().any(|l| l["type"] == "assistant" && l["message"].to_string().contains(&gate)).then_some(())).await?;
+        poll_until("the answer on the laptop", TURN, || {
+            lines(&here)
+                .iter()
+                .any(|l| l["type"] == "assistant" && l["message"].to_string().contains(&gate))
+                .then_some(())
+        })
+        .await?;
         let pid = ride.pid().unwrap_or_default();
         signal(pid, Signal::KILL);
         ride.wait_exit(TURN).await?;
@@ -383,7 +472,10 @@ impl Elsewhere<'_> {
 
     /// Both sides went on: nothing is changed, and a person says which branch is kept.
     async fn apart(&mut self, facts: &mut Facts) -> Result<()> {
-        for (keep, turn, agent) in [("there", "lost on the laptop", "the agent went on"), ("here", "kept on the laptop", "the agent went astray")] {
+        for (keep, turn, agent) in [
+            ("there", "lost on the laptop", "the agent went on"),
+            ("here", "kept on the laptop", "the agent went astray"),
+        ] {
             self.only_here(turn).await?;
             self.take_back().await?;
             self.agent(agent, "MANGO").await?;
@@ -394,23 +486,46 @@ impl Elsewhere<'_> {
             let text = ride.history();
             self.free().await?;
             // The gateway's own Claude Code, ended by the claim, says there which leaf was its last.
-            let untouched = fs::read(&here).is_ok_and(|now| now == before.0) && fs::read(&self.there).is_ok_and(|now| now.starts_with(&before.1));
+            let untouched = fs::read(&here).is_ok_and(|now| now == before.0)
+                && fs::read(&self.there).is_ok_and(|now| now.starts_with(&before.1));
             let named = |side: &str| {
                 let line = line_with(&text, side);
-                let leaf = line.split_once("leaf ").map_or("", |(_, rest)| rest.split(',').next().unwrap_or_default()).to_owned();
+                let leaf = line
+                    .split_once("leaf ")
+                    .map_or("", |(_, rest)| rest.split(',').next().unwrap_or_default())
+                    .to_owned();
                 (leaf, line)
             };
-            let ((leaf_here, line_here), (leaf_there, line_there)) = (named("on this machine:"), named("at the gateway:"));
+            let ((leaf_here, line_here), (leaf_there, line_there)) =
+                (named("on this machine:"), named("at the gateway:"));
             let of = |path: &Path, leaf: &str| lines(path).iter().any(|l| l["uuid"] == *leaf);
-            let leaves = of(&here, &leaf_here) && !of(&self.there, &leaf_here) && of(&self.there, &leaf_there) && !of(&here, &leaf_there);
+            let leaves = of(&here, &leaf_here)
+                && !of(&self.there, &leaf_here)
+                && of(&self.there, &leaf_there)
+                && !of(&here, &leaf_there);
             let shown = leaves && line_here.contains(&turn.replace(' ', "-")) && line_there.contains(agent);
-            facts.tell(code == 10 && untouched && shown, "copies that went apart are refused with both leaves and their last prompts, and stay as they are", format!("exit {code}, {line_here} / {line_there}"));
+            facts.tell(
+                code == 10 && untouched && shown,
+                "copies that went apart are refused with both leaves and their last prompts, and stay as they are",
+                format!("exit {code}, {line_here} / {line_there}"),
+            );
             let kept = if keep == "there" { &leaf_there } else { &leaf_here };
             let repaired = self.run(&["repair", KEY, "--keep", kept]).await?;
             self.free().await?;
-            let aside = fs::read_dir(here.parent().unwrap_or(Path::new("/"))).into_iter().flatten().flatten().any(|f| f.file_name().to_string_lossy().contains(".aside-") && fs::read(f.path()).is_ok_and(|bytes| bytes == before.0));
+            let aside =
+                fs::read_dir(here.parent().unwrap_or(Path::new("/"))).into_iter().flatten().flatten().any(|f| {
+                    f.file_name().to_string_lossy().contains(".aside-")
+                        && fs::read(f.path()).is_ok_and(|bytes| bytes == before.0)
+                });
             let (same, seen) = self.same_bytes();
-            facts.tell(repaired.status.success() && aside && same && fs::read(&self.there).is_ok_and(|bytes| bytes.starts_with(&before.1)), &format!("`ride repair --keep` goes on with the branch of {keep}, and keeps the other aside"), format!("{}, {seen}", said(&repaired).trim().replace('\n', " / ")));
+            facts.tell(
+                repaired.status.success()
+                    && aside
+                    && same
+                    && fs::read(&self.there).is_ok_and(|bytes| bytes.starts_with(&before.1)),
+                &format!("`ride repair --keep` goes on with the branch of {keep}, and keeps the other aside"),
+                format!("{}, {seen}", said(&repaired).trim().replace('\n', " / ")),
+            );
             let mut ride = self.drive().await?;
             let prompt = format!("after the repair, {keep}");
             self.turn(&mut ride, &prompt).await?;
@@ -432,17 +547,27 @@ impl Elsewhere<'_> {
         fs::rename(&project, &moved).doing(|| "move the project".into())?;
         let mut ride = self.ride(&["forum", "topic:42"])?;
         let code = ride.wait_exit(TURN).await?;
-        facts.tell(code == 2 && ride.history().contains("projects.json"), "a project folder that is gone is named, with what says so", line_with(&ride.history(), "error:"));
+        facts.tell(
+            code == 2 && ride.history().contains("projects.json"),
+            "a project folder that is gone is named, with what says so",
+            line_with(&ride.history(), "error:"),
+        );
         self.free().await?;
         fs::rename(&moved, &project).doing(|| "move the project back".into())?;
         let known = self.home.path().join(".local/state/ride/projects.json");
         fs::write(&known, "{ \"wss://x\": 5 }").doing(|| "write the map".into())?;
         let mut ride = self.ride(&["forum", "topic:42"])?;
         let code = ride.wait_exit(TURN).await?;
-        facts.tell(code == 13 && ride.history().contains("line 1"), "a map that cannot be read is named, with the line", line_with(&ride.history(), "error:"));
+        facts.tell(
+            code == 13 && ride.history().contains("line 1"),
+            "a map that cannot be read is named, with the line",
+            line_with(&ride.history(), "error:"),
+        );
         self.free().await?;
         let listed: Value = self.stage.json(&["ls", "--json"]).await?;
-        let rideable = listed["rows"].as_array().is_some_and(|rows| rows.iter().any(|row| row["key"] == KEY && row["rideable"] == true));
+        let rideable = listed["rows"]
+            .as_array()
+            .is_some_and(|rows| rows.iter().any(|row| row["key"] == KEY && row["rideable"] == true));
         facts.tell(rideable, "each time the thread comes back", rideable);
         Ok(())
     }
@@ -450,11 +575,11 @@ impl Elsewhere<'_> {
 
 /// The file of the subagent beside a transcript.
 fn subagent(transcript: &Path) -> Option<PathBuf> {
-    let mut files = fs::read_dir(transcript.with_extension("").join("subagents")).ok()?.flatten().map(|entry| entry.path());
+    let mut files =
+        fs::read_dir(transcript.with_extension("").join("subagents")).ok()?.flatten().map(|entry| entry.path());
     files.find(|path| has(path, "words of the subagent"))
 }
 
 fn has(transcript: &Path, text: &str) -> bool {
     fs::read_to_string(transcript).is_ok_and(|content| content.contains(text))
 }
-

@@ -17,7 +17,6 @@ use crate::process::{Process, descendants};
 use crate::telegram::{Person, Place, Telegram};
 use crate::wait::poll_until;
 
-
 const FORUM: i64 = -1_002_222_222_222;
 /// An id that stands nowhere else.
 const OMAR: i64 = 7_707;
@@ -66,8 +65,16 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     }
     let calls = anthropic.turns().len();
     let notice = telegram.chat(&plans).by_bot().iter().filter(|t| t.contains("Your message is kept")).count();
-    facts.tell(notice == 1, "the sender is told once that the thread is ridden and the message kept", format!("{notice} notice"));
-    facts.tell(shown.is_ok(), "the driver sees in the terminal that something waits", line_with(&ride.screen(), "waiting"));
+    facts.tell(
+        notice == 1,
+        "the sender is told once that the thread is ridden and the message kept",
+        format!("{notice} notice"),
+    );
+    facts.tell(
+        shown.is_ok(),
+        "the driver sees in the terminal that something waits",
+        line_with(&ride.screen(), "waiting"),
+    );
     let kept = on_disk(&gateway.state_dir().join("claude-code-locks"), "what about the PAPAYA?");
     facts.tell(kept.is_some(), "the message waits on disk", kept.unwrap_or_else(|| "in no state file".into()));
     telegram.says(&tess, &other, "are you there, other?");
@@ -88,17 +95,29 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let _ = second.wait_for(Duration::from_secs(5), |screen| screen.contains("hint:")).await;
     let said = second.history();
     let refused = code != 0 && (said.contains("ridden from here already") || said.contains("ridden by"));
-    facts.tell(refused, "a second ride is refused with who holds the thread", format!("exit {code}: {}", line_with(&said, "error:")));
+    facts.tell(
+        refused,
+        "a second ride is refused with who holds the thread",
+        format!("exit {code}: {}", line_with(&said, "error:")),
+    );
 
     // The driver leaves.
     let chain_at = lines(&transcript).len();
     let code = stage.leave(&mut ride).await?;
     facts.tell(code == 0, "ride ends well when Claude Code is left", format!("exit {code}"));
     let gone = ride_claude.as_ref().is_some_and(|p| !p.is_alive());
-    facts.tell(gone, "the ride's Claude Code is gone", ride_claude.map_or_else(|| "never seen".into(), |p| format!("process {}", p.pid)));
+    facts.tell(
+        gone,
+        "the ride's Claude Code is gone",
+        ride_claude.map_or_else(|| "never seen".into(), |p| format!("process {}", p.pid)),
+    );
     let held = anthropic.wait_for_prompt(TURN, "what about the PAPAYA?").await?;
     telegram.wait_for_bot(&plans, TURN, "]: what about the PAPAYA?").await?;
-    facts.tell(held.session() == Some(&session), "the waiting message is answered on the same Claude session", held.session().unwrap_or("none"));
+    facts.tell(
+        held.session() == Some(&session),
+        "the waiting message is answered on the same Claude session",
+        held.session().unwrap_or("none"),
+    );
     let told: Vec<&str> = held.texts().filter(|(role, _)| *role == "user").map(|(_, text)| text).collect();
     let last = told.iter().rposition(|text| text.contains("PAPAYA")).map(|at| told[..=at].concat()).unwrap_or_default();
     let sender = last.rfind(&OMAR.to_string()).map(|at| around(&last, at));
@@ -110,15 +129,25 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     telegram.says(&tess, &plans, "and now the KIWI");
     telegram.wait_for_bot(&plans, TURN, "]: and now the KIWI").await?;
     let after = anthropic.wait_for_prompt(TURN, "and now the KIWI").await?;
-    facts.tell(after.session() == Some(&session), "the topic's next turn resumes the same Claude session", after.session().unwrap_or("none"));
+    facts.tell(
+        after.session() == Some(&session),
+        "the topic's next turn resumes the same Claude session",
+        after.session().unwrap_or("none"),
+    );
     let saw = turns.iter().filter(|t| after.saw(t)).count();
-    facts.tell(saw == 3 && after.saw("MANGO"), "the model sees what was done at the terminal", format!("{saw} of 3 terminal turns and the turn before the ride: {}", after.saw("MANGO")));
+    facts.tell(
+        saw == 3 && after.saw("MANGO"),
+        "the model sees what was done at the terminal",
+        format!("{saw} of 3 terminal turns and the turn before the ride: {}", after.saw("MANGO")),
+    );
 
     let chain = poll_until("the last turn in the transcript", TURN, || {
         chain(&transcript).filter(|c| c.texts.iter().any(|t| t.contains("KIWI")))
     })
     .await?;
-    let whole = chain.ids.contains(&leaf) && turns.iter().all(|t| chain.texts.iter().any(|x| x.contains(t))) && chain.beside == 0;
+    let whole = chain.ids.contains(&leaf)
+        && turns.iter().all(|t| chain.texts.iter().any(|x| x.contains(t)))
+        && chain.beside == 0;
     facts.tell(
         whole,
         "one chain leads from before the claim to after the release",
@@ -127,7 +156,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let waited = telegram.chat(&plans).lines();
     let papaya = waited.iter().position(|l| l.contains("]: what about the PAPAYA?"));
     let kiwi = waited.iter().position(|l| l.contains("]: and now the KIWI"));
-    facts.tell(papaya < kiwi && papaya.is_some(), "what waited is answered first", format!("at {papaya:?}, then {kiwi:?}"));
+    facts.tell(
+        papaya < kiwi && papaya.is_some(),
+        "what waited is answered first",
+        format!("at {papaya:?}, then {kiwi:?}"),
+    );
 
     let elsewhere: Vec<String> = telegram
         .calls_of("sendMessage")
@@ -136,7 +169,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         .map(|(chat, topic)| format!("{}/{}", plain(&chat), plain(&topic)))
         .filter(|place| ![format!("{FORUM}/42"), format!("{FORUM}/43")].contains(place))
         .collect();
-    facts.tell(elsewhere.is_empty(), "nothing is sent to any other chat", format!("{} messages elsewhere", elsewhere.len()));
+    facts.tell(
+        elsewhere.is_empty(),
+        "nothing is sent to any other chat",
+        format!("{} messages elsewhere", elsewhere.len()),
+    );
     Ok(())
 }
 
@@ -145,9 +182,20 @@ fn listed(facts: &mut Facts, rows: &Value, session: &str) {
     let none = Vec::new();
     let rows = rows["rows"].as_array().or_else(|| rows.as_array()).unwrap_or(&none);
     let row = rows.iter().find(|r| r["cliSessionId"] == session).cloned().unwrap_or_default();
-    let fields = ["channel", "displayName", "title", "conversationId", "cliSessionId", "echoTarget", "relayReady", "lastActivity"];
+    let fields = [
+        "channel",
+        "displayName",
+        "title",
+        "conversationId",
+        "cliSessionId",
+        "echoTarget",
+        "relayReady",
+        "lastActivity",
+    ];
     let missing: Vec<_> = fields.iter().filter(|f| row[**f].is_null()).collect();
-    let right = row["channel"] == "telegram" && row["conversationId"] == format!("{FORUM}:topic:42") && row["relayReady"] == true;
+    let right = row["channel"] == "telegram"
+        && row["conversationId"] == format!("{FORUM}:topic:42")
+        && row["relayReady"] == true;
     facts.tell(
         missing.is_empty() && right && row["rideable"] == true,
         "the topic is listed with all its fields",
@@ -158,7 +206,8 @@ fn listed(facts: &mut Facts, rows: &Value, session: &str) {
 fn told_once_in_order(facts: &mut Facts, telegram: &Telegram, place: &Place, turns: &[&str]) {
     let chat = telegram.chat(place);
     let mine: Vec<&str> = chat.by_bot().into_iter().filter(|t| turns.iter().any(|turn| t.contains(turn))).collect();
-    let prompts = turns.iter().filter(|t| mine.iter().filter(|m| m.starts_with("🖥") && m.ends_with(*t)).count() == 1).count();
+    let prompts =
+        turns.iter().filter(|t| mine.iter().filter(|m| m.starts_with("🖥") && m.ends_with(*t)).count() == 1).count();
     let answers = turns.iter().filter(|t| mine.iter().filter(|m| m.contains(&format!("]: {t}"))).count() == 1).count();
     facts.tell(prompts == 3, "each prompt is in the topic once", format!("{prompts} of 3"));
     facts.tell(answers == 3, "each answer is in the topic once", format!("{answers} of 3"));
@@ -199,7 +248,9 @@ impl Watch {
             while Instant::now() < end {
                 let warm_lives = warm.as_ref().is_some_and(Process::is_alive);
                 let other = descendants(me).into_iter().any(|p| {
-                    Some(&p) != warm.as_ref() && on(&p, &id) && p.command_line().first().is_some_and(|c| c.ends_with("/claude"))
+                    Some(&p) != warm.as_ref()
+                        && on(&p, &id)
+                        && p.command_line().first().is_some_and(|c| c.ends_with("/claude"))
                 });
                 let mut seen = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 if !warm_lives && seen.gone.is_none() {

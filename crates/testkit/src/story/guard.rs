@@ -122,11 +122,21 @@ impl Guard<'_> {
         let mut terminal = self.plain(&["--resume", &self.session]).await?;
         let open = process_of(&terminal, &self.session)?;
         let row = self.row(42).await?;
-        let named = row["rideable"] == false && row["inUse"] == open.pid && row["whyNot"].as_str().is_some_and(|why| why.contains(&open.pid.to_string()));
-        facts.tell(named, "a session that a plain Claude Code has open shows as not rideable, with its process", plain(&row["whyNot"]));
+        let named = row["rideable"] == false
+            && row["inUse"] == open.pid
+            && row["whyNot"].as_str().is_some_and(|why| why.contains(&open.pid.to_string()));
+        facts.tell(
+            named,
+            "a session that a plain Claude Code has open shows as not rideable, with its process",
+            plain(&row["whyNot"]),
+        );
         let mut ride = self.stage.ride(&["forum", "topic:42"])?;
         let code = ride.wait_exit(TURN).await?;
-        facts.tell(code == 4 && ride.screen().contains("open in a Claude Code"), "and is not ridden", format!("exit {code}: {}", line_with(&ride.screen(), "error:")));
+        facts.tell(
+            code == 4 && ride.screen().contains("open in a Claude Code"),
+            "and is not ridden",
+            format!("exit {code}: {}", line_with(&ride.screen(), "error:")),
+        );
         self.leave(&mut terminal).await?;
         self.stage.rideable(&[&key(42)]).await?;
         facts.tell(true, "once that is left it can be ridden", "rideable");
@@ -139,39 +149,80 @@ impl Guard<'_> {
         ride.submit("typed in the ride").await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: typed in the ride").await?;
 
-        let mut other = self.stage.in_terminal("claude", &self.stage.gateway.workspace(), &["--resume", &self.session])?;
+        let mut other =
+            self.stage.in_terminal("claude", &self.stage.gateway.workspace(), &["--resume", &self.session])?;
         let early = other.wait_for(TURN, |screen| screen.contains("ridden by ada at")).await;
-        facts.tell(early.is_ok(), "a plain Claude Code that resumes it is told at once who rides it", line_with(&other.screen(), "ridden by"));
+        facts.tell(
+            early.is_ok(),
+            "a plain Claude Code that resumes it is told at once who rides it",
+            line_with(&other.screen(), "ridden by"),
+        );
         other.wait_for(TURN, claude::shows_prompt).await?;
         other.submit("typed beside the ride").await?;
         let stopped = other.wait_for(TURN, |screen| screen.contains("not sent:") && screen.contains("--steal")).await;
-        facts.tell(stopped.is_ok(), "its prompt is stopped, with who rides it and what to do", line_with(&other.screen(), "not sent:"));
+        facts.tell(
+            stopped.is_ok(),
+            "its prompt is stopped, with who rides it and what to do",
+            line_with(&other.screen(), "not sent:"),
+        );
         let printed = self.print(&["-p", "--resume", &self.session, "printed beside the ride"]).await?;
-        facts.tell(printed.contains("ridden by ada at"), "so is one of `claude -p --resume`", line_with(&printed, "ridden by"));
+        facts.tell(
+            printed.contains("ridden by ada at"),
+            "so is one of `claude -p --resume`",
+            line_with(&printed, "ridden by"),
+        );
         let fresh = self.print(&["-p", "a plain question"]).await?;
-        facts.tell(fresh.contains("]: a plain question"), "another conversation goes on as ever", line_with(&fresh, "a plain question"));
+        facts.tell(
+            fresh.contains("]: a plain question"),
+            "another conversation goes on as ever",
+            line_with(&fresh, "a plain question"),
+        );
         self.own_child(facts, &process_of(&other, &self.session)?).await?;
         self.leave(&mut other).await?;
 
         ride.submit("typed after the others").await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: typed after the others").await?;
         let code = self.stage.leave(&mut ride).await?;
-        facts.tell(code == 0, "the ride goes on and is handed back", format!("exit {code}: {}", line_with(&ride.screen(), "handed back")));
+        facts.tell(
+            code == 0,
+            "the ride goes on and is handed back",
+            format!("exit {code}: {}", line_with(&ride.screen(), "handed back")),
+        );
         let asked: Vec<String> = self.stage.anthropic.turns().iter().map(|turn| turn.prompt()).collect();
         let beside = asked.iter().filter(|text| text.contains("beside the ride")).count();
-        facts.tell(beside == 0, "the model was asked nothing beside the ride", format!("{beside} of {} turns", asked.len()));
+        facts.tell(
+            beside == 0,
+            "the model was asked nothing beside the ride",
+            format!("{beside} of {} turns", asked.len()),
+        );
         let lines = self.stage.telegram.chat(&self.plans).lines();
         let shown = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
         let counts = ["]: typed in the ride", "]: typed after the others"].map(shown);
-        let prompts = ["typed in the ride", "typed after the others"].map(|text| asked.iter().filter(|asked| asked.contains(text)).count());
-        facts.tell(counts == [1, 1] && prompts == [1, 1], "with the plugin given to the ride too, each turn is asked once and relayed once", format!("answers {counts:?}, asked {prompts:?}"));
+        let prompts = ["typed in the ride", "typed after the others"]
+            .map(|text| asked.iter().filter(|asked| asked.contains(text)).count());
+        facts.tell(
+            counts == [1, 1] && prompts == [1, 1],
+            "with the plugin given to the ride too, each turn is asked once and relayed once",
+            format!("answers {counts:?}, asked {prompts:?}"),
+        );
         self.says(&self.plans, "what did the ride say?");
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: what did the ride say?").await?;
         let turn = self.stage.anthropic.wait_for_prompt(TURN, "what did the ride say?").await?;
-        facts.tell(turn.session() == Some(&self.session) && turn.saw("typed after the others"), "the agent goes on from the ride's end", format!("saw it: {}", turn.saw("typed after the others")));
+        facts.tell(
+            turn.session() == Some(&self.session) && turn.saw("typed after the others"),
+            "the agent goes on from the ride's end",
+            format!("saw it: {}", turn.saw("typed after the others")),
+        );
 
-        let whole = poll_until("the last turn in the transcript", TURN, || chain(&self.transcript).filter(|c| c.texts.iter().any(|t| t.contains("what did the ride say?")))).await;
-        facts.tell(whole.as_ref().is_ok_and(|c| c.texts.iter().any(|t| t.contains("typed after the others"))), "in one chain with the ride's turns", whole.map_or_else(|e| e.to_string(), |c| format!("{} beside it", c.beside)));
+        let whole = poll_until("the last turn in the transcript", TURN, || {
+            chain(&self.transcript).filter(|c| c.texts.iter().any(|t| t.contains("what did the ride say?")))
+        })
+        .await;
+        facts.tell(
+            whole.as_ref().is_ok_and(|c| c.texts.iter().any(|t| t.contains("typed after the others"))),
+            "in one chain with the ride's turns",
+            whole.map_or_else(|e| e.to_string(), |c| format!("{} beside it", c.beside)),
+        );
 
         // Without `ride` on the PATH a plain one is as without the plugin.
         let link = self.stage.gateway.home().join("bin/ride");
@@ -179,7 +230,11 @@ impl Guard<'_> {
         let alone = self.print(&["-p", "a question without ride"]).await;
         symlink(&self.stage.product.ride, &link).doing(|| "put ride back".into())?;
         let alone = alone?;
-        facts.tell(alone.contains("]: a question without ride") && !alone.contains("hook"), "without `ride` on the PATH a plain one is as without the plugin", line_with(&alone, "without ride"));
+        facts.tell(
+            alone.contains("]: a question without ride") && !alone.contains("hook"),
+            "without `ride` on the PATH a plain one is as without the plugin",
+            line_with(&alone, "without ride"),
+        );
         Ok(())
     }
 
@@ -188,17 +243,25 @@ impl Guard<'_> {
         // What the gateway takes for this machine's name, a ride has written down.
         let rides = self.stage.gateway.home().join(".local/state/ride/rides");
         let record = fs::read_dir(&rides).into_iter().flatten().flatten().find_map(|file| fs::read(file.path()).ok());
-        let record: serde_json::Value = record.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        let record: serde_json::Value =
+            record.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let mut client = Client::connect(&self.stage.gateway).await?;
         let mut own = Vec::new();
         let child = self.stage.gateway.claude_processes().into_iter().next();
         let expected: &[(bool, bool)] = if child.is_some() { &[(true, true), (true, false)] } else { &[(true, false)] };
         for process in child.iter().chain([plain]) {
             let asked = json!({ "cliSessionId": self.session, "process": { "machine": record["process"]["machine"], "pid": process.pid, "start": process.start_ticks } });
-            let answer = client.call("ride_check", asked).await?.map_err(|refused| Error::Peer { what: "ride_check".into(), said: refused.to_string() })?;
+            let answer = client
+                .call("ride_check", asked)
+                .await?
+                .map_err(|refused| Error::Peer { what: "ride_check".into(), said: refused.to_string() })?;
             own.push((answer["ridden"] == true, answer["own"] == true));
         }
-        facts.tell(own == expected, "asked about a ridden session, the gateway knows its own child from a plain one", format!("(ridden, own): {own:?}"));
+        facts.tell(
+            own == expected,
+            "asked about a ridden session, the gateway knows its own child from a plain one",
+            format!("(ridden, own): {own:?}"),
+        );
         Ok(())
     }
 
@@ -216,21 +279,37 @@ impl Guard<'_> {
         let born = asked.session().unwrap_or_default().to_owned();
         shell.wait_for(TURN, |screen| screen.contains("]: the secret is QUINCE")).await?;
         // 2.1.197 shows an answer before it writes it down.
-        let file = poll_until("its transcript", TURN, || claude::transcript(&self.stage.gateway.claude_dir(), &born)).await?;
-        poll_until("the turn in its transcript", TURN, || chain(&file).filter(|c| c.texts.iter().any(|t| t.contains("]: the secret is QUINCE")))).await?;
+        let file =
+            poll_until("its transcript", TURN, || claude::transcript(&self.stage.gateway.claude_dir(), &born)).await?;
+        poll_until("the turn in its transcript", TURN, || {
+            chain(&file).filter(|c| c.texts.iter().any(|t| t.contains("]: the secret is QUINCE")))
+        })
+        .await?;
         self.stage.rests().await?;
         let command = |words: &str| format!("/{PLUGIN}:adopt {words}");
         shell.submit(&command("no such thread")).await?;
         let refused = shell.wait_for(TURN, |screen| screen.contains("not adopted: no thread fits")).await;
-        facts.tell(refused.is_ok(), "the adopt command of a plain Claude Code tells what stands in the way", line_with(&shell.screen(), "not adopted"));
+        facts.tell(
+            refused.is_ok(),
+            "the adopt command of a plain Claude Code tells what stands in the way",
+            line_with(&shell.screen(), "not adopted"),
+        );
         self.stage.rests().await?;
         shell.submit(&command("forum topic:43")).await?;
         let noted = shell.wait_for(TURN, |screen| screen.contains("noted: once you leave Claude Code")).await;
         facts.tell(noted.is_ok(), "and notes what can be done once that is left", line_with(&shell.screen(), "noted:"));
         let status = said(&self.stage.run(&["status"]).await?);
-        facts.tell(status.contains(&born) && status.contains("is left"), "`ride status` tells what waits", line_with(&status, "is left"));
+        facts.tell(
+            status.contains(&born) && status.contains("is left"),
+            "`ride status` tells what waits",
+            line_with(&status, "is left"),
+        );
         let row = self.row(43).await?;
-        facts.tell(row["cliSessionId"] != born.as_str(), "nothing is adopted while it is open", plain(&row["cliSessionId"]));
+        facts.tell(
+            row["cliSessionId"] != born.as_str(),
+            "nothing is adopted while it is open",
+            plain(&row["cliSessionId"]),
+        );
         self.stage.rests().await?;
         shell.submit("/exit").await?;
         let told = shell.wait_for(TURN, |screen| screen.contains("goes on in Claude session")).await;
@@ -238,10 +317,22 @@ impl Guard<'_> {
         self.says(other, "what about the PAPAYA?");
         self.stage.telegram.wait_for_bot(other, TURN, "]: what about the PAPAYA?").await?;
         let turn = self.stage.anthropic.wait_for_prompt(TURN, "what about the PAPAYA?").await?;
-        facts.tell(turn.session() == Some(&born) && turn.saw("QUINCE"), "the thread's next message resumes it", format!("saw its first turn: {}", turn.saw("QUINCE")));
-        let file = poll_until("its transcript", TURN, || claude::transcript(&self.stage.gateway.claude_dir(), &born)).await?;
-        let whole = poll_until("the last turn in it", TURN, || chain(&file).filter(|c| c.texts.iter().any(|t| t.contains("PAPAYA")))).await;
-        facts.tell(whole.as_ref().is_ok_and(|c| c.beside == 0 && c.texts.iter().any(|t| t.contains("QUINCE"))), "in one chain", whole.map_or_else(|e| e.to_string(), |c| format!("{} beside it", c.beside)));
+        facts.tell(
+            turn.session() == Some(&born) && turn.saw("QUINCE"),
+            "the thread's next message resumes it",
+            format!("saw its first turn: {}", turn.saw("QUINCE")),
+        );
+        let file =
+            poll_until("its transcript", TURN, || claude::transcript(&self.stage.gateway.claude_dir(), &born)).await?;
+        let whole = poll_until("the last turn in it", TURN, || {
+            chain(&file).filter(|c| c.texts.iter().any(|t| t.contains("PAPAYA")))
+        })
+        .await;
+        facts.tell(
+            whole.as_ref().is_ok_and(|c| c.beside == 0 && c.texts.iter().any(|t| t.contains("QUINCE"))),
+            "in one chain",
+            whole.map_or_else(|e| e.to_string(), |c| format!("{} beside it", c.beside)),
+        );
         let status = said(&self.stage.run(&["status"]).await?);
         facts.tell(!status.contains(&born), "and nothing waits any more", status.trim().replace('\n', " "));
         let asked = self.stage.anthropic.turns().iter().filter(|turn| turn.prompt().contains(":adopt")).count();
@@ -262,7 +353,8 @@ impl Guard<'_> {
             .kill_on_drop(true)
             .output();
         let what = || format!("claude {}", args.join(" "));
-        let output = tokio::time::timeout(TURN, ran).await.map_err(|_| Error::Peer { what: what(), said: "no end".into() })?;
+        let output =
+            tokio::time::timeout(TURN, ran).await.map_err(|_| Error::Peer { what: what(), said: "no end".into() })?;
         Ok(said(&output.doing(what)?))
     }
 }

@@ -31,7 +31,8 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     host.tells(facts, "a gateway that is not running", "gateway", "could not reach").await?;
     host.gateway.start().await?;
     telegram.wait_until_polled(TURN).await?;
-    let line = host.tells(facts, "a gateway without the plugin", "plugin", "without the claude-code-sync plugin").await?;
+    let line =
+        host.tells(facts, "a gateway without the plugin", "plugin", "without the claude-code-sync plugin").await?;
     host.follow(&line).await?;
     let line = host.tells(facts, "hooks that the host holds back", "hooks", "may not see conversations").await?;
     host.follow(&line).await?;
@@ -43,7 +44,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");
     telegram.says(&Person::tess(), &plans, "is anybody there?");
     let answered = telegram.wait_for_bot(&plans, TURN, "is anybody there?").await;
-    facts.tell(answered.is_ok(), "and the gateway answers its channels as ever", telegram.chat(&plans).lines().join(" | "));
+    facts.tell(
+        answered.is_ok(),
+        "and the gateway answers its channels as ever",
+        telegram.chat(&plans).lines().join(" | "),
+    );
     Ok(())
 }
 
@@ -65,7 +70,8 @@ impl Host<'_> {
         let broke = |cause: String| Error::Peer { what: "ride doctor".into(), said: cause };
         let output = tokio::time::timeout(TURN, ran).await.map_err(|_| broke("no end".into()))?;
         let output = output.map_err(|e| broke(e.to_string()))?;
-        let page: Value = serde_json::from_slice(&output.stdout).map_err(|e| broke(format!("{e}: {}", said(&output))))?;
+        let page: Value =
+            serde_json::from_slice(&output.stdout).map_err(|e| broke(format!("{e}: {}", said(&output))))?;
         Ok((page["findings"].as_array().cloned().unwrap_or_default(), output))
     }
 
@@ -118,7 +124,10 @@ impl Host<'_> {
         let end = tokio::time::Instant::now() + TURN;
         loop {
             let (findings, _) = self.doctor().await?;
-            let starting = findings.iter().any(|f| f["state"] == "wrong" && (f["what"] == "service" || f["what"] == "gateway" || setting && f["what"] == "hooks"));
+            let starting = findings.iter().any(|f| {
+                f["state"] == "wrong"
+                    && (f["what"] == "service" || f["what"] == "gateway" || setting && f["what"] == "hooks")
+            });
             if !starting || tokio::time::Instant::now() >= end {
                 return Ok(());
             }
@@ -134,7 +143,9 @@ impl Host<'_> {
         facts.tell(plugin["state"] == "wrong", "uninstalled, it is gone", plain(&plugin["says"]));
         self.run(&["plugins", "install", &tarball.display().to_string(), "--force"]).await?;
         if self.applies_by_itself() {
-            let line = self.tells(facts, "that a plugin installed again stays switched off", "plugin", "is switched off").await?;
+            let line = self
+                .tells(facts, "that a plugin installed again stays switched off", "plugin", "is switched off")
+                .await?;
             self.follow(&line).await?;
         }
         self.allow_conversations().await?;
@@ -153,7 +164,11 @@ impl Host<'_> {
             for file in ["package.json", "openclaw.plugin.json"] {
                 let path = folder.join(file);
                 let text = fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
-                let text = text.replacen(&format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION")), "\"version\": \"0.1.99\"", 1);
+                let text = text.replacen(
+                    &format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION")),
+                    "\"version\": \"0.1.99\"",
+                    1,
+                );
                 fs::write(&path, text).doing(|| format!("write {}", path.display()))?;
             }
             Ok(())
@@ -204,7 +219,11 @@ impl Host<'_> {
         if self.applies_by_itself() {
             let said = tried.err().map(|e| e.to_string()).unwrap_or_default();
             let line = said.lines().find(|line| line.contains(says)).unwrap_or("it was applied");
-            facts.tell(said.contains(says), "a package that has no addon for this platform is refused by the running host", line);
+            facts.tell(
+                said.contains(says),
+                "a package that has no addon for this platform is refused by the running host",
+                line,
+            );
             self.gateway.stop().await;
             self.gateway.cli(&["plugins", "enable", PLUGIN, "--accept-capabilities"]).await?;
             self.gateway.start().await?;
@@ -214,7 +233,8 @@ impl Host<'_> {
 }
 
 fn told(findings: &[&Value]) -> String {
-    let lines = findings.iter().map(|f| format!("{}: {} → {}", plain(&f["what"]), plain(&f["says"]), plain(&f["mend"])));
+    let lines =
+        findings.iter().map(|f| format!("{}: {} → {}", plain(&f["what"]), plain(&f["says"]), plain(&f["mend"])));
     let told: Vec<String> = lines.collect();
     if told.is_empty() { "nothing is wrong".into() } else { told.join(" | ") }
 }

@@ -71,7 +71,11 @@ pub async fn play(product: &Product, facts: &mut Facts, rounds: usize, only: &st
                     let word = format!("{}-{round}", name(victim, phase, step).replace('/', "-").to_lowercase());
                     let came = k.kill(victim, phase, step, &word).await;
                     let fact = format!("killed at {}, the thread comes back and goes on", name(victim, phase, step));
-                    facts.tell(came.is_ok(), &fact, came.unwrap_or_else(|e| format!("{} / {}", e.to_string().replace('\n', " "), k.standing())));
+                    facts.tell(
+                        came.is_ok(),
+                        &fact,
+                        came.unwrap_or_else(|e| format!("{} / {}", e.to_string().replace('\n', " "), k.standing())),
+                    );
                 }
                 k.account(facts).await;
             }
@@ -224,7 +228,10 @@ impl Kills<'_> {
         let turn = self.stage.anthropic.wait_for_prompt(TURN, text).await?;
         match turn.session() == Some(&self.session) {
             true => Ok(()),
-            false => Err(crate::error::Error::Peer { what: format!("the turn of {text}"), said: format!("it ran in {}", turn.session().unwrap_or("none")) }),
+            false => Err(crate::error::Error::Peer {
+                what: format!("the turn of {text}"),
+                said: format!("it ran in {}", turn.session().unwrap_or("none")),
+            }),
         }
     }
 
@@ -262,9 +269,17 @@ impl Kills<'_> {
                 wrong.push(format!("message {text}: {answered:?}, {told} told"));
             }
         }
-        facts.tell(wrong.is_empty(), "of what was typed and written nothing is lost, or doubled unmarked", format!("{} typed, {} written {wrong:?}", self.typed.len(), self.written.len()));
+        facts.tell(
+            wrong.is_empty(),
+            "of what was typed and written nothing is lost, or doubled unmarked",
+            format!("{} typed, {} written {wrong:?}", self.typed.len(), self.written.len()),
+        );
         let chain = poll_until("the chain", TURN, || chain(&self.transcript)).await;
-        facts.tell(chain.as_ref().is_ok_and(|c| c.beside == 0), "and the transcript is one chain", chain.map_or_else(|e| e.to_string(), |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside)));
+        facts.tell(
+            chain.as_ref().is_ok_and(|c| c.beside == 0),
+            "and the transcript is one chain",
+            chain.map_or_else(|e| e.to_string(), |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside)),
+        );
     }
 }
 
@@ -272,7 +287,8 @@ impl Kills<'_> {
 /// the one of the higher number, as docs/protocol.md has it.
 fn stage_of(folder: &Path) -> Option<(String, String)> {
     let gateway = fs::read_dir(folder).ok()?.flatten().map(|e| e.path().join("threads")).find(|p| p.is_dir())?;
-    let file = fs::read_dir(gateway).ok()?.flatten().map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "json"))?;
+    let file =
+        fs::read_dir(gateway).ok()?.flatten().map(|e| e.path()).find(|p| p.extension().is_some_and(|e| e == "json"))?;
     let bytes = fs::read(file).ok()?;
     let json = |from: usize, length: usize| serde_json::from_slice::<Value>(bytes.get(from..from + length)?).ok();
     let room = usize::try_from(json(0, 512)?["room"].as_u64()?).ok()?;

@@ -49,11 +49,19 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let told = format!("rule 1 of rideAllow has the thread, but not user:{OMAR}");
     facts.tell(row["rideable"] == false && why(&row).contains(&told), "another is shown why not", why(&row));
     let refused = claim(&mut omar, &key).await?;
-    facts.tell(reason(&refused) == "NOT_ALLOWED" && message(&refused).contains(&told), "and is refused with the same words", message(&refused));
+    facts.tell(
+        reason(&refused) == "NOT_ALLOWED" && message(&refused).contains(&told),
+        "and is refused with the same words",
+        message(&refused),
+    );
 
     share(&mut owner, &key, "read-only").await?;
     let row = settled(NOTICE, async || self::row(&mut ada, &key).await, |row| row["rideable"] == false).await?;
-    facts.tell(row["rideable"] == false && why(&row).contains("session visibility"), "what the host has others only read is not ridden by them", why(&row));
+    facts.tell(
+        row["rideable"] == false && why(&row).contains("session visibility"),
+        "what the host has others only read is not ridden by them",
+        why(&row),
+    );
     let refused = claim(&mut ada, &key).await?;
     facts.tell(reason(&refused) == "NOT_ALLOWED", "nor claimed", message(&refused));
 
@@ -88,7 +96,8 @@ async fn claim(client: &mut Client, key: &str) -> Result<Answered> {
 
 async fn share(owner: &mut Client, key: &str, visibility: &str) -> Result<()> {
     let set = owner.call("session.visibility.set", json!({ "sessionKey": key, "visibility": visibility })).await?;
-    set.map(drop).map_err(|error| crate::error::Error::Peer { what: "session.visibility.set".into(), said: error.to_string() })
+    set.map(drop)
+        .map_err(|error| crate::error::Error::Peer { what: "session.visibility.set".into(), said: error.to_string() })
 }
 
 fn why(row: &Value) -> String {

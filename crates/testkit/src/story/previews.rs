@@ -33,7 +33,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let builder = builder.config(&streaming).config(&plain_chats(Family::of(&product.openclaw), &anthropic, &[FORUM]));
     let mut gateway = builder.start().await?;
     let without = stream(&telegram, 42).await?;
-    facts.tell(without.early && without.edits >= 1, "without any plugin the answer is shown before it is whole", &without);
+    facts.tell(
+        without.early && without.edits >= 1,
+        "without any plugin the answer is shown before it is whole",
+        &without,
+    );
 
     let ours = Plugin { id: "claude-code-sync".into(), source: product.plugin.clone(), config: json!({}) };
     gateway.install(&ours).await?;
@@ -84,7 +88,13 @@ impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let grows = if self.grows { "each a continuation of the one before" } else { "not each a continuation" };
         let early = if self.early { "the first less than the answer" } else { "the first the answer" };
-        write!(f, "{} sent, {} edits, {early}, {grows}, {}", self.sent, self.edits, if self.whole { "the last whole" } else { "the last not whole" })
+        write!(
+            f,
+            "{} sent, {} edits, {early}, {grows}, {}",
+            self.sent,
+            self.edits,
+            if self.whole { "the last whole" } else { "the last not whole" }
+        )
     }
 }
 
@@ -106,7 +116,9 @@ fn read(calls: &[Call]) -> Stream {
     let sent = calls.iter().filter(|call| named(call, "sendMessage")).count();
     let edits = calls.iter().filter(|call| named(call, "editMessageText")).count();
     let said = calls.iter().filter(|call| named(call, "sendMessage") || named(call, "editMessageText"));
-    let texts: Vec<String> = said.map(|call| call.params["text"].as_str().unwrap_or_default().trim_end_matches(['…', ' ']).to_owned()).collect();
+    let texts: Vec<String> = said
+        .map(|call| call.params["text"].as_str().unwrap_or_default().trim_end_matches(['…', ' ']).to_owned())
+        .collect();
     Stream {
         sent,
         edits,

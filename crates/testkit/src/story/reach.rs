@@ -60,7 +60,13 @@ impl Elsewhere<'_> {
 }
 
 fn path_of(stage: &Stage<'_>) -> String {
-    stage.gateway.environment().iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone()).unwrap_or_default()
+    stage
+        .gateway
+        .environment()
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map(|(_, path)| path.clone())
+        .unwrap_or_default()
 }
 
 fn broke(what: &str, cause: &str) -> Error {
@@ -80,7 +86,9 @@ async fn certificate(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere
     let wrong = elsewhere.run(stage, &token, &["ls", "--pin", &other]).await?;
     let text = said(&wrong);
     facts.tell(
-        wrong.status.code() == Some(7) && text.contains(&format!("expected sha256:{other}")) && text.contains(&format!("seen     sha256:{pin}")),
+        wrong.status.code() == Some(7)
+            && text.contains(&format!("expected sha256:{other}"))
+            && text.contains(&format!("seen     sha256:{pin}")),
         "another certificate than the pinned one is refused, with both fingerprints",
         text.lines().skip(1).take(2).map(str::trim).collect::<Vec<_>>().join(", "),
     );
@@ -98,7 +106,8 @@ async fn certificate(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere
 
 async fn pairing(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_>, pin: &str) -> Result<()> {
     let token = [("OPENCLAW_GATEWAY_TOKEN", stage.gateway.token()), ("RIDE_PIN", pin)];
-    let wrong = elsewhere.run(stage, &[("OPENCLAW_GATEWAY_TOKEN", "not-the-token"), ("RIDE_PIN", pin)], &["ls"]).await?;
+    let wrong =
+        elsewhere.run(stage, &[("OPENCLAW_GATEWAY_TOKEN", "not-the-token"), ("RIDE_PIN", pin)], &["ls"]).await?;
     facts.tell(
         wrong.status.code() == Some(7) && said(&wrong).contains("does not accept this token"),
         "a wrong token is refused as one",
@@ -122,7 +131,11 @@ async fn pairing(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_>
     let text = said(&narrow);
     // Newer hosts say that the token is too narrow, older ones that the approval is.
     let named = text.contains("does not allow this machine") || text.contains("asks for more than was approved");
-    facts.tell(narrow.status.code() == Some(7) && named, "a token that allows less than is asked for is told as that", one_line(&narrow));
+    facts.tell(
+        narrow.status.code() == Some(7) && named,
+        "a token that allows less than is asked for is told as that",
+        one_line(&narrow),
+    );
     let upgrade = elsewhere.run(stage, &token, &["ls", "--admin"]).await?;
     let text = said(&upgrade);
     let line = approval(&text);
@@ -147,7 +160,8 @@ fn lets_in(stage: &Stage<'_>, output: &Output) -> bool {
 
 /// The command in a hint that approves a machine.
 fn approval(text: &str) -> Option<String> {
-    text.split_once("openclaw devices approve ").map(|(_, rest)| rest.split_whitespace().next().unwrap_or_default().to_owned())
+    text.split_once("openclaw devices approve ")
+        .map(|(_, rest)| rest.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 async fn approve(stage: &Stage<'_>, request: &Option<String>) -> Result<()> {
@@ -159,7 +173,13 @@ async fn approve(stage: &Stage<'_>, request: &Option<String>) -> Result<()> {
 
 /// Rides as that machine, through a restart of the gateway and, where there is one, a
 /// reload of the plugin.
-async fn ride(facts: &mut Facts, stage: &mut Stage<'_>, elsewhere: &Elsewhere<'_>, pin: &str, plans: &Place) -> Result<()> {
+async fn ride(
+    facts: &mut Facts,
+    stage: &mut Stage<'_>,
+    elsewhere: &Elsewhere<'_>,
+    pin: &str,
+    plans: &Place,
+) -> Result<()> {
     let state_dir = elsewhere.home.join(".local/state/ride").display().to_string();
     let mut args = vec!["forum", "topic:42", "--url", &elsewhere.url, "--state-dir", &state_dir, "--pin", pin];
     if stage.gateway.version() == "2026.6.1" {
@@ -174,7 +194,11 @@ async fn ride(facts: &mut Facts, stage: &mut Stage<'_>, elsewhere: &Elsewhere<'_
     ride.submit("first from elsewhere").await?;
     stage.telegram.wait_for_bot(plans, TURN, "]: first from elsewhere").await?;
     let fence = held(stage).await?;
-    facts.tell(fence["holder"]["name"] == "ada", "the approved machine rides over TLS", format!("fence {}", fence["fence"]));
+    facts.tell(
+        fence["holder"]["name"] == "ada",
+        "the approved machine rides over TLS",
+        format!("fence {}", fence["fence"]),
+    );
 
     stage.gateway.stop().await;
     let silent = Instant::now();
@@ -192,12 +216,20 @@ async fn ride(facts: &mut Facts, stage: &mut Stage<'_>, elsewhere: &Elsewhere<'_
     stage.telegram.wait_for_bot(plans, TURN, "]: typed while it is down").await?;
     let relayed_ms = silent.elapsed().as_millis();
     let once = once_each(&stage.telegram, plans, "typed while it is down");
-    facts.tell(once, "what was typed meanwhile is in the thread once when it is back", stage.telegram.chat(plans).lines().join(" | "));
+    facts.tell(
+        once,
+        "what was typed meanwhile is in the thread once when it is back",
+        stage.telegram.chat(plans).lines().join(" | "),
+    );
     let after = held(stage).await?;
     facts.tell(
         after["fence"] == fence["fence"] && !fence["fence"].is_null(),
         "the ride is the same one, by its fence",
-        format!("{}; relayed {relayed_ms} ms after the stop, {} ms after the gateway was back", after["fence"], relayed_ms.saturating_sub(started_ms)),
+        format!(
+            "{}; relayed {relayed_ms} ms after the stop, {} ms after the gateway was back",
+            after["fence"],
+            relayed_ms.saturating_sub(started_ms)
+        ),
     );
 
     if stage.gateway.family() == Family::Late2026 && stage.gateway.version().starts_with("2026.9") {
@@ -237,13 +269,18 @@ fn once_each(telegram: &Telegram, place: &Place, text: &str) -> bool {
 async fn narrowed(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_>, pin: &str) -> Result<()> {
     let listed = stage.gateway.cli(&["devices", "list", "--json"]).await?;
     let json = listed.find('{').map_or("", |at| &listed[at..]);
-    let devices: Value = serde_json::from_str(json).map_err(|e| broke("openclaw devices list", &format!("{e}: {listed}")))?;
+    let devices: Value =
+        serde_json::from_str(json).map_err(|e| broke("openclaw devices list", &format!("{e}: {listed}")))?;
     let device = devices["paired"][0]["deviceId"].as_str().unwrap_or_default().to_owned();
     let rotate = ["devices", "rotate", "--device", &device, "--role", "operator", "--scope", "operator.read"];
     match stage.gateway.cli(&rotate).await {
         // 2026.6.1 and 2026.8.2: its command line is a device of its own there, without the right.
         Err(e) if stage.gateway.version() < "2026.9" && e.to_string().contains("device token rotation denied") => {
-            facts.tell(true, "this host refuses its own command line to take a token back", "device token rotation denied");
+            facts.tell(
+                true,
+                "this host refuses its own command line to take a token back",
+                "device token rotation denied",
+            );
             return Ok(());
         }
         other => other.map(|_| ())?,
@@ -255,7 +292,8 @@ async fn narrowed(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_
         one_line(&old),
     );
     stage.gateway.cli(&["devices", "remove", &device]).await?;
-    let gone = elsewhere.run(stage, &[("OPENCLAW_GATEWAY_TOKEN", stage.gateway.token()), ("RIDE_PIN", pin)], &["ls"]).await?;
+    let gone =
+        elsewhere.run(stage, &[("OPENCLAW_GATEWAY_TOKEN", stage.gateway.token()), ("RIDE_PIN", pin)], &["ls"]).await?;
     facts.tell(
         gone.status.code() == Some(7) && approval(&said(&gone)).is_some(),
         "a machine that was removed is told how to be approved again",

@@ -68,7 +68,8 @@ impl<'p> Stage<'p> {
 
     /// The same as another person, who keeps files of their own.
     pub(super) fn ride_as(&self, who: &str, args: &[&str]) -> Result<Terminal> {
-        let mut program = Program::new(&self.product.ride, self.gateway.workspace()).args(self.scope()).args(args.iter().copied());
+        let mut program =
+            Program::new(&self.product.ride, self.gateway.workspace()).args(self.scope()).args(args.iter().copied());
         for (name, value) in self.gateway.environment() {
             program = program.env(name, value);
         }
@@ -81,7 +82,8 @@ impl<'p> Stage<'p> {
     /// Starts a program of the gateway's `PATH` as a person does in a folder of its machine.
     pub(super) fn in_terminal(&self, name: &str, folder: &Path, args: &[&str]) -> Result<Terminal> {
         let environment = self.gateway.environment();
-        let path = environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_str()).unwrap_or_default();
+        let path =
+            environment.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.as_str()).unwrap_or_default();
         let found = std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| file.is_file());
         let found = found.ok_or_else(|| Error::Peer { what: name.into(), said: format!("not on {path}") })?;
         let mut program = Program::new(found, folder).args(args.iter().copied());
@@ -220,7 +222,11 @@ pub(super) fn on_disk(folder: &Path, text: &str) -> Option<String> {
                 return Some(found);
             }
         } else if fs::read_to_string(&path).is_ok_and(|content| content.contains(text)) {
-            return Some(format!("{} ({} bytes)", entry.file_name().to_string_lossy(), fs::metadata(&path).map_or(0, |m| m.len())));
+            return Some(format!(
+                "{} ({} bytes)",
+                entry.file_name().to_string_lossy(),
+                fs::metadata(&path).map_or(0, |m| m.len())
+            ));
         }
     }
     None

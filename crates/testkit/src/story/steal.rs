@@ -56,7 +56,11 @@ impl Steal<'_> {
         let code = refused.wait_exit(TURN).await?;
         let told = refused.history();
         let named = told.contains("ridden by ada") && told.contains("--steal");
-        facts.tell(code == 4 && named, "without --steal it is refused with who rides, and how to take it over", format!("exit {code}: {}", line_with(&told, "hint:")));
+        facts.tell(
+            code == 4 && named,
+            "without --steal it is refused with who rides, and how to take it over",
+            format!("exit {code}: {}", line_with(&told, "hint:")),
+        );
 
         let mut asked = self.bob(&["--steal", "forum", "topic:42"])?;
         asked.wait_for_text(TURN, "Take it over?").await?;
@@ -75,23 +79,39 @@ impl Steal<'_> {
         ada.wait_for(TURN, |screen| screen.contains("to come back:")).await?;
         let told = ada.history();
         if !self.stage.by_hooks() {
-            let kept = told.rfind("you had typed this and not sent it:").is_some_and(|at| told[at..].contains("half a thought"));
+            let kept = told
+                .rfind("you had typed this and not sent it:")
+                .is_some_and(|at| told[at..].contains("half a thought"));
             facts.tell(kept, "what was typed and not sent is shown again", line_with(&told, "half a thought"));
         }
         let (theirs, ours) = (told.rfind("claude --resume"), told.rfind("to come back: ride"));
-        facts.tell(ours.is_some() && theirs < ours, "the last thing on the screen is how to come back", line_with(&told, "to come back:"));
-        facts.tell(code == 9 && told.contains("bob"), "who had it is told by whom, and its Claude Code ends", format!("exit {code}: {}", line_with(&told, "error:")));
+        facts.tell(
+            ours.is_some() && theirs < ours,
+            "the last thing on the screen is how to come back",
+            line_with(&told, "to come back:"),
+        );
+        facts.tell(
+            code == 9 && told.contains("bob"),
+            "who had it is told by whom, and its Claude Code ends",
+            format!("exit {code}: {}", line_with(&told, "error:")),
+        );
         bob.wait_for(TURN, claude::shows_prompt).await?;
         let gone = adas.is_some_and(|p| !p.is_alive());
         let bobs = claude_of(&bob, &self.session);
-        facts.tell(gone && bobs.is_some() && bobs != adas, "it is gone before the next one's starts", format!("{adas:?}, then {bobs:?}"));
+        facts.tell(
+            gone && bobs.is_some() && bobs != adas,
+            "it is gone before the next one's starts",
+            format!("{adas:?}, then {bobs:?}"),
+        );
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "takes this thread over from ada").await?;
 
         bob.submit("from bob").await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: from bob").await?;
         let turn = self.stage.anthropic.wait_for_prompt(TURN, "from bob").await?;
         let once = self.turns();
-        let expected = ["from ada", "still ada's", "from bob"].map(|t| (format!("🖥 {}: {t}", if t == "from bob" { "bob" } else { "ada" }), 1)).to_vec();
+        let expected = ["from ada", "still ada's", "from bob"]
+            .map(|t| (format!("🖥 {}: {t}", if t == "from bob" { "bob" } else { "ada" }), 1))
+            .to_vec();
         facts.tell(
             turn.session() == Some(&self.session) && turn.saw("from ada") && once == expected,
             "it goes on in the same Claude session, each prompt in the thread once under its driver's name",
@@ -107,7 +127,11 @@ impl Steal<'_> {
         self.says("/unride");
         let code = bob.wait_exit(TURN).await?;
         let told = bob.history();
-        facts.tell(code == 9 && told.contains("took the thread back"), "/unride in the chat ends the ride, and the driver is told", format!("exit {code}: {}", line_with(&told, "error:")));
+        facts.tell(
+            code == 9 && told.contains("took the thread back"),
+            "/unride in the chat ends the ride, and the driver is told",
+            format!("exit {code}: {}", line_with(&told, "error:")),
+        );
         let held = self.stage.anthropic.wait_for_prompt(TURN, "what about the PAPAYA?").await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: what about the PAPAYA?").await?;
         facts.tell(
@@ -131,7 +155,11 @@ impl Steal<'_> {
         ada.submit("typed under a stopped ride").await?;
         let refused = ada.wait_for(TURN, |screen| screen.contains("not sent") || screen.contains("not answer")).await;
         let sent = self.stage.anthropic.turns().iter().any(|r| r.prompt().contains("typed under a stopped ride"));
-        facts.tell(refused.is_ok() && !sent, "under a `ride` that is stopped no prompt is sent, and it says why", line_with(&ada.screen(), "not "));
+        facts.tell(
+            refused.is_ok() && !sent,
+            "under a `ride` that is stopped no prompt is sent, and it says why",
+            line_with(&ada.screen(), "not "),
+        );
         let mut bob = self.bob(&["--steal", "--yes", "forum", "topic:42"])?;
         let names = bob.wait_for_text(TURN, "over from ada").await;
         let look = async || Ok(self.stage.json(&["status", "--json"]).await?["threads"][0]["waitingFor"].to_string());
@@ -142,7 +170,11 @@ impl Steal<'_> {
             format!("process {claude}: {waits}"),
         );
         let doctor = said(&self.stage.run(&["doctor", "forum", "topic:42"]).await?);
-        facts.tell(doctor.contains(&format!("kill -9 {claude}")), "`ride doctor` prints the one command that would end it", line_with(&doctor, "→"));
+        facts.tell(
+            doctor.contains(&format!("kill -9 {claude}")),
+            "`ride doctor` prints the one command that would end it",
+            line_with(&doctor, "→"),
+        );
         signal(ride, Signal::CONT);
         let code = ada.wait_exit(TURN).await?;
         bob.wait_for(TURN, claude::shows_prompt).await?;
@@ -166,7 +198,8 @@ impl Steal<'_> {
             format!("exit {code}, {closed}"),
         );
         // And comes back by itself.
-        let look = async || Ok(self.stage.json(&["status", "--json"]).await?["threads"].as_array().is_some_and(Vec::is_empty));
+        let look =
+            async || Ok(self.stage.json(&["status", "--json"]).await?["threads"].as_array().is_some_and(Vec::is_empty));
         let free = settled(TURN, look, |free| *free).await?;
         facts.tell(free, "and comes back once both have ended", "");
         Ok(())
@@ -177,12 +210,28 @@ impl Steal<'_> {
         let mut ada = self.stage.drive(&["forum", "topic:42"]).await?;
         let output = self.stage.run(&["--state-dir", "bob", "release", "--take-back", "forum", "topic:42"]).await?;
         let code = ada.wait_exit(TURN).await?;
-        facts.tell(output.status.success() && code == 9, "`ride release --take-back` does the same from a terminal", said(&output).replace('\n', " "));
+        facts.tell(
+            output.status.success() && code == 9,
+            "`ride release --take-back` does the same from a terminal",
+            said(&output).replace('\n', " "),
+        );
         self.says("last word");
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: last word").await?;
-        let chain = poll_until("the last turn in the transcript", TURN, || chain(&self.transcript).filter(|c| c.texts.iter().any(|t| t.contains("last word")))).await;
-        let whole = chain.as_ref().is_ok_and(|c| c.beside == 0 && ["from ada", "from bob", "PAPAYA", "before the stop"].iter().all(|t| c.texts.iter().any(|x| x.contains(t))));
-        facts.tell(whole, "one chain leads through all of it", chain.map_or_else(|e| e.to_string(), |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside)));
+        let chain = poll_until("the last turn in the transcript", TURN, || {
+            chain(&self.transcript).filter(|c| c.texts.iter().any(|t| t.contains("last word")))
+        })
+        .await;
+        let whole = chain.as_ref().is_ok_and(|c| {
+            c.beside == 0
+                && ["from ada", "from bob", "PAPAYA", "before the stop"]
+                    .iter()
+                    .all(|t| c.texts.iter().any(|x| x.contains(t)))
+        });
+        facts.tell(
+            whole,
+            "one chain leads through all of it",
+            chain.map_or_else(|e| e.to_string(), |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside)),
+        );
         Ok(())
     }
 
@@ -192,7 +241,11 @@ impl Steal<'_> {
         let told = ["by bob@", "taking it over from ada@", "takes the thread back", "held message", "handed message"];
         let missing: Vec<&str> = told.into_iter().filter(|what| !log.contains(what)).collect();
         let quiet = !["still ada's", "before the stop", "PAPAYA"].iter().any(|text| log.contains(text));
-        facts.tell(missing.is_empty() && quiet, "`ride log` tells who claimed, took over and took back, and what was held and handed over", format!("{} lines, missing {missing:?}", log.lines().count()));
+        facts.tell(
+            missing.is_empty() && quiet,
+            "`ride log` tells who claimed, took over and took back, and what was held and handed over",
+            format!("{} lines, missing {missing:?}", log.lines().count()),
+        );
         Ok(())
     }
 

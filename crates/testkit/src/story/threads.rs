@@ -37,7 +37,8 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     }
     seed(&stage).await?;
 
-    let listed = || async { stage.json(&["ls", "--json"]).await.map(|v| v["rows"].as_array().cloned().unwrap_or_default()) };
+    let listed =
+        || async { stage.json(&["ls", "--json"]).await.map(|v| v["rows"].as_array().cloned().unwrap_or_default()) };
     let rows = listed().await?;
     let row = |key: &str| rows.iter().find(|r| r["key"] == key).cloned().unwrap_or(Value::Null);
     // Only 2026.9 keeps a topic's name in its entry.
@@ -49,27 +50,67 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     ];
     for (key, title, fact) in live {
         let row = row(key);
-        let right = row["title"] == title && row["rideable"] == true && row["mode"] == "claude" && row["relayReady"] == true && row["shared"] == false;
+        let right = row["title"] == title
+            && row["rideable"] == true
+            && row["mode"] == "claude"
+            && row["relayReady"] == true
+            && row["shared"] == false;
         facts.tell(right, fact, brief(&row));
     }
     let check = |facts: &mut Facts, key: &str, mode: Value, why: Option<&str>, fact: &str| {
         let row = row(key);
-        let right = row["mode"] == mode && row["rideable"] == why.is_none() && why.is_none_or(|why| row["whyNot"].as_str().is_some_and(|w| w.contains(why)));
+        let right = row["mode"] == mode
+            && row["rideable"] == why.is_none()
+            && why.is_none_or(|why| row["whyNot"].as_str().is_some_and(|w| w.contains(why)));
         facts.tell(right, fact, brief(&row));
     };
-    check(facts, OLD_AGENT, json!("chat"), None, "a thread of an agent no configuration names is listed, to be driven through its channel");
-    check(facts, LOST, Value::Null, Some("transcript of its Claude session is not on the gateway's machine"), "one whose transcript is gone says so");
-    check(facts, SPARE, Value::Null, Some("account spare of telegram is switched off"), "a thread of an account that is off says so");
+    check(
+        facts,
+        OLD_AGENT,
+        json!("chat"),
+        None,
+        "a thread of an agent no configuration names is listed, to be driven through its channel",
+    );
+    check(
+        facts,
+        LOST,
+        Value::Null,
+        Some("transcript of its Claude session is not on the gateway's machine"),
+        "one whose transcript is gone says so",
+    );
+    check(
+        facts,
+        SPARE,
+        Value::Null,
+        Some("account spare of telegram is switched off"),
+        "a thread of an account that is off says so",
+    );
     check(facts, SLACK, Value::Null, Some("channel slack is not configured"), "and one of a channel that is not there");
-    check(facts, OTHER_AGENT, json!("chat"), Some("rule 2 of rideAllow has the thread, but not"), "rideAllow narrows what can be ridden, and says that it does");
+    check(
+        facts,
+        OTHER_AGENT,
+        json!("chat"),
+        Some("rule 2 of rideAllow has the thread, but not"),
+        "rideAllow narrows what can be ridden, and says that it does",
+    );
     let machine = rows.iter().filter(|r| MADE_BY_MACHINES.iter().any(|key| r["key"] == *key)).count();
-    facts.tell(machine == 0, "runs of cron and of subagents, commands and put away conversations are no threads", format!("{machine} of {} listed", MADE_BY_MACHINES.len()));
+    facts.tell(
+        machine == 0,
+        "runs of cron and of subagents, commands and put away conversations are no threads",
+        format!("{machine} of {} listed", MADE_BY_MACHINES.len()),
+    );
 
-    for (key, why) in [(SLACK, "channel slack is not configured"), (OTHER_AGENT, "rule 2 of rideAllow has the thread, but not")] {
+    for (key, why) in
+        [(SLACK, "channel slack is not configured"), (OTHER_AGENT, "rule 2 of rideAllow has the thread, but not")]
+    {
         let mut ride = stage.ride(&[key])?;
         let code = ride.wait_exit(TURN).await?;
         let _ = ride.wait_for(TURN, |screen| screen.contains(why)).await;
-        facts.tell(code == 5 && ride.history().contains(why), "riding such a thread is refused with the same reason", format!("exit {code}: {}", line_with(&ride.history(), "error:")));
+        facts.tell(
+            code == 5 && ride.history().contains(why),
+            "riding such a thread is refused with the same reason",
+            format!("exit {code}: {}", line_with(&ride.history(), "error:")),
+        );
     }
 
     // The list follows the host.
@@ -84,7 +125,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
             break found;
         }
     };
-    facts.tell(found.is_some(), "a new topic is listed once its turn is over", found.as_ref().map_or_else(|| "never".into(), brief));
+    facts.tell(
+        found.is_some(),
+        "a new topic is listed once its turn is over",
+        found.as_ref().map_or_else(|| "never".into(), brief),
+    );
     if stage.gateway.version() >= "2026.9" {
         let session = row(&format!("agent:main:telegram:group:{FORUM}:topic:42"))["cliSessionId"].clone();
         bound_anew(facts, &stage, &session).await?;
@@ -112,7 +157,11 @@ async fn bound_anew(facts: &mut Facts, stage: &Stage<'_>, session: &Value) -> Re
     call(stage, "chat.send", &asked).await?;
     let sent = call(stage, "agent.wait", &json!({ "runId": id, "timeoutMs": 60_000 })).await?;
     let ran = stage.anthropic.turns().iter().any(|turn| turn.prompt().contains("written past the ride"));
-    facts.tell(key.is_string() && !ran, "a thread bound to the ridden Claude session meanwhile is held too", format!("{key}: {}", sent["status"]));
+    facts.tell(
+        key.is_string() && !ran,
+        "a thread bound to the ridden Claude session meanwhile is held too",
+        format!("{key}: {}", sent["status"]),
+    );
     stage.leave(&mut ride).await?;
     Ok(())
 }
@@ -127,8 +176,12 @@ const OTHER_AGENT: &str = "agent:elsewhere:telegram:direct:1001";
 const LOST: &str = "agent:main:telegram:group:-100777";
 const SPARE: &str = "agent:main:telegram:group:-100888";
 const SLACK: &str = "agent:main:slack:channel:c123";
-const MADE_BY_MACHINES: [&str; 4] =
-    ["agent:main:cron:daily:run:1", "agent:main:subagent:1", "agent:main:telegram:slash:1001", "agent:main:telegram:group:-100999"];
+const MADE_BY_MACHINES: [&str; 4] = [
+    "agent:main:cron:daily:run:1",
+    "agent:main:subagent:1",
+    "agent:main:telegram:slash:1001",
+    "agent:main:telegram:group:-100999",
+];
 
 /// What a long life leaves in a host's store, written from outside by the host's own SDK.
 async fn seed(stage: &Stage<'_>) -> Result<()> {
@@ -186,5 +239,8 @@ fn brief(row: &Value) -> String {
     if row.is_null() {
         return "not listed".into();
     }
-    format!("{}, mode {}, relay {}, shared {}, {}", row["title"], row["mode"], row["relayReady"], row["shared"], row["whyNot"])
+    format!(
+        "{}, mode {}, relay {}, shared {}, {}",
+        row["title"], row["mode"], row["relayReady"], row["shared"], row["whyNot"]
+    )
 }

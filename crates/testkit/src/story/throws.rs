@@ -16,8 +16,22 @@ use crate::wait::{poll_until, settled};
 const FORUM: i64 = -1_002_222_222_222;
 /// As crates/node/src/lib.rs exports them; a test of the shell's types holds that they are all.
 const EXPORTS: [&str; 16] = [
-    "gate", "ridden", "waits", "configure", "riding", "learn", "changed", "known", "stale", "bound", "beginList", "route", "perform",
-    "resign", "busy", "call",
+    "gate",
+    "ridden",
+    "waits",
+    "configure",
+    "riding",
+    "learn",
+    "changed",
+    "known",
+    "stale",
+    "bound",
+    "beginList",
+    "route",
+    "perform",
+    "resign",
+    "busy",
+    "call",
 ];
 /// Put around the addon: the export that a file in the gateway's folder names throws.
 const SPOIL: &str = r#"
@@ -79,8 +93,16 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     }
     let on = |r: &crate::anthropic::Recorded| r.prompt().contains("in the ridden thread");
     ran.extend(stage.anthropic.turns().into_iter().filter(on).map(|r| r.prompt()));
-    facts.tell(stage.gateway.pid() == pid, &format!("each of {} exports throws, and the gateway's process goes on", EXPORTS.len()), EXPORTS.join(", "));
-    facts.tell(silent.is_empty(), "whoever writes in another thread is answered, or told to write again", format!("without a word: {silent:?}"));
+    facts.tell(
+        stage.gateway.pid() == pid,
+        &format!("each of {} exports throws, and the gateway's process goes on", EXPORTS.len()),
+        EXPORTS.join(", "),
+    );
+    facts.tell(
+        silent.is_empty(),
+        "whoever writes in another thread is answered, or told to write again",
+        format!("without a word: {silent:?}"),
+    );
     facts.tell(ran.is_empty(), "no turn runs for what is written in the ridden thread", format!("{ran:?}"));
 
     ride.submit("after it threw").await?;
@@ -91,13 +113,22 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     // Each message is answered now, or its sender was told to send it again.
     let left = async || {
         let chat = stage.telegram.chat(&ridden);
-        let lost: Vec<&str> = EXPORTS.into_iter().filter(|export| !chat.bot_wrote(&format!("]: in the ridden thread: {export}"))).collect();
+        let lost: Vec<&str> = EXPORTS
+            .into_iter()
+            .filter(|export| !chat.bot_wrote(&format!("]: in the ridden thread: {export}")))
+            .collect();
         Ok((lost, chat.count("Send it again")))
     };
     // Hosts before 2026.9 send 20 messages a minute into a group.
     let (unanswered, told) = settled(2 * TURN, left, |(lost, told)| lost.len() <= *told).await?;
-    let once = EXPORTS.into_iter().all(|export| stage.telegram.chat(&ridden).count(&format!("]: in the ridden thread: {export}")) <= 1);
-    facts.tell(unanswered.len() == told && once, "each message of the ridden thread is answered once, or its sender was told to send it again", format!("not answered: {unanswered:?}, {told} told"));
+    let once = EXPORTS
+        .into_iter()
+        .all(|export| stage.telegram.chat(&ridden).count(&format!("]: in the ridden thread: {export}")) <= 1);
+    facts.tell(
+        unanswered.len() == told && once,
+        "each message of the ridden thread is answered once, or its sender was told to send it again",
+        format!("not answered: {unanswered:?}, {told} told"),
+    );
     let same = stage.anthropic.turns().iter().filter(|r| on(r)).all(|r| r.session() == Some(&session));
     facts.tell(same, "on the Claude session that was ridden", "");
     Ok(())
@@ -109,7 +140,10 @@ fn spoiled(package: &Path, folder: &Path) -> Result<PathBuf> {
         let done = Command::new("tar").current_dir(folder).args(args).output().doing(|| "run tar".into())?;
         match done.status.success() {
             true => Ok(()),
-            false => Err(Error::Peer { what: format!("tar {}", args.join(" ")), said: String::from_utf8_lossy(&done.stderr).into_owned() }),
+            false => Err(Error::Peer {
+                what: format!("tar {}", args.join(" ")),
+                said: String::from_utf8_lossy(&done.stderr).into_owned(),
+            }),
         }
     };
     tar(&["-xzf", &package.to_string_lossy()])?;

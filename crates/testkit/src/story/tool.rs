@@ -31,12 +31,24 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let mut picker = stage.ride(&[])?;
     picker.wait_for(TURN, |screen| screen.contains("▸") && screen.contains("OTHER topic")).await?;
     let before = selected(&picker);
-    facts.tell(picker.screen().contains("]: hello from the OTHER topic"), "the last turns of the selected thread are shown", line_with(&picker.screen(), "]: hello"));
+    facts.tell(
+        picker.screen().contains("]: hello from the OTHER topic"),
+        "the last turns of the selected thread are shown",
+        line_with(&picker.screen(), "]: hello"),
+    );
     stage.telegram.says(&tess, &fresh, "a FRESH topic");
     stage.telegram.wait_for_bot(&fresh, TURN, "]: a FRESH topic").await?;
     let grown = picker.wait_for(NOTICED, |screen| listed(screen) == 3).await;
-    facts.tell(grown.is_ok(), "a thread that begins meanwhile is listed", format!("{} threads", listed(&picker.screen())));
-    facts.tell(selected(&picker).1 == before.1, "and the selection stays on its thread", format!("line {} before, {} after: {}", before.0, selected(&picker).0, before.1));
+    facts.tell(
+        grown.is_ok(),
+        "a thread that begins meanwhile is listed",
+        format!("{} threads", listed(&picker.screen())),
+    );
+    facts.tell(
+        selected(&picker).1 == before.1,
+        "and the selection stays on its thread",
+        format!("line {} before, {} after: {}", before.0, selected(&picker).0, before.1),
+    );
 
     // Search, and ride what is found.
     picker.type_text("topic:42").await?;
@@ -48,7 +60,11 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     stage.telegram.wait_for_bot(&plans, TURN, "]: typed after choosing").await?;
     let code = stage.leave(&mut picker).await?;
     let chat = stage.telegram.chat(&plans).by_bot().len();
-    facts.tell(code == 0, "it is ridden with Claude Code and handed back", format!("exit {code}, {chat} messages of the bot in its topic"));
+    facts.tell(
+        code == 0,
+        "it is ridden with Claude Code and handed back",
+        format!("exit {code}, {chat} messages of the bot in its topic"),
+    );
 
     // The last one, after a restart of the gateway.
     stage.gateway.restart().await?;
@@ -58,20 +74,38 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     stage.telegram.wait_for_bot(&plans, TURN, "]: typed as the last one").await?;
     let code = stage.leave(&mut last).await?;
     let asked = stage.anthropic.wait_for_prompt(TURN, "typed as the last one").await?;
-    facts.tell(code == 0 && asked.saw("MANGO"), "`ride -` takes the thread ridden last, also after a restart", format!("exit {code}, the model saw its first turn: {}", asked.saw("MANGO")));
+    facts.tell(
+        code == 0 && asked.saw("MANGO"),
+        "`ride -` takes the thread ridden last, also after a restart",
+        format!("exit {code}, the model saw its first turn: {}", asked.saw("MANGO")),
+    );
 
     // What was typed at the terminal is in the preview; leaving claims nothing.
     let mut picker = stage.ride(&["topic:4"])?;
     let shown = picker.wait_for(TURN, |screen| screen.contains("of 3") && screen.contains("▸")).await;
-    facts.tell(shown.is_ok(), "words that fit several threads open the picker with them", line_with(&picker.screen(), " of 3"));
+    facts.tell(
+        shown.is_ok(),
+        "words that fit several threads open the picker with them",
+        line_with(&picker.screen(), " of 3"),
+    );
     picker.type_text("2").await?;
-    let shown = picker.wait_for(TURN, |screen| screen.contains("terminal") && screen.contains("]: typed as the last one")).await;
-    facts.tell(shown.is_ok(), "turns typed at a terminal are among the last turns", line_with(&picker.screen(), "typed as the last one"));
+    let shown = picker
+        .wait_for(TURN, |screen| screen.contains("terminal") && screen.contains("]: typed as the last one"))
+        .await;
+    facts.tell(
+        shown.is_ok(),
+        "turns typed at a terminal are among the last turns",
+        line_with(&picker.screen(), "typed as the last one"),
+    );
     picker.press(Key::Escape)?;
     let code = picker.wait_exit(TURN).await?;
     let ridden = stage.json(&["status", "--json"]).await?;
     let none = ridden["threads"].as_array().is_some_and(Vec::is_empty);
-    facts.tell(code == 130 && none && !picker.look(|screen| screen.alternate_screen()), "Escape leaves and nothing is claimed", format!("exit {code}, ridden: {}", ridden["threads"]));
+    facts.tell(
+        code == 130 && none && !picker.look(|screen| screen.alternate_screen()),
+        "Escape leaves and nothing is claimed",
+        format!("exit {code}, ridden: {}", ridden["threads"]),
+    );
 
     // In a shell.
     let ride = ["ride"].into_iter().chain(stage.scope()).collect::<Vec<_>>().join(" ");

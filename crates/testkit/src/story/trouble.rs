@@ -48,7 +48,10 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     t.killed(facts).await?;
     t.transcript_changed(facts, &transcript).await?;
 
-    let chain = poll_until("the last turn in the transcript", TURN, || chain(&transcript).filter(|c| c.texts.iter().any(|x| x.contains("last word")))).await;
+    let chain = poll_until("the last turn in the transcript", TURN, || {
+        chain(&transcript).filter(|c| c.texts.iter().any(|x| x.contains("last word")))
+    })
+    .await;
     let seen = chain.map_or_else(|e| e.to_string(), |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside));
     facts.tell(!seen.contains("waited"), "and after all of it the thread has one chain", seen);
     Ok(())
@@ -65,13 +68,21 @@ impl Trouble<'_> {
         let away = moved(&workspace, &aside);
         let (code, told) = self.fails(&["forum", "topic:42"]).await?;
         let back = moved(&aside, &workspace);
-        facts.tell(away && back && code == 10 && told.contains("folder is gone"), "a project folder that is gone is named, and the thread handed back", told);
+        facts.tell(
+            away && back && code == 10 && told.contains("folder is gone"),
+            "a project folder that is gone is named, and the thread handed back",
+            told,
+        );
         self.is_free(facts, "the gone folder").await?;
         let hidden = transcript.with_extension("hidden");
         let away = moved(transcript, &hidden);
         let (code, told) = self.fails(&["forum", "topic:42"]).await?;
         let back = moved(&hidden, transcript);
-        facts.tell(away && back && [5, 10].contains(&code) && told.contains("transcript"), "a transcript that is gone is named", told);
+        facts.tell(
+            away && back && [5, 10].contains(&code) && told.contains("transcript"),
+            "a transcript that is gone is named",
+            told,
+        );
         self.is_free(facts, "the gone transcript").await
     }
 
@@ -92,7 +103,11 @@ impl Trouble<'_> {
             let freed = self.freed().await;
             self.stage.anthropic.open_gate(&gate);
             self.stage.telegram.wait_for_bot(&self.plans, TURN, &format!("]: ::gate {gate}")).await?;
-            facts.tell(ended != 0 && freed.is_some(), &format!("{how} while a claim waits withdraws it, and the running turn ends as ever"), format!("exit {ended}, free after {freed:?} {}", self.standing().await?));
+            facts.tell(
+                ended != 0 && freed.is_some(),
+                &format!("{how} while a claim waits withdraws it, and the running turn ends as ever"),
+                format!("exit {ended}, free after {freed:?} {}", self.standing().await?),
+            );
         }
         Ok(())
     }
@@ -113,7 +128,11 @@ impl Trouble<'_> {
             // Well before the limit of connecting itself, 10 s.
             let at_once = begun.elapsed() < Duration::from_secs(5);
             let free = self.status().await?.is_null();
-            facts.tell(connection.is_ok() && ended != 0 && at_once && free, &format!("{how} while it connects ends it, and nothing is claimed"), format!("exit {ended} after {:?}", begun.elapsed()));
+            facts.tell(
+                connection.is_ok() && ended != 0 && at_once && free,
+                &format!("{how} while it connects ends it, and nothing is claimed"),
+                format!("exit {ended} after {:?}", begun.elapsed()),
+            );
         }
         Ok(())
     }
@@ -136,7 +155,8 @@ impl Trouble<'_> {
             self.stage.telegram.no_more_faults();
             let told = self.stage.telegram.wait_for_bot(&self.plans, TURN, &format!("]: {word}")).await.is_ok();
             let freed = self.freed().await;
-            let times = self.stage.telegram.chat(&self.plans).by_bot().iter().filter(|text| text.contains(&word)).count();
+            let times =
+                self.stage.telegram.chat(&self.plans).by_bot().iter().filter(|text| text.contains(&word)).count();
             facts.tell(
                 told && freed.is_some() && times == 2,
                 &format!("{how} while it hands back: the thread comes back by itself, prompt and answer in it once"),
@@ -156,7 +176,11 @@ impl Trouble<'_> {
         ride.press(Key::Enter)?;
         let refused = ride.wait_for(TURN, |screen| screen.contains("262144")).await;
         let asked = self.stage.anthropic.turns().iter().filter(|r| r.saw("PAPAYA")).count();
-        facts.tell(refused.is_ok() && asked == 0, "a prompt that is too large is refused, with the limit", line_with(&ride.screen(), "262144"));
+        facts.tell(
+            refused.is_ok() && asked == 0,
+            "a prompt that is too large is refused, with the limit",
+            line_with(&ride.screen(), "262144"),
+        );
         // What it gave back is thrown away, and the ride goes on.
         ride.press(Key::Ctrl('c'))?;
         ride.submit("a small one").await?;
@@ -174,14 +198,26 @@ impl Trouble<'_> {
         let item = json!({ "id": "x", "kind": "prompt", "text": "from a driver that is none" });
         let relay = client.call("ride_relay", json!({ "key": self.key, "fence": stale, "items": [item] })).await?;
         let release = client.call("ride_release", json!({ "key": self.key, "fence": stale })).await?;
-        let is_stale = |a: &Answered| a.as_ref().is_err_and(|e| e["details"]["reason"] == "STALE" && e["details"]["holder"]["name"] == "ada");
-        facts.tell(is_stale(&relay) && is_stale(&release), "a stale fence is refused with who holds the thread", refusal(&relay));
+        let is_stale = |a: &Answered| {
+            a.as_ref().is_err_and(|e| e["details"]["reason"] == "STALE" && e["details"]["holder"]["name"] == "ada")
+        };
+        facts.tell(
+            is_stale(&relay) && is_stale(&release),
+            "a stale fence is refused with who holds the thread",
+            refusal(&relay),
+        );
         let item = json!({ "id": "x", "kind": "prompt", "text": "x".repeat(256 * 1024 + 1) });
         let large = client.call("ride_relay", json!({ "key": self.key, "fence": stale, "items": [item] })).await?;
         let unknown = client.call("ride_status", json!({ "kee": self.key })).await?;
         let wrong = client.call("ride_claim", json!({ "key": 7 })).await?;
-        let named = refusal(&unknown).contains("`kee`") && refusal(&wrong).contains("key") && wrong.as_ref().is_err_and(|e| e["details"]["reason"] == "BAD_REQUEST");
-        facts.tell(large.is_err() && named, "an unknown field is refused by its name, a wrong type as well", format!("{} | {}", refusal(&unknown), refusal(&wrong)));
+        let named = refusal(&unknown).contains("`kee`")
+            && refusal(&wrong).contains("key")
+            && wrong.as_ref().is_err_and(|e| e["details"]["reason"] == "BAD_REQUEST");
+        facts.tell(
+            large.is_err() && named,
+            "an unknown field is refused by its name, a wrong type as well",
+            format!("{} | {}", refusal(&unknown), refusal(&wrong)),
+        );
         let spoken = self.stage.telegram.chat(&self.plans).count("a driver that is none");
         facts.tell(spoken == 0, "and nothing of it reaches the thread", format!("{spoken} messages"));
         self.stage.leave(&mut ride).await.map(drop)
@@ -190,7 +226,12 @@ impl Trouble<'_> {
     /// `ride` is killed, or its terminal closed, while it rides.
     // Rules LEASE-9, LEASE-13.
     async fn killed(&self, facts: &mut Facts) -> Result<()> {
-        for (signal, mid_turn, how) in [(HUP, false, "a closed terminal"), (KILL, false, "kill -9"), (KILL, true, "kill -9 in the middle of a turn"), (HUP, true, "a terminal closed in the middle of a turn")] {
+        for (signal, mid_turn, how) in [
+            (HUP, false, "a closed terminal"),
+            (KILL, false, "kill -9"),
+            (KILL, true, "kill -9 in the middle of a turn"),
+            (HUP, true, "a terminal closed in the middle of a turn"),
+        ] {
             let mut ride = self.ride().await?;
             let word = format!("word-{signal}-{mid_turn}");
             let prompt = if mid_turn { format!("::gate {word}") } else { format!("typed {word}") };
@@ -207,10 +248,18 @@ impl Trouble<'_> {
             let gone = claude.as_ref().is_some_and(|p| !p.is_alive());
             self.stage.anthropic.open_gate(&word);
             self.says(&format!("after {word}"));
-            let answered = self.stage.telegram.wait_for_bot(&self.plans, TURN, &format!("]: after {word}")).await.is_ok();
+            let answered =
+                self.stage.telegram.wait_for_bot(&self.plans, TURN, &format!("]: after {word}")).await.is_ok();
             let after = self.stage.anthropic.wait_for_prompt(TURN, &format!("after {word}")).await?;
             let on = after.session() == Some(&self.session);
-            let prompts = self.stage.telegram.chat(&self.plans).by_bot().iter().filter(|t| t.starts_with('🖥') && t.contains(&prompt)).count();
+            let prompts = self
+                .stage
+                .telegram
+                .chat(&self.plans)
+                .by_bot()
+                .iter()
+                .filter(|t| t.starts_with('🖥') && t.contains(&prompt))
+                .count();
             facts.tell(
                 freed.is_some() && gone && answered && on && after.saw(&prompt) && prompts == 1,
                 &format!("{how}: Claude Code goes too, the thread comes back whole, the prompt stands in it once"),
@@ -231,13 +280,22 @@ impl Trouble<'_> {
         let replaced = fs::write(&copy, &whole[..whole.len() / 2]).and_then(|()| fs::rename(&copy, transcript)).is_ok();
         let code = self.stage.leave(&mut ride).await?;
         let told = line_with(&ride.history(), "error:");
-        facts.tell(replaced && code == 12 && ride.history().contains("--accept-broken-chain"), "a transcript replaced under the ride is said, and nothing is touched", format!("exit {code}: {told}"));
+        facts.tell(
+            replaced && code == 12 && ride.history().contains("--accept-broken-chain"),
+            "a transcript replaced under the ride is said, and nothing is touched",
+            format!("exit {code}: {told}"),
+        );
         self.says("held meanwhile");
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "Your message is kept").await?;
         // Somebody mends it; the hand-back goes on by itself.
-        let mended = fs::OpenOptions::new().append(true).open(transcript).is_ok() && fs::write(transcript, &whole).is_ok();
+        let mended =
+            fs::OpenOptions::new().append(true).open(transcript).is_ok() && fs::write(transcript, &whole).is_ok();
         let out = self.stage.run(&["release", "--accept-broken-chain", "forum", "topic:42"]).await?;
-        facts.tell(mended && out.status.success(), "the person may accept it, and the thread comes back", said(&out).lines().last().unwrap_or_default());
+        facts.tell(
+            mended && out.status.success(),
+            "the person may accept it, and the thread comes back",
+            said(&out).lines().last().unwrap_or_default(),
+        );
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: held meanwhile").await?;
         self.says("last word");
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: last word").await?;
@@ -263,22 +321,30 @@ impl Trouble<'_> {
         // What it printed last may still be on its way through the terminal.
         let _ = ride.wait_for(Duration::from_secs(5), |screen| screen.contains("error:")).await;
         let told = ride.history();
-        let told: Vec<&str> = told.lines().skip_while(|l| !l.contains("error:")).map(str::trim).filter(|l| !l.is_empty()).collect();
+        let told: Vec<&str> =
+            told.lines().skip_while(|l| !l.contains("error:")).map(str::trim).filter(|l| !l.is_empty()).collect();
         Ok((code, told.join(" ")))
     }
 
     /// The thread's own word on itself.
     async fn status(&self) -> Result<Value> {
         let status = self.stage.json(&["status", "--json"]).await?;
-        let of = status["threads"].as_array().and_then(|all| all.iter().find(|t| t["key"] == self.key.as_str()).cloned());
+        let of =
+            status["threads"].as_array().and_then(|all| all.iter().find(|t| t["key"] == self.key.as_str()).cloned());
         Ok(of.unwrap_or_default())
     }
 
     /// What the gateway says of the thread, where it is not free: for the record of a fact that is not so.
     async fn standing(&self) -> Result<String> {
         let status = self.status().await?;
-        let last = status["journal"].as_array().map_or_else(Vec::new, |lines| lines.iter().rev().take(6).map(|l| l["what"].to_string()).collect());
-        Ok(if status.is_null() { String::new() } else { format!("{}: {} {last:?}", status["phase"], status["waitingFor"]) })
+        let last = status["journal"]
+            .as_array()
+            .map_or_else(Vec::new, |lines| lines.iter().rev().take(6).map(|l| l["what"].to_string()).collect());
+        Ok(if status.is_null() {
+            String::new()
+        } else {
+            format!("{}: {} {last:?}", status["phase"], status["waitingFor"])
+        })
     }
 
     async fn phase(&self, facts: &mut Facts, wanted: &str) -> Result<()> {
@@ -313,7 +379,11 @@ impl Trouble<'_> {
         self.stage.telegram.wait_for_bot(&self.plans, TURN, &format!("]: {text}")).await?;
         let turn = self.stage.anthropic.wait_for_prompt(TURN, &text).await?;
         let whole = turn.session() == Some(&self.session) && turn.saw("MANGO");
-        facts.tell(free && whole, "and the thread answers as before", format!("{after}: same Claude session {}", turn.session() == Some(&self.session)));
+        facts.tell(
+            free && whole,
+            "and the thread answers as before",
+            format!("{after}: same Claude session {}", turn.session() == Some(&self.session)),
+        );
         Ok(())
     }
 }

@@ -39,8 +39,13 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let mut u = open(product).await?;
     u.killed_in_a_release(facts).await?;
     u.switched_off(facts).await?;
-    let chain = poll_until("the last turn in the transcript", TURN, || chain(&u.transcript).filter(|c| c.texts.iter().any(|t| t.contains("last word")))).await;
-    let seen = chain.as_ref().map_or_else(ToString::to_string, |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside));
+    let chain = poll_until("the last turn in the transcript", TURN, || {
+        chain(&u.transcript).filter(|c| c.texts.iter().any(|t| t.contains("last word")))
+    })
+    .await;
+    let seen = chain
+        .as_ref()
+        .map_or_else(ToString::to_string, |c| format!("{} lines on it, {} beside it", c.ids.len(), c.beside));
     facts.tell(chain.is_ok(), "and after all of it the thread has its chain", seen);
     Ok(())
 }
@@ -61,7 +66,11 @@ impl Upset<'_> {
         self.restart().await?;
         self.stage.anthropic.open_gate("claim");
         let code = ride.wait_exit(TURN).await?;
-        facts.tell(code != 0, "a gateway killed in a claim: `ride` says that the connection is gone", format!("exit {code}: {}", line_with(&ride.history(), "error:")));
+        facts.tell(
+            code != 0,
+            "a gateway killed in a claim: `ride` says that the connection is gone",
+            format!("exit {code}: {}", line_with(&ride.history(), "error:")),
+        );
         // 2026.8.2 lets nothing into a session whose turn it died in, and keeps the message for later.
         const STUCK: &str = "restart recovery claim changed before agent adoption";
         self.says("after the claim");
@@ -102,7 +111,11 @@ impl Upset<'_> {
         let chat = self.stage.telegram.chat(&self.plans);
         // The channel may have been asked for it when the gateway died: then it stands there marked.
         let of = |prompt: &str| {
-            let (again, first): (Vec<_>, Vec<_>) = chat.by_bot().into_iter().filter(|t| t.contains("🖥 ") && t.ends_with(prompt)).partition(|t| t.contains("(may be a repeat)"));
+            let (again, first): (Vec<_>, Vec<_>) = chat
+                .by_bot()
+                .into_iter()
+                .filter(|t| t.contains("🖥 ") && t.ends_with(prompt))
+                .partition(|t| t.contains("(may be a repeat)"));
             (first.len(), again.len())
         };
         let prompts = ["::gate ride", "after the restart"].map(of);
@@ -110,11 +123,19 @@ impl Upset<'_> {
         let once = matches!(prompts, [(1, 0 | 1) | (0, 1), (1, 0)]) && answers == [1, 1];
         facts.tell(once, "a gateway killed in a turn of the ride: the ride goes on, all of it stands in the thread once, or once more and marked", format!("prompts {prompts:?}, answers {answers:?}"));
         let ran = self.stage.anthropic.turns().iter().any(|r| r.prompt().contains("while it is down"));
-        facts.tell(!ran, "what was written meanwhile waits", if ran { "it was answered beside the ride" } else { "kept" });
+        facts.tell(
+            !ran,
+            "what was written meanwhile waits",
+            if ran { "it was answered beside the ride" } else { "kept" },
+        );
         let code = self.stage.leave(&mut ride).await?;
         let held = self.stage.anthropic.wait_for_prompt(TURN, "while it is down").await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "while it is down").await?;
-        facts.tell(code == 0 && held.session() == Some(&self.session), "and is answered after the ride, on the same Claude session", format!("exit {code}, {}", held.session().unwrap_or("none")));
+        facts.tell(
+            code == 0 && held.session() == Some(&self.session),
+            "and is answered after the ride, on the same Claude session",
+            format!("exit {code}, {}", held.session().unwrap_or("none")),
+        );
         Ok(())
     }
 
@@ -133,8 +154,16 @@ impl Upset<'_> {
         ride.wait_exit(TURN).await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: said before the kill").await?;
         let chat = self.stage.telegram.chat(&self.plans);
-        let told = chat.by_bot().iter().filter(|t| t.contains("said before the kill") && !t.contains("(may be a repeat)")).count();
-        facts.tell(told == 2, "a gateway killed in a release: prompt and answer stand in the thread once", format!("{told} messages"));
+        let told = chat
+            .by_bot()
+            .iter()
+            .filter(|t| t.contains("said before the kill") && !t.contains("(may be a repeat)"))
+            .count();
+        facts.tell(
+            told == 2,
+            "a gateway killed in a release: prompt and answer stand in the thread once",
+            format!("{told} messages"),
+        );
         self.answers(facts, "after the release", "and the thread is the agent's").await
     }
 
@@ -152,11 +181,19 @@ impl Upset<'_> {
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "while it is off").await?;
         let beside = self.stage.anthropic.wait_for_prompt(TURN, "while it is off").await?;
         let untouched = lines(&self.transcript)[before..].iter().all(|l| !l.to_string().contains("while it is off"));
-        facts.tell(beside.session() != Some(&self.session) && untouched, "with the plugin switched off the agent answers in a Claude session of its own", beside.session().unwrap_or("none"));
+        facts.tell(
+            beside.session() != Some(&self.session) && untouched,
+            "with the plugin switched off the agent answers in a Claude session of its own",
+            beside.session().unwrap_or("none"),
+        );
         ride.submit("typed while it is off").await?;
         let refused = ride.wait_for(TURN, |screen| screen.contains("not sent") || screen.contains("refused")).await;
         let sent = self.stage.anthropic.turns().iter().any(|r| r.prompt().contains("typed while it is off"));
-        facts.tell(refused.is_ok() || sent, "the ride lets prompts begin only while its lease can be proven", if sent { "it could be" } else { "refused" });
+        facts.tell(
+            refused.is_ok() || sent,
+            "the ride lets prompts begin only while its lease can be proven",
+            if sent { "it could be" } else { "refused" },
+        );
         self.stage.gateway.cli(&["plugins", "enable", PLUGIN]).await?;
         self.stage.gateway.restart().await?;
         // The lease may be over by now: then the ride ends by itself, and says so.
@@ -166,11 +203,19 @@ impl Upset<'_> {
         ride.wait_exit(TURN).await?;
         let held = self.stage.anthropic.wait_for_prompt(TURN, "held before it is off").await?;
         self.stage.telegram.wait_for_bot(&self.plans, TURN, "held before it is off").await?;
-        facts.tell(held.session() == Some(&self.session), "switched on again, the thread comes back: what waited is answered in the ridden session", held.session().unwrap_or("none"));
+        facts.tell(
+            held.session() == Some(&self.session),
+            "switched on again, the thread comes back: what waited is answered in the ridden session",
+            held.session().unwrap_or("none"),
+        );
         let said = self.stage.telegram.chat(&self.plans).count("ran a turn beside it");
         facts.tell(said == 1, "and the turn beside the ride is announced", format!("{said} times"));
         let typed = self.stage.telegram.chat(&self.plans).count("ada: typed while it is off");
-        facts.tell(typed == usize::from(sent), "what the ride let in while the plugin was off stands in the thread", format!("{typed} times"));
+        facts.tell(
+            typed == usize::from(sent),
+            "what the ride let in while the plugin was off stands in the thread",
+            format!("{typed} times"),
+        );
         self.answers(facts, "last word", "and the thread goes on").await
     }
 
@@ -193,7 +238,11 @@ impl Upset<'_> {
         self.says(text);
         self.stage.telegram.wait_for_bot(&self.plans, TURN, text).await?;
         let turn = self.stage.anthropic.wait_for_prompt(TURN, text).await?;
-        facts.tell(turn.session() == Some(&self.session) && turn.saw("MANGO"), fact, format!("session {}", turn.session().unwrap_or("none")));
+        facts.tell(
+            turn.session() == Some(&self.session) && turn.saw("MANGO"),
+            fact,
+            format!("session {}", turn.session().unwrap_or("none")),
+        );
         Ok(())
     }
 }

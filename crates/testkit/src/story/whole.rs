@@ -69,14 +69,22 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         whole.channel(&kitchen, &format!("plain turn {round}")).await?;
     }
     let (on, of) = whole.share("plain turn", &kitchen);
-    facts.tell(on == ROUNDS && of == ROUNDS, "the channel's turns stay in the Claude session that was ridden", format!("{on} of {of}"));
+    facts.tell(
+        on == ROUNDS && of == ROUNDS,
+        "the channel's turns stay in the Claude session that was ridden",
+        format!("{on} of {of}"),
+    );
     let plain = whole.stage.anthropic.wait_for_prompt(TURN, "plain turn 3").await?;
     facts.tell(plain.saw("from the terminal"), "and see the ride", "");
     if before == kitchen.session {
         whole.control(&kitchen, "after the ride").await?;
         let after = whole.stage.anthropic.wait_for_prompt(TURN, "after the ride").await?;
         let told = after.session().unwrap_or("none");
-        facts.tell(told != kitchen.session || after.saw("from the terminal"), "so does the Control UI, where the host has both in one session", format!("session {told}"));
+        facts.tell(
+            told != kitchen.session || after.saw("from the terminal"),
+            "so does the Control UI, where the host has both in one session",
+            format!("session {told}"),
+        );
     }
 
     let refused = whole.alternate(&kitchen, "").await?;
@@ -89,7 +97,12 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         let same = last.session() == Some(&kitchen.session) && shares == [(ROUNDS, ROUNDS); 3];
         // What the host itself says of each turn's Claude session, for the record of a fact that is not so.
         let log = whole.stage.gateway.log();
-        let said: Vec<&str> = log.lines().filter(|l| !same && (l.contains("reuse=") || l.contains("session reset") || l.contains("went on in Claude"))).collect();
+        let said: Vec<&str> = log
+            .lines()
+            .filter(|l| {
+                !same && (l.contains("reuse=") || l.contains("session reset") || l.contains("went on in Claude"))
+            })
+            .collect();
         facts.tell(same, "so do the turns of every surface, as they alternate", format!("{seen} {}", said.join(" / ")));
         let saw = ["from the terminal", "control turn 1", "agent turn 3"].iter().all(|text| last.saw(text));
         facts.tell(saw, "the last turn sees all of them and the ride", "");
@@ -103,7 +116,8 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     if !same {
         // Which child the host still has alive for a surface is a matter of moments: what a
         // ride leaves behind shows each time.
-        let (ridden, unridden) = (whole.turns(AGAIN, "Larder", true).await?, whole.turns(AGAIN_BESIDE, "Cellar", false).await?);
+        let (ridden, unridden) =
+            (whole.turns(AGAIN, "Larder", true).await?, whole.turns(AGAIN_BESIDE, "Cellar", false).await?);
         same = ridden.shares == unridden.shares && ridden.beside <= unridden.beside;
         told.push_str(&format!("; once more: {ridden}; never ridden: {unridden}"));
     }
@@ -196,7 +210,8 @@ impl Whole<'_> {
             let [channel, control, agent] = BY.map(|by| format!("{whose}{by} turn {round}"));
             self.channel(thread, &channel).await?;
             self.control(thread, &control).await?;
-            let params = json!({ "message": agent, "sessionKey": thread.key, "idempotencyKey": agent, "deliver": false });
+            let params =
+                json!({ "message": agent, "sessionKey": thread.key, "idempotencyKey": agent, "deliver": false });
             match self.client.call("agent", params).await? {
                 Ok(_) => _ = self.stage.anthropic.wait_for_prompt(TURN, &agent).await?,
                 Err(error) => refused = format!("; the host refuses `agent`: {}", error["message"]),
@@ -208,7 +223,8 @@ impl Whole<'_> {
 
     /// Of the turns that begin so, how many ran in the thread's Claude session, and how many there were.
     fn share(&self, words: &str, thread: &Thread) -> (usize, usize) {
-        let turns: Vec<_> = self.stage.anthropic.turns().into_iter().filter(|r| r.prompt().starts_with(words)).collect();
+        let turns: Vec<_> =
+            self.stage.anthropic.turns().into_iter().filter(|r| r.prompt().starts_with(words)).collect();
         (turns.iter().filter(|r| r.session() == Some(&thread.session)).count(), turns.len())
     }
 
@@ -216,7 +232,9 @@ impl Whole<'_> {
     async fn beside(&self, thread: &Thread, last: &Recorded) -> Result<usize> {
         let elsewhere = last.session() != Some(&thread.session);
         let settled = |c: &Chain| elsewhere || c.texts.iter().any(|text| text.contains("and now the"));
-        Ok(poll_until("the last turn in the transcript", TURN, || chain(&thread.transcript).filter(settled)).await?.beside)
+        Ok(poll_until("the last turn in the transcript", TURN, || chain(&thread.transcript).filter(settled))
+            .await?
+            .beside)
     }
 
     /// Whether the host begins a new Claude session with each change of surface, but for the plugin.
@@ -233,7 +251,8 @@ impl Whole<'_> {
         let store = self.stage.gateway.state_dir().join("agents/main/sessions/sessions.json");
         let mut since: Option<Instant> = None;
         let kept = || {
-            let stands = fs::read_to_string(&store).is_ok_and(|text| text.replace(' ', "").contains("\"forceReuse\":true"));
+            let stands =
+                fs::read_to_string(&store).is_ok_and(|text| text.replace(' ', "").contains("\"forceReuse\":true"));
             since = stands.then(|| since.unwrap_or_else(Instant::now));
             since.filter(|at| at.elapsed() >= STANDS).map(drop)
         };

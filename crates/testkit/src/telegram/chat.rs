@@ -89,8 +89,7 @@ impl State {
     /// Confirms everything below `offset` and gives what is due.
     pub(super) fn due(&mut self, offset: i64, limit: usize) -> Vec<Value> {
         self.confirmed = self.confirmed.max(offset);
-        self.updates
-            .retain(|update| update["update_id"].as_i64() >= Some(offset));
+        self.updates.retain(|update| update["update_id"].as_i64() >= Some(offset));
         self.updates.iter().take(limit).cloned().collect()
     }
 
@@ -100,11 +99,7 @@ impl State {
 
     pub(super) fn confirmed(&self) -> i64 {
         // Nothing was ever injected: nothing is left to read.
-        if self.updates.is_empty() {
-            self.next_update
-        } else {
-            self.confirmed
-        }
+        if self.updates.is_empty() { self.next_update } else { self.confirmed }
     }
 
     // Calls.
@@ -116,21 +111,12 @@ impl State {
             self.calls_dropped += 1;
         }
         let outcome = Outcome::Pending;
-        self.calls.push_back(Call {
-            at: SystemTime::now(),
-            method: method.into(),
-            params,
-            outcome,
-            message: None,
-        });
+        self.calls.push_back(Call { at: SystemTime::now(), method: method.into(), params, outcome, message: None });
         self.calls_dropped + self.calls.len() - 1
     }
 
     pub(super) fn settle(&mut self, call: usize, outcome: Outcome, message: Option<i64>) {
-        if let Some(call) = call
-            .checked_sub(self.calls_dropped)
-            .and_then(|index| self.calls.get_mut(index))
-        {
+        if let Some(call) = call.checked_sub(self.calls_dropped).and_then(|index| self.calls.get_mut(index)) {
             call.outcome = outcome;
             call.message = message;
         }
@@ -144,22 +130,13 @@ impl State {
 
     pub(super) fn keep_file(&mut self, folder: &str, extension: &str, bytes: &[u8]) -> String {
         let id = format!("{folder}-{}", self.new_id());
-        self.files
-            .insert(format!("{folder}/{id}.{extension}"), bytes.to_vec());
+        self.files.insert(format!("{folder}/{id}.{extension}"), bytes.to_vec());
         id
     }
 
     pub(super) fn file_path(&self, id: &str) -> Option<(String, usize)> {
-        let named = |path: &&String| {
-            path.rsplit('/')
-                .next()
-                .and_then(|name| name.split('.').next())
-                == Some(id)
-        };
-        self.files
-            .keys()
-            .find(named)
-            .map(|path| (path.clone(), self.files[path].len()))
+        let named = |path: &&String| path.rsplit('/').next().and_then(|name| name.split('.').next()) == Some(id);
+        self.files.keys().find(named).map(|path| (path.clone(), self.files[path].len()))
     }
 
     pub(super) fn file(&self, path: &str) -> Option<Vec<u8>> {
@@ -185,9 +162,7 @@ impl State {
     }
 
     pub(super) fn has_topic(&self, chat: i64, topic: i64) -> bool {
-        self.chats
-            .get(&chat)
-            .is_some_and(|chat| chat.topics.contains_key(&topic))
+        self.chats.get(&chat).is_some_and(|chat| chat.topics.contains_key(&topic))
     }
 
     pub(super) fn new_topic(&mut self, chat: i64, name: &str) -> Option<i64> {
@@ -206,28 +181,19 @@ impl State {
     pub(super) fn place(&self, chat: i64, topic: Option<i64>) -> Option<Place> {
         let known = self.chats.get(&chat)?;
         Some(match topic {
-            Some(topic) => Place::topic(
-                chat,
-                &known.title,
-                topic,
-                known.topics.get(&topic).map_or("topic", String::as_str),
-            ),
+            Some(topic) => {
+                Place::topic(chat, &known.title, topic, known.topics.get(&topic).map_or("topic", String::as_str))
+            }
             None if known.wire["is_forum"] == true => Place::general(chat, &known.title),
             None if chat < 0 => Place::group(chat, &known.title),
-            None => Place {
-                chat,
-                title: known.title.clone(),
-                ..Place::direct(&Person::tess())
-            },
+            None => Place { chat, title: known.title.clone(), ..Place::direct(&Person::tess()) },
         })
     }
 
     // Messages.
 
     pub(super) fn wire(&self, chat: i64, message: i64) -> Value {
-        self.messages
-            .get(&(chat, message))
-            .map_or(Value::Null, |message| message.wire.clone())
+        self.messages.get(&(chat, message)).map_or(Value::Null, |message| message.wire.clone())
     }
 
     pub(super) fn person_writes(&mut self, person: &Person, place: &Place, fields: Value) -> i64 {
@@ -254,20 +220,11 @@ impl State {
             media: media_of(&wire),
             edits: 0,
             reactions: Vec::new(),
-            reply_to: wire["reply_to_message"]["message_id"]
-                .as_i64()
-                .filter(|to| Some(*to) != place.topic),
+            reply_to: wire["reply_to_message"]["message_id"].as_i64().filter(|to| Some(*to) != place.topic),
             buttons: Vec::new(),
             at: SystemTime::now(),
         };
-        self.messages.insert(
-            (place.chat, id),
-            Message {
-                wire: wire.clone(),
-                shown,
-                topic: place.topic,
-            },
-        );
+        self.messages.insert((place.chat, id), Message { wire: wire.clone(), shown, topic: place.topic });
         self.queue(json!({ "message": wire }));
         self.last_spoken = Some((person.clone(), place.clone()));
         id
@@ -292,40 +249,24 @@ impl State {
             Some(name) => format!("{} › {name}", place.title),
             None => place.title.clone(),
         };
-        let here = self
-            .messages
-            .range((place.chat, 0)..=(place.chat, i64::MAX))
-            .map(|(_, message)| message);
-        let messages = here
-            .filter(|message| message.topic == place.topic)
-            .map(|message| message.shown.clone())
-            .collect();
+        let here = self.messages.range((place.chat, 0)..=(place.chat, i64::MAX)).map(|(_, message)| message);
+        let messages =
+            here.filter(|message| message.topic == place.topic).map(|message| message.shown.clone()).collect();
         ChatView { title, messages }
     }
 
     pub(super) fn view_all(&self) -> String {
-        let mut places: Vec<_> = self
-            .messages
-            .iter()
-            .map(|((chat, _), message)| (*chat, message.topic))
-            .collect();
+        let mut places: Vec<_> = self.messages.iter().map(|((chat, _), message)| (*chat, message.topic)).collect();
         places.sort_unstable();
         places.dedup();
-        let views = places
-            .into_iter()
-            .filter_map(|(chat, topic)| self.place(chat, topic));
-        views
-            .map(|place| self.view(&place).to_string())
-            .collect::<Vec<_>>()
-            .join("\n")
+        let views = places.into_iter().filter_map(|(chat, topic)| self.place(chat, topic));
+        views.map(|place| self.view(&place).to_string()).collect::<Vec<_>>().join("\n")
     }
 }
 
 pub(super) fn unix_seconds() -> i64 {
     // A clock before 1970 is no clock to test with.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as i64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 pub(super) fn bot_wire() -> Value {
@@ -340,29 +281,14 @@ pub(super) fn merge(into: &mut Value, fields: Value) {
 }
 
 fn text_of(wire: &Value) -> &str {
-    wire["text"]
-        .as_str()
-        .or(wire["caption"].as_str())
-        .unwrap_or_default()
+    wire["text"].as_str().or(wire["caption"].as_str()).unwrap_or_default()
 }
 
 fn media_of(wire: &Value) -> Option<Media> {
-    let kinds = [
-        "photo",
-        "document",
-        "voice",
-        "video",
-        "audio",
-        "animation",
-        "sticker",
-    ];
+    let kinds = ["photo", "document", "voice", "video", "audio", "animation", "sticker"];
     let kind = kinds.into_iter().find(|kind| wire.get(kind).is_some())?;
     let name = wire[kind]["file_name"].as_str().unwrap_or_default().into();
-    Some(Media {
-        kind: kind.into(),
-        name,
-        bytes: Vec::new(),
-    })
+    Some(Media { kind: kind.into(), name, bytes: Vec::new() })
 }
 
 /// Marks commands and mentions of the bot, as Telegram does (offsets in UTF-16 units).
@@ -376,9 +302,7 @@ fn set_entities(wire: &mut Value) {
     }
     let mention = format!("@{BOT_USERNAME}");
     if let Some(at) = text.find(&mention) {
-        entities.push(
-            json!({ "type": "mention", "offset": units(&text[..at]), "length": mention.len() }),
-        );
+        entities.push(json!({ "type": "mention", "offset": units(&text[..at]), "length": mention.len() }));
     }
     if !entities.is_empty() && wire.get("text").is_some() {
         wire["entities"] = entities.into();

@@ -25,11 +25,7 @@ pub(super) fn say(shared: &Shared, params: &Params) -> Response<Body> {
     });
     match said {
         Some(id) => answer(200, "text/plain", format!("{id}\n")),
-        None => answer(
-            404,
-            "text/plain",
-            "say where? nobody wrote yet: name a chat\n",
-        ),
+        None => answer(404, "text/plain", "say where? nobody wrote yet: name a chat\n"),
     }
 }
 
@@ -38,9 +34,7 @@ fn chosen(state: &chat::State, params: &Params) -> Option<(Person, Place)> {
     let named = params.text("name").unwrap_or("Tess");
     let person = match params.int("as") {
         Some(id) => Person::new(id, named, &named.to_lowercase()),
-        None => last
-            .as_ref()
-            .map_or_else(Person::tess, |(person, _)| person.clone()),
+        None => last.as_ref().map_or_else(Person::tess, |(person, _)| person.clone()),
     };
     let Some(chat) = params.int("chat") else {
         return last.map(|(_, place)| (person, place));

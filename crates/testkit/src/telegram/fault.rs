@@ -27,21 +27,13 @@ pub enum Fault {
 impl Fault {
     /// Makes a refusal without `retry_after`.
     pub fn refuse(code: u16, description: &str) -> Self {
-        Self::Refuse {
-            code,
-            description: description.into(),
-            retry_after: None,
-        }
+        Self::Refuse { code, description: description.into(), retry_after: None }
     }
 
     /// Makes Telegram's flood refusal.
     pub fn flood(retry_after: u64) -> Self {
         let description = format!("Too Many Requests: retry after {retry_after}");
-        Self::Refuse {
-            code: 429,
-            description,
-            retry_after: Some(retry_after),
-        }
+        Self::Refuse { code: 429, description, retry_after: Some(retry_after) }
     }
 }
 
@@ -90,10 +82,7 @@ impl Faults {
 
     pub(super) fn take(&mut self, method: &str) -> Option<Fault> {
         self.0.retain(|(_, left, _)| *left > 0);
-        let planned = self
-            .0
-            .iter_mut()
-            .find(|(name, ..)| name.eq_ignore_ascii_case(method))?;
+        let planned = self.0.iter_mut().find(|(name, ..)| name.eq_ignore_ascii_case(method))?;
         planned.1 -= 1;
         Some(planned.2.clone())
     }

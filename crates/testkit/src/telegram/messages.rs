@@ -10,13 +10,8 @@ use super::view::{Media, Shown};
 
 /// The chat a call names, if people write in it: a bot cannot open a chat by itself.
 pub(super) fn known_chat(state: &State, params: &Params) -> Result<i64, Refusal> {
-    let chat = params
-        .int("chat_id")
-        .ok_or_else(|| bad_request("chat_id is empty"))?;
-    state
-        .chat_wire(chat)
-        .map(|_| chat)
-        .ok_or_else(|| bad_request("chat not found"))
+    let chat = params.int("chat_id").ok_or_else(|| bad_request("chat_id is empty"))?;
+    state.chat_wire(chat).map(|_| chat).ok_or_else(|| bad_request("chat not found"))
 }
 
 pub(super) fn route(state: &State, params: &Params) -> Result<(i64, Option<i64>), Refusal> {
@@ -34,15 +29,11 @@ pub(super) fn route(state: &State, params: &Params) -> Result<(i64, Option<i64>)
 pub(super) fn rendered(params: &Params, field: &str, most: usize) -> Result<String, Refusal> {
     let given = params.text(field).unwrap_or_default();
     let text = match params.text("parse_mode") {
-        Some(mode) if mode.eq_ignore_ascii_case("html") => {
-            markup::visible(given).map_err(bad_request)?
-        }
+        Some(mode) if mode.eq_ignore_ascii_case("html") => markup::visible(given).map_err(bad_request)?,
         _ => given.to_owned(),
     };
     match text.encode_utf16().count() {
-        units if units > most && field == "caption" => {
-            Err(bad_request("message caption is too long"))
-        }
+        units if units > most && field == "caption" => Err(bad_request("message caption is too long")),
         units if units > most => Err(bad_request("message is too long")),
         _ if text.trim().is_empty() && field == "text" => Err(bad_request("message text is empty")),
         _ => Ok(text),
@@ -57,17 +48,13 @@ pub(super) fn send(
     media: Option<Media>,
 ) -> Answered {
     let (chat, topic) = route(state, params)?;
-    let reply_to = params
-        .int("reply_to_message_id")
-        .or_else(|| params.nested("reply_parameters")["message_id"].as_i64());
+    let reply_to =
+        params.int("reply_to_message_id").or_else(|| params.nested("reply_parameters")["message_id"].as_i64());
     let id = state.new_id();
     let mut wire = json!({
         "message_id": id, "from": bot_wire(), "chat": state.chat_wire(chat), "date": unix_seconds() });
     if let Some(topic) = topic {
-        merge(
-            &mut wire,
-            json!({ "message_thread_id": topic, "is_topic_message": true }),
-        );
+        merge(&mut wire, json!({ "message_thread_id": topic, "is_topic_message": true }));
     }
     let text = text.unwrap_or_default();
     if !text.is_empty() {
@@ -89,14 +76,7 @@ pub(super) fn send(
         buttons: buttons(params),
         at: std::time::SystemTime::now(),
     };
-    state.messages.insert(
-        (chat, id),
-        Message {
-            wire: wire.clone(),
-            shown,
-            topic,
-        },
-    );
+    state.messages.insert((chat, id), Message { wire: wire.clone(), shown, topic });
     Ok(wire)
 }
 
@@ -108,48 +88,19 @@ pub(super) fn send_media(
     caption: String,
 ) -> Answered {
     let upload = params.upload(kind, value);
-    let bytes = upload
-        .map(|upload| upload.bytes.clone())
-        .unwrap_or_default();
-    let name = upload
-        .map(|upload| upload.name.as_str())
-        .or(value)
-        .unwrap_or_default()
-        .to_owned();
-    let extension = name
-        .rsplit_once('.')
-        .map_or("bin", |(_, extension)| extension);
+    let bytes = upload.map(|upload| upload.bytes.clone()).unwrap_or_default();
+    let name = upload.map(|upload| upload.name.as_str()).or(value).unwrap_or_default().to_owned();
+    let extension = name.rsplit_once('.').map_or("bin", |(_, extension)| extension);
     let id = state.keep_file(kind, extension, &bytes);
     let file = json!({ "file_id": id, "file_unique_id": id, "file_size": bytes.len(), "file_name": name, "width": 1, "height": 1 });
-    let extra = if kind == "photo" {
-        json!({ "photo": [file] })
-    } else {
-        json!({ kind: file })
-    };
-    send(
-        state,
-        params,
-        Some(caption),
-        extra,
-        Some(Media {
-            kind: kind.into(),
-            name,
-            bytes,
-        }),
-    )
+    let extra = if kind == "photo" { json!({ "photo": [file] }) } else { json!({ kind: file }) };
+    send(state, params, Some(caption), extra, Some(Media { kind: kind.into(), name, bytes }))
 }
 
-pub(super) fn message<'a>(
-    state: &'a mut State,
-    params: &Params,
-    missing: &str,
-) -> Result<&'a mut Message, Refusal> {
+pub(super) fn message<'a>(state: &'a mut State, params: &Params, missing: &str) -> Result<&'a mut Message, Refusal> {
     let chat = known_chat(state, params)?;
     let id = params.int("message_id").unwrap_or_default();
-    state
-        .messages
-        .get_mut(&(chat, id))
-        .ok_or_else(|| bad_request(missing))
+    state.messages.get_mut(&(chat, id)).ok_or_else(|| bad_request(missing))
 }
 
 pub(super) fn edit(state: &mut State, params: &Params, text: Option<String>) -> Answered {
@@ -167,11 +118,7 @@ pub(super) fn edit(state: &mut State, params: &Params, text: Option<String>) -> 
     }
     if text != message.shown.text {
         message.shown.edits += 1;
-        message.wire[if message.shown.media.is_some() {
-            "caption"
-        } else {
-            "text"
-        }] = text.as_str().into();
+        message.wire[if message.shown.media.is_some() { "caption" } else { "text" }] = text.as_str().into();
     }
     message.wire["edit_date"] = unix_seconds().into();
     message.shown.text = text;
@@ -181,10 +128,7 @@ pub(super) fn edit(state: &mut State, params: &Params, text: Option<String>) -> 
 
 pub(super) fn delete(state: &mut State, params: &Params) -> Answered {
     message(state, params, "message to delete not found")?;
-    let key = (
-        known_chat(state, params)?,
-        params.int("message_id").unwrap_or_default(),
-    );
+    let key = (known_chat(state, params)?, params.int("message_id").unwrap_or_default());
     state.messages.remove(&key);
     Ok(true.into())
 }
@@ -195,6 +139,5 @@ fn buttons(params: &Params) -> Vec<(String, String)> {
     let rows = markup["inline_keyboard"].as_array().into_iter().flatten();
     let all = rows.flat_map(|row| row.as_array().into_iter().flatten());
     let text = |button: &Value, name: &str| button[name].as_str().unwrap_or_default().to_owned();
-    all.map(|button| (text(button, "text"), text(button, "callback_data")))
-        .collect()
+    all.map(|button| (text(button, "text"), text(button, "callback_data"))).collect()
 }

@@ -34,40 +34,23 @@ pub(super) struct Refusal {
 pub(super) type Answered = Result<Value, Refusal>;
 
 pub(super) fn bad_request(description: impl std::fmt::Display) -> Refusal {
-    Refusal {
-        code: 400,
-        description: format!("Bad Request: {description}"),
-        retry_after: None,
-    }
+    Refusal { code: 400, description: format!("Bad Request: {description}"), retry_after: None }
 }
 
 /// Answers one HTTP request to the stand-in.
-pub(super) async fn answer(
-    shared: Arc<Shared>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, NoAnswer> {
+pub(super) async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, NoAnswer> {
     let path = request.uri().path().to_owned();
     if path == "/view" {
         return Ok(control::view(&shared));
     }
-    if let Some(file) = path
-        .strip_prefix("/file/bot")
-        .and_then(|rest| rest.split_once('/'))
-    {
+    if let Some(file) = path.strip_prefix("/file/bot").and_then(|rest| rest.split_once('/')) {
         return Ok(match shared.state().file(file.1) {
             Some(bytes) => answer_bytes(200, "application/octet-stream", bytes),
             None => answer_bytes(404, "text/plain", "no such file"),
         });
     }
-    let method = path
-        .strip_prefix("/bot")
-        .and_then(|rest| rest.split_once('/'))
-        .map(|(_, method)| method.to_owned());
-    let params = if path == "/say" {
-        Params::read_said(request).await
-    } else {
-        Params::read(request).await
-    };
+    let method = path.strip_prefix("/bot").and_then(|rest| rest.split_once('/')).map(|(_, method)| method.to_owned());
+    let params = if path == "/say" { Params::read_said(request).await } else { Params::read(request).await };
     let Ok(params) = params else {
         return Ok(answered(Err(bad_request("can't parse the request"))));
     };
@@ -75,24 +58,14 @@ pub(super) async fn answer(
         return Ok(control::say(&shared, &params));
     }
     let Some(method) = method else {
-        return Ok(answered(Err(Refusal {
-            code: 404,
-            description: "Not Found".into(),
-            retry_after: None,
-        })));
+        return Ok(answered(Err(Refusal { code: 404, description: "Not Found".into(), retry_after: None })));
     };
     if method.eq_ignore_ascii_case("getUpdates") {
         let fault = shared.state().faults.take(&method);
         return match fault {
-            Some(Fault::Refuse {
-                code,
-                description,
-                retry_after,
-            }) => Ok(answered(Err(Refusal {
-                code,
-                description,
-                retry_after,
-            }))),
+            Some(Fault::Refuse { code, description, retry_after }) => {
+                Ok(answered(Err(Refusal { code, description, retry_after })))
+            }
             Some(Fault::AnswerLost | Fault::RequestLost) => Err(NoAnswer),
             Some(Fault::Hang(duration)) => {
                 tokio::time::sleep(duration).await;
@@ -106,25 +79,12 @@ pub(super) async fn answer(
 
 /// Performs a call, with the fault planned for it.
 async fn call(shared: &Shared, method: &str, params: Params) -> Result<Response<Body>, NoAnswer> {
-    let (number, fault) = shared.change(|state| {
-        (
-            state.log(method, params.logged()),
-            state.faults.take(method),
-        )
-    });
+    let (number, fault) = shared.change(|state| (state.log(method, params.logged()), state.faults.take(method)));
     match &fault {
-        Some(Fault::Refuse {
-            code,
-            description,
-            retry_after,
-        }) => {
+        Some(Fault::Refuse { code, description, retry_after }) => {
             shared.change(|state| state.settle(number, Outcome::Refused(*code), None));
             let (code, description, retry_after) = (*code, description.clone(), *retry_after);
-            return Ok(answered(Err(Refusal {
-                code,
-                description,
-                retry_after,
-            })));
+            return Ok(answered(Err(Refusal { code, description, retry_after })));
         }
         Some(Fault::RequestLost) => {
             shared.change(|state| state.settle(number, Outcome::RequestLost, None));
@@ -141,29 +101,17 @@ async fn call(shared: &Shared, method: &str, params: Params) -> Result<Response<
             Ok(_) if lost => (Outcome::AnswerLost, params.int("message_id")),
             Ok(_) => (Outcome::Answered, params.int("message_id")),
         };
-        let message = done
-            .as_ref()
-            .ok()
-            .and_then(|made| made["message_id"].as_i64())
-            .or(message);
+        let message = done.as_ref().ok().and_then(|made| made["message_id"].as_i64()).or(message);
         state.settle(number, outcome, message);
         done
     });
-    if lost {
-        Err(NoAnswer)
-    } else {
-        Ok(answered(done))
-    }
+    if lost { Err(NoAnswer) } else { Ok(answered(done)) }
 }
 
 fn answered(answer: Answered) -> Response<Body> {
     match answer {
         Ok(result) => answer_json(200, &json!({ "ok": true, "result": result })),
-        Err(Refusal {
-            code,
-            description,
-            retry_after,
-        }) => {
+        Err(Refusal { code, description, retry_after }) => {
             let mut body = json!({ "ok": false, "error_code": code, "description": description });
             if let Some(seconds) = retry_after {
                 body["parameters"] = json!({ "retry_after": seconds });
@@ -191,21 +139,14 @@ async fn poll(shared: &Shared, params: &Params) -> Answered {
             if state.polls != mine {
                 let description = "Conflict: terminated by other getUpdates request; \
                     make sure that only one bot instance is running";
-                return Err(Refusal {
-                    code: 409,
-                    description: description.into(),
-                    retry_after: None,
-                });
+                return Err(Refusal { code: 409, description: description.into(), retry_after: None });
             }
             let due = state.due(offset, limit);
             if !due.is_empty() {
                 return Ok(due.into());
             }
         }
-        if tokio::time::timeout_at(end, changes.changed())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout_at(end, changes.changed()).await.is_err() {
             return Ok(json!([]));
         }
     }
@@ -223,23 +164,10 @@ fn perform(state: &mut State, method: &str, params: &Params) -> Answered {
             send(state, params, Some(text), json!({}), None)?
         }
         // Off by default in the gateway; shown as its JSON, since no fixture of it exists.
-        "sendrichmessage" => send(
-            state,
-            params,
-            Some(params.nested("rich_message").to_string()),
-            json!({}),
-            None,
-        )?,
-        "sendphoto" | "senddocument" | "sendvideo" | "sendaudio" | "sendvoice"
-        | "sendanimation" | "sendsticker" => {
+        "sendrichmessage" => send(state, params, Some(params.nested("rich_message").to_string()), json!({}), None)?,
+        "sendphoto" | "senddocument" | "sendvideo" | "sendaudio" | "sendvoice" | "sendanimation" | "sendsticker" => {
             let kind = &lower["send".len()..];
-            send_media(
-                state,
-                params,
-                kind,
-                params.text(kind),
-                rendered(params, "caption", MAX_CAPTION)?,
-            )?
+            send_media(state, params, kind, params.text(kind), rendered(params, "caption", MAX_CAPTION)?)?
         }
         "sendmediagroup" => {
             let group = params.nested("media");
@@ -248,33 +176,17 @@ fn perform(state: &mut State, method: &str, params: &Params) -> Answered {
                 let caption = item["caption"].as_str().unwrap_or_default().to_owned();
                 send_media(state, params, kind, item["media"].as_str(), caption)
             };
-            group
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(send_one)
-                .collect::<Result<_, _>>()?
+            group.as_array().into_iter().flatten().map(send_one).collect::<Result<_, _>>()?
         }
         "editmessagetext" => edit(state, params, Some(rendered(params, "text", MAX_TEXT)?))?,
-        "editmessagecaption" => edit(
-            state,
-            params,
-            Some(rendered(params, "caption", MAX_CAPTION)?),
-        )?,
+        "editmessagecaption" => edit(state, params, Some(rendered(params, "caption", MAX_CAPTION)?))?,
         "editmessagereplymarkup" => edit(state, params, None)?,
         "deletemessage" => delete(state, params)?,
         "setmessagereaction" => {
             let reactions = params.nested("reaction");
             let emoji = |reaction: &Value| reaction["emoji"].as_str().map(str::to_owned);
-            let emojis = reactions
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(emoji)
-                .collect();
-            message(state, params, "message to react not found")?
-                .shown
-                .reactions = emojis;
+            let emojis = reactions.as_array().into_iter().flatten().filter_map(emoji).collect();
+            message(state, params, "message to react not found")?.shown.reactions = emojis;
             true.into()
         }
         "sendchataction" => {
@@ -284,10 +196,7 @@ fn perform(state: &mut State, method: &str, params: &Params) -> Answered {
         "getchat" => {
             let chat = known_chat(state, params)?;
             let mut wire = state.chat_wire(chat).cloned().unwrap_or_default();
-            merge(
-                &mut wire,
-                json!({ "accent_color_id": 0, "max_reaction_count": 11 }),
-            );
+            merge(&mut wire, json!({ "accent_color_id": 0, "max_reaction_count": 11 }));
             wire
         }
         "getchatmember" => {
@@ -310,9 +219,7 @@ fn perform(state: &mut State, method: &str, params: &Params) -> Answered {
         }
         "getfile" => {
             let id = params.text("file_id").unwrap_or_default();
-            let (path, size) = state
-                .file_path(id)
-                .ok_or_else(|| bad_request("invalid file_id"))?;
+            let (path, size) = state.file_path(id).ok_or_else(|| bad_request("invalid file_id"))?;
             json!({ "file_id": id, "file_unique_id": id, "file_size": size, "file_path": path })
         }
         _ => true.into(),

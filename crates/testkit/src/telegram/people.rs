@@ -16,11 +16,7 @@ pub struct Person {
 impl Person {
     /// Makes a person with a username.
     pub fn new(id: i64, first_name: &str, username: &str) -> Self {
-        Self {
-            id,
-            first_name: first_name.into(),
-            username: Some(username.into()),
-        }
+        Self { id, first_name: first_name.into(), username: Some(username.into()) }
     }
 
     /// Makes Tess, user 1001, whom test gateways allow by default.
@@ -65,55 +61,30 @@ pub(super) enum Kind {
 impl Place {
     /// Names the direct chat between `person` and the bot.
     pub fn direct(person: &Person) -> Self {
-        Self {
-            chat: person.id,
-            topic: None,
-            title: person.first_name.clone(),
-            topic_name: None,
-            kind: Kind::Direct,
-        }
+        Self { chat: person.id, topic: None, title: person.first_name.clone(), topic_name: None, kind: Kind::Direct }
     }
 
     /// Names a group without topics; real group ids start with -100.
     pub fn group(chat: i64, title: &str) -> Self {
-        Self {
-            chat,
-            topic: None,
-            title: title.into(),
-            topic_name: None,
-            kind: Kind::Group,
-        }
+        Self { chat, topic: None, title: title.into(), topic_name: None, kind: Kind::Group }
     }
 
     /// Names a topic of a forum.
     pub fn topic(chat: i64, title: &str, topic: i64, topic_name: &str) -> Self {
         let (topic, topic_name) = (Some(topic), Some(topic_name.into()));
-        Self {
-            chat,
-            topic,
-            title: title.into(),
-            topic_name,
-            kind: Kind::Forum,
-        }
+        Self { chat, topic, title: title.into(), topic_name, kind: Kind::Forum }
     }
 
     /// Names a forum's general topic, whose messages carry no thread id.
     pub fn general(chat: i64, title: &str) -> Self {
-        Self {
-            chat,
-            topic: None,
-            title: title.into(),
-            topic_name: None,
-            kind: Kind::Forum,
-        }
+        Self { chat, topic: None, title: title.into(), topic_name: None, kind: Kind::Forum }
     }
 
     /// Telegram's `Chat`; `person` is who the bot talks with in a direct chat.
     pub(super) fn wire(&self, person: &Person) -> Value {
         match self.kind {
             Kind::Direct => {
-                let mut chat =
-                    json!({ "id": self.chat, "type": "private", "first_name": person.first_name });
+                let mut chat = json!({ "id": self.chat, "type": "private", "first_name": person.first_name });
                 if let Some(username) = &person.username {
                     chat["username"] = username.as_str().into();
                 }

@@ -51,27 +51,17 @@ pub struct ChatView {
 impl ChatView {
     /// Gives `name: text` of each message, the form tests compare.
     pub fn lines(&self) -> Vec<String> {
-        self.messages
-            .iter()
-            .map(|shown| format!("{}: {}", shown.from, shown.text))
-            .collect()
+        self.messages.iter().map(|shown| format!("{}: {}", shown.from, shown.text)).collect()
     }
 
     /// Gives the texts the bot wrote.
     pub fn by_bot(&self) -> Vec<&str> {
-        self.messages
-            .iter()
-            .filter(|shown| shown.by_bot)
-            .map(|shown| shown.text.as_str())
-            .collect()
+        self.messages.iter().filter(|shown| shown.by_bot).map(|shown| shown.text.as_str()).collect()
     }
 
     /// Counts the messages, of anyone, that contain `text`.
     pub fn count(&self, text: &str) -> usize {
-        self.messages
-            .iter()
-            .filter(|shown| shown.text.contains(text))
-            .count()
+        self.messages.iter().filter(|shown| shown.text.contains(text)).count()
     }
 
     /// Tells whether the bot wrote a message that contains `text`.
@@ -84,18 +74,9 @@ impl fmt::Display for ChatView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "── {} ──", self.title)?;
         for shown in &self.messages {
-            let seconds = shown
-                .at
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs())
-                % 86_400;
+            let seconds = shown.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()) % 86_400;
             let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-            write!(
-                f,
-                "{hours:02}:{minutes:02}:{:02}  {}: ",
-                seconds % 60,
-                shown.from
-            )?;
+            write!(f, "{hours:02}:{minutes:02}:{:02}  {}: ", seconds % 60, shown.from)?;
             if let Some(media) = &shown.media {
                 write!(f, "[{} {}] ", media.kind, media.name)?;
             }

@@ -39,7 +39,10 @@ fn who_rides_it_is_said_and_the_gateways_own_is_let_through() {
     assert_eq!(ridden(&checked(json!({"ridden": false, "holder": null})), Uuid::nil(), NOW), None);
     // A gateway of before tells no thread.
     let said = ridden(&checked(json!({"key": null, "title": null})), Uuid::nil(), NOW).unwrap();
-    assert!(said.starts_with("this conversation is that of a thread, ridden by ada") && !said.contains("--steal"), "{said}");
+    assert!(
+        said.starts_with("this conversation is that of a thread, ridden by ada") && !said.contains("--steal"),
+        "{said}"
+    );
 }
 
 fn fired(prompt: &str) -> Fired {
@@ -70,7 +73,11 @@ fn whatever_cannot_be_told_lets_the_prompt_through() {
     // Now the gateway would know; there is none at this port.
     std::fs::write(state.join("openclaw.json"), r#"{"gateway":{"port":1,"auth":{"token":"t"}}}"#).unwrap();
     check("a gateway that is down");
-    std::fs::write(state.join("openclaw.json"), r#"{"gateway":{"mode":"remote","remote":{"url":"wss://elsewhere.example"}}}"#).unwrap();
+    std::fs::write(
+        state.join("openclaw.json"),
+        r#"{"gateway":{"mode":"remote","remote":{"url":"wss://elsewhere.example"}}}"#,
+    )
+    .unwrap();
     check("a gateway elsewhere");
     std::fs::write(state.join(PLACE), "not json").unwrap();
     check("a note that cannot be read");
@@ -90,7 +97,12 @@ fn a_conversation_is_adopted_from_a_terminal_and_no_ride() {
     let command = "/openclaw-session-sync:adopt plans";
     let ride = [(SOCKET_VAR, "/s"), (TOKEN_VAR, "t"), ("CLAUDE_CODE_ENTRYPOINT", "cli")];
     check(&ride, PROMPT, command, "this Claude Code is a ride's");
-    check(&[("CLAUDE_CODE_ENTRYPOINT", "sdk-cli")], PROMPT, command, "a conversation is adopted from a Claude Code in a terminal only");
+    check(
+        &[("CLAUDE_CODE_ENTRYPOINT", "sdk-cli")],
+        PROMPT,
+        command,
+        "a conversation is adopted from a Claude Code in a terminal only",
+    );
     check(&[], PROMPT, command, "a conversation is adopted from a Claude Code in a terminal only");
     check(&[("CLAUDE_CODE_ENTRYPOINT", "cli")], PROMPT, "/openclaw-session-sync:adopt", "which thread?");
     check(&[("CLAUDE_CODE_ENTRYPOINT", "cli")], PROMPT, command, "nothing was said in this conversation yet");

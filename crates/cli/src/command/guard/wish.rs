@@ -86,7 +86,9 @@ pub(super) async fn note(env: &Env, session: Uuid, words: &str) -> Result<String
     let context = Context { env, gateway: &gateway };
     let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
     if words.is_empty() {
-        return Err(Error::new(Kind::Usage, "which thread?").hint("put words of its title, channel or key behind the command"));
+        return Err(
+            Error::new(Kind::Usage, "which thread?").hint("put words of its title, channel or key behind the command")
+        );
     }
     let claude = claude().ok_or_else(|| Error::new(Kind::Other, "could not tell which Claude Code this is"))?;
     let found = adopt::claude_dir(&context)?.find(session, None).ok().flatten();
@@ -112,13 +114,21 @@ pub(super) async fn note(env: &Env, session: Uuid, words: &str) -> Result<String
         claude,
         terminal,
     };
-    wish.save(&state_dir).map_err(|e| Error::new(Kind::Other, format!("could not note the wish below {}: {e}", state_dir.display())))?;
+    wish.save(&state_dir)
+        .map_err(|e| Error::new(Kind::Other, format!("could not note the wish below {}: {e}", state_dir.display())))?;
     if let Err(e) = start(env, &wish) {
         wish.remove(&state_dir);
         return Err(Error::new(Kind::Other, format!("could not start what waits for this Claude Code to end: {e}")));
     }
-    let shown = if wish.terminal.is_some() { "what came of it is then shown in this terminal" } else { "`ride status` then tells what came of it" };
-    Ok(format!("noted: once you leave Claude Code, {} goes on in this conversation.\nleave with /exit; {shown}", wish.title))
+    let shown = if wish.terminal.is_some() {
+        "what came of it is then shown in this terminal"
+    } else {
+        "`ride status` then tells what came of it"
+    };
+    Ok(format!(
+        "noted: once you leave Claude Code, {} goes on in this conversation.\nleave with /exit; {shown}",
+        wish.title
+    ))
 }
 
 /// Why the conversation could not be gone on with; what is being written is waited for.
@@ -141,8 +151,13 @@ fn fits(rows: &[Row], row: &Row, session: Uuid) -> Result<(), Error> {
         return Err(Error::new(Kind::Held, format!("{title} is {}", render::holder(holder))));
     }
     match rows.iter().find(|other| other.cli_session_id.as_deref() == Some(&id)) {
-        Some(other) if other.key == row.key => Err(Error::new(Kind::Held, format!("this is the conversation of {title} already"))),
-        Some(other) => Err(Error::new(Kind::Held, format!("this conversation is bound to another thread, {}", clean(&other.title)))),
+        Some(other) if other.key == row.key => {
+            Err(Error::new(Kind::Held, format!("this is the conversation of {title} already")))
+        }
+        Some(other) => Err(Error::new(
+            Kind::Held,
+            format!("this conversation is bound to another thread, {}", clean(&other.title)),
+        )),
         None => Ok(()),
     }
 }
@@ -163,15 +178,22 @@ fn start(env: &Env, wish: &Wish) -> io::Result<()> {
 pub(super) fn after(env: &Env, session: &str, id: &str) {
     let gateway = GatewayArgs::default();
     let context = Context { env, gateway: &gateway };
-    let (Ok(session), Ok(id), Ok(state_dir)) = (session.parse::<Uuid>(), id.parse::<Uuid>(), context.state_dir()) else { return };
+    let (Ok(session), Ok(id), Ok(state_dir)) = (session.parse::<Uuid>(), id.parse::<Uuid>(), context.state_dir())
+    else {
+        return;
+    };
     let current = || Wish::load(&state_dir, session).filter(|wish| wish.id == id);
     let Some(wish) = current() else { return };
     let gone = wait_gone(&wish.claude, WAIT_WITHIN);
     // Another wish took its place meanwhile.
     let Some(mut wish) = current() else { return };
     let adopted = match gone {
-        Ok(true) => bounded(ADOPT_WITHIN, adopt(&context, &wish)).unwrap_or_else(|| Err(Error::new(Kind::Unreachable, "the gateway did not answer in time"))),
-        Ok(false) => Err(Error::new(Kind::Held, format!("Claude Code was not left within {}", render::duration(WAIT_WITHIN.as_millis() as u64)))),
+        Ok(true) => bounded(ADOPT_WITHIN, adopt(&context, &wish))
+            .unwrap_or_else(|| Err(Error::new(Kind::Unreachable, "the gateway did not answer in time"))),
+        Ok(false) => Err(Error::new(
+            Kind::Held,
+            format!("Claude Code was not left within {}", render::duration(WAIT_WITHIN.as_millis() as u64)),
+        )),
         Err(e) => Err(Error::new(Kind::Other, e.to_string())),
     };
     match adopted {
@@ -321,7 +343,10 @@ mod tests {
         check(&[row("Plans", json!({})), row("Other", json!({"cliSessionId": Uuid::from_u128(2)}))], None);
         check(&[row("Plans", json!({"cliSessionId": Uuid::from_u128(2)}))], None);
         check(&[row("Plans", json!({"cliSessionId": SESSION}))], Some("this is the conversation of Plans already"));
-        check(&[row("Plans", json!({})), row("Other", json!({"cliSessionId": SESSION}))], Some("this conversation is bound to another thread, Other"));
+        check(
+            &[row("Plans", json!({})), row("Other", json!({"cliSessionId": SESSION}))],
+            Some("this conversation is bound to another thread, Other"),
+        );
         let holder = json!({"name": "ada", "host": "box", "sinceMs": 1, "expiresInMs": 1, "phase": "ridden"});
         check(&[row("Plans", json!({"driver": holder}))], Some("Plans is ridden by ada at box"));
     }
@@ -337,8 +362,14 @@ mod tests {
         fs::write(wishes(dir.path()).join("odd.json"), "{}").unwrap();
         assert_eq!(Wish::all(dir.path(), now), std::slice::from_ref(&second));
         assert_eq!(Wish::load(dir.path(), Uuid::from_u128(2)), None);
-        assert_eq!(second.told(), "not done: Plans goes on in Claude session 00000000-0000-0000-0000-000000000001: no\n");
-        assert_eq!(first.told(), "once Claude Code (process 1) is left, Plans goes on in Claude session 00000000-0000-0000-0000-000000000001\n");
+        assert_eq!(
+            second.told(),
+            "not done: Plans goes on in Claude session 00000000-0000-0000-0000-000000000001: no\n"
+        );
+        assert_eq!(
+            first.told(),
+            "once Claude Code (process 1) is left, Plans goes on in Claude session 00000000-0000-0000-0000-000000000001\n"
+        );
         second.remove(dir.path());
         assert_eq!(Wish::all(dir.path(), now), []);
     }

@@ -74,11 +74,13 @@ pub fn resolve(env: &Env, config: &Value, config_path: &Path, key: &str) -> Resu
                     None => Err(dangling(format!("the variable {id} is not set"))),
                 },
                 "file" => {
-                    let provider = field("provider").or_else(|| text(config, "secrets.defaults.file")).unwrap_or("default");
+                    let provider =
+                        field("provider").or_else(|| text(config, "secrets.defaults.file")).unwrap_or("default");
                     from_file(env, config, provider, id).map(Some).map_err(dangling)
                 }
                 "exec" => {
-                    let provider = field("provider").or_else(|| text(config, "secrets.defaults.exec")).unwrap_or("default");
+                    let provider =
+                        field("provider").or_else(|| text(config, "secrets.defaults.exec")).unwrap_or("default");
                     let settings = settings_of(config, provider).map_err(dangling)?;
                     if settings.get("pluginIntegration").is_some() {
                         let kind = "exec of an OpenClaw plugin".to_owned();

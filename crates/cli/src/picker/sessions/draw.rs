@@ -39,7 +39,13 @@ impl Drawn for SessionPicker {
         let (local, _) = sessions.local(at);
         let state = local.live.map_or_else(String::new, |pid| format!("open in process {pid}"));
         let names = vec![sessions.projects[0].get(at).to_owned()];
-        RowLook { at_ms: Some(local.found.changed_ms), names, state, stands_out: local.live.is_some(), dim: local.live.is_some() }
+        RowLook {
+            at_ms: Some(local.found.changed_ms),
+            names,
+            state,
+            stands_out: local.live.is_some(),
+            dim: local.live.is_some(),
+        }
     }
 
     fn head(&self, at: usize) -> [String; 3] {
@@ -52,7 +58,10 @@ impl Drawn for SessionPicker {
         let (local, summary) = self.choice.list().local(at);
         let mut lines = Vec::new();
         if let Some(pid) = local.live {
-            lines.push(Line::styled(fit(&format!("open in a Claude Code, process {pid}: cannot be adopted before that is left"), width), look.mark()));
+            lines.push(Line::styled(
+                fit(&format!("open in a Claude Code, process {pid}: cannot be adopted before that is left"), width),
+                look.mark(),
+            ));
         }
         if let Some(prompt) = summary.and_then(|summary| summary.last_prompt.as_deref()) {
             lines.push(Line::styled(fit("last prompt", width), look.dim()));

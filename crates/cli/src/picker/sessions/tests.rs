@@ -9,11 +9,21 @@ const NOW: u64 = 1_800_000_000_000;
 
 fn local(n: u32, live: Option<u32>) -> Local {
     let session = Uuid::from_u128(u128::from(n));
-    Local { found: Found { session, path: format!("/p/{n}.jsonl").into(), changed_ms: NOW - u64::from(n) * 60_000 }, live }
+    Local {
+        found: Found { session, path: format!("/p/{n}.jsonl").into(), changed_ms: NOW - u64::from(n) * 60_000 },
+        live,
+    }
 }
 
 fn summary(title: Option<&str>, prompt: &str, cwd: &str) -> Summary {
-    Summary { title: title.map(Into::into), last_prompt: Some(prompt.into()), cwd: Some(cwd.into()), side: false, size: 1, changed_ms: 1 }
+    Summary {
+        title: title.map(Into::into),
+        last_prompt: Some(prompt.into()),
+        cwd: Some(cwd.into()),
+        side: false,
+        size: 1,
+        changed_ms: 1,
+    }
 }
 
 fn paths(from: u32, to: u32) -> Effect {
@@ -22,7 +32,12 @@ fn paths(from: u32, to: u32) -> Effect {
 
 fn read(of: &Effect) -> Event {
     let Effect::Read(paths) = of else { panic!("not a read: {of:?}") };
-    Event::Read(paths.iter().map(|path| (path.clone(), Some(summary(None, &format!("prompt of {}", path.display()), "/home/ada/shop")))).collect())
+    Event::Read(
+        paths
+            .iter()
+            .map(|path| (path.clone(), Some(summary(None, &format!("prompt of {}", path.display()), "/home/ada/shop"))))
+            .collect(),
+    )
 }
 
 /// So many sessions listed, and room for four.
@@ -93,7 +108,11 @@ fn title_prompt_project_and_id_are_searched_as_they_are_read() {
         let (mut picker, effects) = picker(vec![local(1, None), local(2, None), local(0xabc, None)]);
         typed(&mut picker, text);
         let Effect::Read(paths) = &effects[0] else { panic!("nothing is read") };
-        let told = [summary(Some("Invoices"), "add the tax", "/home/ada/shop"), summary(None, "why is it slow?", "/srv/api-2/"), summary(None, &format!("hm {} MANGO", "what else is there to say? ".repeat(9)), "/home/ada/shop")];
+        let told = [
+            summary(Some("Invoices"), "add the tax", "/home/ada/shop"),
+            summary(None, "why is it slow?", "/srv/api-2/"),
+            summary(None, &format!("hm {} MANGO", "what else is there to say? ".repeat(9)), "/home/ada/shop"),
+        ];
         picker.step(Event::Read(paths.iter().cloned().zip(told.map(Some)).collect()), NOW);
         let fitting: Vec<usize> = picker.choice().in_sight().collect();
         assert_eq!(fitting, expected, "{text:?}");
@@ -156,7 +175,8 @@ fn files_are_listed_by_age_and_marked_where_they_are_open() {
     let ids: Vec<Uuid> = (1..=3).map(Uuid::from_u128).collect();
     for (n, id) in ids.iter().enumerate() {
         let file = std::fs::File::create(project.join(format!("{id}.jsonl"))).unwrap();
-        file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000 + n as u64)).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000 + n as u64))
+            .unwrap();
     }
     std::fs::write(project.join("notes.jsonl"), "").unwrap();
     let own = std::process::id();
@@ -168,6 +188,7 @@ fn files_are_listed_by_age_and_marked_where_they_are_open() {
     entry(own, ids[1], start);
     // A process that had this id before.
     entry(1, ids[0], u64::MAX);
-    let listed: Vec<(Uuid, Option<u32>)> = list(&dir).into_iter().map(|local| (local.found.session, local.live)).collect();
+    let listed: Vec<(Uuid, Option<u32>)> =
+        list(&dir).into_iter().map(|local| (local.found.session, local.live)).collect();
     assert_eq!(listed, [(ids[2], None), (ids[1], Some(own)), (ids[0], None)]);
 }

@@ -27,7 +27,12 @@ fn rows() -> Value {
         row("Forum / Plans", "telegram", 5_000, json!({"mode": "chat"})),
         row("Deploys", "telegram", 180_000, json!({"rideable": false, "driver": driver, "waiting": 2})),
         row("日本の話 👩‍👩‍👧 \u{1b}[31mred", "discord", 10_000_000, json!({"shared": true})),
-        row("A rather long title of a thread that goes on", "slack", 400_000_000, json!({"rideable": false, "whyNot": "it has no stored route"})),
+        row(
+            "A rather long title of a thread that goes on",
+            "slack",
+            400_000_000,
+            json!({"rideable": false, "whyNot": "it has no stored route"})
+        ),
     ])
 }
 
@@ -127,7 +132,12 @@ fn a_search_tells_how_many_fit_and_marks_its_letters() {
     let mut terminal = Terminal::new(TestBackend::new(64, 6)).unwrap();
     terminal.draw(|frame| draw(frame, &mut picker, Look { colour: false })).unwrap();
     let buffer = terminal.backend().buffer();
-    let marked: String = buffer.content().iter().filter(|cell| cell.modifier.contains(Modifier::UNDERLINED)).map(|cell| cell.symbol()).collect();
+    let marked: String = buffer
+        .content()
+        .iter()
+        .filter(|cell| cell.modifier.contains(Modifier::UNDERLINED))
+        .map(|cell| cell.symbol())
+        .collect();
     assert_eq!(marked, "話red");
     terminal.backend_mut().assert_cursor_position((9, 0));
 }
@@ -138,7 +148,11 @@ fn what_is_empty_says_what_to_do() {
         let screen = screen(&mut picker(rows), 80, 8, keys);
         assert!(screen.contains(expected), "{screen}");
     };
-    check(json!([]), &[], "   the gateway has no threads yet\n   write to your agent in a channel: the conversation appears here\n");
+    check(
+        json!([]),
+        &[],
+        "   the gateway has no threads yet\n   write to your agent in a channel: the conversation appears here\n",
+    );
     check(rows(), &[Key::Paste("no such thread".into())], "   nothing fits\n   Ctrl-U clears the search\n");
 }
 
@@ -146,7 +160,12 @@ fn what_is_empty_says_what_to_do() {
 fn help_and_notes_take_their_lines() {
     let mut picker = picker(rows());
     let text = screen(&mut picker, 64, 8, &[Key::Help]);
-    assert!(text.ends_with("\n Enter rides · Esc or Ctrl-C leaves · ? or F1 hides this\n Enter ride · Esc leave · ? help\n"), "{text}");
+    assert!(
+        text.ends_with(
+            "\n Enter rides · Esc or Ctrl-C leaves · ? or F1 hides this\n Enter ride · Esc leave · ? help\n"
+        ),
+        "{text}"
+    );
     picker.step(Event::Refused("Deploys is ridden by Ada at box".into()), NOW);
     assert!(screen(&mut picker, 64, 8, &[]).ends_with("\n Deploys is ridden by Ada at box\n"));
     picker.step(Event::Down("it was closed".into()), NOW);
@@ -174,5 +193,8 @@ fn lines_are_broken_between_words() {
     check("donaudampfschiff", 6, &["donaud", "ampfsc", "hiff"]);
     check("日本の話", 5, &["日本", "の話"]);
     check("👩‍👩‍👧👩‍👩‍👧", 3, &["👩‍👩‍👧", "👩‍👩‍👧"]);
-    assert_eq!((thousands(0), thousands(999), thousands(10_240), thousands(1_234_567)), ("0".into(), "999".into(), "10,240".into(), "1,234,567".into()));
+    assert_eq!(
+        (thousands(0), thousands(999), thousands(10_240), thousands(1_234_567)),
+        ("0".into(), "999".into(), "10,240".into(), "1,234,567".into())
+    );
 }

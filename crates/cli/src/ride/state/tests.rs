@@ -3,7 +3,8 @@
 use ride_core::id::{Fence, Process};
 use ride_core::limits;
 use ride_core::wire::{
-    ChainMark, ClaudeTarget, Grant, Holder, News, Reason, Relay, RelayItem, RelayKind, Relayed, Released, Renewed, Waiting,
+    ChainMark, ClaudeTarget, Grant, Holder, News, Reason, Relay, RelayItem, RelayKind, Relayed, Released, Renewed,
+    Waiting,
 };
 use uuid::Uuid;
 
@@ -260,8 +261,10 @@ fn every_end_of_a_turn_has_its_items() {
             })
             .flatten()
             .collect();
-        let expected: Vec<_> =
-            expected.iter().map(|(kind, id, text)| RelayItem { id: id.clone(), kind: *kind, text: (*text).into() }).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(kind, id, text)| RelayItem { id: id.clone(), kind: *kind, text: (*text).into() })
+            .collect();
         assert_eq!(kept, expected);
     };
     let (answer, notice) = (RelayKind::Answer, RelayKind::Notice);
@@ -347,7 +350,8 @@ fn taken_over() -> Ride {
     ride.reads_draft();
     let answer = Err(refused(Reason::Stale, "Omar took the thread back"));
     let effects = ride.step(Event::Renewed { sent_ms: 6_000, answer }, 6_100);
-    let line = Status { line: "⇄ your ride of Deploys is over: Omar took the thread back".into(), warn: true, ending: true };
+    let line =
+        Status { line: "⇄ your ride of Deploys is over: Omar took the thread back".into(), warn: true, ending: true };
     assert_eq!(effects, [Effect::Status(line)], "it is asked what is typed, and not ended yet");
     assert_eq!(verdict(&mut ride, ask(1), 6_150), Err("this ride is ending".into()));
     ride
@@ -403,7 +407,10 @@ fn a_stale_fence_ends_claude_code_and_refuses_prompts() {
     assert_eq!(effects, [Effect::EndClaude, Effect::Status(line)]);
     assert_eq!(verdict(&mut ride, ask(1), 6_200), Err("this ride is ending".into()));
     // A late answer stays on disk for the next ride; it is not sent under this fence.
-    assert!(matches!(step(&mut ride, turn(1, Ending::Aborted, "half"), 6_300).as_slice(), [Effect::Keep(_), Effect::Keep(_)]));
+    assert!(matches!(
+        step(&mut ride, turn(1, Ending::Aborted, "half"), 6_300).as_slice(),
+        [Effect::Keep(_), Effect::Keep(_)]
+    ));
     let done = step(&mut ride, Event::ClaudeGone, 6_400);
     assert_eq!(done, [Effect::Done(Outcome::Lost { why: "taken".into(), holder: Some(holder) })]);
 }
@@ -505,7 +512,10 @@ fn where_nothing_is_shown_the_gateway_still_gets_every_id() {
     ride.step(Event::Renewed { sent_ms: 0, answer: Ok(renewed()) }, 10);
     assert_eq!(verdict(&mut ride, ask(1), 20), Ok(()));
     let item = RelayItem { id: id(1), kind: RelayKind::Prompt, text: "one".into() };
-    assert_eq!(step(&mut ride, prompt(1, "one"), 30), [Effect::Keep(vec![item.clone()]), Effect::Relay(vec![item.clone()])]);
+    assert_eq!(
+        step(&mut ride, prompt(1, "one"), 30),
+        [Effect::Keep(vec![item.clone()]), Effect::Relay(vec![item.clone()])]
+    );
     let request = ride.relay_request(vec![item.clone()]);
     assert_eq!(request, Relay { key: grant().key, fence: grant().fence, items: vec![item] });
     assert_eq!(ride.status(40).line, "⇄ riding Deploys · nothing is shown in the thread");

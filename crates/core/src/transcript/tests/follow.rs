@@ -39,7 +39,11 @@ fn check(name: &str, expected: &str) {
             _ => Some(line.trim().to_owned()),
         };
         let expected: Vec<String> = expected.lines().filter_map(of).collect();
-        assert_eq!(told(&recording(version, name)).lines().map(|l| l.trim().to_owned()).collect::<Vec<_>>(), expected, "{version}/{name}");
+        assert_eq!(
+            told(&recording(version, name)).lines().map(|l| l.trim().to_owned()).collect::<Vec<_>>(),
+            expected,
+            "{version}/{name}"
+        );
     }
 }
 
@@ -171,7 +175,9 @@ fn heard(bytes: &[u8]) -> Vec<String> {
     for news in bytes.split(|byte| *byte == b'\n').flat_map(|line| follow.line(line)) {
         match news {
             News::Prompt { prompt, .. } => texts.push((prompt.uuid, prompt.text)),
-            News::Heard(ids) => heard.extend(texts.iter().filter(|(id, _)| ids.contains(id)).map(|(_, text)| text.clone())),
+            News::Heard(ids) => {
+                heard.extend(texts.iter().filter(|(id, _)| ids.contains(id)).map(|(_, text)| text.clone()))
+            }
             _ => {}
         }
     }

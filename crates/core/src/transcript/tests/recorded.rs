@@ -19,9 +19,7 @@ fn fetch(bytes: &[u8]) -> impl FnMut(Span) -> Result<Vec<u8>, Infallible> {
 }
 
 pub(super) fn all_turns(bytes: &[u8]) -> Turns {
-    let Chain::Shown(shown) = read(bytes).show(None, 0) else {
-        panic!("not one chain")
-    };
+    let Chain::Shown(shown) = read(bytes).show(None, 0) else { panic!("not one chain") };
     let Ok(turns) = turns(&shown.path, &shown.beside, fetch(bytes));
     turns
 }
@@ -32,11 +30,7 @@ fn check_turns(name: &str, expected: &str) {
         let turns = all_turns(&recording(version, name));
         let mut seen = String::new();
         for turn in &turns.turns {
-            let prompts: Vec<_> = turn
-                .prompts
-                .iter()
-                .map(|p| format!("{:?} {}", p.from, short(&p.text)))
-                .collect();
+            let prompts: Vec<_> = turn.prompts.iter().map(|p| format!("{:?} {}", p.from, short(&p.text))).collect();
             let answer = turn.answer.as_ref().map_or("-".to_owned(), |a| short(&a.text));
             let end = match &turn.end {
                 End::Failed { text } => format!("Failed: {text}"),
@@ -157,15 +151,9 @@ fn turns_of_recordings() {
 fn answers_are_those_of_the_stop_hook() {
     for version in VERSIONS {
         let mut said = BTreeMap::new();
-        for line in String::from_utf8(recording(version, "hooks.jsonl"))
-            .expect("UTF-8")
-            .lines()
-        {
+        for line in String::from_utf8(recording(version, "hooks.jsonl")).expect("UTF-8").lines() {
             let hook: Value = serde_json::from_str(line).expect("a hook's input");
-            if let (Some(id), Some(text)) = (
-                hook["prompt_id"].as_str(),
-                hook["last_assistant_message"].as_str(),
-            ) {
+            if let (Some(id), Some(text)) = (hook["prompt_id"].as_str(), hook["last_assistant_message"].as_str()) {
                 // 2.1.197 gives a turn begun by `!shell` the id of the one before.
                 said.entry(id.to_owned()).or_insert(text.to_owned());
             }
@@ -173,11 +161,7 @@ fn answers_are_those_of_the_stop_hook() {
         let mut compared = 0;
         for name in NAMES {
             for turn in all_turns(&recording(version, name)).turns {
-                let id = turn
-                    .prompts
-                    .first()
-                    .and_then(|p| p.prompt_id.clone())
-                    .unwrap_or_default();
+                let id = turn.prompts.first().and_then(|p| p.prompt_id.clone()).unwrap_or_default();
                 if let Some(text) = said.remove(&id) {
                     let answer = turn.answer.map(|a| a.text);
                     assert_eq!(answer.as_ref(), Some(&text), "{version}/{name}");
@@ -231,11 +215,7 @@ fn resumes_continue_the_leaf() {
                 }
                 let leaf = before.leaf().expect("a leaf").expect("a leaf");
                 let after = read(&bytes);
-                let next = after
-                    .nodes
-                    .iter()
-                    .find(|n| n.span.byte >= at as u64)
-                    .expect("the resume's first line");
+                let next = after.nodes.iter().find(|n| n.span.byte >= at as u64).expect("the resume's first line");
                 let parent = match next.parent {
                     super::super::reader::Link::To(parent) => after.nodes[parent as usize].uuid,
                     link => panic!("{version}/{name}: {link:?}"),
@@ -270,18 +250,10 @@ fn recordings_from_the_second_prompt_on() {
             let Ok(anchor) = before.anchor(fetch(&bytes));
             let anchor = anchor.expect("a place to continue");
             let after = read(&bytes);
-            assert_eq!(
-                (after.malformed_count, after.tail),
-                (0, Tail::Whole),
-                "{version}/{name}"
-            );
+            assert_eq!((after.malformed_count, after.tail), (0, Tail::Whole), "{version}/{name}");
             match after.show(anchor, size as u64) {
                 Chain::Shown(shown) => {
-                    assert_eq!(
-                        shown.compactions,
-                        u32::from(name == "compaction.jsonl"),
-                        "{version}/{name}"
-                    );
+                    assert_eq!(shown.compactions, u32::from(name == "compaction.jsonl"), "{version}/{name}");
                     let Ok(turns) = turns(&shown.path, &shown.beside, fetch(&bytes));
                     let beside: Vec<_> = turns.beside.iter().map(|p| p.text.as_str()).collect();
                     let expected: &[&str] = match name {
@@ -306,15 +278,8 @@ fn two_drivers_are_no_chain() {
         let bytes = recording(version, "two-drivers.jsonl");
         let at = |text: &str| {
             let text = format!("\"content\":\"{text}\"");
-            let found = bytes
-                .windows(text.len())
-                .position(|w| w == text.as_bytes())
-                .expect("that prompt");
-            bytes[..found]
-                .iter()
-                .rposition(|b| *b == b'\n')
-                .expect("a line before it")
-                + 1
+            let found = bytes.windows(text.len()).position(|w| w == text.as_bytes()).expect("that prompt");
+            bytes[..found].iter().rposition(|b| *b == b'\n').expect("a line before it") + 1
         };
         for prompt in ["TUI-two", "PRINT-two", "AFTER-exit"] {
             let size = at(prompt);
@@ -380,8 +345,5 @@ fn labels_for_a_picker() {
         assert_eq!(t.last_prompt.as_deref(), Some("plain too"));
         assert_eq!(t.cwd.as_deref(), Some("/home/p/proj"));
     }
-    assert_eq!(
-        read(&recording("2.1.197", "queued.jsonl")).ai_title.as_deref(),
-        Some("Fake title for lab")
-    );
+    assert_eq!(read(&recording("2.1.197", "queued.jsonl")).ai_title.as_deref(), Some("Fake title for lab"));
 }

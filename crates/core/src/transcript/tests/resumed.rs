@@ -14,7 +14,9 @@ fn folder() -> PathBuf {
 /// A file by the beginning of its name, up to the first `-`.
 fn case(name: &str) -> Vec<u8> {
     let files = std::fs::read_dir(folder()).expect("the folder").map(|file| file.expect("a file").path());
-    let starts = |path: &PathBuf| path.file_name().and_then(|file| file.to_str()).is_some_and(|file| file.starts_with(&format!("{name}-")));
+    let starts = |path: &PathBuf| {
+        path.file_name().and_then(|file| file.to_str()).is_some_and(|file| file.starts_with(&format!("{name}-")))
+    };
     let path = files.into_iter().find(starts).unwrap_or_else(|| panic!("no file for {name}"));
     std::fs::read(path).expect("a readable file")
 }
@@ -97,7 +99,8 @@ fn a_mark_is_above_every_place_where_a_host_continues() {
         for place in [newer, older] {
             let id = format!("00000000-0000-4000-8000-{place:012}").parse().expect("an id");
             assert!(t.is_ancestor(mark.expect("an id"), id), "{name}: {place}");
-            let line = json!({"type": "user", "uuid": Uuid::from_u128(1), "parentUuid": id, "message": {"content": "go on"}});
+            let line =
+                json!({"type": "user", "uuid": Uuid::from_u128(1), "parentUuid": id, "message": {"content": "go on"}});
             let after = [bytes.as_slice(), b"\n", line.to_string().as_bytes(), b"\n"].concat();
             assert!(matches!(read(&after).show(mark, bytes.len() as u64), Chain::Shown(_)), "{name} below {place}");
         }

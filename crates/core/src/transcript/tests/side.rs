@@ -11,8 +11,10 @@ fn check(short: &str, known: Option<&str>, expected: &[&str]) {
     let named = |span: Span| name(transcript.nodes.iter().find(|node| node.span == span).expect("a line").uuid);
     let known = known.map(|name| id(name).parse().expect("an id"));
     let sides = transcript.sides(known, size);
-    let sides: Vec<String> =
-        sides.into_iter().map(|side| format!("{}: {}", name(side.leaf), side.asked.into_iter().map(named).collect::<Vec<_>>().join(" "))).collect();
+    let sides: Vec<String> = sides
+        .into_iter()
+        .map(|side| format!("{}: {}", name(side.leaf), side.asked.into_iter().map(named).collect::<Vec<_>>().join(" ")))
+        .collect();
     assert_eq!(sides, expected, "{short}");
 }
 

@@ -16,7 +16,8 @@ fn waiting(texts: &[&str]) -> Ride {
     let effects = step(&mut ride, Event::Renewed { sent_ms: 2_000, answer: Ok(told) }, 2_000);
     assert!(matches!(&effects[..], [Effect::Inbox(Inbox { after: 0, .. })]), "{effects:?}");
     let effects = step(&mut ride, Event::Inboxed(Ok(Inboxed { messages: all, more: false })), 2_100);
-    let said: Vec<_> = effects.iter().filter_map(|effect| if let Effect::Say(line) = effect { Some(line) } else { None }).collect();
+    let said: Vec<_> =
+        effects.iter().filter_map(|effect| if let Effect::Say(line) = effect { Some(line) } else { None }).collect();
     let messages = said.iter().filter(|line| line.starts_with("⇄ Omar wrote in the thread: ")).count();
     assert_eq!((messages, said.last().is_some_and(|line| line.contains(INBOX))), (texts.len(), true));
     ride
@@ -27,11 +28,19 @@ const INBOX: &str = "/openclaw-session-sync:inbox";
 fn ask_along(ride: &mut Ride) -> Verdict {
     let what = Ask::Prompt { text: format!("{INBOX} answer him"), origin: Origin::Person };
     let effects = ride.step(Event::Ask { ask: 9, what, session: SESSION }, 3_000);
-    effects.into_iter().find_map(|effect| if let Effect::Verdict(9, verdict) = effect { Some(verdict) } else { None }).unwrap()
+    effects
+        .into_iter()
+        .find_map(|effect| if let Effect::Verdict(9, verdict) = effect { Some(verdict) } else { None })
+        .unwrap()
 }
 
 fn takes(effects: &[Effect]) -> Vec<(Uuid, Vec<u64>)> {
-    effects.iter().filter_map(|effect| if let Effect::Take(take) = effect { Some((take.prompt, take.seqs.clone())) } else { None }).collect()
+    effects
+        .iter()
+        .filter_map(
+            |effect| if let Effect::Take(take) = effect { Some((take.prompt, take.seqs.clone())) } else { None },
+        )
+        .collect()
 }
 
 // Rule INBOX-4.
@@ -39,10 +48,14 @@ fn takes(effects: &[Effect]) -> Vec<(Uuid, Vec<u64>)> {
 fn messages_are_taken_once_the_model_answers_and_not_before() {
     let mut ride = waiting(&["what about the PAPAYA?", "and the KIWI?"]);
     let Verdict::Along(context) = ask_along(&mut ride) else { panic!("not along") };
-    let both = "{\"from\":\"Omar\",\"text\":\"what about the PAPAYA?\"}\n{\"from\":\"Omar\",\"text\":\"and the KIWI?\"}\n";
+    let both =
+        "{\"from\":\"Omar\",\"text\":\"what about the PAPAYA?\"}\n{\"from\":\"Omar\",\"text\":\"and the KIWI?\"}\n";
     assert!(context.contains(both), "{context}");
     let effects = step(&mut ride, prompt(5, &format!("{INBOX} answer him")), 3_100);
-    let shown: Vec<_> = effects.iter().filter_map(|e| if let Effect::Keep(items) = e { Some(items[0].text.as_str()) } else { None }).collect();
+    let shown: Vec<_> = effects
+        .iter()
+        .filter_map(|e| if let Effect::Keep(items) = e { Some(items[0].text.as_str()) } else { None })
+        .collect();
     assert_eq!((shown, takes(&effects)), (vec!["answer him"], Vec::new()));
     assert_eq!(takes(&step(&mut ride, turn(4, Ending::Failed, ""), 3_200)), []);
 
@@ -126,7 +139,8 @@ fn what_is_too_long_stays_and_says_so() {
 fn what_gets_in_unasked_is_judged_by_the_lease() {
     let ends = |slip, now_ms: u64| {
         let effects = step(&mut riding(), Event::Slipped(slip), now_ms);
-        let told = effects.iter().any(|effect| matches!(effect, Effect::Tell(why) if why.starts_with("the ride was ended: ")));
+        let told =
+            effects.iter().any(|effect| matches!(effect, Effect::Tell(why) if why.starts_with("the ride was ended: ")));
         assert_eq!(told, effects.contains(&Effect::EndClaude));
         told
     };

@@ -30,7 +30,9 @@ fn what_never_reached_the_gateway_goes_to_the_thread_in_the_order_it_was_said() 
     ride.said_before(["p1", "a1", "p2"].map(item).to_vec());
     let mut effects = ride.step(Event::Renewed { sent_ms: 0, answer: Ok(renewed()) }, 0);
     effects.extend(ride.step(Event::Up, 0));
-    let relayed = effects.iter().find_map(|e| if let Effect::Relay(items) = e { Some(items.iter().map(|i| i.id.as_str()).collect::<Vec<_>>()) } else { None });
+    let relayed = effects.iter().find_map(|e| {
+        if let Effect::Relay(items) = e { Some(items.iter().map(|i| i.id.as_str()).collect::<Vec<_>>()) } else { None }
+    });
     assert_eq!(relayed, Some(vec!["older", "p1", "a1", "p2"]));
 }
 
@@ -66,7 +68,9 @@ fn a_push_of_unknown_outcome_is_repeated_and_a_cut_line_waited_for() {
 fn it_is_released_when_all_of_it_is_there_and_says_where_it_ends() {
     let mut ride = on_copy(100, 100);
     step(&mut ride, Event::Grown(150), 1_100);
-    let released = |effects: &[Effect]| effects.iter().find_map(|e| if let Effect::Release(request) = e { Some(request.copy.clone()) } else { None });
+    let released = |effects: &[Effect]| {
+        effects.iter().find_map(|e| if let Effect::Release(request) = e { Some(request.copy.clone()) } else { None })
+    };
     assert_eq!(released(&step(&mut ride, Event::ClaudeGone, 2_000)), None);
     assert_eq!(released(&step(&mut ride, Event::Pushed(Ok(150)), 2_100)), None, "nobody has said yet where it ends");
     let rests = step(&mut ride, Event::Rests(Ok(end(180))), 2_200);
@@ -102,7 +106,10 @@ fn a_gateway_that_has_something_else_ends_the_ride() {
     assert!(ended.contains(&Effect::EndClaude), "{ended:?}");
     assert!(verdict(&mut ride, ask(1), 1_300).is_err(), "nothing more is said");
     let why = "the gateway cannot be given what was said here: other lines are there";
-    assert_eq!(outcome(&step(&mut ride, Event::ClaudeGone, 1_400)), Some(&Outcome::Lost { why: why.into(), holder: None }));
+    assert_eq!(
+        outcome(&step(&mut ride, Event::ClaudeGone, 1_400)),
+        Some(&Outcome::Lost { why: why.into(), holder: None })
+    );
 
     let mut ride = on_copy(100, 150);
     step(&mut ride, Event::ClaudeGone, 1_100);
