@@ -47,7 +47,14 @@ function register(api) {
       const handover = probe.als.getStore();
       const flow = probe.flow.getStore();
       if (hook === "message_received") probe.flow.enterWith(event.messageId);
-      note("hook", { hook, mode, event: plain(event), ctx: plain(ctx), ...(handover && { handover }), ...(flow && { flow }) });
+      note("hook", {
+        hook,
+        mode,
+        event: plain(event),
+        ctx: plain(ctx),
+        ...(handover && { handover }),
+        ...(flow && { flow }),
+      });
       if (hook !== "before_dispatch") return undefined;
       const held = probe.gates.get(event.sessionKey ?? ctx?.sessionKey) === "hold" && !handover;
       if (held) note("held", { sessionKey: event.sessionKey, content: event.content });
@@ -62,7 +69,12 @@ function register(api) {
       probe.gatewayEvents = ctx?.gatewayEvents;
       // Work started from a request inherits its admission, which closes with the answer.
       probe.outside = AsyncLocalStorage.snapshot();
-      note("service", { mode, at: "start", keys: Object.keys(ctx ?? {}), events: Object.keys(ctx?.gatewayEvents ?? {}) });
+      note("service", {
+        mode,
+        at: "start",
+        keys: Object.keys(ctx ?? {}),
+        events: Object.keys(ctx?.gatewayEvents ?? {}),
+      });
       const off = [
         ctx?.gatewayEvents?.onSessionsChanged?.((e) => note("sessionsChanged", { event: plain(e) })),
         api.runtime.events?.onAgentEvent?.((e) => note("agentEvent", { event: plain(e) })),
@@ -76,7 +88,10 @@ function register(api) {
     },
   });
 
-  for (const [name, requireAuth] of [["probe", false], ["probeauth", true]]) {
+  for (const [name, requireAuth] of [
+    ["probe", false],
+    ["probeauth", true],
+  ]) {
     api.registerCommand?.({
       name,
       description: `ride-probe answers, ridden or not (${requireAuth ? "authorized senders" : "anyone"})`,
@@ -90,16 +105,21 @@ function register(api) {
   }
 
   const method = (name, scope, run) =>
-    api.registerGatewayMethod(name, async (opts) => {
-      try {
-        opts.respond(true, await run(opts.params ?? {}, opts));
-      } catch (error) {
-        opts.respond(false, undefined, { code: "INVALID_REQUEST", message: String(error?.stack ?? error) });
-      }
-    }, { scope });
+    api.registerGatewayMethod(
+      name,
+      async (opts) => {
+        try {
+          opts.respond(true, await run(opts.params ?? {}, opts));
+        } catch (error) {
+          opts.respond(false, undefined, { code: "INVALID_REQUEST", message: String(error?.stack ?? error) });
+        }
+      },
+      { scope },
+    );
 
   method("probe_log", "operator.read", ({ since = 0, kinds }) =>
-    probe.log.slice(since).filter((e) => !kinds || kinds.includes(e.kind)));
+    probe.log.slice(since).filter((e) => !kinds || kinds.includes(e.kind)),
+  );
   method("probe_gate", "operator.write", ({ sessionKey, mode: gate }) => {
     if (gate) probe.gates.set(sessionKey, gate);
     else probe.gates.delete(sessionKey);

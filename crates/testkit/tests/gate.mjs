@@ -21,14 +21,19 @@ const api = {
   id: "claude-code-sync",
   config: {},
   logger: { info() {}, warn() {}, error: console.error },
-  on: (name, hook) => { hooks[name] = hook; },
+  on: (name, hook) => {
+    hooks[name] = hook;
+  },
   runtime: {
     version: "2026.9.6",
     agent: { session: { getSessionEntry: () => entry } },
     config: { current: () => ({}) },
     channel: {
       inbound: {
-        buildContext: async (given) => { handed.push(given); return {}; },
+        buildContext: async (given) => {
+          handed.push(given);
+          return {};
+        },
         dispatchReply: async () => ({ dispatchResult: { deferredToActiveRun: true } }),
       },
       session: { resolveStorePath: () => "" },
@@ -44,7 +49,10 @@ registerGate(api, () => sync);
 async function writes(session, channel, { content, timestamp, isGroup, metadata }) {
   const sender = { senderId: "7", timestamp, content, sessionKey: session };
   const ctx = { channelId: channel, accountId: "default", conversationId: "C1", sessionKey: session };
-  hooks.message_received({ from: `${channel}:7`, ...sender, metadata: { to: `${channel}:C1`, provider: channel, ...metadata } }, ctx);
+  hooks.message_received(
+    { from: `${channel}:7`, ...sender, metadata: { to: `${channel}:C1`, provider: channel, ...metadata } },
+    ctx,
+  );
   await hooks.before_dispatch({ channel, ...sender, isGroup }, ctx);
   return asked.at(-1);
 }
@@ -65,14 +73,28 @@ const cases = [
 ];
 for (const [channel, chatType, isGroup, metadata] of cases) {
   entry = { chatType };
-  const message = await writes(`agent:main:${channel}:channel:C1`, channel, { content: "x", timestamp: 9, isGroup, metadata });
+  const message = await writes(`agent:main:${channel}:channel:C1`, channel, {
+    content: "x",
+    timestamp: 9,
+    isGroup,
+    metadata,
+  });
   await hand(api, message.key, { ...message, seq: 1, atMs: 9, attempts: 0 });
   out.kinds.push(handed.at(-1).conversation.kind);
 }
 // Held by an older version: the host's entry tells, or nobody does.
 for (const chatType of ["direct", "channel", undefined]) {
   entry = { chatType };
-  await hand(api, "agent:main:x:C1", { sender: "7", name: "T", text: "x", route: { channel: "x", to: "x:C1" }, host: null, seq: 1, atMs: 9, attempts: 0 });
+  await hand(api, "agent:main:x:C1", {
+    sender: "7",
+    name: "T",
+    text: "x",
+    route: { channel: "x", to: "x:C1" },
+    host: null,
+    seq: 1,
+    atMs: 9,
+    attempts: 0,
+  });
   out.kinds.push(handed.at(-1).conversation.kind);
 }
 console.log(JSON.stringify(out));

@@ -26,7 +26,12 @@ const came = {};
 for (const [name, what] of Object.entries(acts)) {
   const entry = name === "restore" ? {} : structuredClone(bound);
   let open;
-  const api = host(entry, new Promise((resolve) => { open = resolve; }));
+  const api = host(
+    entry,
+    new Promise((resolve) => {
+      open = resolve;
+    }),
+  );
   let flying = true;
   const asked = [];
   const sync = { changed: () => {}, inFlight: (key, op) => (asked.push([key, op]), flying) };
@@ -41,7 +46,12 @@ for (const [name, what] of Object.entries(acts)) {
 
 // What cannot be asked is not written either.
 const entry = structuredClone(bound);
-const sync = { changed: () => {}, inFlight: () => { throw new Error("the disk is gone"); } };
+const sync = {
+  changed: () => {},
+  inFlight: () => {
+    throw new Error("the disk is gone");
+  },
+};
 const { outcome, what } = await act(host(entry, Promise.resolve()), sync, { key: "t", op: 7, act: acts.park });
 came.unasked = { outcome, what, claude: claude(entry) };
 console.log(JSON.stringify(came));

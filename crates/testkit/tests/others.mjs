@@ -22,7 +22,8 @@ function host(version, entry) {
   const events = { onAgentEvent: (listen) => (listeners.add(listen), () => listeners.delete(listen)) };
   const api = { logger: console, runtime: { version, agent: { session }, events } };
   follow(api);
-  const tell = (sessionKey, runId, phase) => listeners.forEach((listen) => listen({ stream: "lifecycle", sessionKey, runId, data: { phase } }));
+  const tell = (sessionKey, runId, phase) =>
+    listeners.forEach((listen) => listen({ stream: "lifecycle", sessionKey, runId, data: { phase } }));
   return { api, tell };
 }
 const bound = () => ({ cliSessionBindings: { "claude-cli": { sessionId: "ridden" } } });
@@ -32,7 +33,11 @@ async function other(version) {
   const key = `agent:main:other-${version}`;
   const { api, tell } = host(version, bound());
   const told = [];
-  const sync = { owed: () => JSON.stringify(told.length ? [] : [{ claude: "ridden", since: 5 }]), bound: () => [key], call: async (what, text) => (told.push([what, JSON.parse(text)]), "{}") };
+  const sync = {
+    owed: () => JSON.stringify(told.length ? [] : [{ claude: "ridden", since: 5 }]),
+    bound: () => [key],
+    call: async (what, text) => (told.push([what, JSON.parse(text)]), "{}"),
+  };
   passed(key);
   const stop = answerOthers(api, sync, () => true);
   const seen = [];
@@ -55,7 +60,14 @@ async function own(version, waits) {
   const key = `agent:main:own-${version}`;
   const { api, tell } = host(version, bound());
   const sync = { changed: () => {}, inFlight: () => true, call: async () => JSON.stringify(waits) };
-  const does = async (what) => { const { outcome, what: text } = await act(api, sync, { key, op: 1, act: { sessions: [key], claude: "ridden", ...what } }); return text ? `${outcome}: ${text}` : outcome; };
+  const does = async (what) => {
+    const { outcome, what: text } = await act(api, sync, {
+      key,
+      op: 1,
+      act: { sessions: [key], claude: "ridden", ...what },
+    });
+    return text ? `${outcome}: ${text}` : outcome;
+  };
   const came = [await does({ act: "settle" }), await does({ act: "park" }), await does({ act: "acknowledge" })];
   // An `agent` request that had read the binding before: it is announced, runs and ends.
   tell(key, "r2", "start");
@@ -70,7 +82,13 @@ async function own(version, waits) {
   return came;
 }
 
-console.log(JSON.stringify({
-  other: { new: await other("2026.9.6"), old: await other("2026.7.1") },
-  own: { new: await own("2026.9.6", []), old: await own("2026.7.1", []), waits: await own("2026.9.6", ["/elsewhere"]) },
-}));
+console.log(
+  JSON.stringify({
+    other: { new: await other("2026.9.6"), old: await other("2026.7.1") },
+    own: {
+      new: await own("2026.9.6", []),
+      old: await own("2026.7.1", []),
+      waits: await own("2026.9.6", ["/elsewhere"]),
+    },
+  }),
+);

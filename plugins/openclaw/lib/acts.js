@@ -17,7 +17,8 @@ const LIMIT_MS = { send: 90_000, turn: 2 * 3_600_000, other: 60_000 };
  * @returns {Promise<import("./types.js").Outcome>}
  */
 export async function act(api, sync, { key, op, act: what }) {
-  const limit = what.act === "send" ? LIMIT_MS.send : what.act === "hand" || what.act === "follow" ? LIMIT_MS.turn : LIMIT_MS.other;
+  const limit =
+    what.act === "send" ? LIMIT_MS.send : what.act === "hand" || what.act === "follow" ? LIMIT_MS.turn : LIMIT_MS.other;
   /** @type {NodeJS.Timeout | undefined} */
   let timer;
   /** @type {Promise<import("./types.js").Outcome>} */
@@ -47,17 +48,28 @@ function lost(what, text) {
 async function perform(api, sync, what, mine) {
   try {
     switch (what.act) {
-      case "settle": return settle(api, what);
-      case "copy": return copy(api, what);
-      case "park": return await park(api, sync, what, mine);
-      case "acknowledge": return await acknowledge(api, sync, what);
-      case "barrier": return await barrier(api, what);
-      case "restore": return await restore(api, sync, what, mine);
-      case "adopt": return await adopt(api, sync, what, mine);
-      case "send": return await send(api, sync, what);
-      case "follow": return await follow(api, what.session, what.id);
-      case "hand": return await hand(api, what.session, what.held);
-      default: return JSON.parse(await sync.call("act", JSON.stringify(what)));
+      case "settle":
+        return settle(api, what);
+      case "copy":
+        return copy(api, what);
+      case "park":
+        return await park(api, sync, what, mine);
+      case "acknowledge":
+        return await acknowledge(api, sync, what);
+      case "barrier":
+        return await barrier(api, what);
+      case "restore":
+        return await restore(api, sync, what, mine);
+      case "adopt":
+        return await adopt(api, sync, what, mine);
+      case "send":
+        return await send(api, sync, what);
+      case "follow":
+        return await follow(api, what.session, what.id);
+      case "hand":
+        return await hand(api, what.session, what.held);
+      default:
+        return JSON.parse(await sync.call("act", JSON.stringify(what)));
     }
   } catch (error) {
     return lost(what, error instanceof Error ? error.message : String(error));
@@ -82,7 +94,10 @@ function without(map) {
 /** The fields that bind an entry to a Claude session, which is then reused by force. @param {any} entry @param {string} claude @param {any} binding */
 function bound(entry, claude, binding) {
   return {
-    cliSessionBindings: { ...entry.cliSessionBindings, "claude-cli": { ...binding, sessionId: claude, forceReuse: true } },
+    cliSessionBindings: {
+      ...entry.cliSessionBindings,
+      "claude-cli": { ...binding, sessionId: claude, forceReuse: true },
+    },
     cliSessionIds: { ...entry.cliSessionIds, "claude-cli": claude },
     ...("claudeCliSessionId" in entry ? { claudeCliSessionId: claude } : {}),
   };
@@ -94,7 +109,11 @@ function copy(api, { sessions, claude }) {
   for (const session of sessions) {
     const entry = entryOf(api, session);
     if (claudeOf(entry) !== claude) continue;
-    bindings.push({ session, binding: entry.cliSessionBindings?.["claude-cli"] ?? { sessionId: claude }, resetMark: resetMark(entry) });
+    bindings.push({
+      session,
+      binding: entry.cliSessionBindings?.["claude-cli"] ?? { sessionId: claude },
+      resetMark: resetMark(entry),
+    });
   }
   return { outcome: "copied", bindings };
 }
@@ -106,11 +125,15 @@ function copy(api, { sessions, claude }) {
  */
 async function park(api, sync, { sessions, claude }, mine) {
   for (const session of sessions) {
-    await patch(api, sync, session, mine, (entry) => claudeOf(entry) !== claude ? null : {
-      cliSessionBindings: without(entry.cliSessionBindings),
-      cliSessionIds: without(entry.cliSessionIds),
-      ...("claudeCliSessionId" in entry ? { claudeCliSessionId: undefined } : {}),
-    });
+    await patch(api, sync, session, mine, (entry) =>
+      claudeOf(entry) !== claude
+        ? null
+        : {
+            cliSessionBindings: without(entry.cliSessionBindings),
+            cliSessionIds: without(entry.cliSessionIds),
+            ...("claudeCliSessionId" in entry ? { claudeCliSessionId: undefined } : {}),
+          },
+    );
     parked(session);
   }
   return { outcome: "ok" };
@@ -123,7 +146,12 @@ async function park(api, sync, { sessions, claude }, mine) {
  */
 async function barrier(api, { sessions }) {
   for (const sessionKey of sessions) {
-    await api.runtime.agent.session.patchSessionEntry({ agentId: agentOf(sessionKey), sessionKey, preserveActivity: true, update: () => null });
+    await api.runtime.agent.session.patchSessionEntry({
+      agentId: agentOf(sessionKey),
+      sessionKey,
+      preserveActivity: true,
+      update: () => null,
+    });
   }
   return { outcome: "ok" };
 }
@@ -180,7 +208,12 @@ async function adopt(api, sync, { session, claude, from }, mine) {
       ...bound(entry, claude.id, {}),
     };
   });
-  if (moved) return { outcome: "failed", what: "the thread was bound to another Claude session while the adoption waited", reason: "HOST" };
+  if (moved)
+    return {
+      outcome: "failed",
+      what: "the thread was bound to another Claude session while the adoption waited",
+      reason: "HOST",
+    };
   if (!there) return { outcome: "failed", what: "the host has no entry of this thread", reason: "UNKNOWN_THREAD" };
   await ridden(api, sync, session, claude.id, mark);
   return { outcome: "ok" };
@@ -199,7 +232,12 @@ async function patch(api, sync, sessionKey, mine, change) {
     return late ? null : change(entry);
   };
   try {
-    const entry = await api.runtime.agent.session.patchSessionEntry({ agentId: agentOf(sessionKey), sessionKey, preserveActivity: true, update });
+    const entry = await api.runtime.agent.session.patchSessionEntry({
+      agentId: agentOf(sessionKey),
+      sessionKey,
+      preserveActivity: true,
+      update,
+    });
     if (late) throw new Error("another performer has this operation by now");
     return entry;
   } finally {
@@ -224,7 +262,8 @@ async function send(api, sync, { session, item }) {
     if (stored && !sameRoute(stored, route)) return { outcome: "routeChanged", to: now };
   }
   const adapter = /** @type {any} */ (await api.runtime.channel.outbound.loadAdapter(route.channel));
-  if (!adapter?.sendText) return { outcome: "notSent", what: `channel ${route.channel} is not configured`, retry: false };
+  if (!adapter?.sendText)
+    return { outcome: "notSent", what: `channel ${route.channel} is not configured`, retry: false };
   try {
     const sent = await adapter.sendText({
       cfg: api.runtime.config.current(),
@@ -246,14 +285,21 @@ function sameRoute(a, b) {
 
 /** No connection was made, so nothing was sent. */
 const NOT_REACHED = new Set([
-  "ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ENETUNREACH", "EHOSTUNREACH", "ENETDOWN", "UND_ERR_CONNECT_TIMEOUT",
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "ENETUNREACH",
+  "EHOSTUNREACH",
+  "ENETDOWN",
+  "UND_ERR_CONNECT_TIMEOUT",
 ]);
 
 /** Errors in which the platform answered, or was never reached: surely not sent. @param {unknown} error @returns {import("./types.js").Outcome} */
 function failed(error) {
   const what = error instanceof Error ? error.message : String(error);
   for (let cause = /** @type {any} */ (error); cause; cause = cause.cause ?? cause.error) {
-    if (cause.code === "OPENCLAW_PLATFORM_MESSAGE_NOT_DISPATCHED") return { outcome: "notSent", what, retry: cause.retryable !== false };
+    if (cause.code === "OPENCLAW_PLATFORM_MESSAGE_NOT_DISPATCHED")
+      return { outcome: "notSent", what, retry: cause.retryable !== false };
     if (typeof cause.error_code === "number") {
       const wait = cause.parameters?.retry_after;
       const retry = cause.error_code === 429 || cause.error_code >= 500;

@@ -18,7 +18,9 @@ function load() {
   const name = `claude-code-sync.${platform}.node`;
   if (existsSync(new URL(name, folder))) return require(`../native/${name}`);
   const there = existsSync(folder) ? readdirSync(folder).map((file) => file.split(".")[1]) : [];
-  throw new Error(`this claude-code-sync is not built for ${platform}, only for ${there.join(", ") || "no platform at all"}`);
+  throw new Error(
+    `this claude-code-sync is not built for ${platform}, only for ${there.join(", ") || "no platform at all"}`,
+  );
 }
 
 /**

@@ -46,11 +46,12 @@ function heard({ runId, stream, data }) {
   const run = shared.runs.get(runId);
   if (!run) return;
   // What is said beside a tool is no answer (2026.7 and later mark it).
-  if (stream === "assistant" && typeof data?.text === "string" && data.phase !== "commentary") run.text = data.text.slice(0, TEXT_MAX);
+  if (stream === "assistant" && typeof data?.text === "string" && data.phase !== "commentary")
+    run.text = data.text.slice(0, TEXT_MAX);
   if (stream !== "lifecycle") return;
   // An abort is told twice on some hosts, first as a plain end.
   if (data?.phase === "start") run.how = undefined;
-  else if (data?.phase === "end") run.how = data.aborted ? "aborted" : run.how ?? "complete";
+  else if (data?.phase === "end") run.how = data.aborted ? "aborted" : (run.how ?? "complete");
   else if (data?.phase === "error") run.how = data.aborted || run.how === "aborted" ? "aborted" : "failed";
 }
 
@@ -67,8 +68,13 @@ function written({ message, runId }) {
 function words(message) {
   const { content, stopReason } = message;
   if (stopReason === "toolUse") return "";
-  const blocks = typeof content === "string" ? [{ type: "text", text: content }] : Array.isArray(content) ? content : [];
-  const text = blocks.filter((block) => block?.type === "text").map((block) => block.text ?? "").join("\n").trim();
+  const blocks =
+    typeof content === "string" ? [{ type: "text", text: content }] : Array.isArray(content) ? content : [];
+  const text = blocks
+    .filter((block) => block?.type === "text")
+    .map((block) => block.text ?? "")
+    .join("\n")
+    .trim();
   return text === SILENT ? "" : text.slice(0, TEXT_MAX);
 }
 
@@ -78,7 +84,7 @@ function words(message) {
  * @returns {Promise<import("./types.js").Outcome>}
  */
 export async function follow(api, session, id) {
-  for (let idle = 0; ;) {
+  for (let idle = 0; ; ) {
     const run = shared.runs.get(id);
     if (run?.how) {
       const how = run.how;
@@ -88,7 +94,8 @@ export async function follow(api, session, id) {
       return { outcome: "answered", how, text: how === "failed" ? "" : said };
     }
     idle = busy(api, session) ? 0 : idle + 1;
-    if (idle > (run ? MISSED.known : MISSED.unknown)) return { outcome: "answered", ...(await lookedUp(session, id, run)) };
+    if (idle > (run ? MISSED.known : MISSED.unknown))
+      return { outcome: "answered", ...(await lookedUp(session, id, run)) };
     await sleep(LOOK_MS);
   }
 }
@@ -100,7 +107,12 @@ export async function follow(api, session, id) {
 async function lookedUp(session, id, run) {
   const sdk = /** @type {any} */ (await import("openclaw/plugin-sdk/gateway-runtime"));
   const options = { json: true, timeout: "15000" };
-  const history = await sdk.callGatewayFromCli("chat.history", options, { sessionKey: session, limit: HISTORY_ROWS }, { progress: false });
+  const history = await sdk.callGatewayFromCli(
+    "chat.history",
+    options,
+    { sessionKey: session, limit: HISTORY_ROWS },
+    { progress: false },
+  );
   const rows = /** @type {any[]} */ (history?.messages ?? []);
   const at = rows.findIndex((row) => (row.idempotencyKey ?? row.__openclaw?.idempotencyKey) === `${id}:user`);
   let text = "";

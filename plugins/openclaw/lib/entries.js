@@ -68,8 +68,10 @@ export function openEntries(api, sync) {
     }
     const begin = performance.now();
     const entries = agents(api).flatMap(({ agentId, storePath }) =>
-      api.runtime.agent.session.listSessionEntries({ agentId, storePath })
-        .map(({ sessionKey, entry }) => ({ key: sessionKey, agentId, entry: project(entry) })));
+      api.runtime.agent.session
+        .listSessionEntries({ agentId, storePath })
+        .map(({ sessionKey, entry }) => ({ key: sessionKey, agentId, entry: project(entry) })),
+    );
     slow = performance.now() - begin > SLICE_MS;
     await sync().call("listed", JSON.stringify({ round, entries }));
     [listedAt, mark] = [Date.now(), before];
@@ -99,15 +101,17 @@ export function openEntries(api, sync) {
   /** What tells that a store may have changed, where the host does not. */
   function marked() {
     if (told) return "";
-    return agents(api).map(({ agentId, storePath }) => {
-      try {
-        const path = storePath ?? api.runtime.agent.session.resolveStorePath(undefined, { agentId });
-        const { ino, size, mtimeMs } = statSync(path);
-        return `${ino} ${size} ${mtimeMs}`;
-      } catch {
-        return "";
-      }
-    }).join();
+    return agents(api)
+      .map(({ agentId, storePath }) => {
+        try {
+          const path = storePath ?? api.runtime.agent.session.resolveStorePath(undefined, { agentId });
+          const { ino, size, mtimeMs } = statSync(path);
+          return `${ino} ${size} ${mtimeMs}`;
+        } catch {
+          return "";
+        }
+      })
+      .join();
   }
 
   async function twins(/** @type {string} */ session, /** @type {string | undefined} */ claude) {

@@ -10,8 +10,10 @@ import { perhapsStop } from "./watch.js";
 
 /** Messages remembered between the two hooks. */
 const REMEMBERED = 256;
-const UNSAFE = "⇄ The state of this thread could not be read, so your message was not handled. Send it again in a moment.";
-const RIDDEN = "⇄ The Claude session of this conversation is ridden from a terminal, so your message was not handled. Send it again once that is over.";
+const UNSAFE =
+  "⇄ The state of this thread could not be read, so your message was not handled. Send it again in a moment.";
+const RIDDEN =
+  "⇄ The Claude session of this conversation is ridden from a terminal, so your message was not handled. Send it again once that is over.";
 
 /** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
 export function registerGate(api, sync) {
@@ -24,7 +26,11 @@ export function registerGate(api, sync) {
     const seen = { event, ctx };
     received.push(seen);
     const meta = event.metadata ?? {};
-    named(ctx.channelId ?? "", String(event.senderId ?? ctx.senderId ?? meta.senderId ?? ""), meta.senderName ?? meta.senderUsername);
+    named(
+      ctx.channelId ?? "",
+      String(event.senderId ?? ctx.senderId ?? meta.senderId ?? ""),
+      meta.senderName ?? meta.senderUsername,
+    );
     shared.flow.enterWith(seen);
     const session = event.sessionKey ?? ctx.sessionKey;
     const taken = () => !received.includes(seen);
@@ -61,7 +67,9 @@ export function registerGate(api, sync) {
     }
     const flow = shared.flow.getStore();
     // Whatever the host carries through, it must be this very message.
-    const sure = received.findIndex((seen) => same(seen, event, ctx) && (seen === flow || idOf(event, ctx) !== undefined));
+    const sure = received.findIndex(
+      (seen) => same(seen, event, ctx) && (seen === flow || idOf(event, ctx) !== undefined),
+    );
     const alike = received.findIndex((seen) => same(seen, event, ctx) && seen.event.content === event.content);
     const at = [sure, alike, received.findIndex((seen) => same(seen, event, ctx))].find((found) => found >= 0) ?? -1;
     const [seen] = at < 0 ? [] : received.splice(at, 1);
@@ -137,14 +145,16 @@ async function ask(api, sync, session, event, ctx, seen, sure) {
   const route = routeOf(event, ctx, seen, channel) ?? slashRoute(sync, ctx, seen, entry);
   const message = {
     key: session,
-    id: [channel, ctx.accountId ?? "", ctx.conversationId ?? session, messageId ?? `at:${event.timestamp ?? ""}`].join("|"),
+    id: [channel, ctx.accountId ?? "", ctx.conversationId ?? session, messageId ?? `at:${event.timestamp ?? ""}`].join(
+      "|",
+    ),
     // Without an id of the host's, the addon tells apart what is alike and came at one time.
     unnamed: messageId === undefined ? { run: shared.run, timed: event.timestamp !== undefined } : null,
     sender,
     name: meta.senderName ?? meta.senderUsername ?? sender,
     text: event.content ?? event.body ?? "",
     // Only the very id of a `chat.send` lets a driver's prompt in.
-    client: sure && !route ? messageId ?? null : null,
+    client: sure && !route ? (messageId ?? null) : null,
     route,
     host: {
       ...(seen ? { event: kept(seen.event), ctx: { channelId: channel, accountId: ctx.accountId } } : {}),
@@ -213,16 +223,45 @@ function isSlash(place) {
 /** The thread's own route for such a command. @param {import("./types.js").Addon} sync @param {any} ctx @param {{ event: any, ctx: any } | undefined} seen @param {any} entry */
 function slashRoute(sync, ctx, seen, entry) {
   const meta = seen?.event.metadata ?? {};
-  return [ctx.conversationId, meta.originatingTo, meta.to].some(isSlash) && entry ? JSON.parse(sync.route(JSON.stringify(project(entry)))) : null;
+  return [ctx.conversationId, meta.originatingTo, meta.to].some(isSlash) && entry
+    ? JSON.parse(sync.route(JSON.stringify(project(entry))))
+    : null;
 }
 
 /** What handling the message later needs. @param {any} event */
 function kept(event) {
   const { from, content, timestamp, threadId, messageId, senderId, metadata = {} } = event;
-  const { to, provider, senderName, senderUsername, topicName, channelName, guildId, mediaPath, mediaPaths, mediaType, mediaTypes } = metadata;
+  const {
+    to,
+    provider,
+    senderName,
+    senderUsername,
+    topicName,
+    channelName,
+    guildId,
+    mediaPath,
+    mediaPaths,
+    mediaType,
+    mediaTypes,
+  } = metadata;
   return {
-    from, content, timestamp, threadId, messageId, senderId,
-    metadata: { to, provider, senderName, senderUsername, topicName, channelName, guildId, mediaPaths: mediaPaths ?? (mediaPath ? [mediaPath] : []), mediaTypes: mediaTypes ?? (mediaType ? [mediaType] : []) },
+    from,
+    content,
+    timestamp,
+    threadId,
+    messageId,
+    senderId,
+    metadata: {
+      to,
+      provider,
+      senderName,
+      senderUsername,
+      topicName,
+      channelName,
+      guildId,
+      mediaPaths: mediaPaths ?? (mediaPath ? [mediaPath] : []),
+      mediaTypes: mediaTypes ?? (mediaType ? [mediaType] : []),
+    },
   };
 }
 
@@ -258,6 +297,8 @@ function notOpened(api, error) {
 
 /** @param {import("./types.js").Api} api @param {string} session @param {unknown} error */
 function unsafe(api, session, error) {
-  api.logger.error(`claude-code-sync: CANCEL (error) ${session}: ${error instanceof Error ? error.message : String(error)}`);
+  api.logger.error(
+    `claude-code-sync: CANCEL (error) ${session}: ${error instanceof Error ? error.message : String(error)}`,
+  );
   return { handled: true, text: UNSAFE };
 }

@@ -91,7 +91,7 @@ async function dispatch(api, channel, session, entry, held) {
       kind,
       id: peer.split(":topic:")[0],
       routePeer: { kind, id: peer },
-      label: kind === "direct" ? held.name : entry?.subject ?? entry?.groupChannel ?? meta.channelName,
+      label: kind === "direct" ? held.name : (entry?.subject ?? entry?.groupChannel ?? meta.channelName),
       ...(meta.guildId ? { spaceId: meta.guildId } : {}),
       threadId: route.threadId,
     },
@@ -99,8 +99,10 @@ async function dispatch(api, channel, session, entry, held) {
     reply: { to: route.to, messageThreadId: threadId },
     message: { rawBody: text, bodyForAgent: text, commandBody: text },
     access: { commands: { authorized: false } },
-    media: (meta.mediaPaths ?? []).map((/** @type {string} */ path, /** @type {number} */ i) =>
-      ({ path, contentType: meta.mediaTypes?.[i] })),
+    media: (meta.mediaPaths ?? []).map((/** @type {string} */ path, /** @type {number} */ i) => ({
+      path,
+      contentType: meta.mediaTypes?.[i],
+    })),
     extra: extra(kind, entry, meta, route),
   });
   const adapter = /** @type {any} */ (await api.runtime.channel.outbound.loadAdapter(route.channel));
@@ -117,7 +119,13 @@ async function dispatch(api, channel, session, entry, held) {
     delivery: {
       durable: { to: route.to, threadId },
       deliver: (/** @type {any} */ payload) =>
-        adapter.sendText({ cfg, to: route.to, text: payload.text, accountId: route.accountId, threadId: route.threadId }),
+        adapter.sendText({
+          cfg,
+          to: route.to,
+          text: payload.text,
+          accountId: route.accountId,
+          threadId: route.threadId,
+        }),
       onError: (/** @type {unknown} */ error) => api.logger.error(`claude-code-sync: ${session}: ${String(error)}`),
     },
     replyPipeline: {},

@@ -1,10 +1,26 @@
 // The host's objects, projected: only the fields the addon reads leave here.
 
 const FIELDS = [
-  "chatType", "channel", "groupId", "subject", "topicName", "displayName", "label",
-  "deliveryContext", "lastChannel", "lastTo", "lastAccountId", "lastThreadId",
-  "lastInteractionAt", "updatedAt", "archivedAt",
-  "claudeCliSessionId", "spawnedCwd", "visibility", "incognito", "createdActor",
+  "chatType",
+  "channel",
+  "groupId",
+  "subject",
+  "topicName",
+  "displayName",
+  "label",
+  "deliveryContext",
+  "lastChannel",
+  "lastTo",
+  "lastAccountId",
+  "lastThreadId",
+  "lastInteractionAt",
+  "updatedAt",
+  "archivedAt",
+  "claudeCliSessionId",
+  "spawnedCwd",
+  "visibility",
+  "incognito",
+  "createdActor",
 ];
 
 /** The agent of a session key. @param {string} key */
@@ -42,8 +58,11 @@ export function confirms(api) {
 
 /** The Claude session an entry is bound to. @param {any} entry @returns {string | undefined} */
 export function claudeOf(entry) {
-  return entry?.cliSessionBindings?.["claude-cli"]?.sessionId
-    ?? entry?.cliSessionIds?.["claude-cli"] ?? entry?.claudeCliSessionId;
+  return (
+    entry?.cliSessionBindings?.["claude-cli"]?.sessionId ??
+    entry?.cliSessionIds?.["claude-cli"] ??
+    entry?.claudeCliSessionId
+  );
 }
 
 /** The folder of a thread's agent, where the host tells it. @param {import("./types.js").Api} api @param {string} key @returns {string | undefined} */
@@ -60,10 +79,14 @@ export function workspaceOf(api, key) {
 export function agents(api) {
   const cfg = /** @type {any} */ (api.runtime.config.current());
   const { list, entries } = cfg.agents ?? {};
-  const listed = [...(list ?? []).map((/** @type {any} */ agent) => agent.id).filter(Boolean), ...Object.keys(entries ?? {})];
+  const listed = [
+    ...(list ?? []).map((/** @type {any} */ agent) => agent.id).filter(Boolean),
+    ...Object.keys(entries ?? {}),
+  ];
   const store = cfg.session?.store;
   return (listed.length > 0 ? [...new Set(listed)] : ["main"]).map((agentId) =>
-    store ? { agentId, storePath: api.runtime.agent.session.resolveStorePath(store, { agentId }) } : { agentId });
+    store ? { agentId, storePath: api.runtime.agent.session.resolveStorePath(store, { agentId }) } : { agentId },
+  );
 }
 
 /** The configured channels and accounts. @param {import("./types.js").Api} api */
@@ -75,13 +98,17 @@ export function channels(api) {
     .map(([id, channel]) => ({
       id,
       enabled: on(channel) && on(cfg.plugins?.entries?.[id]),
-      accounts: Object.fromEntries(Object.entries(/** @type {any} */ (channel).accounts ?? {}).map(([name, account]) => [name, on(account)])),
+      accounts: Object.fromEntries(
+        Object.entries(/** @type {any} */ (channel).accounts ?? {}).map(([name, account]) => [name, on(account)]),
+      ),
     }));
 }
 
 /** Whether the host is older than a version. @param {import("./types.js").Api} api @param {...number} version */
 export function before(api, ...version) {
-  const own = String(api.runtime.version ?? "").split(/[.-]/).map(Number);
+  const own = String(api.runtime.version ?? "")
+    .split(/[.-]/)
+    .map(Number);
   const at = version.findIndex((part, i) => (own[i] || 0) !== part);
   return at >= 0 && (own[at] || 0) < /** @type {number} */ (version[at]);
 }
@@ -97,7 +124,11 @@ export function person(api, client) {
     profile: profile === "gateway-owner" ? undefined : profile,
     roles: cfg.gateway?.roles !== undefined,
     // A paired device has its own token: that it was let in does not make it the owner.
-    owner: profile === "gateway-owner"
-      || (client?.usesSharedGatewayAuth === true && client.isDeviceTokenAuth !== true && profile === undefined && client.authenticatedUserId === undefined),
+    owner:
+      profile === "gateway-owner" ||
+      (client?.usesSharedGatewayAuth === true &&
+        client.isDeviceTokenAuth !== true &&
+        profile === undefined &&
+        client.authenticatedUserId === undefined),
   };
 }

@@ -24,21 +24,27 @@ export function keepThreads(api, sync) {
   if (!forgets(api)) return () => {};
   const kept = (shared.kept ??= new Map());
   sync.call("kept", "null").then(
-    (all) => { for (const { session, claude, resetMark } of JSON.parse(all)) kept.set(session, { claude, mark: resetMark }); },
-    (error) => api.logger.error(`claude-code-sync: threads ridden before may lose their Claude session: ${String(error)}`),
+    (all) => {
+      for (const { session, claude, resetMark } of JSON.parse(all)) kept.set(session, { claude, mark: resetMark });
+    },
+    (error) =>
+      api.logger.error(`claude-code-sync: threads ridden before may lose their Claude session: ${String(error)}`),
   );
   const off = api.runtime.events.onAgentEvent((event) => {
     const { stream, sessionKey, data } = /** @type {any} */ (event);
     if (stream !== "lifecycle" || data?.phase === "start" || !kept.has(sessionKey)) return;
     void afterRun(api, sync, sessionKey, Date.now() + WRITTEN_MS);
   });
-  return () => { if (typeof off === "function") off(); };
+  return () => {
+    if (typeof off === "function") off();
+  };
 }
 
 /** @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session @param {number} until */
 async function afterRun(api, sync, session, until) {
   await keepWhole(api, sync, session);
-  if (Date.now() < until && isKept(session)) setTimeout(() => void afterRun(api, sync, session, until), LOOK_MS).unref();
+  if (Date.now() < until && isKept(session))
+    setTimeout(() => void afterRun(api, sync, session, until), LOOK_MS).unref();
 }
 
 /**
@@ -49,8 +55,11 @@ export async function ridden(api, sync, session, claude, mark) {
   if (!shared.kept) return;
   shared.kept.set(session, { claude, mark });
   // It is back all the same, and remembered until the gateway is restarted.
-  await sync.call("keep", JSON.stringify({ session, claude, resetMark: mark }))
-    .catch((error) => api.logger.error(`claude-code-sync: ${session}: could not be remembered as ridden: ${String(error)}`));
+  await sync
+    .call("keep", JSON.stringify({ session, claude, resetMark: mark }))
+    .catch((error) =>
+      api.logger.error(`claude-code-sync: ${session}: could not be remembered as ridden: ${String(error)}`),
+    );
 }
 
 /** Whether a thread is one to keep. @param {string} session */
@@ -75,16 +84,26 @@ export async function keepWhole(api, sync, session) {
       shared.kept?.delete(session);
       await sync.call("forget", JSON.stringify(session));
       if (now && resetMark(entry) === kept.mark) {
-        api.logger.warn(`claude-code-sync: ${session}: the host went on in Claude session ${now} instead of ${kept.claude}`);
+        api.logger.warn(
+          `claude-code-sync: ${session}: the host went on in Claude session ${now} instead of ${kept.claude}`,
+        );
       }
       return;
     }
     if (entry.cliSessionBindings?.["claude-cli"]?.forceReuse === true) return;
     await api.runtime.agent.session.patchSessionEntry({
-      agentId: agentOf(session), sessionKey: session, preserveActivity: true,
-      update: (/** @type {any} */ fresh) => claudeOf(fresh) !== kept.claude || !fresh.cliSessionBindings?.["claude-cli"] ? null : {
-        cliSessionBindings: { ...fresh.cliSessionBindings, "claude-cli": { ...fresh.cliSessionBindings["claude-cli"], forceReuse: true } },
-      },
+      agentId: agentOf(session),
+      sessionKey: session,
+      preserveActivity: true,
+      update: (/** @type {any} */ fresh) =>
+        claudeOf(fresh) !== kept.claude || !fresh.cliSessionBindings?.["claude-cli"]
+          ? null
+          : {
+              cliSessionBindings: {
+                ...fresh.cliSessionBindings,
+                "claude-cli": { ...fresh.cliSessionBindings["claude-cli"], forceReuse: true },
+              },
+            },
     });
   } catch (error) {
     // The turn goes on; at worst the host begins a new Claude session, which is looked at afterwards.

@@ -10,7 +10,11 @@ import { project } from "./host.js";
 const CHUNK = 256 * 1024;
 
 // The gateway goes first.
-try { setPriority(5); } catch { /* where that is not allowed, it is not */ }
+try {
+  setPriority(5);
+} catch {
+  /* where that is not allowed, it is not */
+}
 
 const { sdk, stateDir, agents } = JSON.parse(process.argv[2] ?? "{}");
 const { listSessionEntries } = await import(sdk);
@@ -30,7 +34,9 @@ process.exit(0);
 function unlisted() {
   try {
     return readdirSync(join(stateDir, "agents"), { withFileTypes: true })
-      .filter((folder) => folder.isDirectory() && !agents.some((/** @type {any} */ agent) => agent.agentId === folder.name))
+      .filter(
+        (folder) => folder.isDirectory() && !agents.some((/** @type {any} */ agent) => agent.agentId === folder.name),
+      )
       .map((folder) => ({ agentId: folder.name }));
   } catch {
     return [];
@@ -41,5 +47,5 @@ function unlisted() {
 function flush() {
   const chunk = text;
   text = "";
-  return new Promise((resolve, reject) => process.stdout.write(chunk, (error) => error ? reject(error) : resolve()));
+  return new Promise((resolve, reject) => process.stdout.write(chunk, (error) => (error ? reject(error) : resolve())));
 }

@@ -35,48 +35,82 @@ const WAITS = ["ride_claim", "ride_release", "ride_take_back", "ride_adopt", "ri
 export function registerMethods(api, sync, entries) {
   const condition = conditionOf(api);
   for (const [method, scope] of Object.entries(METHODS)) {
-    api.registerGatewayMethod(method, async (request) => {
-      const { client, respond } = /** @type {any} */ (request);
-      const params = /** @type {any} */ (request.params ?? {});
-      try {
-        sync();
-      } catch (error) {
-        const message = error instanceof Error ? error.message : String(error);
-        respond(false, undefined, { code: "UNAVAILABLE", message, details: { reason: "CONFIG", hint: "correct plugins.entries.claude-code-sync.config on the gateway" } });
-        return;
-      }
-      const waits = WAITS.includes(method) ? waitsOf(client) : undefined;
-      if (waits && waits.count >= WAITING) {
-        const message = `this connection waits for ${WAITING} claims, releases or copies already`;
-        respond(false, undefined, { code: "UNAVAILABLE", message, details: { reason: "BAD_REQUEST", hint: "wait for one of them to be answered" } });
-        return;
-      }
-      if (waits) waits.count++;
-      try {
-        let answer = method === "ride_relay" && typeof params.key === "string" && shared.relay
-          ? await shared.relay(params.key, params)
-          : JSON.parse(await sync().call("request", JSON.stringify({ method, params, host: method === "ride_config" ? { plugin: condition() } : await facts(api, entries, client, method, params) })));
-        // A renewal changes nothing that anybody waits for; a relay has been taken up already.
-        if ((["ride_claim", "ride_release", "ride_take_back", "ride_adopt", "ride_take"].includes(method) || !shared.relay && method === "ride_relay") && typeof params.key === "string") {
-          wake(params.key);
-          changed(params.key);
+    api.registerGatewayMethod(
+      method,
+      async (request) => {
+        const { client, respond } = /** @type {any} */ (request);
+        const params = /** @type {any} */ (request.params ?? {});
+        try {
+          sync();
+        } catch (error) {
+          const message = error instanceof Error ? error.message : String(error);
+          respond(false, undefined, {
+            code: "UNAVAILABLE",
+            message,
+            details: { reason: "CONFIG", hint: "correct plugins.entries.claude-code-sync.config on the gateway" },
+          });
+          return;
         }
-        // From the first moment on: a driver that goes while it waits withdraws its claim.
-        const fence = method === "ride_claim" || method === "ride_adopt" ? answer.wait?.fence : method === "ride_renew" && answer.ok ? params.fence : undefined;
-        if (fence) onDisconnect(client, sync(), params.key, fence);
-        // Where the host tells of no changes (2026.7 and before), they are seen here.
-        if (method === "ride_renew" && answer.ok) look(api, sync(), params.key);
-        if (answer.wait) answer = await carriedOut(sync(), answer.wait);
-        if (answer.ok) respond(true, answer.ok);
-        else respond(false, undefined, answer.error);
-      } catch (error) {
-        const message = error instanceof Error ? error.message : String(error);
-        api.logger.error(`claude-code-sync: ${method}: ${message}`);
-        respond(false, undefined, { code: "UNAVAILABLE", message, details: { reason: "STORE" } });
-      } finally {
-        if (waits) waits.count--;
-      }
-    }, { scope });
+        const waits = WAITS.includes(method) ? waitsOf(client) : undefined;
+        if (waits && waits.count >= WAITING) {
+          const message = `this connection waits for ${WAITING} claims, releases or copies already`;
+          respond(false, undefined, {
+            code: "UNAVAILABLE",
+            message,
+            details: { reason: "BAD_REQUEST", hint: "wait for one of them to be answered" },
+          });
+          return;
+        }
+        if (waits) waits.count++;
+        try {
+          let answer =
+            method === "ride_relay" && typeof params.key === "string" && shared.relay
+              ? await shared.relay(params.key, params)
+              : JSON.parse(
+                  await sync().call(
+                    "request",
+                    JSON.stringify({
+                      method,
+                      params,
+                      host:
+                        method === "ride_config"
+                          ? { plugin: condition() }
+                          : await facts(api, entries, client, method, params),
+                    }),
+                  ),
+                );
+          // A renewal changes nothing that anybody waits for; a relay has been taken up already.
+          if (
+            (["ride_claim", "ride_release", "ride_take_back", "ride_adopt", "ride_take"].includes(method) ||
+              (!shared.relay && method === "ride_relay")) &&
+            typeof params.key === "string"
+          ) {
+            wake(params.key);
+            changed(params.key);
+          }
+          // From the first moment on: a driver that goes while it waits withdraws its claim.
+          const fence =
+            method === "ride_claim" || method === "ride_adopt"
+              ? answer.wait?.fence
+              : method === "ride_renew" && answer.ok
+                ? params.fence
+                : undefined;
+          if (fence) onDisconnect(client, sync(), params.key, fence);
+          // Where the host tells of no changes (2026.7 and before), they are seen here.
+          if (method === "ride_renew" && answer.ok) look(api, sync(), params.key);
+          if (answer.wait) answer = await carriedOut(sync(), answer.wait);
+          if (answer.ok) respond(true, answer.ok);
+          else respond(false, undefined, answer.error);
+        } catch (error) {
+          const message = error instanceof Error ? error.message : String(error);
+          api.logger.error(`claude-code-sync: ${method}: ${message}`);
+          respond(false, undefined, { code: "UNAVAILABLE", message, details: { reason: "STORE" } });
+        } finally {
+          if (waits) waits.count--;
+        }
+      },
+      { scope },
+    );
   }
 }
 

@@ -41,11 +41,16 @@ function ungated(api) {
  * @returns {Promise<import("./types.js").Outcome>}
  */
 export async function acknowledge(api, sync, { sessions, claude }) {
-  const waits = ungated(api) ? sessions.map((/** @type {string} */ session) => quiet(api, session)).find(Boolean) : undefined;
+  const waits = ungated(api)
+    ? sessions.map((/** @type {string} */ session) => quiet(api, session)).find(Boolean)
+    : undefined;
   if (waits) return waits;
   const [other] = JSON.parse(await sync.call("unacknowledged", JSON.stringify(claude)));
   if (!other) return { outcome: "ok" };
-  return { outcome: "notYet", what: `the gateway of ${other} shares the lockDir and has not said that no turn of it is on the Claude session` };
+  return {
+    outcome: "notYet",
+    what: `the gateway of ${other} shares the lockDir and has not said that no turn of it is on the Claude session`,
+  };
 }
 
 /** @param {import("./types.js").Api} api @param {string} session @returns {import("./types.js").Outcome | undefined} */
@@ -92,7 +97,11 @@ function isFree(api, sync, { claude, since }) {
   const at = first?.at ?? Date.now();
   seen.set(claude, { since, at });
   if (ungated(api) && Date.now() - at < QUIET_MS) return false;
-  const active = [...shared.turns].filter(([, turns]) => turns.passed.length > 0 || turns.running.size > 0).map(([session]) => session);
-  const bound = [...new Set([...active, ...sync.bound(claude)])].filter((session) => claudeOf(entryOf(api, session)) === claude);
+  const active = [...shared.turns]
+    .filter(([, turns]) => turns.passed.length > 0 || turns.running.size > 0)
+    .map(([session]) => session);
+  const bound = [...new Set([...active, ...sync.bound(claude)])].filter(
+    (session) => claudeOf(entryOf(api, session)) === claude,
+  );
   return !bound.some((session) => busy(api, session));
 }

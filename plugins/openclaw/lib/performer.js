@@ -124,10 +124,11 @@ function perform(api, sync, gatewayEvents) {
     outside(() => void turn(key));
   };
   /** Has a relay taken over in the same commit that takes the work it makes. @param {string} key @param {unknown} params */
-  const relay = (key, params) => new Promise((resolve, reject) => {
-    of(key).relays.push({ params, resolve, reject });
-    outside(() => void turn(key));
-  });
+  const relay = (key, params) =>
+    new Promise((resolve, reject) => {
+      of(key).relays.push({ params, resolve, reject });
+      outside(() => void turn(key));
+    });
   const look = () => {
     try {
       const performing = sync.perform();
@@ -136,14 +137,25 @@ function perform(api, sync, gatewayEvents) {
       if (!shared.begun) {
         shared.begun = true;
         // Connections ended with the process before: whoever was on one is looked for.
-        sync.call("restarted", "null").catch((error) => api.logger.error(`claude-code-sync: drivers of before the start are not looked for: ${String(error)}`));
+        sync
+          .call("restarted", "null")
+          .catch((error) =>
+            api.logger.error(`claude-code-sync: drivers of before the start are not looked for: ${String(error)}`),
+          );
       }
       for (const key of sync.busy()) if (!rounds.get(key)?.timer) void turn(key);
     } catch (error) {
       api.logger.error(`claude-code-sync: could not look for work: ${String(error)}`);
     }
   };
-  const offs = [follow(api), listen(api), watch(api, sync, gatewayEvents), keepThreads(api, sync), mirrorTurns(api, sync, () => !closing && shared.relay === relay), answerOthers(api, sync, () => shared.relay === relay)];
+  const offs = [
+    follow(api),
+    listen(api),
+    watch(api, sync, gatewayEvents),
+    keepThreads(api, sync),
+    mirrorTurns(api, sync, () => !closing && shared.relay === relay),
+    answerOthers(api, sync, () => shared.relay === relay),
+  ];
   shared.wake.add(wake);
   const timer = setInterval(look, LOOK_MS);
   look();

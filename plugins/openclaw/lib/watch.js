@@ -21,8 +21,14 @@ const told = new Map();
  */
 export function watch(api, sync, gatewayEvents) {
   import("openclaw/plugin-sdk/command-primitives-runtime")
-    .then((sdk) => { shared.stops = sdk.isAbortRequestText; })
-    .catch((error) => api.logger.warn(`claude-code-sync: a stop in the chat of a ridden thread cannot be told from a message here: ${String(error)}`));
+    .then((sdk) => {
+      shared.stops = sdk.isAbortRequestText;
+    })
+    .catch((error) =>
+      api.logger.warn(
+        `claude-code-sync: a stop in the chat of a ridden thread cannot be told from a message here: ${String(error)}`,
+      ),
+    );
   const offs = [
     gatewayEvents?.onSessionsChanged?.((/** @type {any} */ event) => look(api, sync, event?.sessionKey ?? event?.key)),
     api.runtime.events.onAgentEvent((event) => {
@@ -41,7 +47,12 @@ export function look(api, sync, session) {
   try {
     if (!session || sync.gate(session) !== 1) return;
     const entry = entryOf(api, session);
-    const seen = { seen: "entry", there: entry !== undefined && entry !== null, resetMark: resetMark(entry), claude: claudeOf(entry) ?? null };
+    const seen = {
+      seen: "entry",
+      there: entry !== undefined && entry !== null,
+      resetMark: resetMark(entry),
+      claude: claudeOf(entry) ?? null,
+    };
     const text = JSON.stringify(seen);
     if (told.get(session) === text) return;
     if (told.size === THREADS) told.clear();
@@ -83,7 +94,12 @@ function about(api, sync, session, route) {
   return sync.busy().filter((key) => {
     const entry = entryOf(api, key);
     const stored = entry ? JSON.parse(sync.route(JSON.stringify(project(entry)))) : null;
-    return sync.gate(key) === 1 && stored?.channel === route.channel && stored.to === route.to && stored.threadId === route.threadId;
+    return (
+      sync.gate(key) === 1 &&
+      stored?.channel === route.channel &&
+      stored.to === route.to &&
+      stored.threadId === route.threadId
+    );
   });
 }
 

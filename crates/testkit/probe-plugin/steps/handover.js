@@ -69,7 +69,10 @@ const routes = {
       route: { agentId: built.route.agentId, sessionKey: built.route.routeSessionKey },
       ctxPayload: await inbound.buildContext(built),
       messageId: built.messageId,
-      delivery: { ...delivery(step, built, out), durable: { to: built.reply.to, threadId: built.reply.messageThreadId } },
+      delivery: {
+        ...delivery(step, built, out),
+        durable: { to: built.reply.to, threadId: built.reply.messageThreadId },
+      },
       replyPipeline: {},
     });
   },
@@ -103,7 +106,10 @@ const routes = {
           accountId: built.accountId,
           route: { agentId: built.route.agentId, sessionKey: built.route.routeSessionKey },
           ctxPayload: await inbound.buildContext(built),
-          delivery: { ...delivery(step, built, out), durable: { to: built.reply.to, threadId: built.reply.messageThreadId } },
+          delivery: {
+            ...delivery(step, built, out),
+            durable: { to: built.reply.to, threadId: built.reply.messageThreadId },
+          },
           replyPipeline: {},
         }),
       },
@@ -124,7 +130,10 @@ const routes = {
       ctxPayload: await inbound.buildContext(built),
       recordInboundSession: session.recordInboundSession,
       dispatchReplyWithBufferedBlockDispatcher: reply.dispatchReplyWithBufferedBlockDispatcher,
-      delivery: { ...delivery(step, built, out), durable: { to: built.reply.to, threadId: built.reply.messageThreadId } },
+      delivery: {
+        ...delivery(step, built, out),
+        durable: { to: built.reply.to, threadId: built.reply.messageThreadId },
+      },
       replyPipeline: {},
     });
   },

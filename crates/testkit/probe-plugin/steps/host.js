@@ -36,8 +36,12 @@ export default async ({ api, probe, note, request, sdk }) => {
     handler: names(request),
     client: names(client),
     closes,
-    gatewayRuntime: await tried("gateway-runtime").then((n) => (Array.isArray(n) ? n.includes("callGatewayFromCli") : n)),
-    channelOutbound: await tried("channel-outbound").then((n) => (Array.isArray(n) ? n.includes("sendDurableMessageBatch") : n)),
+    gatewayRuntime: await tried("gateway-runtime").then((n) =>
+      Array.isArray(n) ? n.includes("callGatewayFromCli") : n,
+    ),
+    channelOutbound: await tried("channel-outbound").then((n) =>
+      Array.isArray(n) ? n.includes("sendDurableMessageBatch") : n,
+    ),
     node: process.version,
   };
 };

@@ -27,8 +27,19 @@ export default async ({ api, params }) => {
       return params.patch;
     },
   });
-  const show = (e) => e && Object.fromEntries(
-    ["sessionId", "updatedAt", "cliSessionBindings", "cliSessionIds", "claudeCliSessionId", "spawnedCwd", "status"].map((k) => [k, e[k]]));
+  const show = (e) =>
+    e &&
+    Object.fromEntries(
+      [
+        "sessionId",
+        "updatedAt",
+        "cliSessionBindings",
+        "cliSessionIds",
+        "claudeCliSessionId",
+        "spawnedCwd",
+        "status",
+      ].map((k) => [k, e[k]]),
+    );
   const now = api.runtime.agent.session.getSessionEntry({ agentId: "main", sessionKey });
   return { seen, returned: show(entry), now: show(now) };
 };

@@ -19,7 +19,12 @@ export default async ({ api, probe, note, params }) => {
     let before = "";
     for (const end = Date.now() + params.ms; Date.now() < end; await sleep(10)) {
       const entry = api.runtime.agent.session.getSessionEntry({ agentId: "main", sessionKey: params.sessionKey });
-      const seen = { status: entry?.status, startedAt: entry?.startedAt, endedAt: entry?.endedAt, registry: registry(params.dir) };
+      const seen = {
+        status: entry?.status,
+        startedAt: entry?.startedAt,
+        endedAt: entry?.endedAt,
+        registry: registry(params.dir),
+      };
       const now = JSON.stringify(seen);
       if (now !== before) note("watch", seen);
       before = now;

@@ -6,17 +6,23 @@ const block = (why) => process.stdout.write(JSON.stringify({ decision: "block", 
 let input = "";
 process.stdin.on("data", (chunk) => (input += chunk));
 process.stdin.on("end", () => {
-  const request = http.request({
-    socketPath: process.env.OPENCLAW_RIDE_SOCKET,
-    path: `/hook/${process.argv[2]}`,
-    method: "POST",
-    headers: { authorization: `Bearer ${process.env.OPENCLAW_RIDE_TOKEN}`, "content-length": Buffer.byteLength(input) },
-    timeout: 6000,
-  }, (response) => {
-    let answer = "";
-    response.on("data", (chunk) => (answer += chunk));
-    response.on("end", () => (response.statusCode === 200 ? process.stdout.write(answer) : block(answer)));
-  });
+  const request = http.request(
+    {
+      socketPath: process.env.OPENCLAW_RIDE_SOCKET,
+      path: `/hook/${process.argv[2]}`,
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${process.env.OPENCLAW_RIDE_TOKEN}`,
+        "content-length": Buffer.byteLength(input),
+      },
+      timeout: 6000,
+    },
+    (response) => {
+      let answer = "";
+      response.on("data", (chunk) => (answer += chunk));
+      response.on("end", () => (response.statusCode === 200 ? process.stdout.write(answer) : block(answer)));
+    },
+  );
   request.on("timeout", () => request.destroy(new Error("no answer")));
   request.on("error", (error) => block(error.message));
   request.end(input);

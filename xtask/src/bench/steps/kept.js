@@ -16,7 +16,9 @@ export default async ({ api, params }) => {
   const events = messages([params.kept, params.kept, params.never]);
   for (let round = -WARM; round < ROUNDS; round++) {
     await api.runtime.agent.session.patchSessionEntry({
-      agentId: "main", sessionKey: params.kept, preserveActivity: true,
+      agentId: "main",
+      sessionKey: params.kept,
+      preserveActivity: true,
       update: ({ cliSessionBindings: all }) => {
         const { forceReuse: _, ...binding } = all["claude-cli"];
         return { cliSessionBindings: { ...all, "claude-cli": binding } };

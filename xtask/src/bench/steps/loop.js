@@ -32,7 +32,12 @@ export function messages(keys) {
   }));
 }
 
-export const CTX = { channelId: "telegram", accountId: "default", conversationId: "-1002222222222:topic:42", senderId: "1001" };
+export const CTX = {
+  channelId: "telegram",
+  accountId: "default",
+  conversationId: "-1002222222222:topic:42",
+  senderId: "1001",
+};
 
 /** Calls a handler; a message that is held would measure something else. */
 export function run(handler, events, calls) {
