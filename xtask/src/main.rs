@@ -46,6 +46,9 @@ enum What {
         /// Play every story on every pinned host with every Claude Code instead, into `docs/hosts.md`.
         #[arg(long)]
         matrix: bool,
+        /// Run only what needs no download and no real peer: form, lints, unit tests, model and simulation.
+        #[arg(long, conflicts_with = "matrix")]
+        quick: bool,
         #[command(flatten)]
         cells: matrix::Matrix,
     },
@@ -62,6 +65,12 @@ enum What {
     Probe(probe::Probe),
     /// Compare what we say of transcripts with what the real Claude Code does when it resumes them.
     ResumeCheck(resume_check::ResumeCheck),
+    /// Bring all code into its one form.
+    Fmt {
+        /// Change nothing; fail where the form differs.
+        #[arg(long)]
+        check: bool,
+    },
     /// Check the plugin's JavaScript against the host's published types.
     Types,
     /// What a story starts in a network of its own.
@@ -81,8 +90,8 @@ fn main() -> ExitCode {
         What::Versions { tag: None } => versions::check(&build::root()),
         What::Versions { tag: Some(tag) } => versions::check_tag(&build::root(), &tag),
         What::Demo(demo) => return exit(demo.run()),
-        What::Test { matrix: true, cells } => return exit(cells.run()),
-        What::Test { matrix: false, .. } => return exit(check::test()),
+        What::Test { matrix: true, cells, .. } => return exit(cells.run()),
+        What::Test { quick, .. } => return exit(check::test(quick)),
         What::Bench(bench) => bench.run(),
         What::Model(model) => return exit(Ok(model.run())),
         What::Sim(sim) => return exit(Ok(sim.run())),
@@ -90,6 +99,7 @@ fn main() -> ExitCode {
         What::Fuzz(fuzz) => return exit(fuzz.run()),
         What::Probe(probe) => return exit(probe.run()),
         What::ResumeCheck(check) => return exit(check.run()),
+        What::Fmt { check } => check::form(check),
         What::Types => check::types(),
         What::Inside { folder, ports, command } => return inside(&folder, &ports, &command),
     };

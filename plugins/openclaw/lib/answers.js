@@ -1,8 +1,9 @@
 // The turns of chat rides: from the moment the gate let a driver's prompt in to the
 // agent's last words. The host names every event of such a turn by the driver's own id
 // (docs/hosts.md, E and O); what a restart has swallowed is read from its history.
-import { busy } from "./turns.js";
+
 import { shared } from "./shared.js";
+import { busy } from "./turns.js";
 
 /** Turns remembered after their end, for a follower that comes late. */
 const RUNS = 256;

@@ -3,10 +3,11 @@
 // what the host says has changed is read again in short slices. Hosts before 2026.8
 // do not say: there the list is made again, at most every few seconds, when a store's
 // file has changed; on a busy machine the one before is answered from meanwhile.
-import { createRequire } from "node:module";
+
 import { statSync } from "node:fs";
+import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import { agentOf, agents, claudeOf, entryOf, project } from "./host.js";
+import { agents, claudeOf, entryOf, project } from "./host.js";
 
 /** How long reading may hold the event loop at a stretch. */
 const SLICE_MS = 3;

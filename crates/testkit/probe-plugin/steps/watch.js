@@ -1,5 +1,5 @@
 // Samples what tells that a turn runs: the entry's status and the child's registry status.
-import { readFileSync, readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
