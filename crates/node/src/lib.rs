@@ -12,18 +12,41 @@ mod locks;
 mod mirror;
 mod place;
 mod request;
+mod reserve;
 mod sync;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use napi::bindgen_prelude::AsyncTask;
-use napi::{Env, Error, Result, Task};
+use napi::{Env, Error, Result, Status, Task};
 use napi_derive::napi;
+
+use crate::sync::NotOpened;
 
 /// The plugin's threads. One per loaded copy of the plugin.
 #[napi(js_name = "Sync")]
 pub struct JsSync(Arc<sync::Sync>);
+
+/// One look at the files on its way through the worker pool.
+pub struct Look {
+    options: String,
+    session: String,
+    claude: Option<String>,
+}
+
+impl Task for Look {
+    type Output = bool;
+    type JsValue = bool;
+
+    fn compute(&mut self) -> Result<bool> {
+        guarded(|| sync::may_be_closed(&self.options, &self.session, self.claude.as_deref()))
+    }
+
+    fn resolve(&mut self, _env: Env, output: bool) -> Result<bool> {
+        Ok(output)
+    }
+}
 
 /// One call on its way through the worker pool.
 pub struct Job {
@@ -34,15 +57,36 @@ pub struct Job {
 
 #[napi]
 impl JsSync {
-    /// Opens the store. `options`: `{ stateDir, config, pid }`; an error names the
-    /// config key or the path.
+    /// Opens the store. `options`: `{ stateDir, config, pid }`; an error names the config key
+    /// or the path. Its code is `InvalidArg` where the configuration cannot be used; any
+    /// other may be gone a moment later. Nobody is waited for: until `call("prepare")` was
+    /// answered, the gate cannot tell.
     #[napi(constructor)]
     pub fn new(options: String) -> Result<Self> {
-        guarded(|| sync::Sync::open(&options)).map(|sync| JsSync(Arc::new(sync)))
+        let opened = guarded(|| Ok(sync::Sync::open(&options)))?;
+        opened.map(|sync| JsSync(Arc::new(sync))).map_err(|error| match error {
+            NotOpened::Config(text) => Error::new(Status::InvalidArg, text),
+            NotOpened::Store(text) => Error::from_reason(text),
+        })
+    }
+
+    /// Looks whether a thread's gate may hold, in the files of `options` alone: nothing is locked
+    /// or written, and some open files are kept in reserve for it. `claude`: the Claude
+    /// session that the thread is bound to.
+    #[napi(ts_return_type = "Promise<boolean>")]
+    pub fn may_be_closed(options: String, session: String, claude: Option<String>) -> AsyncTask<Look> {
+        AsyncTask::new(Look { options, session, claude })
+    }
+
+    /// Whether the gate can answer at once; else `call("prepare")` makes it able to.
+    #[napi]
+    pub fn prepared(&self) -> Result<bool> {
+        guarded(|| self.0.prepared())
     }
 
     /// Looks whether a thread's gate holds: 0 open, 1 closed, 2 closed if the host has
-    /// it bound to a Claude session that is ridden, 3 open by what the index knows of that.
+    /// it bound to a Claude session that is ridden, 3 open by what the index knows of that,
+    /// 4 not known before `call("prepare")`.
     #[napi]
     pub fn gate(&self, session: String) -> Result<u32> {
         guarded(|| self.0.gate(&session))
@@ -76,7 +120,7 @@ impl JsSync {
     /// Looks whether any Claude session is ridden.
     #[napi]
     pub fn riding(&self) -> Result<bool> {
-        guarded(|| self.0.store.any_ridden().map_err(|e| e.to_string()))
+        guarded(|| self.0.riding())
     }
 
     /// Takes over one entry as the host has it now, as JSON; `null` where it has none.

@@ -11,8 +11,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use ride_core::config::{Config, LockBackend};
-use ride_store::Store;
+use ride_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// The file that remembers the place, in the gateway's state folder.
 const PLACE: &str = "claude-code-sync.json";
@@ -57,9 +58,9 @@ pub(crate) fn open(
     let wanted = wanted(config, home);
     let before = read(&state_dir.join(PLACE))?;
     if let Some(dir) = before.clone().filter(|dir| Some(dir) != wanted.as_ref() && dir.exists()) {
-        let old = files(&dir, gateway)?;
-        let threads = old.busy().and_then(|busy| Ok(busy.len() + old.refusals()?.len())).map_err(|e| e.to_string())?;
+        let threads = ride_store::look(&dir, gateway).map_err(|e| in_folder(&dir, &e))?.map_or(0, |v| v.unfinished());
         if threads > 0 {
+            let old = files(&dir, gateway)?;
             let why = format!(
                 "{threads} of them ridden or with messages waiting; it changes at the next load of the plugin after that"
             );
@@ -76,6 +77,27 @@ pub(crate) fn open(
         write(&file, wanted).map_err(|e| format!("could not write {}: {e}", file.display()))?;
     }
     Ok((store, None))
+}
+
+/// Whether a thread's gate may hold, as the files say: those of the place that was in force last,
+/// and of the one that the configuration names, where it can be read.
+pub(crate) fn may_be_closed(
+    config: Option<&Config>,
+    home: &Path,
+    state_dir: &Path,
+    gateway: &str,
+    session: &str,
+    claude: Option<Uuid>,
+) -> Result<bool, String> {
+    let mut dirs: Vec<PathBuf> = read(&state_dir.join(PLACE))?.into_iter().collect();
+    dirs.extend(config.and_then(|config| wanted(config, home)).filter(|dir| dirs.first() != Some(dir)));
+    for dir in dirs {
+        let closed = ride_store::may_be_closed(&dir, gateway, session, claude).map_err(|e| in_folder(&dir, &e))?;
+        if closed {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The folder that was in force last, if it is there.
@@ -102,7 +124,11 @@ pub(crate) fn folder(text: &str, home: &Path) -> PathBuf {
 }
 
 fn files(dir: &Path, gateway: &str) -> Result<Store, String> {
-    Store::files(dir, gateway).map_err(|e| format!("lockDir is {}: {e}", dir.display()))
+    Store::unprepared(dir, gateway).map_err(|e| in_folder(dir, &e))
+}
+
+fn in_folder(dir: &Path, error: &StoreError) -> String {
+    format!("lockDir is {}: {error}", dir.display())
 }
 
 fn read(file: &Path) -> Result<Option<PathBuf>, String> {
@@ -140,7 +166,6 @@ mod tests {
     use ride_core::thread::ClaudeSession;
     use ride_core::wire::Driver;
     use ride_store::clock;
-    use uuid::Uuid;
 
     fn config(backend: LockBackend, dir: &Path) -> Config {
         Config { lock_backend: backend, lock_dir: dir.to_string_lossy().into_owned(), ..Config::default() }
@@ -210,7 +235,9 @@ mod tests {
         let (state, locks) = (folder.path(), folder.path().join("locks"));
         let open = |config: serde_json::Value| {
             let options = serde_json::json!({ "stateDir": state, "config": config, "pid": 1 });
-            crate::sync::Sync::open(&options.to_string()).map_err(|e| e.to_string())
+            let sync = crate::sync::Sync::open(&options.to_string()).map_err(crate::sync::NotOpened::into_text)?;
+            sync.prepare()?;
+            Ok::<_, String>(sync)
         };
         let wrong = || serde_json::json!({ "lockDir": "here", "rideTtlMinutes": 7 });
         let refusal = "lockDir is \"here\"; allowed is an absolute path, or one that begins with ~/";

@@ -14,7 +14,7 @@ use ride_core::row::agent_of;
 use ride_core::step::Rules;
 use ride_core::view;
 use ride_store::copy::Slices;
-use ride_store::{Gate, Kept, KeptThread, Owed, Performer, Proofs, Serves, Store, clock};
+use ride_store::{Gate, Kept, KeptThread, Owed, Performer, Proofs, Serves, Store, StoreError, View, clock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,7 +25,7 @@ use crate::locks::Locks;
 use crate::mirror::Mirror;
 use crate::place::{self, Waits};
 use crate::request::sha256;
-use crate::{act, mirror, request};
+use crate::{act, mirror, request, reserve};
 
 /// Everything one copy of the plugin needs.
 pub(crate) struct Sync {
@@ -144,29 +144,67 @@ pub(crate) struct Taken {
     answers: Vec<request::Answer>,
 }
 
-impl Sync {
-    pub(crate) fn open(options: &str) -> Result<Self, String> {
+/// What a copy of the plugin was started with, read.
+struct Start {
+    config: Config,
+    /// Why nothing new is claimed.
+    refused: Option<String>,
+    home: PathBuf,
+    state_dir: PathBuf,
+    gateway: String,
+    pid: u32,
+}
+
+impl Start {
+    fn read(options: &str) -> Result<Self, String> {
         let options: Options = read(options)?;
         let config = if options.config.is_null() { json!({}) } else { options.config };
-        let (mut config, refused) = Config::salvage(&config.to_string());
+        let (config, refused) = Config::salvage(&config.to_string());
         let home = PathBuf::from(env::var_os("HOME").unwrap_or_default());
         let state_dir = std::fs::canonicalize(&options.state_dir).unwrap_or_else(|_| options.state_dir.clone().into());
         let gateway = state_dir.to_string_lossy().into_owned();
+        Ok(Start { config, refused, home, state_dir, gateway, pid: options.pid })
+    }
+}
+
+/// Why a copy of the plugin could not be opened.
+#[derive(Debug)]
+pub(crate) enum NotOpened {
+    /// The configuration says something that cannot be used.
+    Config(String),
+    /// The disk, or the process's limits: the same may work a moment later.
+    Store(String),
+}
+
+/// Whether a thread's gate may hold, as the files say, where no copy is open: nothing is locked or
+/// written. Where the process has no descriptor left, those are used that were kept for this.
+pub(crate) fn may_be_closed(options: &str, session: &str, claude: Option<&str>) -> Result<bool, String> {
+    let start = Start::read(options)?;
+    let claude = claude.and_then(|id| id.parse().ok());
+    let config = start.refused.is_none().then_some(&start.config);
+    reserve::with(|| place::may_be_closed(config, &start.home, &start.state_dir, &start.gateway, session, claude))
+}
+
+impl Sync {
+    pub(crate) fn open(options: &str) -> Result<Self, NotOpened> {
+        reserve::fill();
+        let Start { mut config, refused, home, state_dir, gateway, pid } =
+            Start::read(options).map_err(NotOpened::Config)?;
         if let Some(error) = &refused {
-            (config.lock_backend, config.lock_dir) =
-                (LockBackend::File, place::remembered(&state_dir)?.ok_or_else(|| error.clone())?);
+            let remembered = place::remembered(&state_dir).map_err(NotOpened::Store)?;
+            let dir = remembered.ok_or_else(|| NotOpened::Config(error.clone()))?;
+            (config.lock_backend, config.lock_dir) = (LockBackend::File, dir);
         }
-        let (store, waits) = place::open(&config, &home, &state_dir, &gateway)?;
+        let store_error = |e: StoreError| NotOpened::Store(e.to_string());
+        let (store, waits) = place::open(&config, &home, &state_dir, &gateway).map_err(NotOpened::Store)?;
         let refused = refused.map(|error| still_refused(&store, error)).transpose()?;
-        // Before the gate looks at the index for the first time.
-        let serves = Mutex::new(store.serve().map_err(|e| e.to_string())?);
         let in_force = place::in_force(&config, &home, waits.as_ref());
         let claude_dir = env::var_os("CLAUDE_CONFIG_DIR")
             .filter(|d| !d.is_empty())
             .map_or_else(|| home.join(".claude"), PathBuf::from);
         Ok(Sync {
-            kept: in_force.as_deref().map(|dir| Kept::open(dir, &gateway)).transpose().map_err(|e| e.to_string())?,
-            proofs: in_force.as_deref().map(Proofs::open).transpose().map_err(|e| e.to_string())?,
+            kept: in_force.as_deref().map(|dir| Kept::open(dir, &gateway)).transpose().map_err(store_error)?,
+            proofs: in_force.as_deref().map(Proofs::open).transpose().map_err(store_error)?,
             store,
             config: RwLock::new(InForce { config: Arc::new(config), refused }),
             waits,
@@ -175,12 +213,44 @@ impl Sync {
             mirror: Mirror::default(),
             slices: Slices::default(),
             home,
-            gateway_pid: options.pid,
+            gateway_pid: pid,
             me: Uuid::new_v4(),
             performer: Mutex::new(None),
-            serves,
+            serves: Mutex::new(None),
             locks: Locks::default(),
         })
+    }
+
+    /// Makes the gate able to answer at once: tells other gateways that this one lives, and makes
+    /// the index where it is missing. Waits for whoever changes a thread.
+    pub(crate) fn prepare(&self) -> Result<(), String> {
+        // Before the gate looks at the index for the first time.
+        if !self.serve()? {
+            return Err("another gateway looks whether this one lives; in a moment it can be prepared".into());
+        }
+        self.store.prepare().map_err(|e| e.to_string())
+    }
+
+    /// Whether it tells other gateways that this one lives.
+    fn serve(&self) -> Result<bool, String> {
+        let mut serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
+        if serves.is_none() {
+            *serves = self.store.serve().map_err(|e| e.to_string())?;
+        }
+        Ok(serves.is_some())
+    }
+
+    /// What the index says now; `None` where it has to be prepared first.
+    fn view(&self) -> Result<Option<View>, String> {
+        if self.serves.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Ok(None);
+        }
+        self.store.view_now().map_err(|e| e.to_string())
+    }
+
+    /// Whether the gate can answer at once.
+    pub(crate) fn prepared(&self) -> Result<bool, String> {
+        Ok(self.view()?.is_some())
     }
 
     pub(crate) fn config(&self) -> Arc<Config> {
@@ -215,19 +285,21 @@ impl Sync {
     /// Takes over what can change without moving the state.
     pub(crate) fn configure(&self, config: &str) -> Result<(), String> {
         let (config, refused) = Config::salvage(config);
-        let refused = refused.map(|error| still_refused(&self.store, error)).transpose()?;
+        let refused =
+            refused.map(|error| still_refused(&self.store, error)).transpose().map_err(NotOpened::into_text)?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = InForce { config: Arc::new(config), refused };
         Ok(())
     }
 
     pub(crate) fn gate(&self, session: &str) -> Result<u32, String> {
-        Ok(match self.store.gate(session).map_err(|e| e.to_string())? {
+        let Some(view) = self.view()? else { return Ok(4) };
+        Ok(match view.gate(session) {
             Gate::Open => 0,
             Gate::Closed => 1,
             Gate::AskClaude => match self.index.binding(session) {
                 Binding::Unknown => 2,
                 Binding::To(None) => 3,
-                Binding::To(Some(claude)) if self.store.ridden(claude).map_err(|e| e.to_string())? => 2,
+                Binding::To(Some(claude)) if view.ridden(claude) => 2,
                 Binding::To(Some(_)) => 3,
             },
         })
@@ -242,7 +314,12 @@ impl Sync {
 
     pub(crate) fn ridden(&self, claude: &str) -> Result<bool, String> {
         let Ok(id) = claude.parse() else { return Ok(false) };
-        self.store.ridden(id).map_err(|e| e.to_string())
+        self.view()?.map(|view| view.ridden(id)).ok_or_else(|| UNPREPARED.into())
+    }
+
+    /// Whether any Claude session is ridden, as far as that can be told at once.
+    pub(crate) fn riding(&self) -> Result<bool, String> {
+        Ok(self.view()?.is_some_and(|view| view.any_ridden()))
     }
 
     pub(crate) fn in_flight(&self, session: &str, op: i64) -> Result<bool, String> {
@@ -260,10 +337,7 @@ impl Sync {
         if performer.is_none() {
             *performer = self.store.perform().map_err(|e| e.to_string())?;
         }
-        let mut serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
-        if serves.is_none() {
-            *serves = self.store.serve().map_err(|e| e.to_string())?;
-        }
+        self.serve()?;
         Ok(performer.is_some())
     }
 
@@ -277,6 +351,9 @@ impl Sync {
     }
 
     pub(crate) fn owed(&self) -> Result<String, String> {
+        if !self.prepared()? {
+            return write(&json!([]));
+        }
         write(&self.store.owed().map_err(|e| e.to_string())?)
     }
 
@@ -290,8 +367,9 @@ impl Sync {
         Ok(outcome)
     }
 
+    /// The threads with something left to do, as far as that can be told at once.
     pub(crate) fn busy(&self) -> Result<Vec<String>, String> {
-        self.store.busy().map_err(|e| e.to_string())
+        Ok(self.view()?.map(|view| view.busy()).unwrap_or_default())
     }
 
     pub(crate) fn call(&self, what: &str, payload: &str) -> Result<String, String> {
@@ -357,6 +435,10 @@ impl Sync {
                 let t: Keyed<Taking> = read(payload)?;
                 write(&self.take(&t.key, t.rest)?)
             }
+            "prepare" => {
+                self.prepare()?;
+                write(&Reply::Ok)
+            }
             "letGo" => write(&self.let_go(read(payload)?)?),
             "unacknowledged" => write(&self.store.unacknowledged(read(payload)?).map_err(|e| e.to_string())?),
             "list" => write(&self.index.list(&read(payload)?)?),
@@ -407,10 +489,21 @@ impl Sync {
 }
 
 /// An error that only keeps new claims out, while something is ridden or waits.
-fn still_refused(store: &Store, error: String) -> Result<String, String> {
-    let held = store.busy().and_then(|busy| Ok(!busy.is_empty() || !store.refusals()?.is_empty()));
-    if held.map_err(|e| e.to_string())? { Ok(error) } else { Err(error) }
+fn still_refused(store: &Store, error: String) -> Result<String, NotOpened> {
+    let view = store.look().map_err(|e| NotOpened::Store(e.to_string()))?;
+    if view.unfinished() > 0 { Ok(error) } else { Err(NotOpened::Config(error)) }
 }
+
+impl NotOpened {
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            NotOpened::Config(text) | NotOpened::Store(text) => text,
+        }
+    }
+}
+
+/// What is answered at once where the index has to be made first.
+const UNPREPARED: &str = "the index of all threads is being made; it is asked again in a moment";
 
 fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|e| format!("could not read what the shell handed over: {e}"))

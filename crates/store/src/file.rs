@@ -175,9 +175,9 @@ impl Folder {
         self.take(name, FlockOperation::NonBlockingLockExclusive)
     }
 
-    /// Takes the lock file `name` together with whoever shares it, waiting for one that does not.
-    pub(crate) fn lock_shared(&self, name: &str) -> Result<Locked, StoreError> {
-        Ok(self.take(name, FlockOperation::LockShared)?.expect("whoever waits gets it"))
+    /// Takes the lock file `name` together with whoever shares it, unless somebody has it alone.
+    pub(crate) fn try_lock_shared(&self, name: &str) -> Result<Option<Locked>, StoreError> {
+        self.take(name, FlockOperation::NonBlockingLockShared)
     }
 
     fn take(&self, name: &str, how: FlockOperation) -> Result<Option<Locked>, StoreError> {
@@ -211,9 +211,9 @@ impl Folder {
     }
 
     /// Refuses a file system whose locks do not exclude. The second descriptor is to the
-    /// kernel what another process would be.
+    /// kernel what another process would be. One that another process has at this moment excludes us.
     pub(crate) fn check_locks(&self) -> Result<(), StoreError> {
-        let held = self.lock("probe.lock")?;
+        let Some(held) = self.try_lock("probe.lock")? else { return Ok(()) };
         let second = self.try_lock("probe.lock")?;
         drop(held);
         match second {

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ride_core::event::{Event, Reply};
@@ -30,7 +31,7 @@ use crate::error::StoreError;
 use crate::file::{Folder, Locked, Opened, Watched, file_name, thread_file};
 use crate::index::{Behind, Index, Lost, Owner};
 use crate::sealed::{Stored, Unsealed};
-use crate::store::{Around, Folded, fold};
+use crate::store::{Around, Folded, Gate, View, fold};
 
 const LOCK: &str = "store.lock";
 const PERFORMER: &str = "performer.lock";
@@ -52,6 +53,8 @@ pub(crate) struct Files {
     threads: Folder,
     /// The index as it was last read.
     seen: Mutex<Option<(Watched, Arc<Index>)>>,
+    /// The index names what cannot be read of this gateway's files.
+    prepared: AtomicBool,
 }
 
 /// Whether a Claude session may be in a driver's hands under `lock_dir`, as its index
@@ -65,6 +68,112 @@ pub fn may_be_ridden(lock_dir: &Path, claude: Uuid) -> bool {
         // Not looked at since this machine was started, or damaged: the gateway knows.
         Ok(_) | Err(_) => true,
     }
+}
+
+/// Whether a thread's gate may hold, as the files under `lock_dir` say: its own, and the index
+/// or, where that says nothing, every thread's. Nothing is locked, made or changed, and at most
+/// [`LOOK_DESCRIPTORS`] files are open at a time. `claude` is the Claude session that the thread
+/// is bound to.
+///
+/// # Errors
+/// When the files are there and cannot be read.
+pub fn may_be_closed(lock_dir: &Path, gateway: &str, session: &str, claude: Option<Uuid>) -> Result<bool, StoreError> {
+    let Some(root) = Folder::as_is(lock_dir)? else { return Ok(false) };
+    let name = file_name(gateway);
+    let view = view(&root, &name)?;
+    let held = view.gate(session) == Gate::Closed || claude.is_some_and(|claude| view.ridden(claude));
+    Ok(held || own_file_closes(&root, &name, session)?)
+}
+
+/// What the files under `lock_dir` say, without a lock and without a change; `None` where there
+/// is no such folder.
+///
+/// # Errors
+/// When the files are there and cannot be read.
+pub fn look(lock_dir: &Path, gateway: &str) -> Result<Option<View>, StoreError> {
+    Folder::as_is(lock_dir)?.map(|root| view(&root, &file_name(gateway))).transpose()
+}
+
+/// Files that [`may_be_closed`] has open at a time: three folders, and a list of one or a file.
+pub const LOOK_DESCRIPTORS: usize = 4;
+
+/// The index, or where it says nothing one made from the threads' files.
+fn view(root: &Folder, name: &str) -> Result<View, StoreError> {
+    let index = match of_this_boot(root)? {
+        Some((_, index)) => index,
+        None => {
+            let mut index = Index::default();
+            for gateway in root.names()? {
+                if let Some(folder) = folder_of(root, &gateway)? {
+                    note_threads(&mut index, &gateway, &folder, |index, _, file, error| {
+                        index.refuse(&gateway, file, &error.to_string(), None);
+                        Ok(())
+                    })?;
+                }
+            }
+            index
+        }
+    };
+    Ok(View::new(name, Arc::new(index)))
+}
+
+/// A file that cannot be read closes its thread before the index names it.
+fn own_file_closes(root: &Folder, name: &str, session: &str) -> Result<bool, StoreError> {
+    let Some(gateway) = folder_of(root, name)? else { return Ok(false) };
+    let Some(threads) = gateway.existing(THREADS)? else { return Ok(false) };
+    match threads.read::<Thread>(&thread_file(session)) {
+        Ok(thread) => Ok(thread.is_some_and(|thread| thread.closed())),
+        Err(error) if matches!(error, StoreError::Damaged { .. }) || error.is_of_one_file() => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The index in its file; `None` where it says nothing.
+fn of_this_boot(root: &Folder) -> Result<Option<(Watched, Index)>, StoreError> {
+    match root.watch::<Index>(INDEX) {
+        Ok(found) => Ok(found.filter(|(_, index)| index.boot == clock::boot())),
+        // One of another version too: the threads' files decide, and those are left alone.
+        Err(StoreError::Damaged { .. } | StoreError::Format { .. } | StoreError::Shape { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A gateway's folder; `None` where nothing, or no folder, has that name.
+fn folder_of(root: &Folder, name: &str) -> Result<Option<Folder>, StoreError> {
+    match root.existing(name) {
+        Err(StoreError::NotAFolder { .. }) => Ok(None),
+        found => found,
+    }
+}
+
+/// Notes every thread of a gateway, and what cannot be read. `damaged` is told of a file that
+/// is not what was written there.
+fn note_threads(
+    index: &mut Index,
+    name: &str,
+    gateway: &Folder,
+    damaged: impl Fn(&mut Index, &Folder, &str, &StoreError) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let Some(threads) = gateway.existing(THREADS)? else { return Ok(()) };
+    for file in thread_files(&threads)? {
+        match threads.read::<Thread>(&file) {
+            Ok(Some(thread)) => {
+                let me = Owner { gateway: name.to_owned(), session: thread.key.session.clone() };
+                index.note(&me, &thread, thread.epoch, &Behind::Unknown);
+            }
+            Ok(None) => {}
+            Err(error @ StoreError::Damaged { .. }) => damaged(index, &threads, &file, &error)?,
+            Err(error) if error.is_of_one_file() => {
+                index.refuse(name, &file, &error.to_string(), threads.glimpse(&file).as_ref());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn thread_files(threads: &Folder) -> Result<Vec<String>, StoreError> {
+    Ok(threads.names()?.into_iter().filter(|file| file.ends_with(".json")).collect())
 }
 
 /// What a gateway has acknowledged, in its own folder.
@@ -125,16 +234,36 @@ impl Files {
         root.check_locks()?;
         let name = file_name(gateway);
         let own = root.child(&name)?;
-        let files = Files { root, threads: own.child(THREADS)?, gateway: own, name, seen: Mutex::default() };
-        files.index()?;
-        files.look_for_refused()?;
-        Ok(files)
+        let threads = own.child(THREADS)?;
+        Ok(Files { root, threads, gateway: own, name, seen: Mutex::default(), prepared: AtomicBool::new(false) })
+    }
+
+    /// Makes the index where it is missing, and has it name what cannot be read. Waits for
+    /// whoever changes a thread.
+    pub(crate) fn prepare(&self) -> Result<(), StoreError> {
+        self.index()?;
+        self.look_for_refused()?;
+        self.prepared.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The index as it is now, where it was prepared: nobody is waited for.
+    pub(crate) fn view_now(&self) -> Result<Option<View>, StoreError> {
+        if !self.prepared.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        Ok(self.kept_index()?.map(|index| View::new(&self.name, index)))
+    }
+
+    /// What the files say, without waiting for anybody and without a change.
+    pub(crate) fn look(&self) -> Result<View, StoreError> {
+        view(&self.root, &self.name)
     }
 
     /// Has the index name the files of this gateway that cannot be read, and no others.
     fn look_for_refused(&self) -> Result<(), StoreError> {
         let mut refused = Vec::new();
-        for file in self.thread_files()? {
+        for file in thread_files(&self.threads)? {
             match self.threads.read::<Thread>(&file) {
                 Err(error) if error.is_of_one_file() => refused.push((file, error.to_string())),
                 // One that is damaged is set aside when its thread is next changed.
@@ -154,10 +283,6 @@ impl Files {
                 index.refuse(&self.name, file, why, self.threads.glimpse(file).as_ref());
             }
         })
-    }
-
-    fn thread_files(&self) -> Result<Vec<String>, StoreError> {
-        Ok(self.threads.names()?.into_iter().filter(|file| file.ends_with(".json")).collect())
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -259,7 +384,7 @@ impl Files {
     /// This gateway's threads as they were last committed; one that cannot be read hides no
     /// other.
     pub(crate) fn all(&self) -> Result<Vec<Thread>, StoreError> {
-        let files = self.thread_files()?.into_iter();
+        let files = thread_files(&self.threads)?.into_iter();
         Ok(files.filter_map(|file| self.threads.read::<Thread>(&file).ok().flatten()).collect())
     }
 
@@ -269,9 +394,9 @@ impl Files {
     }
 
     /// Held by each copy of the plugin while its process serves this gateway. Shared: it tells
-    /// others that the gateway lives.
-    pub(crate) fn serve(&self) -> Result<Locked, StoreError> {
-        self.gateway.lock_shared(SERVES)
+    /// others that the gateway lives. `None` while another gateway looks whether it does.
+    pub(crate) fn serve(&self) -> Result<Option<Locked>, StoreError> {
+        self.gateway.try_lock_shared(SERVES)
     }
 
     /// Claude sessions that other gateways' threads hold and that this gateway has not
@@ -314,11 +439,7 @@ impl Files {
         let since = index.held.get(&claude).copied();
         let mut waits = Vec::new();
         for name in self.root.names()?.into_iter().filter(|name| *name != self.name) {
-            let folder = match self.root.existing(&name) {
-                Ok(Some(folder)) => folder,
-                Ok(None) | Err(StoreError::NotAFolder { .. }) => continue,
-                Err(error) => return Err(error),
-            };
+            let Some(folder) = folder_of(&self.root, &name)? else { continue };
             // Whoever gets this lock alone has shown that nobody serves the gateway.
             if folder.try_lock(SERVES)?.is_some() {
                 continue;
@@ -430,12 +551,7 @@ impl Files {
         {
             return Ok(Some(index.clone()));
         }
-        *seen = match self.root.watch::<Index>(INDEX) {
-            Ok(Some((watched, index))) if index.boot == clock::boot() => Some((watched, Arc::new(index))),
-            // One of another version too: the threads' files decide, and those are left alone.
-            Ok(_) | Err(StoreError::Damaged { .. } | StoreError::Format { .. } | StoreError::Shape { .. }) => None,
-            Err(error) => return Err(error),
-        };
+        *seen = of_this_boot(&self.root)?.map(|(watched, index)| (watched, Arc::new(index)));
         Ok(seen.as_ref().map(|(_, index)| index.clone()))
     }
 
@@ -443,10 +559,8 @@ impl Files {
     fn rebuild(&self) -> Result<(), StoreError> {
         let mut gateways = Vec::new();
         for name in self.root.names()? {
-            match self.root.existing(&name) {
-                Ok(Some(folder)) => gateways.push((name, folder)),
-                Ok(None) | Err(StoreError::NotAFolder { .. }) => {}
-                Err(error) => return Err(error),
+            if let Some(folder) = folder_of(&self.root, &name)? {
+                gateways.push((name, folder));
             }
         }
         // In the order of their names, so that two of these do not wait for each other.
@@ -457,22 +571,10 @@ impl Files {
         }
         let mut index = Index { boot: clock::boot(), nth: 1, of: Uuid::new_v4(), ..Index::default() };
         for (name, folder) in &gateways {
-            let Some(threads) = folder.existing(THREADS)? else { continue };
-            for file in threads.names()?.iter().filter(|file| file.ends_with(".json")) {
-                match threads.read::<Thread>(file) {
-                    Ok(Some(thread)) => {
-                        let me = Owner { gateway: name.clone(), session: thread.key.session.clone() };
-                        index.note(&me, &thread, thread.epoch, &Behind::Unknown);
-                    }
-                    Ok(None) => {}
-                    // Nothing tells which thread it was; it is said when that one is next changed.
-                    Err(StoreError::Damaged { .. }) => threads.set_aside(file, &folder.child(DAMAGED)?)?,
-                    Err(error) if error.is_of_one_file() => {
-                        index.refuse(name, file, &error.to_string(), threads.glimpse(file).as_ref())
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
+            // Nothing tells which thread a damaged one was; it is said when that one is next changed.
+            note_threads(&mut index, name, folder, |_, threads, file, _| {
+                threads.set_aside(file, &folder.child(DAMAGED)?)
+            })?;
         }
         self.root.change_watched(INDEX, &index, index.nth)
     }

@@ -108,6 +108,11 @@ impl Stored for Index {
 }
 
 impl Part {
+    /// Whether a thread's gate holds, whatever Claude session it is bound to.
+    pub(crate) fn holds(&self, session: &str) -> bool {
+        self.closed.contains_key(session) || self.behind.contains_key(session) || self.refusal(session).is_some()
+    }
+
     pub(crate) fn refusal(&self, session: &str) -> Option<&Refused> {
         if self.refused.is_empty() { None } else { self.refused.get(&thread_file(session)) }
     }

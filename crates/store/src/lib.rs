@@ -21,7 +21,7 @@ pub mod sealed;
 mod store;
 
 pub use error::StoreError;
-pub use files::{Owed, may_be_ridden};
+pub use files::{LOOK_DESCRIPTORS, Owed, look, may_be_closed, may_be_ridden};
 pub use kept::{Kept, KeptThread};
 pub use proof::{Proof, Proofs};
-pub use store::{Gate, Performer, Serves, Store};
+pub use store::{Gate, Performer, Serves, Store, View};

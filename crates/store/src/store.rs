@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ride_core::audit;
 use ride_core::event::{Event, Reply};
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::file::Locked;
 use crate::files::{Files, Owed};
-use crate::index::{Behind, Index, Owner, Part};
+use crate::index::{Behind, Index, Owner};
 
 /// All threads of one gateway.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ enum Backend {
 #[derive(Debug, Default)]
 struct Memory {
     threads: HashMap<String, Thread>,
-    index: Index,
+    index: Arc<Index>,
 }
 
 /// What the gate knows of a thread without looking at its file.
@@ -52,6 +52,53 @@ pub enum Gate {
     AskClaude,
 }
 
+/// What the index of all threads said at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The folder of the gateway whose threads are asked about.
+    gateway: String,
+    index: Arc<Index>,
+}
+
+impl View {
+    pub(crate) fn new(gateway: &str, index: Arc<Index>) -> Self {
+        View { gateway: gateway.into(), index }
+    }
+
+    /// Whether a thread's gate holds.
+    pub fn gate(&self, session: &str) -> Gate {
+        if self.index.part(&self.gateway).is_some_and(|part| part.holds(session)) {
+            Gate::Closed
+        } else if self.index.claude.is_empty() {
+            Gate::Open
+        } else {
+            Gate::AskClaude
+        }
+    }
+
+    /// Whether a Claude session is in a driver's hands or changing hands, through whatever
+    /// gateway under this `lockDir`.
+    pub fn ridden(&self, claude: Uuid) -> bool {
+        self.index.claude.contains_key(&claude)
+    }
+
+    /// Whether any Claude session is.
+    pub fn any_ridden(&self) -> bool {
+        !self.index.claude.is_empty()
+    }
+
+    /// The threads with something left to do.
+    pub fn busy(&self) -> Vec<String> {
+        self.index.part(&self.gateway).map_or_else(Vec::new, |part| part.busy.iter().cloned().collect())
+    }
+
+    /// How many threads a gateway must not leave behind: those with something left to do, and
+    /// those whose file is not read.
+    pub fn unfinished(&self) -> usize {
+        self.index.part(&self.gateway).map_or(0, |part| part.busy.len() + part.refused.len())
+    }
+}
+
 /// Held by the one copy of the plugin that performs effects.
 #[derive(Debug)]
 pub struct Performer {
@@ -61,16 +108,50 @@ pub struct Performer {
 /// Kept while a process serves its gateway.
 #[derive(Debug)]
 pub struct Serves {
-    _lock: Locked,
+    _lock: Option<Locked>,
 }
 
 impl Store {
-    /// Opens the files under `lock_dir` for the gateway of that name.
+    /// Opens the files under `lock_dir` for the gateway of that name, and prepares them.
     ///
     /// # Errors
     /// When the folder is not ours alone, or its file system cannot lock.
     pub fn files(lock_dir: &Path, gateway: &str) -> Result<Self, StoreError> {
+        let store = Self::unprepared(lock_dir, gateway)?;
+        store.prepare()?;
+        Ok(store)
+    }
+
+    /// The same without waiting for whoever changes a thread: [`Store::view_now`] says nothing
+    /// until [`Store::prepare`] was called.
+    pub fn unprepared(lock_dir: &Path, gateway: &str) -> Result<Self, StoreError> {
         Ok(Store { gateway: gateway.into(), backend: Backend::Files(Files::open(lock_dir, gateway)?) })
+    }
+
+    /// Makes the index where it is missing, and has it name what cannot be read. It waits for
+    /// whoever changes a thread.
+    pub fn prepare(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Files(files) => files.prepare(),
+            Backend::Memory(_) => Ok(()),
+        }
+    }
+
+    /// What the index says now, waiting for nobody: one system call while it stays the same.
+    /// `None` where it has to be made first.
+    pub fn view_now(&self) -> Result<Option<View>, StoreError> {
+        match &self.backend {
+            Backend::Files(files) => files.view_now(),
+            Backend::Memory(_) => self.view().map(Some),
+        }
+    }
+
+    /// What the files say, without waiting for anybody and without a change.
+    pub fn look(&self) -> Result<View, StoreError> {
+        match &self.backend {
+            Backend::Files(files) => files.look(),
+            Backend::Memory(_) => self.view(),
+        }
     }
 
     /// Keeps the same values in this process only.
@@ -78,54 +159,35 @@ impl Store {
         Store { gateway: gateway.into(), backend: Backend::Memory(Mutex::default()) }
     }
 
-    /// Tells whether a thread's gate holds. While nobody rides anything this is
-    /// one system call and one look into a set.
+    /// Tells whether a thread's gate holds.
     pub fn gate(&self, session: &str) -> Result<Gate, StoreError> {
-        self.look(|gateway, index| {
-            let part = index.part(gateway);
-            let holds = |p: &Part| {
-                p.closed.contains_key(session) || p.behind.contains_key(session) || p.refusal(session).is_some()
-            };
-            if part.is_some_and(holds) {
-                Gate::Closed
-            } else if index.claude.is_empty() {
-                Gate::Open
-            } else {
-                Gate::AskClaude
-            }
-        })
+        Ok(self.view()?.gate(session))
     }
 
-    /// Tells whether a Claude session is in a driver's hands or changing hands, through
-    /// whatever gateway under this `lockDir`.
+    /// Tells whether a Claude session is ridden, as [`View::ridden`].
     pub fn ridden(&self, claude: Uuid) -> Result<bool, StoreError> {
-        self.look(|_, index| index.claude.contains_key(&claude))
-    }
-
-    /// Tells whether any Claude session is in a driver's hands or changing hands.
-    pub fn any_ridden(&self) -> Result<bool, StoreError> {
-        self.look(|_, index| !index.claude.is_empty())
+        Ok(self.view()?.ridden(claude))
     }
 
     /// The threads with something left to do.
     pub fn busy(&self) -> Result<Vec<String>, StoreError> {
-        self.look(|gateway, index| index.part(gateway).map_or_else(Vec::new, |p| p.busy.iter().cloned().collect()))
+        Ok(self.view()?.busy())
     }
 
     /// Why a thread's file is not read, where that is so: it stays closed, and as it is.
     pub fn refusal(&self, session: &str) -> Result<Option<String>, StoreError> {
-        self.look(|gateway, index| Some(index.part(gateway)?.refusal(session)?.why.clone()))
+        let View { gateway, index } = self.view()?;
+        Ok(index.part(&gateway).and_then(|part| Some(part.refusal(session)?.why.clone())))
     }
 
     /// All threads whose file is not read: what tells which one it is (its session key, or
     /// else its file), and why.
     pub fn refusals(&self) -> Result<Vec<(String, String)>, StoreError> {
-        self.look(|gateway, index| {
-            let refused = index.part(gateway).into_iter().flat_map(|part| &part.refused);
-            refused
-                .map(|(file, refused)| (refused.session.clone().unwrap_or_else(|| file.clone()), refused.why.clone()))
-                .collect()
-        })
+        let View { gateway, index } = self.view()?;
+        let refused = index.part(&gateway).into_iter().flat_map(|part| &part.refused);
+        Ok(refused
+            .map(|(file, refused)| (refused.session.clone().unwrap_or_else(|| file.clone()), refused.why.clone()))
+            .collect())
     }
 
     /// The threads somebody once claimed, for a ride or an adoption; those whose file
@@ -166,7 +228,7 @@ impl Store {
                 let m = &*memory;
                 let around = Around { index: &m.index, me: &me, load: &|of| Ok(m.threads.get(&of.session).cloned()) };
                 let Folded { thread: new, replies, behind, .. } = fold(old, events, &around, now, rules)?;
-                memory.index.note(&me, &new, epoch, &behind);
+                Arc::make_mut(&mut memory.index).note(&me, &new, epoch, &behind);
                 memory.threads.insert(session.to_owned(), new.clone());
                 Ok((new, replies))
             }
@@ -199,7 +261,7 @@ impl Store {
 
     /// Finds the thread that has a Claude session now, of whatever gateway under this `lockDir`.
     pub fn riding(&self, claude: Uuid) -> Result<Option<Thread>, StoreError> {
-        let Some(owner) = self.look(|_, index| index.claude.get(&claude).cloned())? else { return Ok(None) };
+        let Some(owner) = self.view()?.index.claude.get(&claude).cloned() else { return Ok(None) };
         let thread = match &self.backend {
             Backend::Files(files) => files.read(&owner)?,
             Backend::Memory(_) => self.read(&owner.session)?,
@@ -225,10 +287,11 @@ impl Store {
     }
 
     /// Tells other gateways of this `lockDir` that this one lives, for as long as it is kept.
+    /// `None` while one of them looks whether it does: it is asked again then.
     pub fn serve(&self) -> Result<Option<Serves>, StoreError> {
         match &self.backend {
-            Backend::Files(files) => Ok(Some(Serves { _lock: files.serve()? })),
-            Backend::Memory(_) => Ok(None),
+            Backend::Files(files) => Ok(files.serve()?.map(|lock| Serves { _lock: Some(lock) })),
+            Backend::Memory(_) => Ok(Some(Serves { _lock: None })),
         }
     }
 
@@ -256,10 +319,12 @@ impl Store {
         }
     }
 
-    fn look<R>(&self, read: impl FnOnce(&str, &Index) -> R) -> Result<R, StoreError> {
+    fn view(&self) -> Result<View, StoreError> {
         match &self.backend {
-            Backend::Memory(memory) => Ok(read("", &memory.lock().unwrap_or_else(PoisonError::into_inner).index)),
-            Backend::Files(files) => Ok(read(files.name(), &*files.index()?)),
+            Backend::Memory(memory) => {
+                Ok(View::new("", memory.lock().unwrap_or_else(PoisonError::into_inner).index.clone()))
+            }
+            Backend::Files(files) => Ok(View::new(files.name(), files.index()?)),
         }
     }
 }

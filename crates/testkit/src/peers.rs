@@ -156,7 +156,8 @@ impl Peer {
 }
 
 /// The platform as npm packages name it.
-fn platform() -> String {
+/// This machine as Node names it: system and processor.
+pub fn platform() -> String {
     let system = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
     let machine = match std::env::consts::ARCH {
         "x86_64" => "x64",

@@ -23,17 +23,28 @@ function load() {
   );
 }
 
+/** How long after a failure the same is tried again: first, and at most. */
+const AGAIN_MS = 250;
+const AGAIN_AT_MOST_MS = 30_000;
+/** Where the addon remembers which folder has the threads' states. */
+const PLACE = "claude-code-sync.json";
+
+/** @param {import("./types.js").Api} api */
+function options(api) {
+  const config = /** @type {any} */ (api.pluginConfig ?? {});
+  return { stateDir: api.runtime.state.resolveStateDir(), config, pid: process.pid };
+}
+
 /**
- * Opens on first use and once per loaded copy of the plugin. With
- * `lockBackend: "none"` the values live in the first copy's memory, for all.
+ * Opens on first use and once per loaded copy of the plugin; where that fails, again later,
+ * and until then it throws what failed. With `lockBackend: "none"` the values live in the
+ * first copy's memory, for all.
  * @param {import("./types.js").Api} api
  * @returns {() => import("./types.js").Addon}
  */
 export function openOnce(api) {
   /** @type {import("./types.js").Addon | undefined} */
   let opened;
-  /** @type {unknown} */
-  let failed;
   const open = () => {
     const config = /** @type {any} */ (api.pluginConfig ?? {});
     // What is ridden in memory stays there whatever the configuration says by now.
@@ -42,23 +53,90 @@ export function openOnce(api) {
       return shared.memory;
     }
     const { Sync } = load();
-    const options = { stateDir: api.runtime.state.resolveStateDir(), config, pid: process.pid };
-    const sync = /** @type {import("./types.js").Addon} */ (new Sync(JSON.stringify(options)));
+    const sync = /** @type {import("./types.js").Addon} */ (new Sync(JSON.stringify(options(api))));
     (shared.addons ??= new Set()).add(sync);
     const waits = sync.waits();
     if (waits) api.logger.warn(`claude-code-sync: ${waits}`);
     else if (config.lockBackend === "none") shared.memory = sync;
     return sync;
   };
+  const failure = backOff();
   return () => {
     if (opened) return opened;
-    // Once is enough: what failed to open does so again for every message.
-    if (failed) throw failed;
+    failure.check();
     try {
-      return (opened = open());
+      opened = open();
+      return opened;
     } catch (error) {
-      failed = error;
-      throw error;
+      throw failure.note(error);
     }
   };
+}
+
+/** Preparations under way, and those that failed. @type {WeakMap<object, { failure: ReturnType<typeof backOff>, running?: Promise<void> }>} */
+const preparations = new WeakMap();
+
+/**
+ * Makes a copy of the addon able to answer the gate at once: off the event loop, because it
+ * may wait for another process.
+ * @param {import("./types.js").Addon} sync
+ * @returns {Promise<void>}
+ */
+export async function prepared(sync) {
+  const one = preparations.get(sync) ?? { failure: backOff() };
+  preparations.set(sync, one);
+  one.failure.check();
+  one.running ??= sync
+    .call("prepare", "null")
+    .then(
+      () => one.failure.clear(),
+      (error) => {
+        throw one.failure.note(error);
+      },
+    )
+    .finally(() => {
+      one.running = undefined;
+    });
+  return one.running;
+}
+
+/** What failed last, which is the answer until it may be tried again. */
+function backOff() {
+  /** @type {{ error: unknown, until: number } | undefined} */
+  let failed;
+  let pause = AGAIN_MS;
+  return {
+    /** Throws what failed, as long as it is too early to try again. */
+    check() {
+      if (failed && Date.now() < failed.until) throw failed.error;
+    },
+    /** @template T @param {T} error @returns {T} */
+    note(error) {
+      failed = { error, until: Date.now() + pause };
+      pause = Math.min(pause * 2, AGAIN_AT_MOST_MS);
+      return error;
+    },
+    clear() {
+      failed = undefined;
+      pause = AGAIN_MS;
+    },
+  };
+}
+
+/**
+ * Whether the gate of a thread may hold, as the state files say: read only, off the event
+ * loop, and also where this copy could not be opened.
+ * @param {import("./types.js").Api} api @param {string} session @param {string | undefined} claude
+ * @returns {Promise<boolean>}
+ */
+export async function mayBeClosed(api, session, claude) {
+  let addon;
+  try {
+    addon = load();
+  } catch (error) {
+    // Without the addon it can only be told whether there are state files.
+    if (existsSync(`${api.runtime.state.resolveStateDir()}/${PLACE}`)) throw error;
+    return false;
+  }
+  return addon.Sync.mayBeClosed(JSON.stringify(options(api)), session, claude ?? null);
 }

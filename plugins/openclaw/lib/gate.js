@@ -1,6 +1,8 @@
 // The gate: before_dispatch is the only deciding message hook. message_received
 // is an observer that runs just before it and knows what it lacks: topic, sender's
-// name, media. Any exception ends in the safe answer, never in a turn.
+// name, media. Where the addon cannot answer, the state files do, read without a lock; where
+// they cannot be read either, no turn runs, and the sender is asked to send again.
+import { mayBeClosed, prepared } from "./addon.js";
 import { began } from "./answers.js";
 import { claudeOf, confirms, entryOf, project } from "./host.js";
 import { isKept, keepWhole } from "./keep.js";
@@ -10,6 +12,10 @@ import { perhapsStop } from "./watch.js";
 
 /** Messages remembered between the two hooks. */
 const REMEMBERED = 256;
+/** What the addon's gate answers while it cannot tell. */
+const UNKNOWN = 4;
+/** How long a message waits for the addon to be prepared. */
+const WAIT_MS = 5_000;
 const UNSAFE =
   "⇄ The state of this thread could not be read, so your message was not handled. Send it again in a moment.";
 const RIDDEN =
@@ -40,30 +46,30 @@ export function registerGate(api, sync) {
   api.on("before_dispatch", (event, ctx) => {
     const session = event.sessionKey ?? ctx.sessionKey;
     if (!session) return undefined;
-    /** @type {import("./types.js").Addon} */
-    let addon;
-    try {
-      addon = sync();
-    } catch (error) {
-      // Never opened here, so nobody rides through it: other conversations must not suffer.
-      notOpened(api, error);
-      return undefined;
+    return answered(
+      sync,
+      session,
+      (addon, gate) => decide(addon, gate, session, event, ctx),
+      (error) => byFiles(session, error),
+    );
+  });
+
+  /**
+   * @param {import("./types.js").Addon} addon @param {number} gate @param {string} session
+   * @param {any} event @param {any} ctx
+   */
+  function decide(addon, gate, session, event, ctx) {
+    if (handing(session)) {
+      // Its Claude session was claimed, here or through a twin, since it was taken up:
+      // it stays in the inbox, and the hand-over is told that it was not let in.
+      const claude = claudeOf(entryOf(api, session));
+      if (claude !== undefined && addon.ridden(claude)) return { handled: true };
+      enter(session);
+      return isKept(session) ? keepWhole(api, addon, session) : undefined;
     }
-    try {
-      if (handing(session)) {
-        // Its Claude session was claimed, here or through a twin, since it was taken up:
-        // it stays in the inbox, and the hand-over is told that it was not let in.
-        const claude = claudeOf(entryOf(api, session));
-        if (claude !== undefined && addon.ridden(claude)) return { handled: true };
-        enter(session);
-        return isKept(session) ? keepWhole(api, addon, session) : undefined;
-      }
-      if (!isClosed(api, addon, session, confirmed)) {
-        passed(session);
-        return isKept(session) ? keepWhole(api, addon, session) : undefined;
-      }
-    } catch (error) {
-      return unsafe(api, session, error);
+    if (!isClosed(api, addon, session, gate, confirmed)) {
+      passed(session);
+      return isKept(session) ? keepWhole(api, addon, session) : undefined;
     }
     const flow = shared.flow.getStore();
     // Whatever the host carries through, it must be this very message.
@@ -74,7 +80,14 @@ export function registerGate(api, sync) {
     const at = [sure, alike, received.findIndex((seen) => same(seen, event, ctx))].find((found) => found >= 0) ?? -1;
     const [seen] = at < 0 ? [] : received.splice(at, 1);
     return ask(api, addon, session, event, ctx, seen, sure >= 0).catch((error) => unsafe(api, session, error));
-  });
+  }
+
+  /** The answer where the addon has none: what the state files say. @param {string} session @param {unknown} error */
+  async function byFiles(session, error) {
+    if (await closedByFiles(api, session, error)) return unsafe(api, session, error);
+    passed(session);
+    return undefined;
+  }
 
   // The net for turns that pass no message hook. What a heartbeat or a cron run
   // would say is not lost: it comes again.
@@ -82,33 +95,88 @@ export function registerGate(api, sync) {
     const { sessionKey: session, trigger } = ctx;
     if (!session || shared.handing.getStore()?.session === session) return undefined;
     const routine = trigger === "heartbeat" || trigger === "cron";
-    try {
-      const gate = sync().gate(session);
-      if (gate === 0) return undefined;
-      if (gate === 1) {
-        // The turn that a claim waits for was let in before the gate closed, or by the process before; a driver's own, by the gate.
-        if (!routine && (pending(session) || admitted(session, ctx.runId) || recovers(api, session))) return undefined;
-      } else {
-        // Let in by an index that did not know of its Claude session yet: it must not run there.
+    // The turn that a claim waits for was let in before the gate closed, or by the process before; a driver's own, by the gate.
+    const letIn = () => !routine && (pending(session) || admitted(session, ctx.runId) || recovers(api, session));
+    /** @param {string} text */
+    const declined = (text) => ({ handled: true, ...(routine ? {} : { reply: { text } }) });
+    return answered(
+      sync,
+      session,
+      (addon, gate) => {
+        if (gate === 0) return undefined;
+        if (gate === 1) return letIn() ? undefined : declined(RIDDEN);
+        // Let in by what the index knew of its Claude session: it must not run there.
         const claude = claudeOf(entryOf(api, session));
-        if (!claude || !sync().ridden(claude)) return undefined;
-      }
-      return { handled: true, ...(routine ? {} : { reply: { text: RIDDEN } }) };
-    } catch (error) {
-      notOpened(api, error);
-      // A parked binding keeps any turn off the ridden transcript; a message must not be lost here.
-      return undefined;
-    }
+        return claude && addon.ridden(claude) ? declined(RIDDEN) : undefined;
+      },
+      async (error) => {
+        if (!(await closedByFiles(api, session, error)) || letIn()) return undefined;
+        api.logger.error(`claude-code-sync: CANCEL (error) ${session}: ${textOf(error)}`);
+        return declined(UNSAFE);
+      },
+    );
   });
+}
+
+/**
+ * Has a gate answered: at once where the addon can tell, after its preparation where that takes
+ * a moment, and by `otherwise` where it fails.
+ * @template T, F
+ * @param {() => import("./types.js").Addon} sync @param {string} session
+ * @param {(addon: import("./types.js").Addon, gate: number) => T} decide @param {(error: unknown) => Promise<F>} otherwise
+ * @returns {T | Promise<Awaited<T> | F>}
+ */
+function answered(sync, session, decide, otherwise) {
+  try {
+    const addon = sync();
+    const gate = addon.gate(session);
+    if (gate !== UNKNOWN) return decide(addon, gate);
+    return soon(prepared(addon))
+      .then(() => {
+        const now = addon.gate(session);
+        if (now === UNKNOWN) throw new Error("the index of all threads is gone again");
+        return decide(addon, now);
+      })
+      .catch(otherwise);
+  } catch (error) {
+    return otherwise(error);
+  }
+}
+
+/** @param {Promise<void>} work */
+async function soon(work) {
+  /** @type {NodeJS.Timeout | undefined} */
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`the index of all threads is not there after ${WAIT_MS} ms`)), WAIT_MS);
+  });
+  try {
+    await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Whether the state files say that a thread may be closed; what cannot be told is yes.
+ * @param {import("./types.js").Api} api @param {string} session @param {unknown} error why the addon has no answer
+ */
+async function closedByFiles(api, session, error) {
+  notOpened(api, error);
+  try {
+    return await mayBeClosed(api, session, claudeOf(entryOf(api, session)));
+  } catch (unread) {
+    api.logger.error(`claude-code-sync: ${session}: ${textOf(unread)}`);
+    return true;
+  }
 }
 
 /**
  * Whether the gate holds a thread. Which Claude session another one is bound to is in
  * the index, if `confirmed`: then before_agent_reply asks the host once more.
- * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session @param {boolean} confirmed
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} session @param {number} gate what the addon's gate answered @param {boolean} confirmed
  */
-export function isClosed(api, sync, session, confirmed) {
-  const gate = sync.gate(session);
+function isClosed(api, sync, session, gate, confirmed) {
   if (gate < 2) return gate === 1;
   if (gate === 3 && confirmed) return false;
   const entry = entryOf(api, session);
@@ -289,7 +357,7 @@ let said = "";
 
 /** Says once what keeps the store from being used. @param {import("./types.js").Api} api @param {unknown} error */
 function notOpened(api, error) {
-  const text = error instanceof Error ? error.message : String(error);
+  const text = textOf(error);
   if (text === said) return;
   said = text;
   api.logger.error(`claude-code-sync: nothing can be ridden: ${text}`);
@@ -297,8 +365,11 @@ function notOpened(api, error) {
 
 /** @param {import("./types.js").Api} api @param {string} session @param {unknown} error */
 function unsafe(api, session, error) {
-  api.logger.error(
-    `claude-code-sync: CANCEL (error) ${session}: ${error instanceof Error ? error.message : String(error)}`,
-  );
+  api.logger.error(`claude-code-sync: CANCEL (error) ${session}: ${textOf(error)}`);
   return { handled: true, text: UNSAFE };
+}
+
+/** @param {unknown} error */
+function textOf(error) {
+  return error instanceof Error ? error.message : String(error);
 }

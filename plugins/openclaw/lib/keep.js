@@ -80,7 +80,7 @@ export async function keepWhole(api, sync, session) {
     const now = claudeOf(entry);
     if (now !== kept.claude) {
       // Parked again is not lost; a reset ends what was to be kept.
-      if (sync.gate(session) === 1) return;
+      if ([1, 4].includes(sync.gate(session))) return;
       shared.kept?.delete(session);
       await sync.call("forget", JSON.stringify(session));
       if (now && resetMark(entry) === kept.mark) {

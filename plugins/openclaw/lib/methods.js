@@ -44,10 +44,13 @@ export function registerMethods(api, sync, entries) {
           sync();
         } catch (error) {
           const message = error instanceof Error ? error.message : String(error);
+          const config = /** @type {any} */ (error)?.code === "InvalidArg";
           respond(false, undefined, {
             code: "UNAVAILABLE",
             message,
-            details: { reason: "CONFIG", hint: "correct plugins.entries.claude-code-sync.config on the gateway" },
+            details: config
+              ? { reason: "CONFIG", hint: "correct plugins.entries.claude-code-sync.config on the gateway" }
+              : { reason: "STORE" },
           });
           return;
         }

@@ -4,6 +4,7 @@
 // addon gives out at most one of each kind.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { act } from "./acts.js";
+import { prepared } from "./addon.js";
 import { listen } from "./answers.js";
 import { keepThreads } from "./keep.js";
 import { mirrorTurns } from "./mirror.js";
@@ -25,19 +26,51 @@ export function registerPerformer(api, sync, entries) {
     id: "claude-code-sync",
     async start(ctx) {
       await stop?.();
-      const events = /** @type {any} */ (ctx)?.gatewayEvents;
-      const end = perform(api, sync(), events);
-      const unfollow = entries.follow(events);
-      stop = () => {
-        unfollow();
-        return end();
-      };
+      stop = opened(sync, (addon) => {
+        const events = /** @type {any} */ (ctx)?.gatewayEvents;
+        const end = perform(api, addon, events);
+        const unfollow = entries.follow(events);
+        return () => {
+          unfollow();
+          return end();
+        };
+      });
     },
     async stop() {
       await stop?.();
       stop = undefined;
     },
   });
+}
+
+/**
+ * Begins once the addon can be opened, which is tried until then; gives what ends it.
+ * @param {() => import("./types.js").Addon} sync
+ * @param {(addon: import("./types.js").Addon) => () => Promise<void>} begin
+ * @returns {() => Promise<void>}
+ */
+function opened(sync, begin) {
+  /** @type {(() => Promise<void>) | undefined} */
+  let end;
+  const attempt = () => {
+    if (end) return;
+    /** @type {import("./types.js").Addon} */
+    let addon;
+    try {
+      addon = sync();
+    } catch {
+      // The gate and every method say why.
+      return;
+    }
+    clearInterval(timer);
+    end = begin(addon);
+  };
+  const timer = setInterval(attempt, LOOK_MS);
+  attempt();
+  return async () => {
+    clearInterval(timer);
+    await end?.();
+  };
 }
 
 /**
@@ -129,11 +162,22 @@ function perform(api, sync, gatewayEvents) {
       of(key).relays.push({ params, resolve, reject });
       outside(() => void turn(key));
     });
+  let said = "";
+  /** Says once why nothing can be done. @param {unknown} error */
+  const notPrepared = (error) => {
+    if (String(error) !== said) api.logger.error(`claude-code-sync: could not look for work: ${String(error)}`);
+    said = String(error);
+  };
   const look = () => {
+    if (closing) return;
     try {
       const performing = sync.perform();
       shared.relay = performing ? relay : shared.relay === relay ? undefined : shared.relay;
       if (!performing) return;
+      if (!sync.prepared()) {
+        prepared(sync).then(look, notPrepared);
+        return;
+      }
       if (!shared.begun) {
         shared.begun = true;
         // Connections ended with the process before: whoever was on one is looked for.

@@ -3,6 +3,7 @@
 /**
  * @typedef {object} Addon
  * @property {(session: string) => number} gate
+ * @property {() => boolean} prepared
  * @property {(claude: string) => boolean} ridden
  * @property {(key: string, entry: string) => void} learn
  * @property {(key: string) => void} changed

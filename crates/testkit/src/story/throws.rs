@@ -14,8 +14,8 @@ use crate::telegram::{Person, Place};
 use crate::wait::{poll_until, settled};
 
 const FORUM: i64 = -1_002_222_222_222;
-/// As crates/node/src/lib.rs exports them; a test of the shell's types holds that they are all.
-const EXPORTS: [&str; 16] = [
+/// As crates/node/src/lib.rs exports them; a test below holds that they are all.
+const EXPORTS: [&str; 20] = [
     "gate",
     "ridden",
     "waits",
@@ -32,6 +32,10 @@ const EXPORTS: [&str; 16] = [
     "resign",
     "busy",
     "call",
+    "inFlight",
+    "leave",
+    "owed",
+    "prepared",
 ];
 /// Put around the addon: the export that a file in the gateway's folder names throws.
 const SPOIL: &str = r#"
@@ -157,4 +161,30 @@ fn spoiled(package: &Path, folder: &Path) -> Result<PathBuf> {
     fs::write(&shell, text).doing(|| format!("write {}", shell.display()))?;
     tar(&["-czf", "spoiled.tgz", "package"])?;
     Ok(folder.join("spoiled.tgz"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EXPORTS;
+
+    /// The methods of the class that the addon exports, as JavaScript names them.
+    #[test]
+    fn every_export_of_the_addon_is_spoiled() {
+        let source = include_str!("../../../node/src/lib.rs");
+        let class = source.split("impl JsSync {").nth(1).and_then(|rest| rest.split("\n}").next());
+        let lines = class.expect("the class is there").lines().filter(|line| line.contains("(&self"));
+        let mut exports: Vec<String> =
+            lines.filter_map(|line| line.trim().strip_prefix("pub fn ")).map(camel).collect();
+        let mut spoiled = EXPORTS.to_vec();
+        exports.sort();
+        spoiled.sort_unstable();
+        assert_eq!(spoiled, exports);
+    }
+
+    fn camel(text: &str) -> String {
+        let name = text.split('(').next().unwrap_or_default();
+        let mut words = name.split('_');
+        let first = words.next().unwrap_or_default().to_owned();
+        words.fold(first, |all, word| all + &word[..1].to_uppercase() + &word[1..])
+    }
 }

@@ -9,10 +9,12 @@ const ROUNDS = 200;
 /** The handler, registered with this api. */
 export async function gateOf(plugin, api) {
   const load = (file) => import(pathToFileURL(join(plugin, "lib", file)));
-  const [{ openOnce }, { registerGate }] = await Promise.all([load("addon.js"), load("gate.js")]);
+  const [{ openOnce, prepared }, { registerGate }] = await Promise.all([load("addon.js"), load("gate.js")]);
   const hooks = new Map();
   const recording = Object.create(api, { on: { value: (hook, handler) => hooks.set(hook, handler) } });
-  registerGate(recording, openOnce(recording));
+  const sync = openOnce(recording);
+  await prepared(sync());
+  registerGate(recording, sync);
   return hooks.get("before_dispatch");
 }
 
