@@ -44,6 +44,8 @@ pub struct Found {
     pub own_files: Result<PathBuf, Error>,
     /// Rides of this machine that ended without handing their thread back.
     pub left_behind: Vec<LeftBehind>,
+    /// Records of rides that another version wrote and this one does not know.
+    pub unread: Vec<Error>,
 }
 
 /// A ride of this machine whose process is gone.
@@ -471,6 +473,7 @@ fn machine(found: &Found, out: &mut Vec<Finding>) {
         Err(e) => Finding::failed("own files", e),
     });
     out.extend(found.left_behind.iter().filter_map(left_behind));
+    out.extend(found.unread.iter().map(|e| Finding::failed("left behind", e)));
 }
 
 /// A ride that is over left nothing behind, whoever ended it.

@@ -337,7 +337,8 @@ impl From<OutboxError> for Error {
 
 impl From<RecordError> for Error {
     fn from(e: RecordError) -> Error {
-        Error::new(Kind::Other, e.to_string())
+        let hint = e.hint();
+        Error { hint, ..Error::new(Kind::Other, e.to_string()) }
     }
 }
 

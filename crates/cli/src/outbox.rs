@@ -7,6 +7,7 @@
 //!
 //! Invariants: items leave in the order they came; an id is held once; a live
 //! ride's folder is locked, by a kernel lock that dies with its process.
+//! A folder of another version that is not known is refused and left as it is.
 //! Absent on purpose: sending, and deciding whom a leftover still belongs to.
 
 use std::collections::{HashSet, VecDeque};
@@ -16,7 +17,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ride_core::limits::RELAY_BYTES;
-use ride_core::wire::RelayItem;
+use ride_core::versioned::{self, Unread, Versioned};
+use ride_core::wire::{RelayItem, RelayKind};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -28,8 +30,6 @@ pub const MAX_ITEMS: usize = 256;
 const MAX_LEFT: usize = 1024;
 /// Largest item file: the text at six bytes a character (`\u0000`), and its frame.
 const MAX_FILE_BYTES: u64 = RELAY_BYTES as u64 * 6 + 4096;
-/// The version of these files.
-const FORMAT: u32 = 1;
 
 /// Whose items a folder holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +44,7 @@ pub struct Owner {
 }
 
 /// One relay item and when it was queued.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queued {
     /// What the gateway is given.
     pub item: RelayItem,
@@ -89,7 +88,15 @@ pub enum OutboxError {
         /// The system's words.
         cause: io::Error,
     },
-    /// A file is not what this version writes.
+    /// Another version wrote the folder, or an item in it.
+    #[error("could not read {path}: {cause}; the folder is left as it is, and a ride with that version sends it")]
+    OtherVersion {
+        /// The file.
+        path: PathBuf,
+        /// Who wrote it, and what is not known.
+        cause: Unread,
+    },
+    /// A file is not what any version writes.
     #[error("could not read {path}: {cause}")]
     Malformed {
         /// The file.
@@ -112,11 +119,55 @@ pub struct Outbox {
     ids: HashSet<String>,
 }
 
+/// The folder's own file. Its format is that of the items too. Format 1 is the same without the
+/// program's version.
+impl Versioned for Owner {
+    const FORMAT: u32 = 2;
+}
+
+/// A [`Queued`] as it is kept: apart from what is sent, so that either can change alone.
 #[derive(Serialize, Deserialize)]
-struct Header {
-    format: u32,
-    #[serde(flatten)]
-    owner: Owner,
+#[serde(rename_all = "camelCase")]
+struct Stored {
+    item: StoredItem,
+    at_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredItem {
+    id: String,
+    kind: StoredKind,
+    text: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum StoredKind {
+    Prompt,
+    Answer,
+    Notice,
+}
+
+impl From<&Queued> for Stored {
+    fn from(Queued { item: RelayItem { id, kind, text }, at_ms }: &Queued) -> Stored {
+        let kind = match kind {
+            RelayKind::Prompt => StoredKind::Prompt,
+            RelayKind::Answer => StoredKind::Answer,
+            RelayKind::Notice => StoredKind::Notice,
+        };
+        Stored { item: StoredItem { id: id.clone(), kind, text: text.clone() }, at_ms: *at_ms }
+    }
+}
+
+impl From<Stored> for Queued {
+    fn from(Stored { item: StoredItem { id, kind, text }, at_ms }: Stored) -> Queued {
+        let kind = match kind {
+            StoredKind::Prompt => RelayKind::Prompt,
+            StoredKind::Answer => RelayKind::Answer,
+            StoredKind::Notice => RelayKind::Notice,
+        };
+        Queued { item: RelayItem { id, kind, text }, at_ms }
+    }
 }
 
 impl Outbox {
@@ -129,7 +180,7 @@ impl Outbox {
         at("create", &draft, fs::DirBuilder::new().mode(0o700).create(&draft))?;
         let lock = lock_file(&draft)?;
         at("lock", &draft, flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from))?;
-        write_durably(&draft, "ride.json", &Header { format: FORMAT, owner: owner.clone() })?;
+        write_durably(&draft, "ride.json", &json(versioned::write(&owner)))?;
         let dir = root.join(name);
         at("rename", &draft, fs::rename(&draft, &dir))?;
         sync_dir(root)?;
@@ -144,11 +195,7 @@ impl Outbox {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Reopened::Busy),
             Err(cause) => return at("lock", dir, Err(cause.into())),
         }
-        let Header { format, owner } = read_json(&dir.join("ride.json"))?;
-        if format != FORMAT {
-            let cause = format!("format {format}, and this ride reads {FORMAT}");
-            return Err(OutboxError::Malformed { path: dir.join("ride.json"), cause });
-        }
+        let owner = read_owner(&dir.join("ride.json"))?;
         let mut outbox = Outbox::over(dir.to_owned(), lock, owner);
         let mut found = Vec::new();
         for entry in at("list", dir, fs::read_dir(dir))? {
@@ -163,7 +210,7 @@ impl Outbox {
         }
         found.sort();
         for (seq, path) in found {
-            let queued: Queued = read_json(&path)?;
+            let queued = read_item(&path)?;
             outbox.next = seq + 1;
             outbox.ids.insert(queued.item.id.clone());
             outbox.held.push_back((seq, queued));
@@ -191,7 +238,7 @@ impl Outbox {
         if self.held.len() >= MAX_ITEMS {
             return Ok(Pushed::Full);
         }
-        write_durably(&self.dir, &name_of(self.next), &queued)?;
+        write_durably(&self.dir, &name_of(self.next), &json(serde_json::to_vec(&Stored::from(&queued))))?;
         self.ids.insert(queued.item.id.clone());
         self.held.push_back((self.next, queued));
         self.next += 1;
@@ -261,12 +308,11 @@ fn lock_file(dir: &Path) -> Result<File, OutboxError> {
 }
 
 /// Writes a file so that after a crash it is there whole or not at all.
-fn write_durably(dir: &Path, name: &str, value: &impl Serialize) -> Result<(), OutboxError> {
+fn write_durably(dir: &Path, name: &str, text: &[u8]) -> Result<(), OutboxError> {
     let draft = dir.join(format!("{name}.tmp"));
-    let text = serde_json::to_vec(value).expect("these types have only string keys");
     let mut file =
         at("create", &draft, OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft))?;
-    at("write", &draft, file.write_all(&text))?;
+    at("write", &draft, file.write_all(text))?;
     at("write", &draft, file.sync_all())?;
     let path = dir.join(name);
     at("rename", &draft, fs::rename(&draft, &path))?;
@@ -277,13 +323,35 @@ fn sync_dir(dir: &Path) -> Result<(), OutboxError> {
     at("sync", dir, File::open(dir).and_then(|dir| dir.sync_all()))
 }
 
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, OutboxError> {
-    let malformed = |cause: String| OutboxError::Malformed { path: path.to_owned(), cause };
-    if at("read", path, fs::metadata(path))?.len() > MAX_FILE_BYTES {
-        return Err(malformed(format!("larger than {MAX_FILE_BYTES} bytes")));
+fn json(made: Result<Vec<u8>, serde_json::Error>) -> Vec<u8> {
+    made.expect("these types have only string keys")
+}
+
+fn read_owner(path: &Path) -> Result<Owner, OutboxError> {
+    versioned::read(&read_small(path)?).map_err(|cause| unread(path, cause))
+}
+
+/// An item of a folder whose format is known: what it has beyond that was added by another version.
+fn read_item(path: &Path) -> Result<Queued, OutboxError> {
+    let value = serde_json::from_slice(&read_small(path)?).map_err(|e| unread(path, Unread::Damaged(e.to_string())))?;
+    let stored: Stored = versioned::strict(value).map_err(|why| unread(path, Unread::Unknown { by: None, why }))?;
+    Ok(stored.into())
+}
+
+fn unread(path: &Path, cause: Unread) -> OutboxError {
+    let path = path.to_owned();
+    match cause {
+        Unread::Damaged(cause) => OutboxError::Malformed { path, cause },
+        Unread::Unknown { .. } => OutboxError::OtherVersion { path, cause },
     }
-    let text = at("read", path, fs::read(path))?;
-    serde_json::from_slice(&text).map_err(|cause| malformed(cause.to_string()))
+}
+
+fn read_small(path: &Path) -> Result<Vec<u8>, OutboxError> {
+    if at("read", path, fs::metadata(path))?.len() > MAX_FILE_BYTES {
+        let cause = format!("larger than {MAX_FILE_BYTES} bytes");
+        return Err(OutboxError::Malformed { path: path.to_owned(), cause });
+    }
+    at("read", path, fs::read(path))
 }
 
 fn at<T>(doing: &'static str, path: &Path, result: io::Result<T>) -> Result<T, OutboxError> {

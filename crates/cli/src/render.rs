@@ -356,6 +356,23 @@ agent:main:x
         );
     }
 
+    // Rule STORE-3.
+    #[test]
+    fn a_thread_of_a_newer_version_says_which_file_and_why() {
+        let why = "state file /l/t/x has format 9, this version reads 1 to 4";
+        let unreadable: ThreadStatus =
+            serde_json::from_value(serde_json::to_value(ride_core::view::unreadable("agent:main:x", why)).unwrap())
+                .unwrap();
+        assert_eq!(statuses(&[unreadable], NOW, plain(80)), format!("agent:main:x\n  stays closed: {why}\n"));
+        let row: Row = serde_json::from_value(json!({
+            "channel": null, "displayName": null, "title": "Plans", "conversationId": null, "cliSessionId": null,
+            "echoTarget": null, "relayReady": true, "lastActivity": null, "key": "agent:main:x", "agentId": "main",
+            "rideable": false, "whyNot": why,
+        }))
+        .unwrap();
+        assert_eq!(cells(&row, NOW)[4], why);
+    }
+
     #[test]
     fn lengths_of_time() {
         let check = |ms, expected| assert_eq!(duration(ms), expected);

@@ -26,5 +26,6 @@ pub mod text;
 pub mod thread;
 pub mod time;
 pub mod transcript;
+pub mod versioned;
 pub mod view;
 pub mod wire;

@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use ride_core::config::{Config, LockBackend};
+use ride_core::versioned::{self, Unread, Versioned};
 use ride_store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -22,6 +23,12 @@ const PLACE: &str = "claude-code-sync.json";
 #[serde(rename_all = "camelCase")]
 struct Place {
     lock_dir: PathBuf,
+}
+
+/// Format 1 had nothing but the folder: no number, and not the program's version.
+impl Versioned for Place {
+    const FORMAT: u32 = 2;
+    const WITHOUT_NUMBER: Option<u32> = Some(1);
 }
 
 /// What of the configuration waits.
@@ -134,7 +141,15 @@ fn in_folder(dir: &Path, error: &StoreError) -> String {
 fn read(file: &Path) -> Result<Option<PathBuf>, String> {
     let could_not = |e: &dyn fmt::Display| format!("could not read {}: {e}", file.display());
     match fs::read(file) {
-        Ok(text) => serde_json::from_slice::<Place>(&text).map(|p| Some(p.lock_dir)).map_err(|e| could_not(&e)),
+        Ok(text) => versioned::read::<Place>(&text).map(|place| Some(place.lock_dir)).map_err(|e| {
+            let what = match e {
+                Unread::Damaged(_) => "it names the folder of the thread states; write it anew: {\"lockDir\":\"/…\"}",
+                Unread::Unknown { .. } => {
+                    "it is left as it is; install that version of the plugin again, or a later one"
+                }
+            };
+            could_not(&format_args!("{e}; {what}"))
+        }),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(could_not(&e)),
     }
@@ -151,7 +166,7 @@ fn write(file: &Path, place: Option<PathBuf>) -> io::Result<()> {
     // Several copies of the plugin may do this at once.
     let fresh = file.with_extension(format!("{}.new", uuid::Uuid::new_v4().simple()));
     let mut out = fs::File::create(&fresh)?;
-    out.write_all(&serde_json::to_vec(&Place { lock_dir })?)?;
+    out.write_all(&versioned::write(&Place { lock_dir })?)?;
     out.sync_all()?;
     fs::rename(&fresh, file)
 }
@@ -272,5 +287,88 @@ mod tests {
             said.starts_with(&format!("lockDir is {}: could not open the state folder", file.join("below").display())),
             "{said}"
         );
+    }
+
+    // Rule STORE-7.
+    #[test]
+    fn every_place_that_was_ever_written_is_read_and_an_unknown_one_is_left_alone() {
+        let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/kept/place");
+        let mut files: Vec<_> = fs::read_dir(kept).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        assert_eq!(files.len(), 2, "{files:?}");
+        assert!(files.iter().all(|file| read(file).unwrap().unwrap() == Path::new("/srv/locks")));
+
+        let folder = tempfile::tempdir().unwrap();
+        let (state, file) = (folder.path(), folder.path().join(PLACE));
+        let open =
+            |dir: &str| open(&config(LockBackend::File, &state.join(dir)), Path::new("/home/nobody"), state, "g");
+        open("one").unwrap();
+        let written = fs::read_to_string(&file).unwrap();
+        assert!(written.starts_with(r#"{"format":2,"writtenBy":"ride "#), "{written}");
+        for (text, why) in [
+            (r#"{"format":3,"writtenBy":"ride 9.0.0"}"#, "ride 9.0.0 wrote it"),
+            (r#"{"format":2,"lockDir":"/l","more":1}"#, "unknown field more"),
+            (r#"{"lockDir":"/l","more":1}"#, "unknown field more"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let said = open("two").unwrap_err();
+            assert!(said.starts_with(&format!("could not read {}: ", file.display())) && said.contains(why), "{said}");
+            assert!(said.ends_with("it is left as it is; install that version of the plugin again, or a later one"));
+            // A thread is not let through because the place of its state cannot be read.
+            may_be_closed(None, Path::new("/home/nobody"), state, "g", "agent:main:main", None).unwrap_err();
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+    }
+
+    // Rules STORE-3, GATE-4.
+    #[test]
+    fn a_thread_of_a_newer_version_is_told_about_wherever_one_looks() {
+        let folder = tempfile::tempdir().unwrap();
+        let (state, locks) = (folder.path(), folder.path().join("locks"));
+        let open = || {
+            let options = serde_json::json!({ "stateDir": state, "config": { "lockDir": locks }, "pid": 1 });
+            let sync = crate::sync::Sync::open(&options.to_string()).ok().unwrap();
+            sync.prepare().unwrap();
+            sync
+        };
+        let asked = |sync: &crate::sync::Sync, method: &str, params: serde_json::Value| {
+            let params = serde_json::json!({ "method": method, "params": params, "host": {} });
+            sync.call("request", &params.to_string()).unwrap()
+        };
+        claim(&open().store);
+        let gateways = fs::read_dir(&locks).unwrap().map(|e| e.unwrap().path());
+        let threads = gateways.map(|gateway| gateway.join("threads")).find(|path| path.is_dir()).unwrap();
+        let file = fs::read_dir(&threads).unwrap().next().unwrap().unwrap().path();
+        let later = String::from_utf8(fs::read(&file).unwrap()).unwrap().replacen("\"format\":4", "\"format\":9", 1);
+        fs::write(&file, &later).unwrap();
+        let sync = open();
+        assert_eq!(sync.gate("agent:main:main"), Ok(1), "closed");
+
+        let message = serde_json::json!({
+            "key": "agent:main:main", "id": "1", "sender": "7", "name": "Ada", "text": "hello", "host": {},
+        });
+        let told: serde_json::Value =
+            serde_json::from_str(&sync.call("message", &message.to_string()).unwrap()).unwrap();
+        let said = serde_json::to_string(&told["reply"]).unwrap();
+        assert!(said.contains("your message was not handled") && said.contains("`ride doctor`"), "{told}");
+        assert_eq!(told["phase"], "unreadable");
+
+        let why = format!("state file {} has format 9, this version reads 1 to 4", file.display());
+        for (method, params) in [
+            ("ride_status", serde_json::json!({})),
+            ("ride_status", serde_json::json!({ "key": "agent:main:main" })),
+            ("ride_config", serde_json::json!({})),
+            (
+                "ride_claim",
+                serde_json::json!({
+                    "key": "agent:main:main", "secret": "0".repeat(32), "waitMs": 1, "steal": false,
+                    "driver": { "name": "ada", "host": "h", "process": { "machine": "m", "pid": 1, "start": 1 } },
+                }),
+            ),
+        ] {
+            let told = asked(&sync, method, params);
+            assert!(told.contains(&why), "{method}: {told}");
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), later, "left as it is");
     }
 }

@@ -79,6 +79,7 @@ async fn look(context: &Context<'_>, claude: &OsStr) -> (Found, Option<(Target, 
         claude: claude_code(context, claude).await,
         own_files,
         left_behind: Vec::new(),
+        unread: Vec::new(),
     };
     let target = match located {
         Err(e) => {
@@ -93,7 +94,9 @@ async fn look(context: &Context<'_>, claude: &OsStr) -> (Found, Option<(Target, 
     };
     let Ok(state_dir) = &found.own_files else { return (found, None) };
     let dead = |record: &Record| record.fence.is_some() && !record.is_alive();
-    let dead: Vec<Record> = Record::all(state_dir, target.origin()).into_iter().filter(dead).collect();
+    let (records, unread) = Record::all(state_dir, target.origin());
+    found.unread = unread.into_iter().map(Error::from).collect();
+    let dead: Vec<Record> = records.into_iter().filter(dead).collect();
     found.left_behind = dead.iter().map(|record| LeftBehind { key: record.key.clone(), held: None }).collect();
     let begun = Instant::now();
     let connected = open(context, &target, state_dir).await;

@@ -30,8 +30,9 @@ pub async fn run(context: &Context<'_>, words: &[String], json: bool) -> Result<
     }
     print(&render::statuses(&statuses.threads, context.env.now_ms, context.env.terminal));
     if words.is_empty() {
-        let wishes = Wish::all(&context.state_dir()?, context.env.now_ms);
+        let (wishes, unread) = Wish::all(&context.state_dir()?, context.env.now_ms);
         print(&wishes.iter().map(Wish::told).collect::<String>());
+        unread.iter().for_each(say);
     }
     Ok(())
 }

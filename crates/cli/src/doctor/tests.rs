@@ -53,6 +53,7 @@ fn well() -> Found {
         claude: Ok(("/usr/bin/claude".into(), "2.1.330".into())),
         own_files: Ok("/home/a/.local/state/ride".into()),
         left_behind: Vec::new(),
+        unread: Vec::new(),
     }
 }
 
@@ -292,6 +293,22 @@ fn the_plugins_condition() {
         |found| found.threads = Some(Err(Error::new(Kind::Other, "format 9 is not known"))),
         &[
             "Wrong states: format 9 is not known → look at ~/locks on the gateway's machine; a file that is moved away is begun anew",
+        ],
+    );
+}
+
+// Rule STORE-3.
+#[test]
+fn a_thread_state_of_a_newer_version_is_named() {
+    check(
+        |found| {
+            let mut told = condition();
+            told["unread"] = json!(1);
+            told["trouble"] = json!("state file /l/t/x has format 9, this version reads 1 to 4");
+            found.plugin = Some(Ok(plugin(&told, VERSION)));
+        },
+        &[
+            "Wrong states: state file /l/t/x has format 9, this version reads 1 to 4 → 1 thread stays closed for this; install the version of the plugin that wrote it. Or, on the gateway's machine, move the file away: its thread begins anew, and what waited in it is lost",
         ],
     );
 }

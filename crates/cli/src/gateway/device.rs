@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use ed25519_dalek::{Signer as _, SigningKey};
+use ride_core::versioned::{self, Unread, Versioned};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -27,11 +28,15 @@ pub struct DeviceError {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Stored {
-    format: u32,
     seed: String,
     /// By gateway origin.
     #[serde(default)]
     tokens: BTreeMap<String, String>,
+}
+
+/// Format 1 is the same without the program's version.
+impl Versioned for Stored {
+    const FORMAT: u32 = 2;
 }
 
 /// This machine's `ride`, as gateways know it.
@@ -64,10 +69,13 @@ impl Device {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(fail(e.to_string())),
         };
-        let stored: Stored = serde_json::from_slice(&bytes).map_err(|e| fail(e.to_string()))?;
-        if stored.format != 1 {
-            return Err(fail(format!("format {} is not known to this ride", stored.format)));
-        }
+        let stored: Stored = versioned::read(&bytes).map_err(|e| {
+            let what = match e {
+                Unread::Damaged(_) => "move it away, and the gateway is asked to allow this device anew",
+                Unread::Unknown { .. } => "it is left as it is; use that version, or a later one",
+            };
+            fail(format!("{e}; {what}"))
+        })?;
         let seed = BASE64.decode(&stored.seed).map_err(|e| fail(e.to_string()))?;
         let seed: [u8; 32] = seed.try_into().map_err(|_| fail("the seed is not 32 bytes".into()))?;
         Ok(Some(Device { key: SigningKey::from_bytes(&seed), tokens: stored.tokens, path }))
@@ -128,13 +136,13 @@ impl Device {
         let fail = |cause: String| DeviceError { path: self.path.clone(), cause };
         let folder = self.path.parent().expect("the path was joined to a folder");
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| fail(e.to_string()))?;
-        let stored = Stored { format: 1, seed: BASE64.encode(self.key.to_bytes()), tokens: self.tokens.clone() };
-        let text = serde_json::to_string_pretty(&stored).map_err(|e| fail(e.to_string()))?;
+        let stored = Stored { seed: BASE64.encode(self.key.to_bytes()), tokens: self.tokens.clone() };
+        let text = versioned::write(&stored).map_err(|e| fail(e.to_string()))?;
         let fresh = self.path.with_extension(format!("json.{}", std::process::id()));
         let write = || -> std::io::Result<()> {
             let mut file =
                 std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-            file.write_all(text.as_bytes())?;
+            file.write_all(&text)?;
             file.sync_all()?;
             std::fs::rename(&fresh, &self.path)
         };
@@ -149,4 +157,39 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(out, "{byte:02x}");
         out
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    // Rule STORE-7.
+    #[test]
+    fn every_identity_that_was_ever_written_is_read_and_an_unknown_one_is_left_alone() {
+        let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/kept/device");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("device.json");
+        for shape in ["1a.json", "2a.json"] {
+            fs::copy(Path::new(kept).join(shape), &file).unwrap();
+            let mut device = Device::existing(dir.path()).unwrap().unwrap();
+            assert_eq!(device.key.to_bytes(), [7; 32]);
+            assert_eq!(device.token("ws://127.0.0.1:18789"), Some("t"));
+            device.set_token("ws://b", Some("u")).unwrap();
+            let again = Device::existing(dir.path()).unwrap().unwrap();
+            assert_eq!((again.token("ws://127.0.0.1:18789"), again.token("ws://b")), (Some("t"), Some("u")));
+        }
+        for (text, why) in [
+            (r#"{"format":3,"writtenBy":"ride 9.0.0"}"#, "ride 9.0.0 wrote it"),
+            (r#"{"format":2,"seed":"","tokens":{},"more":1}"#, "unknown field more"),
+            ("{", "it is damaged"),
+        ] {
+            fs::write(&file, text).unwrap();
+            let said = Device::open(dir.path()).err().unwrap().to_string();
+            assert!(said.contains(&file.display().to_string()) && said.contains(why), "{said}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+    }
 }

@@ -175,4 +175,13 @@ error: 2 things are wrong
     assert!(text.contains(line), "{text}");
     let left = "?      left behind  a ride of agent:main:x ended here; whether the thread is handed back is unknown: gateway unreachable\n";
     assert!(text.contains(left), "{text}");
+    // One that another version began is named with its file, and stays.
+    let file = home.path().join(".local/state/ride/rides/0123.json");
+    std::fs::write(&file, r#"{"format":9,"writtenBy":"ride 9.0.0"}"#).unwrap();
+    let (_, text) = doctor(home.path(), &["--url", "ws://127.0.0.1:1"]).await;
+    let line = format!(
+        "wrong  left behind  could not read the record of a ride, ~/.local/state/ride/rides/0123.json: ride 9.0.0 wrote it, and this version (ride {}) does not know it: ",
+        env!("CARGO_PKG_VERSION")
+    );
+    assert!(text.contains(&line) && text.contains("end that ride with the version that began it"), "{text}");
 }

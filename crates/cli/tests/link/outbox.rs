@@ -141,3 +141,81 @@ fn only_an_empty_one_goes_away() {
     outbox.close().unwrap();
     assert_eq!(leftovers(root.path()).unwrap(), Vec::<std::path::PathBuf>::new());
 }
+
+fn copy_of(shape: &str, root: &Path) -> std::path::PathBuf {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/kept/outbox").join(shape);
+    let dir = root.join("0123");
+    fs::create_dir(&dir).unwrap();
+    for file in fs::read_dir(kept).unwrap().map(|file| file.unwrap()) {
+        fs::copy(file.path(), dir.join(file.file_name())).unwrap();
+    }
+    dir
+}
+
+// Rule RELAY-5.
+#[test]
+fn every_folder_that_was_ever_written_is_read() {
+    for shape in ["1a", "2a"] {
+        let root = tempfile::tempdir().unwrap();
+        copy_of(shape, root.path());
+        let mut outbox = reopened(root.path());
+        assert_eq!(outbox.owner(), &owner(), "{shape}");
+        let kinds = [RelayKind::Prompt, RelayKind::Answer, RelayKind::Notice];
+        let expected = (0..3).zip(kinds).map(|(n, kind)| Queued {
+            item: RelayItem { id: format!("id-{n}"), kind, text: format!("text {n}\né") },
+            at_ms: 5 + n,
+        });
+        assert_eq!(outbox.held().cloned().collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{shape}");
+        outbox.push(item("new")).unwrap();
+        drop(outbox);
+        assert_eq!(ids(&reopened(root.path())), ["id-0", "id-1", "id-2", "new"], "{shape}");
+    }
+}
+
+#[test]
+fn what_is_written_has_the_shape_of_the_newest_golden_file() {
+    let root = tempfile::tempdir().unwrap();
+    let golden = copy_of("2a", root.path());
+    let own = tempfile::tempdir().unwrap();
+    let mut outbox = Outbox::create(own.path(), owner()).unwrap();
+    let queued = reopened(root.path()).held().next().unwrap().clone();
+    outbox.push(queued).unwrap();
+    let own = leftovers(own.path()).unwrap().remove(0);
+    for name in ["ride.json", "00000000000000000001.item"] {
+        let value = |dir: &Path| {
+            let mut value: serde_json::Value = serde_json::from_slice(&fs::read(dir.join(name)).unwrap()).unwrap();
+            if let Some(by) = value.get_mut("writtenBy") {
+                *by = "any".into();
+            }
+            value
+        };
+        assert_eq!(value(&own), value(&golden), "{name}");
+    }
+}
+
+// Rule STORE-7.
+#[test]
+fn a_folder_of_another_version_is_named_and_left_as_it_is() {
+    for (name, text, why) in [
+        ("ride.json", r#"{"format":3,"writtenBy":"ride 9.0.0"}"#, "ride 9.0.0 wrote it"),
+        ("ride.json", r#"{"format":0}"#, "formats 1 to 2 are read"),
+        (
+            "00000000000000000002.item",
+            r#"{"item":{"id":"b","kind":"picture","text":""},"atMs":1}"#,
+            "variant `picture`",
+        ),
+        ("00000000000000000002.item", r#"{"item":{"id":"b","kind":"prompt","text":"","at":1},"atMs":1}"#, "item.at"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let dir = copy_of("2a", root.path());
+        fs::write(dir.join(name), text).unwrap();
+        let e = Outbox::reopen(&dir).unwrap_err();
+        assert!(matches!(e, OutboxError::OtherVersion { .. }), "{e}");
+        let said = e.to_string();
+        let begins = format!("could not read {}: ", dir.join(name).display());
+        assert!(said.starts_with(&begins) && said.contains(why), "{said}");
+        assert!(said.ends_with("the folder is left as it is, and a ride with that version sends it"), "{said}");
+        assert_eq!(fs::read_to_string(dir.join(name)).unwrap(), text);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 5, "its files, and the lock");
+    }
+}

@@ -63,7 +63,7 @@ fn shape(what: impl ToString) -> Unknown {
 }
 
 /// The first field that would not be written again.
-fn lost(read: &Value, written: &Value, path: &str) -> Option<String> {
+pub(crate) fn lost(read: &Value, written: &Value, path: &str) -> Option<String> {
     match (read, written) {
         (Value::Object(read), Value::Object(written)) => read.iter().find_map(|(name, value)| {
             let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };

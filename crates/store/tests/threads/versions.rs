@@ -56,9 +56,9 @@ fn set_aside(dir: &Path) -> bool {
 #[test]
 fn every_shape_that_was_ever_committed_is_read() {
     let all = golden();
-    // 15 shapes: their number is known, so that none is lost from the folder.
+    // 16 shapes: their number is known, so that none is lost from the folder.
     let shapes: std::collections::BTreeSet<_> = all.iter().map(|(name, ..)| name.split('/').next().unwrap()).collect();
-    assert_eq!(shapes.len(), 15, "{shapes:?}");
+    assert_eq!(shapes.len(), 16, "{shapes:?}");
     for (name, file, expected) in all {
         let read: Thread = unseal(&file).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(read, expected, "{name}");
@@ -81,7 +81,7 @@ fn an_older_file_is_migrated_in_one_commit_and_loses_nothing() {
             assert!(store.ridden(claude).unwrap(), "{name}");
         }
         let before = expected.inbox.len();
-        assert_eq!(says(&store, TOPIC, "new", None), Reply::Hold, "{name}");
+        assert_eq!(says(&store, TOPIC, "one more", None), Reply::Hold, "{name}");
         let written: Thread = unseal(&fs::read(&file).unwrap()).unwrap();
         assert!(fs::read_to_string(&file).unwrap().starts_with(&format!("{{\"format\":{FORMAT},")), "{name}");
         assert_eq!(
@@ -189,5 +189,50 @@ fn an_index_of_another_version_is_made_again() {
         let store = Store::files(dir.path(), "/state").unwrap_or_else(|e| panic!("{format}: {e}"));
         assert_eq!(store.gate(TOPIC).unwrap(), Gate::Closed, "{format}");
         assert_eq!(store.busy().unwrap(), [TOPIC], "{format}");
+    }
+}
+
+/// Makes a change to a thread of an older format, in a process that may be ended by a limit on the
+/// size of files while it writes.
+fn change_in_the_folder() -> bool {
+    let Some(dir) = std::env::var_os("RIDE_STORE_TEST_CUT") else { return false };
+    let store = Store::files(Path::new(&dir), "/state").unwrap();
+    assert_eq!(says(&store, TOPIC, "one more", None), Reply::Hold);
+    true
+}
+
+// Rules STORE-1, STORE-3, STORE-6.
+#[test]
+fn a_migration_that_is_cut_short_leaves_the_old_value_whole() {
+    if change_in_the_folder() {
+        return;
+    }
+    let name = "versions::a_migration_that_is_cut_short_leaves_the_old_value_whole";
+    // One of each layout; refused by the system, and killed in the middle of a write.
+    for from in ["1a/leaving.json", "2a/leaving.json", "2e/leaving.json", "3d/leaving.json"] {
+        let (_, bytes, expected) = golden().into_iter().find(|(name, ..)| name == from).unwrap();
+        let (mut cut, mut done) = (0, 0);
+        for before in ["trap '' XFSZ; ", ""] {
+            for blocks in [1, 8, 9, 10, 16, 33, 40, 4096] {
+                let (dir, file) = with_file(&bytes);
+                let script = format!("{before}ulimit -f {blocks}; exec \"$0\" --exact {name} --nocapture");
+                let mut command = std::process::Command::new("sh");
+                command.args(["-c", &script]).arg(std::env::current_exe().unwrap());
+                let output = command.env("RIDE_STORE_TEST_CUT", dir.path()).output().unwrap();
+                let found: Thread =
+                    unseal(&fs::read(&file).unwrap()).unwrap_or_else(|e| panic!("{from} {blocks}: {e}"));
+                let store = Store::files(dir.path(), "/state").unwrap();
+                assert_eq!(store.read(TOPIC).unwrap().unwrap(), found, "{from} {blocks}");
+                if output.status.success() {
+                    assert_eq!(found.inbox.len(), expected.inbox.len() + 1, "{from} {blocks}");
+                    done += 1;
+                } else {
+                    assert_eq!(found, expected, "{from} {blocks}: {output:?}");
+                    cut += 1;
+                }
+                assert!(!set_aside(dir.path()), "{from} {blocks}");
+            }
+        }
+        assert!(cut > 2 && done > 0, "{from}: {cut} cut, {done} done");
     }
 }

@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ride_core::id::Process;
+use ride_core::versioned::{self, Unread, Versioned};
 use ride_core::wire::Row;
 use ride_store::claude::process::{Alive, alive, look, wait_gone};
 use ride_store::claude::why_not_resumed;
@@ -33,7 +34,6 @@ use crate::error::{Error, Kind};
 use crate::gateway::client::Access;
 use crate::render::{self, clean};
 
-const FORMAT: u32 = 1;
 /// How long a Claude Code may go on: a day's work and the night after it.
 const WAIT_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the adoption may take, attempts at a gateway that restarts included.
@@ -55,7 +55,6 @@ const MAX_BYTES: u64 = 64 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wish {
-    format: u32,
     /// Of all wishes.
     id: Uuid,
     /// The Claude session.
@@ -71,6 +70,11 @@ pub struct Wish {
     terminal: Option<Terminal>,
     /// Why it did not come true.
     pub failed: Option<String>,
+}
+
+/// Format 1 is the same without the program's version.
+impl Versioned for Wish {
+    const FORMAT: u32 = 2;
 }
 
 /// A terminal, and the shell it belongs to.
@@ -104,7 +108,6 @@ pub(super) async fn note(env: &Env, session: Uuid, words: &str) -> Result<String
     let state_dir = context.state_dir()?;
     let terminal = terminal_of(&claude);
     let wish = Wish {
-        format: FORMAT,
         id: Uuid::new_v4(),
         session,
         key: row.key.clone(),
@@ -258,11 +261,18 @@ fn terminal_path(pid: u32) -> Option<PathBuf> {
 }
 
 impl Wish {
-    /// Those of this machine, the oldest first; what is too old is removed.
-    pub fn all(state_dir: &Path, now_ms: u64) -> Vec<Wish> {
-        let files = fs::read_dir(wishes(state_dir)).into_iter().flatten().flatten();
-        let mut all: Vec<Wish> = files.filter_map(|file| read(&file.path())).collect();
-        all.retain(|wish| {
+    /// Those of this machine, the oldest first, and which files another version wrote; what is too
+    /// old is removed.
+    pub fn all(state_dir: &Path, now_ms: u64) -> (Vec<Wish>, Vec<String>) {
+        let files = fs::read_dir(wishes(state_dir)).into_iter().flatten().flatten().map(|file| file.path());
+        let (mut all, mut unread) = (Vec::new(), Vec::new());
+        for file in files.filter(|file| file.extension().is_some_and(|end| end == "json")) {
+            match read(&file) {
+                Ok(wish) => all.extend(wish),
+                Err(why) => unread.push(why),
+            }
+        }
+        all.retain(|wish: &Wish| {
             let kept = now_ms < wish.at_ms + KEPT_MS;
             if !kept {
                 wish.remove(state_dir);
@@ -270,7 +280,7 @@ impl Wish {
             kept
         });
         all.sort_by_key(|wish| wish.at_ms);
-        all
+        (all, unread)
     }
 
     /// What it waits for, or why it did not come true.
@@ -283,15 +293,16 @@ impl Wish {
     }
 
     fn load(state_dir: &Path, session: Uuid) -> Option<Wish> {
-        read(&path_of(state_dir, session))
+        read(&path_of(state_dir, session)).ok().flatten()
     }
 
     fn save(&self, state_dir: &Path) -> io::Result<()> {
         let path = path_of(state_dir, self.session);
+        read(&path).map_err(io::Error::other)?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(wishes(state_dir))?;
         let fresh = path.with_extension(format!("{}.tmp", std::process::id()));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
+        file.write_all(&versioned::write(self)?)?;
         fs::rename(&fresh, &path)
     }
 
@@ -305,10 +316,19 @@ fn path_of(state_dir: &Path, session: Uuid) -> PathBuf {
     wishes(state_dir).join(format!("{session}.json"))
 }
 
-fn read(path: &Path) -> Option<Wish> {
-    let found = fs::metadata(path).ok().filter(|found| found.is_file() && found.len() <= MAX_BYTES)?;
-    let bytes = (found.len() > 0).then(|| fs::read(path).ok()).flatten()?;
-    serde_json::from_slice(&bytes).ok().filter(|wish: &Wish| wish.format == FORMAT)
+/// The wish in a file; `None` where there is none, or a damaged one. The error says which file
+/// another version wrote, and what to do.
+fn read(path: &Path) -> Result<Option<Wish>, String> {
+    let small = fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= MAX_BYTES);
+    let Some(bytes) = small.then(|| fs::read(path).ok()).flatten() else { return Ok(None) };
+    match versioned::read(&bytes) {
+        Ok(wish) => Ok(Some(wish)),
+        Err(Unread::Damaged(_)) => Ok(None),
+        Err(e) => Err(format!(
+            "could not read a noted adoption, {}: {e}. It is left as it is; use that version for it, or remove the file",
+            path.display()
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -322,7 +342,7 @@ mod tests {
     fn wish(id: u128, at_ms: u64) -> Wish {
         let claude = Process { machine: clock::machine(), namespace: None, pid: 1, start: 1 };
         let (session, key, title) = (Uuid::from_u128(id), "k".to_owned(), "Plans".to_owned());
-        Wish { format: FORMAT, id: Uuid::new_v4(), session, key, title, claude, at_ms, terminal: None, failed: None }
+        Wish { id: Uuid::new_v4(), session, key, title, claude, at_ms, terminal: None, failed: None }
     }
 
     #[test]
@@ -359,8 +379,8 @@ mod tests {
         first.save(dir.path()).unwrap();
         second.save(dir.path()).unwrap();
         wish(2, now - KEPT_MS).save(dir.path()).unwrap();
-        fs::write(wishes(dir.path()).join("odd.json"), "{}").unwrap();
-        assert_eq!(Wish::all(dir.path(), now), std::slice::from_ref(&second));
+        fs::write(wishes(dir.path()).join("odd.json"), "{").unwrap();
+        assert_eq!(Wish::all(dir.path(), now), (vec![second.clone()], Vec::new()));
         assert_eq!(Wish::load(dir.path(), Uuid::from_u128(2)), None);
         assert_eq!(
             second.told(),
@@ -371,7 +391,41 @@ mod tests {
             "once Claude Code (process 1) is left, Plans goes on in Claude session 00000000-0000-0000-0000-000000000001\n"
         );
         second.remove(dir.path());
-        assert_eq!(Wish::all(dir.path(), now), []);
+        assert_eq!(Wish::all(dir.path(), now), (Vec::new(), Vec::new()));
+    }
+
+    // Rule STORE-7.
+    #[test]
+    fn a_wish_of_another_version_is_named_and_neither_replaced_nor_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        wish(2, 1).save(dir.path()).unwrap();
+        let file = path_of(dir.path(), Uuid::from_u128(1));
+        let later = r#"{"format":3,"writtenBy":"ride 9.0.0","session":"?"}"#;
+        fs::write(&file, later).unwrap();
+        let (found, unread) = Wish::all(dir.path(), KEPT_MS);
+        assert_eq!((found.len(), unread.len()), (1, 1));
+        for why in [unread[0].clone(), wish(1, 1).save(dir.path()).unwrap_err().to_string()] {
+            let named = format!("could not read a noted adoption, {}: ride 9.0.0 wrote it", file.display());
+            assert!(why.starts_with(&named) && why.contains("format 3, and formats 1 to 2 are read"), "{why}");
+            assert!(why.ends_with("use that version for it, or remove the file"), "{why}");
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), later);
+    }
+
+    #[test]
+    fn every_wish_that_was_ever_written_is_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/kept/wish");
+        let mut read: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        read.sort();
+        assert_eq!(read.len(), 3, "{read:?}");
+        for file in read {
+            let wish = super::read(&file).unwrap().unwrap();
+            assert_eq!((wish.session, wish.key.as_str(), wish.at_ms), (SESSION, "agent:main:main", 5), "{file:?}");
+            assert_eq!((wish.claude.pid, wish.claude.start), (7, 8), "{file:?}");
+            assert_eq!(wish.claude.namespace.is_some(), !file.ends_with("1a.json"), "{file:?}");
+            assert_eq!(wish.terminal.unwrap().path, Path::new("/dev/pts/1"), "{file:?}");
+            assert_eq!(wish.failed.as_deref(), Some("why"), "{file:?}");
+        }
     }
 
     #[test]
