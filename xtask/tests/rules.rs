@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const AREAS: [&str; 7] = ["LEASE", "GATE", "RELAY", "INBOX", "HAND", "COPY", "STORE"];
+const AREAS: [&str; 8] = ["LEASE", "GATE", "OPEN", "RELAY", "INBOX", "HAND", "COPY", "STORE"];
 
 #[test]
 fn every_rule_is_cited_and_every_citation_is_of_a_rule() {

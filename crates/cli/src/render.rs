@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use ride_core::person::labelled;
 pub use ride_core::text::plain as clean;
 use ride_core::view::UNREADABLE;
-use ride_core::wire::{AuditLine, AuditWhat, Holder, JournalLine, Row, ThreadStatus, Waiting};
+use ride_core::wire::{self, AuditLine, AuditWhat, Holder, JournalLine, Row, ThreadStatus, Waiting};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 use crate::env::Terminal;
@@ -140,7 +140,11 @@ fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Termin
             let why = thread.waiting_for.as_ref().map_or("its state file cannot be read", |why| why.raw());
             return writeln!(out, "  stays closed: {}", clean(why));
         }
+        None if !thread.open.is_empty() => {}
         None => writeln!(out, "  {}", clean(&thread.phase))?,
+    }
+    for terminal in &thread.open {
+        writeln!(out, "  {}", open(terminal, now_ms))?;
     }
     if let Some(waiting_for) = &thread.waiting_for {
         writeln!(out, "  waits: {}", clean(waiting_for))?;
@@ -161,6 +165,13 @@ fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Termin
         writeln!(out, "  {:>4} ago  {}", age(now_ms, line.at_ms), clean(&line.what))?;
     }
     Ok(())
+}
+
+/// A terminal that has a thread's Claude session open, outside any ride.
+pub fn open(terminal: &wire::Terminal, now_ms: u64) -> String {
+    let (host, pid) = (clean(&terminal.host), terminal.process.pid);
+    let since = duration(now_ms.saturating_sub(terminal.since_ms));
+    format!("open in a terminal on {host} for {since} (process {pid}), not a ride")
 }
 
 /// What waits, for whom.
@@ -371,6 +382,27 @@ agent:main:x
         }))
         .unwrap();
         assert_eq!(cells(&row, NOW)[4], why);
+    }
+
+    #[test]
+    fn a_session_that_is_open_in_a_terminal_is_told_and_is_no_ride() {
+        let threads: Vec<ThreadStatus> = serde_json::from_value(json!([{
+            "key": "agent:main:x", "phase": "open", "epoch": 0, "fence": null, "holder": null, "process": null,
+            "claude": null, "cliSessionId": "00000000-0000-0000-0000-000000000001", "inbox": 1, "outbox": 0,
+            "undelivered": 0, "waitingFor": null, "journal": [],
+            "open": [{"host": "box\u{1b}[2J", "process": {"machine": "m", "pid": 7, "start": 1}, "sinceMs": NOW - 300_000}],
+        }]))
+        .unwrap();
+        assert_eq!(
+            statuses(&threads, NOW, plain(80)),
+            "\
+agent:main:x
+  open in a terminal on box[2J for 5m (process 7), not a ride
+  epoch 0
+  Claude session 00000000-0000-0000-0000-000000000001
+  1 message waits for the agent
+"
+        );
     }
 
     #[test]

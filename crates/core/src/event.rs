@@ -99,6 +99,15 @@ pub enum Event {
     },
     /// A message reached the gate.
     Message(Box<Inbound>),
+    /// A Claude Code that is neither the gateway's nor a ride's has the Claude session open.
+    Opened(Box<OpenedBy>),
+    /// It ends, or goes on with another Claude session.
+    Closed {
+        /// The Claude Code.
+        process: Process,
+        /// It lives, and has another session now.
+        left: bool,
+    },
     /// The host told of something beside the thread's messages.
     Seen(Seen),
     /// The performer asks what is to be done.
@@ -159,6 +168,20 @@ impl ClaimAsked {
     pub fn who(&self) -> String {
         labelled(&self.driver.to_string(), self.identity.as_deref())
     }
+}
+
+/// A Claude Code that has a thread's Claude session open, outside any ride.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenedBy {
+    /// The Claude session.
+    pub claude: ClaudeSession,
+    /// Other threads bound to it.
+    pub twins: Vec<String>,
+    /// The Claude Code.
+    pub process: Process,
+    /// The name of its machine.
+    pub host: String,
 }
 
 /// A message at the gate.
@@ -285,6 +308,13 @@ pub enum Act {
         lock: Option<HeldLock>,
         /// Processes that a person declared gone.
         gone: Vec<String>,
+        /// Claude Codes that had the session open outside any ride: they must be gone, too.
+        open: Vec<Process>,
+    },
+    /// Addon: look whether processes still live.
+    Look {
+        /// Which.
+        processes: Vec<Process>,
     },
     /// Addon: record the transcript.
     Mark {
@@ -418,6 +448,13 @@ pub enum Outcome {
         /// What grew beside the active conversation.
         #[serde(default)]
         beside: Vec<Grown>,
+    },
+    /// What was found of processes; the others live.
+    Looked {
+        /// These are gone.
+        gone: Vec<Process>,
+        /// Of these nobody can tell from here.
+        unseen: Vec<Process>,
     },
     /// The driver lives.
     Alive,

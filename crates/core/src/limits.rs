@@ -114,6 +114,15 @@ pub const RETRY_MS: u64 = 250;
 pub const PROBE_MS: u64 = 400;
 /// The longest pause of that: what waits for a person need not be asked often.
 pub const RETRY_LONGEST_MS: u64 = 5_000;
+/// Claude Codes that have one thread's Claude session open outside a ride and are watched. One more
+/// is not, and the journal says so; the thread is held as long as one of the others lives.
+pub const TERMINALS: usize = 8;
+/// How often it is looked whether they live: as often as a driver renews. One that says that it
+/// ends is looked for at once.
+pub const TERMINAL_LOOK_MS: u64 = RENEW_EVERY_MS;
+/// A Claude Code that cannot be looked at from the gateway counts as alive for so long after its
+/// start or its last prompt: longer than people read an answer, shorter than a working day.
+pub const TERMINAL_UNSEEN_MS: u64 = 2 * 60 * 60_000;
 /// Attempts to send a notice, or to hand a message over, before it is given up and said.
 pub const ATTEMPTS: u32 = 8;
 /// Pause before a send of unknown outcome is repeated.

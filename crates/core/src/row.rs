@@ -54,6 +54,7 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
     };
     let driver = thread.and_then(|t| view::holder(t, around.now, around.rules));
     let in_use = claude.filter(|_| driver.is_none()).and_then(|id| around.in_use.get(&id)).copied();
+    let open = thread.filter(|_| driver.is_none()).map(view::open).unwrap_or_default();
     let title = title(e, around.channels);
     let why_not = if let Some(holder) = &driver {
         Some(format!("ridden by {}", view::who(holder)))
@@ -61,6 +62,11 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
         Some("archived".into())
     } else if let Err(refused) = around.person.may_ride(e, around.allow) {
         Some(refused)
+    } else if let Some(terminal) = open.first() {
+        Some(format!(
+            "its Claude session is open in a terminal on {} (process {}), which is not a ride",
+            terminal.host, terminal.process.pid
+        ))
     } else if let Some(pid) = in_use {
         Some(format!("its Claude session is open in a Claude Code on the gateway's machine (process {pid})"))
     } else {
@@ -94,6 +100,7 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
         shared: shared(&e.key, around.channels) && e.chat_type.as_deref() != Some("group"),
         driver,
         waiting: thread.map_or(0, |t| t.inbox.len() as u32),
+        open,
     }
 }
 

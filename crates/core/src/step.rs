@@ -11,6 +11,7 @@ mod driver;
 mod gate;
 mod leave;
 mod notice;
+mod opened;
 mod outbox;
 mod perform;
 mod say;
@@ -59,6 +60,8 @@ pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Threa
         Event::TakeBack { by, accept_broken } => leave::take_back(t, by, accept_broken, now),
         Event::Dropped { fence } => driver::dropped(t, fence, now),
         Event::Message(message) => gate::message(t, *message, now, rules),
+        Event::Opened(by) => opened::opened(t, *by, now),
+        Event::Closed { process, left } => opened::closed(t, &process, left, now),
         Event::Seen(what) => seen::seen(t, what, now),
         Event::Take { performer, behind, flying } => perform::take(t, performer, behind, &flying, now, rules),
         Event::Done { op, performer, outcome } => perform::done(t, op, performer, outcome, now, rules),

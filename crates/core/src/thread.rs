@@ -2,7 +2,8 @@
 //!
 //! Invariant: a thread is *closed* (its gate holds messages) in every phase but
 //! [`Phase::Open`], and in that one too while held messages are being handed
-//! over, so nothing overtakes what waited. Deliberately absent: anything that
+//! over, so nothing overtakes what waited, or while its Claude session is open in a
+//! terminal outside any ride. Deliberately absent: anything that
 //! is only true within one process.
 
 use std::collections::VecDeque;
@@ -17,9 +18,11 @@ use crate::limits;
 use crate::person::labelled;
 use crate::time::{Now, Stamp};
 
+mod opened;
 mod parts;
 pub mod stored;
 
+pub use opened::{Opened, OpenedStage, Terminal};
 pub use parts::{CopyEnd, Driver, JournalLine, Kind, Mark, ReasonName};
 
 /// Format of the state file. Older ones are migrated, see [`stored`]; others are refused,
@@ -86,6 +89,9 @@ pub struct Thread {
     /// lasting names; at most [`limits::GONE_NAMES`], oldest first.
     #[serde(default)]
     pub gone: VecDeque<String>,
+    /// Its Claude session is open in a terminal, and that is no ride.
+    #[serde(default)]
+    pub opened: Option<Box<Opened>>,
 }
 
 /// Where a conversation was known to stand. What a person adds beside the thread and its
@@ -649,6 +655,9 @@ pub struct Owed {
     pub state: String,
     /// Messages are kept from now on.
     pub kept: bool,
+    /// They wait for a terminal to be left that is no ride.
+    #[serde(default)]
+    pub open: bool,
     /// Messages that were not kept.
     pub unkept: u32,
     /// Commands that were refused.
@@ -696,12 +705,13 @@ impl Thread {
             rest: None,
             journal: VecDeque::new(),
             gone: VecDeque::new(),
+            opened: None,
         }
     }
 
     /// Whether the gate holds this thread's messages.
     pub fn closed(&self) -> bool {
-        !matches!(self.phase, Phase::Open) || !self.inbox.is_empty()
+        !matches!(self.phase, Phase::Open) || !self.inbox.is_empty() || self.opened.is_some()
     }
 
     /// The lease in force or changing hands.
@@ -733,9 +743,27 @@ impl Thread {
         }
     }
 
-    /// The Claude session in a driver's hands, or changing hands.
+    /// The Claude session in a driver's hands, changing hands, or open in a terminal.
     pub fn claude(&self) -> Option<Uuid> {
-        self.lease()?.claude.as_ref().map(|claude| claude.id)
+        let claude = match self.lease() {
+            Some(lease) => lease.claude.as_ref(),
+            None => self.opened.as_ref().map(|opened| &opened.claude),
+        };
+        claude.map(|claude| claude.id)
+    }
+
+    /// Other threads bound to that Claude session, whose gates hold too.
+    pub fn twins(&self) -> &[String] {
+        match (self.lease(), &self.opened) {
+            (Some(lease), _) => &lease.twins,
+            (None, Some(opened)) => &opened.twins,
+            (None, None) => &[],
+        }
+    }
+
+    /// Whether it keeps others from its Claude session.
+    pub fn holds(&self) -> bool {
+        self.lease().is_some() || self.opened.is_some()
     }
 
     /// The phase in one word.

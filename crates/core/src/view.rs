@@ -37,6 +37,39 @@ pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
     })
 }
 
+/// Who keeps the thread's messages from the agent, if anybody: a holder, or else a terminal that
+/// has the Claude session open and is no ride.
+pub fn keeper(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
+    holder(t, now, rules).or_else(|| {
+        let opened = t.opened.as_ref()?;
+        Some(Holder {
+            name: "a terminal".into(),
+            host: opened.terminals.first().map_or("the gateway's machine", |first| &first.host).into(),
+            identity: None,
+            since_ms: opened.since_ms,
+            expires_in_ms: 0,
+            phase: TERMINAL.into(),
+            waiting_for: opened.at.blocked.clone().map(Into::into),
+            acceptable: false,
+        })
+    })
+}
+
+/// The phase of a [`keeper`] that is no driver.
+const TERMINAL: &str = "terminal";
+
+/// Whether that is a terminal and no driver.
+pub fn in_terminal(keeper: &Holder) -> bool {
+    keeper.phase.raw() == TERMINAL
+}
+
+/// What to do about a Claude session that is open in a terminal.
+pub(crate) fn open_hint(t: &Thread) -> Option<String> {
+    let terminal = t.opened.as_ref()?.terminals.first()?;
+    let (pid, host) = (terminal.process.pid, &terminal.host);
+    Some(format!("its Claude session is open in a terminal on {host} (process {pid}): leave Claude Code there"))
+}
+
 /// A holder in words: `ada@laptop (user ada@example.org)`.
 pub fn who(holder: &Holder) -> String {
     labelled(&format!("{}@{}", holder.name, holder.host), holder.identity.as_ref().map(ToString::to_string).as_deref())
@@ -47,7 +80,8 @@ pub fn waiting_for(t: &Thread) -> Option<String> {
     match &t.phase {
         Phase::Claiming { at, .. } => at.blocked.clone(),
         Phase::Leaving { at, .. } => at.blocked.clone(),
-        _ => None,
+        Phase::Open => t.opened.as_ref().and_then(|opened| opened.at.blocked.clone()),
+        Phase::Ridden { .. } => None,
     }
 }
 
@@ -222,7 +256,19 @@ pub fn status(t: &Thread, now: Now, rules: &Rules) -> ThreadStatus {
         former: t.former.as_ref().map(|former| former.id),
         waiting_for: waiting_for(t).map(Into::into),
         journal: t.journal.iter().cloned().map(Into::into).collect(),
+        open: open(t),
     }
+}
+
+/// The terminals that have its Claude session open, outside any ride.
+pub fn open(t: &Thread) -> Vec<crate::wire::Terminal> {
+    let terminals = t.opened.iter().flat_map(|opened| &opened.terminals);
+    let shown = |terminal: &crate::thread::Terminal| crate::wire::Terminal {
+        host: terminal.host.clone().into(),
+        process: terminal.process.clone(),
+        since_ms: terminal.since_ms,
+    };
+    terminals.map(shown).collect()
 }
 
 /// A thread whose state file is not read, and stays closed; `key` tells which one it is.
@@ -244,6 +290,7 @@ pub fn unreadable(key: &str, why: &str) -> ThreadStatus {
         former: None,
         waiting_for: Some(why.into()),
         journal: Vec::new(),
+        open: Vec::new(),
     }
 }
 
@@ -262,7 +309,9 @@ pub fn in_chat(t: Option<&Thread>, behind: Option<&Holder>, now: Now, rules: &Ru
         1 => " 1 message waits.".into(),
         n => format!(" {n} messages wait."),
     };
-    let holder = t.and_then(|t| holder(t, now, rules));
+    let own = t.and_then(|t| keeper(t, now, rules));
+    let behind = behind.or(own.as_ref().filter(|keeper| in_terminal(keeper)));
+    let holder = own.clone().filter(|keeper| !in_terminal(keeper));
     let state = match (holder, behind) {
         (Some(h), _) => {
             let since = so_long(now.wall_ms.saturating_sub(h.since_ms));
@@ -274,9 +323,16 @@ pub fn in_chat(t: Option<&Thread>, behind: Option<&Holder>, now: Now, rules: &Ru
             };
             h.waiting_for.map_or_else(|| state.clone(), |what| format!("{state}: {what}"))
         }
+        (None, Some(h)) if in_terminal(h) => {
+            let since = so_long(now.wall_ms.saturating_sub(h.since_ms));
+            format!(
+                "The conversation of this thread has been open in a terminal on {} for {since}, which is no ride",
+                h.host
+            )
+        }
         (None, Some(h)) => format!("{} rides the Claude session of this thread through another thread", who(h)),
         (None, None) if waiting.is_empty() => "Nobody rides this thread".into(),
-        (None, None) => "The messages that waited during a ride are being answered".into(),
+        (None, None) => "The messages that waited are being answered".into(),
     };
     format!("⇄ {state}.{waiting}")
 }
@@ -284,6 +340,9 @@ pub fn in_chat(t: Option<&Thread>, behind: Option<&Holder>, now: Now, rules: &Ru
 /// The answer to `/unride` in the chat; who takes the thread back is told by a notice.
 pub fn unridden(reply: &Reply) -> String {
     match reply {
+        Reply::Refused { refusal: Refusal { hint: Some(hint), .. }, .. } => {
+            format!("⇄ Nobody rides this thread; {}.", crate::plain::line(hint.raw()))
+        }
         Reply::Refused { .. } => "⇄ Nobody rides this thread.".into(),
         _ => {
             "⇄ The driver is told. The agent goes on as soon as the terminal has closed; /ride tells what it waits for."

@@ -40,14 +40,17 @@ pub mod method {
     pub const PUSH: &str = "ride_push";
     /// Tells whether a fence is still the thread's. Needs `operator.read`.
     pub const CHECK: &str = "ride_check";
+    /// Tells of a Claude Code that has a Claude session open outside any ride, and learns which
+    /// thread that is the conversation of. Needs `operator.write`.
+    pub const OPEN: &str = "ride_open";
     /// Shows the state of one thread or of all that are not open. Needs `operator.read`.
     pub const STATUS: &str = "ride_status";
     /// Shows the configuration in force. Needs `operator.read`.
     pub const CONFIG: &str = "ride_config";
     /// All of them.
-    pub const ALL: [&str; 16] = [
-        RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, TAKE_BACK, ADOPT, COPY, PULL, PUSH, CHECK, STATUS,
-        CONFIG,
+    pub const ALL: [&str; 17] = [
+        RIDEABLE, CLAIM, RENEW, RELAY, SAY, INBOX, TAKE, RELEASE, TAKE_BACK, ADOPT, COPY, PULL, PUSH, CHECK, OPEN,
+        STATUS, CONFIG,
     ];
 }
 
@@ -97,6 +100,9 @@ pub struct Row {
     /// How many messages wait.
     #[serde(default)]
     pub waiting: u32,
+    /// Terminals that have its Claude session open, outside any ride.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<Terminal>,
 }
 
 /// How a thread is driven.
@@ -784,6 +790,54 @@ pub struct Checked {
     pub own: bool,
 }
 
+/// Request of `ride_open`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Open {
+    /// The Claude session.
+    pub cli_session_id: Uuid,
+    /// The Claude Code that has it.
+    pub process: Process,
+    /// The name of its machine.
+    pub host: String,
+    /// What that Claude Code does with it.
+    pub state: Opening,
+}
+
+/// What a Claude Code does with a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Opening {
+    /// It has it open: told at its start and at each prompt.
+    Open,
+    /// It ends.
+    Ends,
+    /// It goes on with another session.
+    Left,
+}
+
+/// Answer of `ride_open`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bound {
+    /// Session key of the thread whose conversation it is; absent where it is none's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// That thread's title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<Foreign>,
+    /// The thread's messages are held for as long as that Claude Code lives.
+    #[serde(default)]
+    pub held: bool,
+    /// The agent answered while the session was opened: that Claude Code does not know the answer,
+    /// and would write beside it. It has to be opened again.
+    #[serde(default)]
+    pub stale: bool,
+    /// What the gateway still waits for before nothing of it writes there any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<Foreign>,
+}
+
 /// Request of `ride_status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -847,6 +901,21 @@ pub struct ThreadStatus {
     pub waiting_for: Option<Foreign>,
     /// The latest journal entries, oldest first.
     pub journal: Vec<JournalLine>,
+    /// Terminals that have its Claude session open, outside any ride.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub open: Vec<Terminal>,
+}
+
+/// A Claude Code that has a thread's Claude session open, outside any ride.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Terminal {
+    /// The name of its machine.
+    pub host: Foreign,
+    /// The Claude Code.
+    pub process: Process,
+    /// Since when, milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 /// One line of a thread's journal. Never contains message text.
@@ -1004,6 +1073,7 @@ pub fn fits(method: &str, params: &str) -> Result<(), MethodError> {
         method::PULL => parse::<Pull>(method, params).map(drop),
         method::PUSH => parse::<Push>(method, params).map(drop),
         method::CHECK => parse::<Check>(method, params).map(drop),
+        method::OPEN => parse::<Open>(method, params).map(drop),
         method::STATUS => parse::<Status>(method, params).map(drop),
         _ => parse::<Nothing>(method, params).map(drop),
     }

@@ -21,6 +21,7 @@ mod core {
     mod small_chat;
     mod split;
     mod steal;
+    mod terminal;
     mod walk;
     mod walk_chat;
     mod world;

@@ -503,6 +503,7 @@ fn doing(act: &Act) -> (u8, Do) {
         Act::Hand { held, .. } => (4, Do::Hand { id: number(&held.id), repeat: held.repeat }),
         Act::Follow { .. } => unreachable!("the drivers of this world ride with Claude Code"),
         Act::Adopt { .. } => unreachable!("nobody adopts in this world"),
+        Act::Look { .. } => unreachable!("nobody opens a session outside a ride in this world"),
     }
 }
 

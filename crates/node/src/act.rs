@@ -29,9 +29,11 @@ const END_WITHIN: Duration = Duration::from_millis(1_500);
 pub(crate) fn perform(sync: &Sync, act: &Act) -> Outcome {
     let result = match act {
         Act::EndChild { claude } => end_child(sync, claude),
-        Act::Prove { claude, process, ride, lock, gone } => {
-            prove(sync, claude, [process.as_ref(), ride.as_ref()], lock.as_ref(), gone)
-        }
+        Act::Prove { claude, process, ride, lock, gone, open } => match still_open(open, gone) {
+            Ok(None) => prove(sync, claude, [process.as_ref(), ride.as_ref()], lock.as_ref(), gone),
+            found => found.map(|found| found.unwrap_or(Outcome::Ok)),
+        },
+        Act::Look { processes } => look(processes),
         Act::Mark { claude, whole, since } => mark(claude, *whole, since.as_ref()),
         Act::Probe { driver, process, lock } => probe(driver, process.as_ref(), lock.as_ref()),
         Act::Show { mark, copy, after, known } => {
@@ -175,6 +177,51 @@ fn prove(
         }
         None => Outcome::Ok,
     })
+}
+
+/// Which of these processes are gone, and of which nobody can tell.
+fn look(processes: &[Process]) -> Result<Outcome, ClaudeError> {
+    let (mut gone, mut unseen) = (Vec::new(), Vec::new());
+    for process in processes {
+        match alive(process)? {
+            Alive::Yes => {}
+            Alive::No => gone.push(process.clone()),
+            Alive::CannotTell(_) => unseen.push(process.clone()),
+        }
+    }
+    Ok(Outcome::Looked { gone, unseen })
+}
+
+/// What keeps a claim out of the Claude Codes that were told to have the session open.
+fn still_open(open: &[Process], gone: &[String]) -> Result<Option<Outcome>, ClaudeError> {
+    for process in open {
+        let pid = process.pid;
+        match alive(process)? {
+            Alive::No => {}
+            Alive::Yes => {
+                let command = command(pid);
+                let what = format!("process {pid} ({}) has the Claude session open", program(&command));
+                return Ok(Some(Outcome::NotYet { what }));
+            }
+            Alive::CannotTell(why) => {
+                let pids = process.namespace.as_deref().and_then(|all| all.split(' ').next());
+                let place = Elsewhere {
+                    domain: pids.map(|ns| format!("{}:{ns}", process.machine)),
+                    start: Some(process.start),
+                };
+                let name = place.name(pid);
+                if gone.contains(&name) {
+                    continue;
+                }
+                let what = format!(
+                    "process {pid} has the Claude session open, and whether it still lives cannot be seen from here \
+                     ({why}); if it is gone, say so with --gone {name}"
+                );
+                return Ok(Some(Outcome::Broken { what }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// How long an unclear Claude Code may take to register, or to be over: some only tell their version.

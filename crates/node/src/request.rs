@@ -5,10 +5,11 @@ use std::path::Path;
 
 use ride_core::event::{ClaimAsked, Event, Reply};
 use ride_core::host::{Channel, Entry, HostEntry};
-use ride_core::id::Fence;
+use ride_core::id::{Fence, Process};
 use ride_core::limits;
 use ride_core::person::{Person, labelled};
 use ride_core::row::{self, Around};
+use ride_core::text::Foreign;
 use ride_core::thread::{Adopts, ClaudeSession, Mark, Phase, Thread, Why};
 use ride_core::view;
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, method};
@@ -25,6 +26,7 @@ use crate::condition;
 use crate::sync::Sync;
 
 mod copy;
+mod open;
 
 /// A request with what the shell knows of the host.
 #[derive(Deserialize)]
@@ -78,6 +80,9 @@ pub(crate) struct Waiting {
     /// To be asked at once: a part of it was done.
     #[serde(default)]
     again: bool,
+    /// Of a session that is open in a terminal: the thread's title, and the Claude Code.
+    #[serde(default)]
+    opens: Option<(Option<Foreign>, Process)>,
 }
 
 type Outcome<T> = Result<T, MethodError>;
@@ -109,6 +114,7 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
         method::PULL => copy::pull(sync, &params),
         method::PUSH => copy::push(sync, &params),
         method::CHECK => check(sync, &params, &asked.host.person),
+        method::OPEN => return open::open(sync, &params, asked.host).unwrap_or_else(Answer::Error),
         method::STATUS => status(sync, &params, &asked.host.person),
         method::CONFIG => wire::parse::<wire::Nothing>(name, &params).and_then(|_| config(sync, &asked.host.plugin)),
         _ => Err(error(Reason::BadRequest, format!("no such method: {name}"))),
@@ -120,6 +126,9 @@ pub(crate) fn answer(sync: &Sync, asked: Asked) -> Answer {
 pub(crate) fn pending(sync: &Sync, waiting: Waiting) -> Answer {
     if waiting.method == method::COPY {
         return copy::compared(sync, waiting).unwrap_or_else(Answer::Error);
+    }
+    if waiting.method == method::OPEN {
+        return open::settled(sync, waiting).unwrap_or_else(Answer::Error);
     }
     let look = || -> Outcome<Option<Value>> {
         let thread = sync.store.read(&waiting.key).map_err(|e| store_error(e.to_string()))?;
@@ -147,6 +156,9 @@ pub(crate) fn late(sync: &Sync, waiting: &Waiting) -> Answer {
     if waiting.method == method::COPY {
         let what = "the transcript takes too long to be compared".into();
         return Answer::Error(MethodError { code: "UNAVAILABLE".into(), ..error(Reason::Transcript, what) });
+    }
+    if waiting.method == method::OPEN {
+        return open::late(&thread, waiting).map_or_else(Answer::Error, Answer::Ok);
     }
     let what = view::waiting_for(&thread).unwrap_or_else(|| "the hand-over takes longer than asked for".into());
     if [method::CLAIM, method::ADOPT].contains(&waiting.method.as_str()) {
@@ -286,6 +298,7 @@ fn claim(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
             wait_ms: asked.wait_ms.min(limits::WAIT_MS) + 30_000,
             size: 0,
             again: false,
+            opens: None,
         })),
         other => Err(refused(other)),
     }
@@ -496,6 +509,7 @@ fn release(sync: &Sync, params: &str) -> Outcome<Answer> {
             wait_ms: r.wait_ms.min(limits::WAIT_MS),
             size: 0,
             again: false,
+            opens: None,
         })),
         other => Err(refused(other)),
     }
@@ -562,6 +576,7 @@ fn adopt(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
                 wait_ms,
                 size: 0,
                 again: false,
+                opens: None,
             }))
         }
         other => Err(refused(other)),
@@ -634,6 +649,7 @@ fn take_back(sync: &Sync, params: &str, host: Host) -> Outcome<Answer> {
                 wait_ms,
                 size: 0,
                 again: false,
+                opens: None,
             }))
         }
         (other, _) => Err(refused(other)),

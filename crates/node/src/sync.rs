@@ -479,7 +479,7 @@ impl Sync {
         let thread = self.store.read(key).map_err(|e| e.to_string())?;
         let other = claude.map(|id| self.store.riding(id)).transpose().map_err(|e| e.to_string())?.flatten();
         let now = clock::now();
-        let behind = other.filter(|t| t.key.session != key).and_then(|t| view::holder(&t, now, &self.rules()));
+        let behind = other.filter(|t| t.key.session != key).and_then(|t| view::keeper(&t, now, &self.rules()));
         Ok(view::in_chat(thread.as_ref(), behind.as_ref(), now, &self.rules()))
     }
 

@@ -166,12 +166,18 @@ impl Index {
             Behind::Of(_) | Behind::Unknown => {}
         }
         self.claude.retain(|_, owner| owner != me);
-        match new.lease() {
-            Some(lease) => {
-                self.claude.extend(lease.claude.as_ref().map(|claude| (claude.id, me.clone())));
-                part.behind.extend(lease.twins.iter().map(|twin| (twin.clone(), me.clone())));
+        match new.holds() {
+            true => {
+                if let Some(id) = new.claude() {
+                    // Another thread's lease is not displaced by a terminal that was told of here.
+                    match new.lease() {
+                        Some(_) => self.claude.insert(id, me.clone()),
+                        None => Some(self.claude.entry(id).or_insert_with(|| me.clone()).clone()),
+                    };
+                }
+                part.behind.extend(new.twins().iter().map(|twin| (twin.clone(), me.clone())));
             }
-            None => self.gateways.values_mut().for_each(|part| part.behind.retain(|_, owner| owner != me)),
+            false => self.gateways.values_mut().for_each(|part| part.behind.retain(|_, owner| owner != me)),
         }
         self.count();
     }

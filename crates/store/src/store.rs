@@ -392,13 +392,13 @@ impl Around<'_> {
                 let owner = claude.and_then(|id| self.index.claude.get(&id)).filter(other);
                 let rider = owner.map(|owner| (self.load)(owner)).transpose()?.flatten();
                 let rider = rider.filter(|t| claude.is_some_and(|id| rides(t, id)));
-                asked.session_held = rider.and_then(|t| view::holder(&t, now, rules));
+                asked.session_held = rider.and_then(|t| view::keeper(&t, now, rules));
                 (Event::Claim(asked), Behind::Unknown)
             }
             Event::Message(mut m) => {
                 let late = m.claude.and_then(|id| self.index.claude.get(&id)).filter(other);
                 let (rider, behind) = self.ask(held.or(late))?;
-                m.behind = rider.and_then(|t| view::holder(&t, now, rules));
+                m.behind = rider.and_then(|t| view::keeper(&t, now, rules));
                 (Event::Message(m), behind)
             }
             Event::Take { performer, flying, .. } => {
@@ -411,7 +411,7 @@ impl Around<'_> {
 
     fn ask(&self, owner: Option<&Owner>) -> Result<(Option<Thread>, Behind), StoreError> {
         let Some(owner) = owner else { return Ok((None, Behind::Unknown)) };
-        let rider = (self.load)(owner)?.filter(|t| t.lease().is_some());
+        let rider = (self.load)(owner)?.filter(Thread::holds);
         let behind = if rider.is_some() { Behind::Of(owner.clone()) } else { Behind::Nobody };
         Ok((rider, behind))
     }

@@ -2,6 +2,7 @@
 // claim or release to be carried out. What they mean is the addon's.
 import { conditionOf } from "./condition.js";
 import { agentOf, channels, claudeOf, entryOf, person, project, workspaceOf } from "./host.js";
+import { resetMark, ridden } from "./keep.js";
 import { changed, shared, wake } from "./shared.js";
 import { look } from "./watch.js";
 
@@ -21,6 +22,7 @@ const METHODS = {
   ride_pull: "operator.read",
   ride_push: "operator.write",
   ride_check: "operator.read",
+  ride_open: "operator.write",
   ride_status: "operator.read",
   ride_config: "operator.read",
 };
@@ -29,7 +31,7 @@ const METHODS = {
 const LOOK_MS = 500;
 /** Claims, releases and copies that one client waits for at most: a driver waits for one. */
 const WAITING = 8;
-const WAITS = ["ride_claim", "ride_release", "ride_take_back", "ride_adopt", "ride_copy"];
+const WAITS = ["ride_claim", "ride_release", "ride_take_back", "ride_adopt", "ride_copy", "ride_open"];
 
 /** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync @param {import("./entries.js").Entries} entries */
 export function registerMethods(api, sync, entries) {
@@ -91,6 +93,12 @@ export function registerMethods(api, sync, entries) {
             wake(params.key);
             changed(params.key);
           }
+          const opened = method === "ride_open" ? (answer.wait?.key ?? answer.ok?.key) : undefined;
+          if (opened) {
+            wake(opened);
+            changed(opened);
+            await keep(api, sync(), opened, String(params.cliSessionId));
+          }
           // From the first moment on: a driver that goes while it waits withdraws its claim.
           const fence =
             method === "ride_claim" || method === "ride_adopt"
@@ -124,15 +132,36 @@ export function registerMethods(api, sync, entries) {
  */
 async function facts(api, entries, client, method, params) {
   if (method === "ride_status" || method === "ride_check") return { person: person(api, client) };
-  if (!["sessions_rideable", "ride_claim", "ride_take_back", "ride_adopt"].includes(method)) return {};
+  if (!["sessions_rideable", "ride_claim", "ride_take_back", "ride_adopt", "ride_open"].includes(method)) return {};
   const around = { channels: channels(api), person: person(api, client) };
   if (method === "ride_take_back") return { ...around, entry: entryFor(api, params.key) };
+  if (method === "ride_open") {
+    const [key, ...twins] = await boundTo(entries, String(params.cliSessionId));
+    return { ...around, twins, entry: entryFor(api, key) };
+  }
   await entries.ready();
   if (method === "sessions_rideable" || typeof params.key !== "string") return around;
   // Who else is bound to the Claude session that is to be ridden, or adopted.
   const claude = method === "ride_adopt" ? String(params.cliSessionId) : claudeOf(entryOf(api, params.key));
   const twins = await entries.twins(params.key, claude);
   return { ...around, twins, entry: entryFor(api, params.key), workspace: workspaceOf(api, params.key) };
+}
+
+/** The threads that are bound to a Claude session. @param {import("./entries.js").Entries} entries @param {string} claude */
+async function boundTo(entries, claude) {
+  const known = await entries.twins("", claude);
+  if (known.length > 0) return known;
+  await entries.ready();
+  return entries.twins("", claude);
+}
+
+/**
+ * A thread whose Claude session was opened in a terminal keeps it, on hosts that forget.
+ * @param {import("./types.js").Api} api @param {import("./types.js").Addon} sync @param {string} key @param {string} claude
+ */
+async function keep(api, sync, key, claude) {
+  const entry = entryOf(api, key);
+  if (claudeOf(entry) === claude) await ridden(api, sync, key, claude, resetMark(entry));
 }
 
 /** A thread's entry as the addon takes it. @param {import("./types.js").Api} api @param {unknown} key */

@@ -1,13 +1,15 @@
 //! `ride guard <event>`: what the Claude Code plugin runs where it is installed for good.
 //!
 //! In a Claude Code that no `ride` started it keeps a prompt out of a Claude session that
-//! is ridden elsewhere (two would write one transcript), and takes the adopt command
-//! (see [`wish`]). Not in `--help`: only the plugin runs it.
+//! is ridden elsewhere (two would write one transcript). Where a thread is bound to the
+//! session and nobody rides it, the person is told so at the start, and the gateway that it
+//! is open: it holds the thread's messages. It also takes the adopt command (see [`wish`]).
+//! Not in `--help`: only the plugin runs it.
 //!
 //! Invariants: whatever cannot be told lets the prompt through, silently: an ordinary
-//! Claude Code must not break over this. The network is asked only where a gateway of this
-//! machine names the Claude session; that is one small file and the index beside it. A
-//! ride's own Claude Code is left to the ride, the gateway's own is never blocked.
+//! Claude Code must not break over this. The network is asked only where a session is resumed,
+//! or where a gateway of this machine names it; that is one small file and the index beside it.
+//! A ride's own Claude Code is left to the ride, the gateway's own is never blocked.
 
 mod wish;
 
@@ -17,8 +19,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use ride_core::id::Process;
+use ride_core::limits;
 use ride_core::text::plain_lines;
-use ride_core::wire::{Check, Checked, method};
+use ride_core::wire::{Bound, Check, Checked, Open, Opening, method};
 use ride_store::claude::process::look;
 use ride_store::{clock, may_be_ridden};
 use serde::Deserialize;
@@ -39,10 +42,13 @@ pub use wish::Wish;
 
 const PROMPT: &str = "UserPromptSubmit";
 const START: &str = "SessionStart";
+const END: &str = "SessionEnd";
 /// The plugin's waiting half, started by it alone.
 const AFTER: &str = "after";
 /// How long the gateway may take over a prompt; then it goes through.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
+/// How long it may take at the end: all hooks of an exit share 1.5 s.
+const END_WITHIN: Duration = Duration::from_secs(1);
 /// How long a wish may be looked at: Claude Code ends its hook after 15 s.
 const WISH_WITHIN: Duration = Duration::from_secs(12);
 /// The gateway's note of where its thread states are, in its state folder.
@@ -104,19 +110,57 @@ fn answer(env: &Env, event: &str, fired: &Fired) -> Option<Answer> {
         return None;
     }
     let lock_dir = lock_dir(env)?;
-    if !may_be_ridden(&lock_dir, fired.session_id) {
+    // Only one that is resumed may be a thread's. Later it is in the index of what is held.
+    let resumed = event == START && fired.source.as_deref() == Some("resume");
+    if !resumed && !may_be_ridden(&lock_dir, fired.session_id) {
         return None;
     }
-    let checked = bounded(ASK_WITHIN, ask(env, fired.session_id))?.ok()?;
-    let said = ridden(&checked, fired.session_id, clock::now().wall_ms)?;
-    match event {
-        PROMPT => Some(Answer::block(format!("not sent: {said}"), fired.prompt.len())),
-        START => Some(Answer {
-            system_message: Some(format!("{said}\nwhat you type here will not be sent")),
-            ..Answer::default()
-        }),
-        _ => None,
+    let within = if event == END { END_WITHIN } else { ASK_WITHIN };
+    said(event, fired, bounded(within, ask(env, event, fired))?.ok()?)
+}
+
+/// What is said about what the gateway knows.
+fn said(event: &str, fired: &Fired, told: Told) -> Option<Answer> {
+    let shown = |text: String| Some(Answer { system_message: Some(text), ..Answer::default() });
+    match told {
+        Told::Checked(checked) => {
+            let said = ridden(&checked, fired.session_id, clock::now().wall_ms)?;
+            match event {
+                PROMPT => Some(Answer::block(format!("not sent: {said}"), fired.prompt.len())),
+                START => shown(format!("{said}\nwhat you type here will not be sent")),
+                _ => None,
+            }
+        }
+        Told::Bound(bound) => match event {
+            PROMPT => Some(Answer::block(stale(&bound, fired.session_id)?, fired.prompt.len())),
+            START => shown(stale(&bound, fired.session_id).or_else(|| opened(&bound))?),
+            _ => None,
+        },
     }
+}
+
+/// That the conversation is a thread's, and how to ride that.
+fn opened(bound: &Bound) -> Option<String> {
+    let (title, key) = (bound.title.as_ref().map(clean)?, clean(bound.key.as_ref()?));
+    bound.held.then(|| {
+        format!(
+            "this conversation is that of {title}: the agent of the channel answers in it, too. \
+             While it is open here, messages of the thread wait, and the thread does not see what you write.\n\
+             to ride the thread, so that it does: leave with /exit, then: ride {key}"
+        )
+    })
+}
+
+/// That the agent answered while the conversation was opened here.
+fn stale(bound: &Bound, session: Uuid) -> Option<String> {
+    let title = bound.title.as_ref().map_or_else(|| "a thread".to_owned(), clean);
+    bound.stale.then(|| {
+        format!(
+            "not sent: this conversation is that of {title}, and its agent was answering while it was opened here. \
+             Claude Code does not see that answer, and would go on beside it.\n\
+             leave with /exit; once the agent has answered, open it again: claude --resume {session}"
+        )
+    })
 }
 
 /// The words behind the adopt command, if it is that command.
@@ -159,8 +203,17 @@ fn lock_dir(env: &Env) -> Option<PathBuf> {
     serde_json::from_slice::<Place>(&place).ok().map(|place| place.lock_dir)
 }
 
-/// Asks the gateway.
-async fn ask(env: &Env, session: Uuid) -> Result<Checked, Error> {
+/// What the gateway knows of a Claude session.
+#[derive(Debug)]
+enum Told {
+    /// Somebody rides it, or it is the gateway's own Claude Code that asks.
+    Checked(Box<Checked>),
+    /// Which thread's conversation it is, now that the gateway knows that it is open here.
+    Bound(Box<Bound>),
+}
+
+/// Asks the gateway, and tells it what this Claude Code does with the session.
+async fn ask(env: &Env, event: &str, fired: &Fired) -> Result<Told, Error> {
     let gateway = GatewayArgs::default();
     let context = Context { env, gateway: &gateway };
     // Its notes are for whoever asked for something.
@@ -168,9 +221,29 @@ async fn ask(env: &Env, session: Uuid) -> Result<Checked, Error> {
     if !target.is_loopback() {
         return Err(Error::new(Kind::Unreachable, "the gateway is not of this machine"));
     }
-    let (connection, _events) = context.connect(&target, Access::Read).await?;
-    let check = Check { cli_session_id: Some(session), process: claude(), ..Check::default() };
-    Ok(connection.call(method::CHECK, &check).await?)
+    let connected = context.connect(&target, Access::Write).await;
+    let (connection, _events) = match connected {
+        // Who may only look still learns who rides.
+        Err(e) if e.kind == Kind::Denied => context.connect(&target, Access::Read).await?,
+        connected => connected?,
+    };
+    let claude = claude();
+    let state = match (event, fired.reason.as_deref()) {
+        (END, Some("clear" | "resume")) => Opening::Left,
+        (END, _) => Opening::Ends,
+        _ => Opening::Open,
+    };
+    let check = Check { cli_session_id: Some(fired.session_id), process: claude.clone(), ..Check::default() };
+    let checked: Option<Checked> =
+        if event == END { None } else { Some(connection.call(method::CHECK, &check).await?) };
+    let process = match (checked, claude) {
+        (Some(checked), _) if checked.ridden || checked.own => return Ok(Told::Checked(Box::new(checked))),
+        (_, Some(claude)) => claude,
+        (_, None) => return Err(Error::new(Kind::Other, "could not tell which Claude Code this is")),
+    };
+    let host = env.host.chars().filter(|c| !c.is_control()).take(limits::NAME_CHARS).collect();
+    let open = Open { cli_session_id: fired.session_id, process, host, state };
+    Ok(Told::Bound(Box::new(connection.call(method::OPEN, &open).await?)))
 }
 
 /// The Claude Code that runs this hook: our parent, since the shell it is run by gives way to us.

@@ -53,6 +53,7 @@ pub fn explain(known: &Known<'_>) -> Explained {
     let mut says = vec![format!("{} ({key})", clean(&row.title))];
     let Some(holder) = &row.driver else {
         let (well, line, mend) = free(row, &key);
+        says.extend(row.open.iter().map(|terminal| render::open(terminal, *now_ms)));
         says.push(line);
         if let Some(status) = status {
             says.push(render::depths(status));
@@ -120,6 +121,10 @@ pub fn explain(known: &Known<'_>) -> Explained {
 /// A thread nobody holds.
 fn free(row: &Row, key: &str) -> (bool, String, Option<String>) {
     let begin = Some(format!("ride {key}"));
+    if let Some(terminal) = row.open.first() {
+        let line = "its messages wait until it is closed there".to_owned();
+        return (true, line, Some(format!("/exit    in Claude Code on {}", clean(&terminal.host))));
+    }
     match (row.rideable, row.waiting) {
         (_, n @ 1..) => (
             true,

@@ -25,6 +25,9 @@ pub struct Fired {
     /// What began: `startup`, `resume`, `clear`, `compact`, `fork`.
     #[serde(default)]
     pub source: Option<String>,
+    /// Why it ended: `clear`, `resume`, `logout`, `prompt_input_exit`, `other`.
+    #[serde(default)]
+    pub reason: Option<String>,
     #[serde(default)]
     pub prompt: String,
     /// The turn's id, as the prompt's line will have it; that of the running turn

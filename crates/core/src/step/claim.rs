@@ -18,7 +18,7 @@ use crate::transcript::SIDES;
 use crate::view;
 use crate::wire::{Reason, Refusal};
 
-use super::{Rules, leave, notice, say};
+use super::{Rules, leave, notice, opened, say};
 
 pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
     if let Some(heir) = t.heir()
@@ -37,8 +37,14 @@ pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) 
         };
     }
     if let Some(holder) = asked.session_held {
-        let message = format!("its Claude session is ridden through another thread by {}", view::who(&holder));
+        let message = match view::in_terminal(&holder) {
+            true => format!("its Claude session is open in a terminal on {}, through another thread", holder.host),
+            false => format!("its Claude session is ridden through another thread by {}", view::who(&holder)),
+        };
         return Reply::Refused { message, refusal: Refusal { reason: Reason::Held, holder: Some(holder), hint: None } };
+    }
+    if asked.adopts.is_none() {
+        opened::only_of(t, asked.claude.as_ref().map(|claude| claude.id));
     }
     t.epoch += 1;
     let fence = Fence { incarnation: t.incarnation, epoch: t.epoch, grant: asked.grant };
@@ -213,7 +219,8 @@ pub(super) fn act(stage: ClaimStage, lease: &Lease, session: &str, rest: Option<
         }
         ClaimStage::Acknowledge => Act::Acknowledge { sessions: sessions(), claude: claude.id },
         ClaimStage::Prove => {
-            Act::Prove { claude, process: lease.process.clone(), ride: None, lock: None, gone: Vec::new() }
+            let process = lease.process.clone();
+            Act::Prove { claude, process, ride: None, lock: None, gone: Vec::new(), open: Vec::new() }
         }
         ClaimStage::Mark => {
             let since = rest.filter(|rest| rest.claude == claude.id).cloned();
@@ -342,6 +349,7 @@ fn adopted(t: &mut Thread, now: Now) {
     let from = lease.adopts.clone().and_then(|adopts| adopts.from);
     let before = from.as_ref().map_or_else(|| "none".to_owned(), |from| from.id.to_string());
     t.phase = Phase::Open;
+    opened::only_of(t, Some(to.id));
     t.note(now, format!("adopted {} in the place of {before}", to.id));
     t.former = from;
     t.last = Some(Ended { fence, why: Why::Adopted { to, beside } });

@@ -24,11 +24,15 @@ pub(super) fn message(t: &mut Thread, mut m: Inbound, now: Now, rules: &Rules) -
     {
         return Reply::Admit { because: "the driver's prompt" };
     }
-    let holder = m.behind.clone().or_else(|| view::holder(t, now, rules));
+    let holder = m.behind.clone().or_else(|| view::keeper(t, now, rules));
     let state = match &holder {
+        Some(holder) if view::in_terminal(holder) => {
+            format!("The conversation of this thread is open in a terminal on {}", holder.host)
+        }
         Some(holder) => format!("{} rides this thread from a terminal", view::who(holder)),
-        None => "The messages that waited during a ride are being answered".to_owned(),
+        None => "The messages that waited are being answered".to_owned(),
     };
+    let kept = if holder.as_ref().is_some_and(view::in_terminal) { Fate::KeptOpen } else { Fate::Kept };
     let Some(route) = m.route.clone() else {
         return Reply::Decline {
             text: format!("⇄ {state}. Your message was not delivered; send it again afterwards."),
@@ -53,7 +57,7 @@ pub(super) fn message(t: &mut Thread, mut m: Inbound, now: Now, rules: &Rules) -
         t.met.pop_front();
     }
     t.met.push_back(m.id.clone());
-    if to_be_told(t, &m) && notice::owe(t, whom(&m, &route, &state), Fate::Kept) {
+    if to_be_told(t, &m) && notice::owe(t, whom(&m, &route, &state), kept) {
         told(t, &m);
     }
     let seq = t.number();
@@ -107,7 +111,10 @@ fn to_be_told(t: &Thread, m: &Inbound) -> bool {
             Some(behind) => &behind.told,
             None => return true,
         },
-        (None, None) => return false,
+        (None, None) => match &t.opened {
+            Some(opened) => &opened.told,
+            None => return false,
+        },
     };
     known.len() < limits::TOLD && !known.contains(&m.sender)
 }
@@ -121,6 +128,8 @@ fn told(t: &mut Thread, m: &Inbound) {
         let mut behind = same.unwrap_or(Behind { since_ms: holder.since_ms, told: Vec::new() });
         behind.told.push(m.sender.clone());
         t.behind = Some(behind);
+    } else if let Some(opened) = &mut t.opened {
+        opened.told.push(m.sender.clone());
     }
 }
 

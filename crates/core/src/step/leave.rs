@@ -8,9 +8,10 @@ use crate::id::Process;
 use crate::limits;
 use crate::thread::{At, Ended, Heir, Kind, Lease, LeaveStage, NewsKind, Phase, ShownTo, Thread, Why};
 use crate::time::Now;
+use crate::view;
 use crate::wire::{Reason, Refusal, RelayItem};
 
-use super::{Rules, claim, notice, outbox, say, seen};
+use super::{Rules, claim, notice, opened, outbox, say, seen};
 
 /// Revokes: from here on the fence is stale for everything but the end itself.
 pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
@@ -24,7 +25,8 @@ pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
 /// The agent is to have the thread again, whoever rides it or waits for it.
 pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, now: Now) -> Reply {
     let Some(lease) = t.lease() else {
-        let refusal = Refusal { reason: Reason::NotRideable, holder: None, hint: None };
+        let hint = view::open_hint(t).map(Into::into);
+        let refusal = Refusal { reason: Reason::NotRideable, holder: None, hint };
         return Reply::Refused { message: "nobody rides this thread".into(), refusal };
     };
     // Whoever waits to follow the driver is the one it is taken from.
@@ -147,7 +149,8 @@ pub(super) fn act(
             // What runs beside a copy cannot write here, wherever it is: its pushes are refused by now.
             let here = |process: Option<Process>| process.filter(|_| lease.copy.is_none());
             let (process, ride) = (here(lease.process.clone()), here(ride));
-            Some(Act::Prove { claude: lease.claude.clone()?, process, ride, lock: lease.held_lock(), gone: Vec::new() })
+            let (claude, lock) = (lease.claude.clone()?, lease.held_lock());
+            Some(Act::Prove { claude, process, ride, lock, gone: Vec::new(), open: Vec::new() })
         }
         // The next turns are read when half of those before are in the channel.
         LeaveStage::Show if before.outbox >= limits::OUTBOX_MESSAGES => None,
@@ -213,6 +216,7 @@ fn open(t: &mut Thread, now: Now) {
     let (fence, why) = (lease.fence, why.clone());
     t.rest = claim::rest_after(t, *accept_broken);
     t.phase = Phase::Open;
+    opened::look_now(t);
     t.note(now, format!("open again after {fence}"));
     t.last = Some(Ended { fence, why });
 }

@@ -33,8 +33,10 @@ pub(super) struct Whom<'a> {
 /// What became of a message.
 #[derive(Clone, Copy)]
 pub(super) enum Fate<'a> {
-    /// It is kept.
+    /// It is kept until the end of a ride.
     Kept,
+    /// It is kept until a terminal is left that is no ride.
+    KeptOpen,
     /// There is no room for it.
     Unkept,
     /// It is a command of this name.
@@ -93,7 +95,7 @@ fn open(t: &mut Thread, whom: Whom<'_>) -> Option<usize> {
 
 /// The notice that several senders share. What is kept need not be said there.
 fn crowd(t: &mut Thread, whom: Whom<'_>, fate: Fate<'_>) -> Option<usize> {
-    if matches!(fate, Fate::Kept) {
+    if matches!(fate, Fate::Kept | Fate::KeptOpen) {
         return None;
     }
     find(t, None, whom.route).or_else(|| {
@@ -115,7 +117,8 @@ impl Owed {
     fn add(&mut self, state: &str, fate: Fate<'_>) {
         self.state = plain::line(state);
         match fate {
-            Fate::Kept => self.kept = true,
+            Fate::Kept => (self.kept, self.open) = (true, false),
+            Fate::KeptOpen => (self.kept, self.open) = (true, true),
             Fate::Unkept => self.unkept = self.unkept.saturating_add(1),
             Fate::Unhandled => self.unhandled = self.unhandled.saturating_add(1),
             Fate::Command(name) => {
@@ -129,7 +132,7 @@ impl Owed {
     fn text(&self) -> String {
         let Owed { name, state, command, .. } = self;
         match (self.kept, self.unkept, self.commands, self.unhandled) {
-            (true, 0, 0, 0) => format!("⇄ {state}. Your message is kept and will be answered after the ride."),
+            (true, 0, 0, 0) => format!("⇄ {state}. Your message is kept and will be answered {}.", self.until()),
             (false, 1, 0, 0) => format!("⇄ {state}, and your message could not be kept. Send yours again afterwards."),
             (false, 0, 1, 0) => format!("⇄ {state}: /{command} is not possible now."),
             (false, 0, 0, 1) => format!("⇄ {name}'s message that waited could not be handled. Please send it again."),
@@ -137,11 +140,16 @@ impl Owed {
         }
     }
 
+    /// When what is kept will be answered.
+    fn until(&self) -> &'static str {
+        if self.open { "once it is closed there" } else { "after the ride" }
+    }
+
     fn list(&self) -> String {
         let number = |n: u32, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
         let mut parts = Vec::new();
         if self.kept {
-            parts.push("what was written before is kept and will be answered after the ride".to_owned());
+            parts.push(format!("what was written before is kept and will be answered {}", self.until()));
         }
         if self.unkept > 0 {
             parts.push(format!("{} could not be kept: send again afterwards", number(self.unkept, "message")));

@@ -8,7 +8,7 @@ use crate::split::labelled;
 use crate::thread::{ClaimStage, Deadline, Flight, Phase, Thread, Why};
 use crate::time::Now;
 
-use super::{Rules, claim, leave, notice, outbox, say};
+use super::{Rules, claim, leave, notice, opened, outbox, say};
 
 pub(super) fn take(t: &mut Thread, performer: Uuid, behind: bool, flying: &[u64], now: Now, rules: &Rules) -> Reply {
     recover(t, performer, flying, now);
@@ -19,6 +19,7 @@ pub(super) fn take(t: &mut Thread, performer: Uuid, behind: bool, flying: &[u64]
     let mut effects = Vec::new();
     let mut wake = Wake(None);
     stage(t, performer, now, rules, &mut effects, &mut wake);
+    opened::watch(t, performer, now, &mut effects, &mut wake);
     probe(t, performer, now, rules, &mut effects, &mut wake);
     follow(t, performer, now, &mut effects, &mut wake);
     send(t, performer, now, &mut effects, &mut wake);
@@ -45,6 +46,8 @@ pub(super) fn done(t: &mut Thread, op: u64, performer: Uuid, outcome: Outcome, n
         claim::done(t, outcome, now);
     } else if matches!(&t.phase, Phase::Leaving { at, .. } if at.flight == Some(flight)) {
         leave::done(t, outcome, now, rules);
+    } else if t.opened.as_ref().is_some_and(|opened| opened.at.flight == Some(flight)) {
+        opened::done(t, outcome, now);
     } else {
         notice::done(t, flight, outcome, now);
     }
@@ -74,6 +77,9 @@ fn recover(t: &mut Thread, performer: Uuid, flying: &[u64], now: Now) {
         Phase::Claiming { at, .. } if old(&at.flight) => at.abandon(at.stage.patches()),
         Phase::Leaving { at, .. } if old(&at.flight) => at.abandon(at.stage.patches()),
         _ => {}
+    }
+    if let Some(opened) = t.opened.as_mut().filter(|opened| old(&opened.at.flight)) {
+        opened.at.abandon(false);
     }
     if let Some(lease) = t.lease_mut()
         && old(&lease.probe)
@@ -124,8 +130,10 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
         }
         _ => return,
     };
-    if let Act::Prove { gone, .. } = &mut act {
+    if let Act::Prove { gone, open, .. } = &mut act {
         gone.extend(t.gone.iter().cloned());
+        let terminals = t.opened.iter().flat_map(|opened| &opened.terminals);
+        open.extend(terminals.map(|terminal| terminal.process.clone()));
     }
     *flight = Some(Flight { op, performer });
     t.next += 1;
@@ -185,7 +193,7 @@ fn send(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, wa
 
 /// Waiting messages go to the agent one by one, in order, once the thread is its own again.
 fn hand(t: &mut Thread, performer: Uuid, behind: bool, now: Now, effects: &mut Vec<Effect>, wake: &mut Wake) {
-    if behind || t.handing.is_some() || !matches!(t.phase, Phase::Open) {
+    if behind || t.handing.is_some() || t.opened.is_some() || !matches!(t.phase, Phase::Open) {
         return;
     }
     let Some(head) = t.inbox.front() else { return };

@@ -43,6 +43,9 @@ fn whole(name: &str) -> Value {
         method::CHECK => {
             json!({ "key": "k", "fence": fence(), "cliSessionId": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db" })
         }
+        method::OPEN => {
+            json!({ "cliSessionId": "e9cce7e8-6aad-4529-8c36-a80ffaa2f8db", "process": process(), "host": "h", "state": "open" })
+        }
         method::STATUS => json!({ "key": "k", "audit": true }),
         method::CONFIG => json!({}),
         other => panic!("no parameters of {other} are written here"),
@@ -109,6 +112,7 @@ fn missing_fields_are_named() {
     };
     check(method::RIDEABLE, &[]);
     check(method::CLAIM, &["key", "driver", "secret"]);
+    check(method::OPEN, &["cliSessionId", "process", "host", "state"]);
     check(method::RENEW, &["key", "fence", "secret"]);
     check(method::RELAY, &["key", "fence", "items"]);
     check(method::SAY, &["key", "fence", "id", "text"]);

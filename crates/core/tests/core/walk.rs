@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use ride_core::event::{Act, Effect, Event, Outcome, Reply};
-use ride_core::thread::{Kind, Phase};
+use ride_core::event::{Act, Effect, Event, OpenedBy, Outcome, Reply};
+use ride_core::id::Process;
+use ride_core::thread::{ClaudeSession, Kind, Phase};
 use ride_core::wire::RelayKind;
 
 use super::world::{World, fine, id, item};
@@ -31,9 +32,14 @@ struct Seen {
     /// Rode along with a prompt.
     took: BTreeSet<String>,
     parked: bool,
+    /// Terminals that have the Claude session open, outside any ride.
+    open: BTreeSet<u32>,
+    /// How often a message was held for one of them.
+    held_open: usize,
 }
 
-fn walk(seed: u64) {
+/// How often a message was held for a terminal.
+fn walk(seed: u64) -> usize {
     let mut dice = Dice(seed);
     let mut w = World::new();
     w.disk = seed.is_multiple_of(10);
@@ -42,13 +48,16 @@ fn walk(seed: u64) {
     let mut n = 0;
     for _ in 0..400 {
         n += 1;
-        match dice.roll(13) {
+        match dice.roll(16) {
             0 => {
                 w.claim(if dice.roll(2) == 0 { "ada" } else { "bob" }, u128::from(seed) << 32 | n);
             }
             1 | 2 => {
                 let text = format!("m{n}");
-                w.says(n as u32, &text);
+                let reply = w.says(n as u32, &text);
+                let admitted = matches!(reply, Reply::Admit { .. });
+                assert!(seen.open.is_empty() || !admitted, "seed {seed}: a turn beside a terminal");
+                seen.held_open += usize::from(!seen.open.is_empty() && w.t.lease().is_none());
                 // One sender has a part of the inbox only.
                 if w.t.inbox.back().is_some_and(|held| held.id == text) {
                     seen.held.insert(format!("m{n}"));
@@ -100,6 +109,18 @@ fn walk(seed: u64) {
                     }
                 }
             }
+            13 if dice.roll(3) == 0 => {
+                let pid = dice.roll(3) as u32;
+                seen.open.insert(pid);
+                w.does(opens(pid));
+            }
+            14 => {
+                let pid = dice.roll(3) as u32;
+                // Not each of them says that it ends.
+                if seen.open.remove(&pid) && dice.roll(2) == 0 {
+                    w.does(Event::Closed { process: terminal(pid), left: dice.roll(2) == 0 });
+                }
+            }
             8..=11 if !flying.is_empty() => {
                 let e = flying.remove(dice.roll(flying.len() as u64) as usize);
                 let outcome = match (&e.act, dice.roll(6)) {
@@ -112,6 +133,7 @@ fn walk(seed: u64) {
                         | Act::Hand { .. },
                         0,
                     ) => Outcome::NotYet { what: "busy".into() },
+                    (Act::Look { processes }, _) => looked(processes, &seen),
                     (Act::Copy { .. }, 0) => Outcome::Copied { bindings: Vec::new() },
                     // The acknowledgement is lost: nobody performs it any more.
                     (act, 1) => {
@@ -128,18 +150,20 @@ fn walk(seed: u64) {
                 };
                 w.done(e.op, outcome);
             }
-            _ => flying.extend(w.take()),
+            _ => flying.extend(takes(&mut w, &seen, seed)),
         }
         promises(&w, &seen, seed);
     }
     // Everybody goes home: it must come to rest with nothing lost.
+    seen.open.clear();
     for _ in 0..2_000 {
         if let Some(fence) = w.t.lease().map(|l| l.fence) {
             w.does(Event::Release { fence, accept_broken: true });
         }
         for e in std::mem::take(&mut flying) {
             happens(&e.act, &mut seen);
-            w.done(e.op, fine(&e.act));
+            let outcome = if let Act::Look { processes } = &e.act { looked(processes, &seen) } else { fine(&e.act) };
+            w.done(e.op, outcome);
         }
         flying = w.take();
         w.wait(1_000);
@@ -164,6 +188,29 @@ fn walk(seed: u64) {
     assert!(seen.repeats <= seen.unknown, "seed {seed}: {} repeats, {} unknown outcomes", seen.repeats, seen.unknown);
     let order: Vec<_> = seen.relayed.iter().filter(|r| had.contains(*r)).cloned().collect();
     assert_eq!(once, order, "seed {seed}: out of order");
+    seen.held_open
+}
+
+fn terminal(pid: u32) -> Process {
+    Process { machine: "m".into(), namespace: Some("pid:[1]".into()), pid: 100 + pid, start: 1 }
+}
+
+fn opens(pid: u32) -> Event {
+    let claude = ClaudeSession { id: id(50), config_dir: "/c".into(), cwd: "/w".into() };
+    Event::Opened(Box::new(OpenedBy { claude, twins: Vec::new(), process: terminal(pid), host: "box".into() }))
+}
+
+fn looked(processes: &[Process], seen: &Seen) -> Outcome {
+    let gone = processes.iter().filter(|process| !seen.open.contains(&(process.pid - 100)));
+    Outcome::Looked { gone: gone.cloned().collect(), unseen: Vec::new() }
+}
+
+/// What there is to do: nothing is handed to the agent while the session is open in a terminal.
+fn takes(w: &mut World, seen: &Seen, seed: u64) -> Vec<Effect> {
+    let effects = w.take();
+    let hands = effects.iter().any(|effect| matches!(effect.act, Act::Hand { .. }));
+    assert!(seen.open.is_empty() || !hands, "seed {seed}: handed over beside a terminal");
+    effects
 }
 
 fn happens(act: &Act, seen: &mut Seen) {
@@ -201,10 +248,9 @@ fn promises(w: &World, seen: &Seen, seed: u64) {
     }
 }
 
-// Rules LEASE-1, GATE-1, RELAY-1, INBOX-3, HAND-1.
+// Rules LEASE-1, GATE-1, RELAY-1, INBOX-3, HAND-1, OPEN-1.
 #[test]
 fn promises_hold_on_random_walks() {
-    for seed in 0..150 {
-        walk(seed);
-    }
+    let held_open: usize = (0..150).map(walk).sum();
+    assert!(held_open > 100, "messages met an open terminal {held_open} times only");
 }

@@ -5,7 +5,7 @@ use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
 use ride_core::thread::{Adopts, ClaudeSession, Parked, Thread};
 use ride_core::time::Now;
-use ride_core::wire::{ChainMark, Driver, RelayItem, RelayKind};
+use ride_core::wire::{ChainMark, Driver, Holder, RelayItem, RelayKind};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -97,8 +97,19 @@ impl World {
         self.asks(name, grant, pid, true)
     }
 
+    /// Claims a thread whose Claude session is held through another one.
+    pub fn claim_of_held(&mut self, holder: Holder) -> Reply {
+        let asked = ClaimAsked { session_held: Some(holder), ..self.asked("ada", 500, 10, false) };
+        self.does(Event::Claim(Box::new(asked)))
+    }
+
     fn asks(&mut self, name: &str, grant: u128, pid: u32, steal: bool) -> Reply {
-        let asked = ClaimAsked {
+        let asked = self.asked(name, grant, pid, steal);
+        self.does(Event::Claim(Box::new(asked)))
+    }
+
+    fn asked(&self, name: &str, grant: u128, pid: u32, steal: bool) -> ClaimAsked {
+        ClaimAsked {
             identity: self.identity.clone(),
             driver: Driver {
                 name: name.into(),
@@ -115,8 +126,7 @@ impl World {
             session_held: None,
             steal,
             adopts: None,
-        };
-        self.does(Event::Claim(Box::new(asked)))
+        }
     }
 
     /// Asks for another Claude session behind the thread.
@@ -148,7 +158,17 @@ impl World {
 
     /// Somebody else of the chat writes.
     pub fn says_as(&mut self, sender: &str, name: &str, n: u32, text: &str) -> Reply {
-        self.does(Event::Message(Box::new(Inbound {
+        self.does(Event::Message(Box::new(self.inbound(sender, name, n, text))))
+    }
+
+    /// A message of a thread whose Claude session another thread holds.
+    pub fn message_behind(&mut self, n: u32, behind: Option<Holder>) -> Reply {
+        let message = Inbound { behind, ..self.inbound("1001", "Ada", n, "hello") };
+        self.does(Event::Message(Box::new(message)))
+    }
+
+    fn inbound(&self, sender: &str, name: &str, n: u32, text: &str) -> Inbound {
+        Inbound {
             id: format!("m{n}"),
             unnamed: None,
             sender: sender.into(),
@@ -159,7 +179,7 @@ impl World {
             host: json!({}),
             claude: None,
             behind: None,
-        })))
+        }
     }
 
     /// A `chat.send` of some client reaches the gate.
@@ -179,8 +199,12 @@ impl World {
     }
 
     pub fn take(&mut self) -> Vec<Effect> {
+        self.takes(false)
+    }
+
+    fn takes(&mut self, behind: bool) -> Vec<Effect> {
         let flying = self.flying.clone();
-        match self.does(Event::Take { performer: self.performer, behind: false, flying }) {
+        match self.does(Event::Take { performer: self.performer, behind, flying }) {
             Reply::Work { effects, .. } => {
                 self.flying.extend(effects.iter().map(|e| e.op));
                 effects
@@ -197,9 +221,18 @@ impl World {
 
     /// Performs everything, all going well, until nothing is left to do now.
     pub fn settle(&mut self) -> Vec<Act> {
+        self.settles(false)
+    }
+
+    /// The same while another thread holds the Claude session.
+    pub fn settle_behind(&mut self) -> Vec<Act> {
+        self.settles(true)
+    }
+
+    fn settles(&mut self, behind: bool) -> Vec<Act> {
         let mut acts = Vec::new();
         for _ in 0..200 {
-            let effects = self.take();
+            let effects = self.takes(behind);
             if effects.is_empty() {
                 return acts;
             }
@@ -237,6 +270,7 @@ pub fn fine(act: &Act) -> Outcome {
         Act::Show { .. } => Outcome::Shown { turns: Vec::new(), beside: Vec::new() },
         Act::Send { item, .. } => Outcome::Sent { message_id: item.seq.to_string() },
         Act::Probe { .. } => Outcome::Alive,
+        Act::Look { .. } => Outcome::Looked { gone: Vec::new(), unseen: Vec::new() },
         Act::Follow { id, .. } => Outcome::Answered { how: Ending::Complete, text: format!("answer to {id}") },
         _ => Outcome::Ok,
     }
@@ -255,6 +289,7 @@ pub fn name(act: &Act) -> &'static str {
         Act::Mark { .. } => "mark",
         Act::Adopt { .. } => "adopt",
         Act::Probe { .. } => "probe",
+        Act::Look { .. } => "look",
         Act::Show { .. } => "show",
         Act::Restore { .. } => "restore",
         Act::Send { .. } => "send",

@@ -45,6 +45,7 @@ pub(super) fn begin(sync: &Sync, params: &str) -> Outcome<Answer> {
             wait_ms: WAIT_MS,
             size: asked.size,
             again: false,
+            opens: None,
         },
     )
 }

@@ -108,3 +108,43 @@ fn a_conversation_is_adopted_from_a_terminal_and_no_ride() {
     check(&[("CLAUDE_CODE_ENTRYPOINT", "cli")], PROMPT, command, "nothing was said in this conversation yet");
     assert_eq!(told(&ride, home.path(), PROMPT, "hello"), Value::Null);
 }
+
+fn bound(more: Value) -> Told {
+    let mut bound = json!({ "key": "agent:main:x", "title": "Plans\u{1b}[2J", "held": true });
+    for (name, value) in more.as_object().unwrap() {
+        bound[name] = value.clone();
+    }
+    Told::Bound(serde_json::from_value(bound).unwrap())
+}
+
+fn shows(event: &str, told: Told) -> Value {
+    json!(said(event, &fired("hello"), told))
+}
+
+// Rule OPEN-7.
+#[test]
+fn a_session_that_is_a_threads_says_so_at_its_start_and_how_to_ride_it() {
+    assert_eq!(
+        shows(START, bound(json!({})))["systemMessage"],
+        "this conversation is that of Plans[2J: the agent of the channel answers in it, too. While it is open here, \
+         messages of the thread wait, and the thread does not see what you write.\n\
+         to ride the thread, so that it does: leave with /exit, then: ride agent:main:x"
+    );
+    assert_eq!(shows(PROMPT, bound(json!({}))), Value::Null, "it is said once");
+    assert_eq!(shows(END, bound(json!({}))), Value::Null);
+    let none = json!({"key": null, "title": null, "held": false});
+    assert_eq!(shows(START, bound(none)), Value::Null, "a session of no thread");
+}
+
+// Rule OPEN-7.
+#[test]
+fn one_that_was_opened_while_the_agent_answered_there_writes_nothing() {
+    let stale = json!({"stale": true});
+    let told = "not sent: this conversation is that of Plans[2J, and its agent was answering while it was opened here. \
+                Claude Code does not see that answer, and would go on beside it.\n\
+                leave with /exit; once the agent has answered, open it again: claude --resume 00000000-0000-0000-0000-000000000001";
+    assert_eq!(shows(START, bound(stale.clone()))["systemMessage"], told);
+    let blocked = shows(PROMPT, bound(stale));
+    assert_eq!(blocked["decision"], "block");
+    assert!(blocked["reason"].as_str().unwrap().starts_with(told), "{blocked}");
+}
