@@ -31,7 +31,7 @@ struct Guard<'s> {
     transcript: PathBuf,
 }
 
-// Rules LEASE-18, LEASE-19.
+// Rules LEASE-18, LEASE-19, OPEN-1, OPEN-2, OPEN-3, OPEN-7.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let stage = &Stage::open(product, &[1001], json!({})).await?;
     install(stage).await?;
@@ -120,6 +120,13 @@ impl Guard<'_> {
     /// A plain Claude Code has the thread's conversation open.
     async fn in_use(&self, facts: &mut Facts) -> Result<()> {
         let mut terminal = self.plain(&["--resume", &self.session]).await?;
+        let noticed = terminal.wait_for(TURN, |screen| screen.contains("this conversation is that of")).await;
+        facts.tell(
+            noticed.is_ok() && terminal.screen().contains("then: ride"),
+            "a plain Claude Code that resumes a thread nobody rides is told at once which one it is, and how to ride it",
+            line_with(&terminal.screen(), "this conversation is that of"),
+        );
+        self.held(facts, &mut terminal).await?;
         let open = process_of(&terminal, &self.session)?;
         let row = self.row(42).await?;
         let named = row["rideable"] == false
@@ -133,13 +140,69 @@ impl Guard<'_> {
         let mut ride = self.stage.ride(&["forum", "topic:42"])?;
         let code = ride.wait_exit(TURN).await?;
         facts.tell(
-            code == 4 && ride.screen().contains("open in a Claude Code"),
+            code == 4 && ride.screen().contains("open in a terminal on"),
             "and is not ridden",
             format!("exit {code}: {}", line_with(&ride.screen(), "error:")),
         );
         self.leave(&mut terminal).await?;
+        self.handed_over(facts).await?;
         self.stage.rideable(&[&key(42)]).await?;
         facts.tell(true, "once that is left it can be ridden", "rideable");
+        Ok(())
+    }
+
+    /// The thread's messages while its conversation is open in a terminal.
+    async fn held(&self, facts: &mut Facts, terminal: &mut Terminal) -> Result<()> {
+        terminal.submit("typed in a terminal, no ride").await?;
+        terminal.wait_for(TURN, |screen| screen.contains("]: typed in a terminal, no ride")).await?;
+        self.says(&self.plans, "written while it is open");
+        self.says(&self.plans, "and one more");
+        let told = self.stage.telegram.wait_for_bot(&self.plans, TURN, "open in a terminal on").await;
+        facts.tell(
+            told.is_ok(),
+            "a message of the thread waits meanwhile, and its sender is told what ends that",
+            told.map_or_else(|e| e.to_string(), |shown| shown.text),
+        );
+        let status = said(&self.stage.run(&["status"]).await?);
+        facts.tell(
+            status.contains("not a ride") && status.contains("messages wait for the agent"),
+            "`ride status` shows that it is open, and is no ride",
+            line_with(&status, "not a ride"),
+        );
+        let asked =
+            self.stage.anthropic.turns().iter().filter(|turn| turn.prompt().contains("while it is open")).count();
+        facts.tell(asked == 0, "the agent is asked nothing", format!("{asked} turns"));
+        Ok(())
+    }
+
+    /// It was left: what waited is answered, from what was typed there on.
+    async fn handed_over(&self, facts: &mut Facts) -> Result<()> {
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: and one more").await?;
+        let turn = self.stage.anthropic.wait_for_prompt(TURN, "written while it is open").await?;
+        facts.tell(
+            turn.session() == Some(&self.session) && turn.saw("typed in a terminal, no ride"),
+            "left, what waited is handed to the agent, which goes on from what was typed there",
+            format!("saw it: {}", turn.saw("typed in a terminal, no ride")),
+        );
+        let lines = self.stage.telegram.chat(&self.plans).lines();
+        let at = |text: &str| lines.iter().position(|line| line.contains(text));
+        let order = [at("]: written while it is open"), at("]: and one more")];
+        let tellings = lines.iter().filter(|line| line.contains("open in a terminal on")).count();
+        facts.tell(
+            order[0].is_some() && order[0] < order[1] && tellings == 1,
+            "in order, and the sender was told once",
+            format!("answers at {order:?}, told {tellings} times"),
+        );
+        let whole = poll_until("the last turn in the transcript", TURN, || {
+            chain(&self.transcript).filter(|c| c.texts.iter().any(|t| t.contains("and one more")))
+        })
+        .await;
+        let typed = |texts: &[String]| texts.iter().any(|t| t.contains("typed in a terminal, no ride"));
+        facts.tell(
+            whole.as_ref().is_ok_and(|c| typed(&c.texts) && c.beside == 0),
+            "in one chain with it, and nothing beside",
+            whole.map_or_else(|e| e.to_string(), |c| format!("{} beside it", c.beside)),
+        );
         Ok(())
     }
 
