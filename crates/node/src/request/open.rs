@@ -1,7 +1,7 @@
 //! `ride_open`: a Claude Code outside any ride has a Claude session open, or has not any more.
 //!
 //! The guard of the installed plugin tells it. What counts is the process: one that is not there,
-//! and one that the gateway started, hold nothing.
+//! one that the gateway started, and one that is no Claude Code hold nothing.
 
 use ride_core::event::{Event, OpenedBy};
 use ride_core::host::Entry;
@@ -11,6 +11,7 @@ use ride_core::thread::{OpenedStage, Thread};
 use ride_core::view;
 use ride_core::wire::{self, Bound, Opening, method};
 use ride_store::claude::process::{Alive, alive, is_under};
+use ride_store::claude::runs_claude_code;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -81,10 +82,10 @@ fn keeper(sync: &Sync, claude: Uuid, bound: String, twins: &[String]) -> Outcome
     Ok(has.filter(|key| *key == bound || twins.contains(key)).unwrap_or(bound))
 }
 
-/// Whether a process holds nothing: it is the gateway's, or is not there.
+/// Whether a process holds nothing: it is the gateway's, is not there, or is no Claude Code.
 fn own_or_gone(sync: &Sync, process: &Process) -> bool {
     match alive(process) {
-        Ok(Alive::Yes) => is_under(process.pid, sync.gateway_pid).unwrap_or(false),
+        Ok(Alive::Yes) => is_under(process.pid, sync.gateway_pid).unwrap_or(false) || !runs_claude_code(process.pid),
         Ok(Alive::No) => true,
         // Nobody can tell: it counts as alive, for a time.
         Ok(Alive::CannotTell(_)) | Err(_) => false,
