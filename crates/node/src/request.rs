@@ -27,6 +27,8 @@ use crate::sync::Sync;
 
 mod copy;
 mod open;
+#[cfg(test)]
+mod tests;
 
 /// A request with what the shell knows of the host.
 #[derive(Deserialize)]

@@ -285,6 +285,35 @@ fn named(all: &[Found], id: &str) -> Result<Uuid, Error> {
 mod tests {
     use super::*;
 
+    /// A transcript of one prompt and its answer; of a subagent, as Claude Code's warm-ups are.
+    fn transcript(folder: &Path, id: u128, prompt: &str, side: bool) {
+        let line = |kind: &str, n: u128, parent: Option<u128>, message: serde_json::Value| {
+            serde_json::json!({
+                "type": kind, "uuid": Uuid::from_u128(n), "parentUuid": parent.map(Uuid::from_u128), "isSidechain": side,
+                "cwd": "/srv/app", "sessionId": Uuid::from_u128(id), "message": message, "userType": "external",
+            })
+            .to_string()
+        };
+        let asked = line("user", 1, None, serde_json::json!({"role": "user", "content": prompt}));
+        let content = serde_json::json!([{"type": "text", "text": "ok"}]);
+        let answer = serde_json::json!({"role": "assistant", "content": content, "stop_reason": "end_turn"});
+        let text = format!("{asked}\n{}\n", line("assistant", 2, Some(1), answer));
+        std::fs::write(folder.join(format!("{}.jsonl", Uuid::from_u128(id))), text).unwrap();
+    }
+
+    #[test]
+    fn subagents_own_sessions_are_not_listed() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join("projects/-srv-app");
+        std::fs::create_dir_all(&folder).unwrap();
+        transcript(&folder, 1, "Warmup", true);
+        transcript(&folder, 2, "Warmup", false);
+        let listed = locals(&ClaudeDir::at(home.path()));
+        // A person may well have typed that word.
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        assert_eq!((listed[0].session, listed[0].last_prompt.as_deref()), (Uuid::from_u128(2), Some("Warmup")));
+    }
+
     #[test]
     fn a_session_is_named_by_its_id_or_the_beginning_of_it() {
         let found = |id: u128, path: &str| Found { session: Uuid::from_u128(id), path: path.into(), changed_ms: 0 };

@@ -312,7 +312,9 @@ impl Transcript {
         let mut at = leaf;
         while Some(at) != from {
             if way.len() >= self.nodes.len() {
-                return Err(self.broken(Why::Cycle, leaf));
+                // A line that was written again may be what closed the circle.
+                let moved = way.iter().find(|at: &&usize| self.nodes[**at].moved);
+                return Err(moved.map_or_else(|| self.broken(Why::Cycle, leaf), |at| self.broken(Why::Moved, *at)));
             }
             way.push(at);
             match self.up(at) {

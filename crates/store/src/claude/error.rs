@@ -30,7 +30,11 @@ pub enum ClaudeError {
     #[error("transcript is being written: {}", .0.display())]
     Moving(PathBuf),
     /// One Claude session id names several transcripts.
-    #[error("several transcripts have this id: {} and {}", .0.display(), .1.display())]
+    #[error(
+        "this Claude session has a transcript in two project folders, {} and {}; keep the one to go on with, move the \
+         other one out of Claude Code's projects folder, and try again",
+        .0.display(), .1.display()
+    )]
     Ambiguous(PathBuf, PathBuf),
     /// The host itself would not resume this transcript.
     #[error("could not find the active leaf of {}: {broken}", path.display())]

@@ -134,7 +134,12 @@ fn transcripts_are_found_and_links_refused() {
     let twin = dir.path().join("projects/other");
     fs::create_dir(&twin).unwrap();
     fs::copy(&path, twin.join(path.file_name().unwrap())).unwrap();
-    assert!(matches!(dir.find(session(), None), Err(ClaudeError::Ambiguous(..))));
+    let Err(ambiguous @ ClaudeError::Ambiguous(..)) = dir.find(session(), None) else { panic!("one was chosen") };
+    let said = ambiguous.to_string();
+    for folder in [path.parent().unwrap(), &twin] {
+        assert!(said.contains(&folder.display().to_string()), "{said}");
+    }
+    assert!(said.contains("move the other one out of Claude Code's projects folder"), "{said}");
     assert_eq!(dir.find(session(), Some(&cwd)).unwrap(), Some(path.clone()));
     // A link in the transcript's place.
     let elsewhere = home.path().join("elsewhere.jsonl");
@@ -566,6 +571,14 @@ fn a_last_line_without_a_line_feed_is_not_gone_on_with() {
     // What a crash cut off nobody could read anyway.
     fs::write(&path, format!("{whole}{{\"type\":\"us")).unwrap();
     assert_eq!(why_not_ended(&path).unwrap(), None);
+}
+
+#[test]
+fn an_id_that_was_written_again_is_the_reason_that_is_told() {
+    let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/claude-code/resumed");
+    let why = why_not_resumed(&Path::new(kept).join("b11-same-uuid-written-again.jsonl")).unwrap().unwrap();
+    assert!(why.starts_with("its chain is damaged: an id was written again under another parent: line "), "{why}");
+    assert!(why.ends_with("(00000000-0000-4000-8000-000000000007)"), "{why}");
 }
 
 #[test]

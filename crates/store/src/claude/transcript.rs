@@ -9,8 +9,8 @@ use std::path::Path;
 use ride_core::event::Grown;
 use ride_core::limits::{SIDE_PROMPTS, WAITING_CHARS};
 use ride_core::transcript::{
-    Broken, Chain, MAX_LINE_BYTES, Origin, Prompt, Reader, Rules, Shown, Span, Tail, Transcript, Turns, Wanted, asked,
-    turns, turns_within,
+    Broken, Chain, MAX_LINE_BYTES, Origin, Prompt, Reader, Rules, Shown, Span, Tail, Transcript, Turns, Wanted, Why,
+    asked, turns, turns_within,
 };
 use ride_core::wire::ChainMark;
 use rustix::fs::{Mode, OFlags};
@@ -222,7 +222,14 @@ pub fn why_not_resumed(path: &Path) -> Result<Option<String>, ClaudeError> {
         return Ok(Some(why.to_owned()));
     }
     let quiet = transcript.is_quiet(leaf, |span| line(path, &file, span))?;
-    Ok((!quiet).then(|| "a turn is under way, or its last tool call has no answer".into()))
+    if quiet {
+        return Ok(None);
+    }
+    Ok(Some(match transcript.path(None, leaf) {
+        // Such a turn never ends: what is wrong is the file.
+        Err(broken) if matches!(broken.why, Why::Cycle | Why::Moved) => format!("its chain is damaged: {broken}"),
+        _ => "a turn is under way, or its last tool call has no answer".into(),
+    }))
 }
 
 /// What of a conversation Claude Code does not see when it resumes it, in words: it goes on without.

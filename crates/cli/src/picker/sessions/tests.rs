@@ -192,3 +192,22 @@ fn files_are_listed_by_age_and_marked_where_they_are_open() {
         list(&dir).into_iter().map(|local| (local.found.session, local.live)).collect();
     assert_eq!(listed, [(ids[2], None), (ids[1], Some(own)), (ids[0], None)]);
 }
+
+#[test]
+fn subagents_own_sessions_leave_the_list_and_stay_away() {
+    let locals = || (0..3).map(|n| local(n, None)).collect::<Vec<_>>();
+    let (mut picker, _) = picker(locals());
+    let seen = |n: u32| {
+        let warmup = Summary { side: n == 1, ..summary(None, "Warmup", "/srv/app") };
+        (PathBuf::from(format!("/p/{n}.jsonl")), Some(warmup))
+    };
+    picker.step(Event::Read((0..3).map(seen).collect()), NOW);
+    let listed = |picker: &SessionPicker| {
+        let list = picker.choice.list();
+        (0..list.rows()).map(|at| list.local(at).0.found.session.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&picker), [0, 2]);
+    // The next look at the folder finds its file again.
+    picker.step(Event::Listed(locals()), NOW + LIST_EVERY_MS);
+    assert_eq!(listed(&picker), [0, 2]);
+}
