@@ -98,6 +98,12 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    pub(crate) fn process(&self) -> u64 {
+        self.process
+    }
+}
+
 impl Sim {
     fn time(&self) -> Now {
         Now {
@@ -143,7 +149,7 @@ impl Sim {
     }
 
     /// The same, and the performer looks at once.
-    fn tell(&mut self, event: Event) -> Reply {
+    pub(crate) fn tell(&mut self, event: Event) -> Reply {
         let reply = self.commit(event);
         self.take();
         reply
@@ -276,6 +282,12 @@ impl Sim {
                 if let Some(other) = [process, ride].into_iter().flatten().find(|p| p.machine != HERE) {
                     return Some(Outcome::Broken { what: format!("process {} of another machine", other.pid) });
                 }
+                if self.outside.terminal.is_some() {
+                    if matches!(self.gateway.thread.phase, Phase::Claiming { .. }) {
+                        self.reached("a claim met a terminal");
+                    }
+                    return not_yet("a process has the Claude session open");
+                }
                 if lives || self.drivers.iter().any(|d| !d.elsewhere && d.claude.is_some()) {
                     return not_yet("a driver's process has not ended");
                 }
@@ -314,6 +326,13 @@ impl Sim {
                 self.log(format!("channel: {}", item.id));
                 Some(Outcome::Sent { message_id: item.id.clone() })
             }
+            Act::Look { processes } => {
+                let lives = |p: &&Process| self.outside.terminal.as_ref().is_some_and(|t| t.is(p));
+                let gone = processes.iter().filter(|p| !lives(p)).cloned().collect();
+                Some(Outcome::Looked { gone, unseen: Vec::new() })
+            }
+            // As `handing` of plugins/openclaw/lib/gate.js: it is not let in.
+            Act::Hand { .. } if self.outside.terminal.is_some() => not_yet("its Claude session is held"),
             Act::Hand { held, .. } => {
                 if !self.outside.agent.is_idle() {
                     return not_yet("a turn of the agent");
@@ -497,6 +516,9 @@ impl Sim {
             || self.gateway.thread.inbox.iter().any(|held| held.id == format!("m{n}"));
         let message = self.outside.messages.entry(n).or_default();
         match reply {
+            Reply::Admit { .. } if self.outside.terminal.is_some() => {
+                self.broken("OPEN-1: a message was let in beside a terminal");
+            }
             Reply::Admit { .. } => {
                 message.admitted = true;
                 self.outside.agent.pending.push(n);

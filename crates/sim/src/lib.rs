@@ -12,6 +12,7 @@ mod dice;
 mod driver;
 mod gateway;
 mod outside;
+mod terminal;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -23,6 +24,8 @@ use outside::Outside;
 
 /// People who drive; the last of them from another machine, on a copy.
 pub const DRIVERS: usize = 3;
+/// How often in a run somebody opens the session in a terminal.
+const TERMINALS: usize = 3;
 /// Faults come in the first part of a run; in the second everybody leaves and all comes home.
 const STORM_MS: u64 = 15 * 60_000;
 const CALM_MS: u64 = 45 * 60_000;
@@ -68,6 +71,11 @@ pub const SOMETIMES: &[&str] = &[
     "a claim failed after parking",
     "a turn was taken from the transcript",
     "a copy was released",
+    "a person typed in a terminal",
+    "a terminal that was opened beside a turn was stopped",
+    "a message waited for a terminal",
+    "a terminal went without a word",
+    "a claim met a terminal",
 ];
 
 /// Those of them that some runs never went.
@@ -120,6 +128,12 @@ enum Next {
     Wakes { driver: usize, run: u64 },
     /// The gateway starts again.
     Starts,
+    /// Somebody opens the Claude session in a terminal, outside any ride.
+    Opens,
+    /// A prompt is typed there.
+    Types { pid: u32 },
+    /// It is left.
+    Leaves { pid: u32 },
 }
 
 struct Sim {
@@ -191,6 +205,10 @@ impl Sim {
             let at = self.dice.below(60_000);
             self.later(at, Next::Person { driver });
         }
+        for _ in 0..TERMINALS {
+            let at = self.dice.below(STORM_MS);
+            self.later(at, Next::Opens);
+        }
         self.later(1, Next::Looks { life: 0 });
     }
 
@@ -225,6 +243,7 @@ impl Sim {
             self.run.steps += 1;
             self.happens(next);
             self.one_writer();
+            self.beside_a_terminal();
             self.binding();
             if storm && self.dice.one_in(self.fault_every) {
                 self.fault();
@@ -250,6 +269,9 @@ impl Sim {
             Next::Person { driver } => self.person(driver),
             Next::Wakes { driver, run } => self.wakes(driver, run),
             Next::Starts => self.starts(),
+            Next::Opens => self.opens(),
+            Next::Types { pid } => self.types_there(pid),
+            Next::Leaves { pid } => self.leaves(pid),
         }
     }
 
@@ -297,6 +319,9 @@ impl Sim {
         }
         if !self.gateway.up {
             self.later(1, Next::Starts);
+        }
+        if let Some(pid) = self.outside.terminal.as_ref().map(terminal::Terminal::pid) {
+            self.later(1, Next::Leaves { pid });
         }
     }
 

@@ -8,6 +8,7 @@ use ride_core::wire::{RelayItem, RelayKind};
 use uuid::Uuid;
 
 use crate::Run;
+use crate::terminal::Terminal;
 
 /// A line of the transcript.
 #[derive(Clone, Debug)]
@@ -67,6 +68,8 @@ pub struct Outside {
     pub messages: HashMap<usize, Message>,
     /// Messages on their way to the gate.
     pub unsent: Vec<usize>,
+    /// A Claude Code that has the session open, outside any ride.
+    pub terminal: Option<Terminal>,
 }
 
 impl Outside {

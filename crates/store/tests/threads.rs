@@ -16,7 +16,7 @@ mod versions;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ride_core::event::{Act, ClaimAsked, Effect, Event, Inbound, Outcome, Reply};
+use ride_core::event::{Act, ClaimAsked, Effect, Event, Inbound, OpenedBy, Outcome, Reply};
 use ride_core::id::{Process, Route};
 use ride_core::step::Rules;
 use ride_core::thread::{ClaudeSession, Parked};
@@ -314,4 +314,67 @@ fn a_claim_waits_until_every_live_gateway_has_acknowledged_it() {
     assert_eq!(waits(&one), ["/elsewhere"]);
     drop(copy);
     assert_eq!(waits(&one), Vec::<String>::new());
+}
+
+fn opens(store: &Store, session: &str, claude: Uuid, twins: &[&str]) {
+    let by = OpenedBy {
+        claude: ClaudeSession { id: claude, config_dir: "/c".into(), cwd: "/w".into() },
+        twins: twins.iter().map(|twin| (*twin).to_owned()).collect(),
+        process: terminal(),
+        host: "box".into(),
+    };
+    store.apply(session, Event::Opened(Box::new(by)), clock::now(), &Rules::default()).unwrap();
+}
+
+fn terminal() -> Process {
+    Process { machine: "m".into(), namespace: None, pid: 5, start: 6 }
+}
+
+fn leaves(store: &Store, session: &str) {
+    let event = Event::Closed { process: terminal(), left: true };
+    store.apply(session, event, clock::now(), &Rules::default()).unwrap();
+}
+
+// Rules OPEN-1, OPEN-5, GATE-4.
+#[test]
+fn a_session_that_is_open_in_a_terminal_is_held_for_every_thread_and_gateway() {
+    for (keeper, twin, other) in twins() {
+        let claude = Uuid::new_v4();
+        opens(&keeper, TOPIC, claude, &[]);
+        assert_eq!((keeper.gate(TOPIC).unwrap(), keeper.busy().unwrap()), (Gate::Closed, vec![TOPIC.to_owned()]));
+        assert!(twin.ridden(claude).unwrap());
+        assert_eq!(says(&twin, other, "m1", Some(claude)), Reply::Hold);
+        let Reply::Refused { message, .. } = claim(&twin, other, "bob", claude) else { panic!("it is open elsewhere") };
+        assert_eq!(message, "its Claude session is open in a terminal on box, through another thread");
+        assert!(!take(&twin, other).iter().any(|e| matches!(e.act, Act::Hand { .. })));
+        leaves(&keeper, TOPIC);
+        perform(&keeper, TOPIC);
+        assert_eq!(keeper.gate(TOPIC).unwrap(), Gate::Open);
+        assert!(take(&twin, other).iter().any(|e| matches!(e.act, Act::Hand { .. })));
+        assert!(!twin.ridden(claude).unwrap());
+    }
+}
+
+// Rules OPEN-1, LEASE-1.
+#[test]
+fn a_terminal_that_is_told_of_through_a_twin_does_not_displace_a_ride() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::files(dir.path(), "/state").unwrap();
+    let claude = Uuid::new_v4();
+    claim(&store, TOPIC, "ada", claude);
+    opens(&store, OTHER, claude, &[]);
+    assert_eq!(store.riding(claude).unwrap().unwrap().key.session, TOPIC);
+    assert!(matches!(claim(&store, OTHER, "bob", claude), Reply::Refused { .. }));
+}
+
+// Rules OPEN-1, STORE-2.
+#[test]
+fn an_index_that_was_made_again_holds_what_is_open_in_a_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let claude = Uuid::new_v4();
+    opens(&Store::files(dir.path(), "/state").unwrap(), TOPIC, claude, &[OTHER]);
+    fs::remove_file(dir.path().join("index.json")).unwrap();
+    let store = Store::files(dir.path(), "/state").unwrap();
+    assert_eq!((store.gate(TOPIC).unwrap(), store.gate(OTHER).unwrap()), (Gate::Closed, Gate::Closed));
+    assert!(store.ridden(claude).unwrap() && may_be_ridden(dir.path(), claude));
 }
