@@ -404,6 +404,16 @@ fn a_thread_is_explained() {
         run(nothing(), None, nothing(), json!({"rideable": false, "whyNot": "no Claude session"})),
         (false, "Plans (k:1)\n  it cannot be ridden: no Claude session\n".into())
     );
+    let open = json!([{"host": "box", "process": {"machine": "m", "pid": 7, "start": 1}, "sinceMs": NOW - 300_000}]);
+    assert_eq!(
+        run(nothing(), None, nothing(), json!({"rideable": false, "whyNot": "open", "waiting": 2, "open": open})),
+        (
+            true,
+            "Plans (k:1)\n  open in a terminal on box for 5m (process 7), not a ride\n  \
+             its messages wait until it is closed there\n→ /exit    in Claude Code on box\n"
+                .into()
+        )
+    );
     let ridden = || holder("ridden", nothing(), false);
     let head =
         "Plans (k:1)\n  ridden by Ada at box for 10m\n  renewed 3s ago; its lease ends in 57s without another\n  ";
