@@ -363,6 +363,19 @@ impl Files {
 }
 
 impl Whole {
+    /// Waits until what will be a new file is on disk: [`Whole::commit`] then only names it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn settle(&self) -> Result<(), CopyError> {
+        match &self.data {
+            Data::Beside(part, _) if self.from == 0 => {
+                part.sync_all().map_err(|cause| CopyError::Io { doing: "write", path: self.at.path.clone(), cause })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Puts the range into its file, if the file ends where the range begins; what of it was
     /// there already stays. The caller sees to it that nobody else writes meanwhile.
     ///

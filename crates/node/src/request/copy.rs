@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ride_core::event::{Event, Reply};
 use ride_core::id::Fence;
-use ride_core::limits::{COPY_FILES, RANGE_BYTES, WAIT_MS};
+use ride_core::limits::{COPY_FILES, EXTENDED_BYTES, RANGE_BYTES, WAIT_MS};
 use ride_core::thread::{Lease, Thread};
 use ride_core::view;
 use ride_core::wire::{self, MethodError, Reason, method};
@@ -91,10 +91,11 @@ pub(super) fn pull(sync: &Sync, params: &str) -> Outcome<Value> {
 
 pub(super) fn push(sync: &Sync, params: &str) -> Outcome<Value> {
     let asked: wire::Push = wire::parse(method::PUSH, params)?;
-    if asked.total > RANGE_BYTES {
+    let most = if asked.from == 0 { RANGE_BYTES } else { EXTENDED_BYTES };
+    if asked.total > most {
         return Err(error(
             Reason::TooLarge,
-            format!("the range has {} bytes; at most {RANGE_BYTES} are taken at once", asked.total),
+            format!("the range has {} bytes; at most {most} are taken at once", asked.total),
         ));
     }
     let frame = unpack(&asked.data).map_err(|e| error(Reason::BadRequest, e.to_string()))?;
@@ -120,6 +121,7 @@ pub(super) fn push(sync: &Sync, params: &str) -> Outcome<Value> {
         Staged::Part(at) => return value(&wire::Pushed { at, done: false }),
         Staged::Whole(whole) => whole,
     };
+    whole.settle().map_err(failed)?;
     let committed = sync.store.while_it_stays(&asked.key, |thread| {
         ridden(sync, thread, asked.fence)?;
         whole.commit().map_err(failed)
