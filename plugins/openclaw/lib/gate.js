@@ -84,9 +84,11 @@ export function registerGate(api, sync) {
 
   /** The answer where the addon has none: what the state files say. @param {string} session @param {unknown} error */
   async function byFiles(session, error) {
-    if (await closedByFiles(api, session, error)) return unsafe(api, session, error);
-    passed(session);
-    return undefined;
+    // Before the look: a claim that begins meanwhile waits for this turn.
+    const withdraw = passed(session);
+    if (!(await closedByFiles(api, session, error))) return undefined;
+    withdraw();
+    return unsafe(api, session, error);
   }
 
   // The net for turns that pass no message hook. What a heartbeat or a cron run

@@ -29,11 +29,16 @@ function of(session) {
   return turns;
 }
 
-/** The gate let a message in. @param {string} session */
+/** The gate let a message in. @param {string} session @returns {() => void} takes it back, where it does not come in after all */
 export function passed(session) {
   const turns = of(session);
   if (turns.passed.length === PASSES) turns.passed.shift();
-  turns.passed.push(Date.now());
+  const at = Date.now();
+  turns.passed.push(at);
+  return () => {
+    const found = turns.passed.lastIndexOf(at);
+    if (found >= 0) turns.passed.splice(found, 1);
+  };
 }
 
 /** A pass that has not become a run yet. @param {string} session */

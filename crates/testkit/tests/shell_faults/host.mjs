@@ -2,18 +2,44 @@
 // in memory. A turn of the agent takes a moment and is on the Claude session that its entry
 // names when it begins. What happens is noted in order, for the tests to judge.
 import { AsyncLocalStorage } from "node:async_hooks";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 
-/** @param {{ stateDir: string, config?: object, version?: string, turnMs?: () => number, patchMs?: () => number }} options */
-export function makeHost({ stateDir, config = {}, version = "2026.9.6", turnMs = () => 5, patchMs = () => 0 }) {
-  const entries = new Map();
+/**
+ * @typedef {object} Options
+ * @property {string} stateDir
+ * @property {object} [config]
+ * @property {string} [version]
+ * @property {() => number} [turnMs] how long a turn takes
+ * @property {() => number} [patchMs] how long a change of an entry waits, before it and in it
+ * @property {() => string | undefined} [sendFails] how a send to the channel fails
+ * @property {(line: object) => void} [noted] told of each line of the history
+ * @property {(turn: { key: string, claude: string | undefined, text: string }) => void} [write] writes a turn's lines
+ */
+
+/** @param {Options} options */
+export function makeHost(options) {
+  const { stateDir, config = {}, version = "2026.9.6", turnMs = () => 5, patchMs = () => 0 } = options;
   const history = [];
   const told = [];
+  // What a host keeps over a restart.
+  const stored = `${stateDir}/entries.json`;
+  const entries = new Map(existsSync(stored) ? JSON.parse(readFileSync(stored, "utf8")) : []);
+  /** Fails before anything is changed, as where the process has no descriptor left. */
+  const store = (key, entry) => {
+    const all = new Map(entries).set(key, JSON.parse(JSON.stringify(entry)));
+    writeFileSync(`${stored}.new`, JSON.stringify([...all]));
+    renameSync(`${stored}.new`, stored);
+    entries.set(key, all.get(key));
+  };
   const events = new Set();
   /** What each copy of the plugin registered; the newest is asked. */
   let generations = [];
   let patches = Promise.resolve();
   let ids = 0;
-  const note = (what, more = {}) => history.push({ at: history.length, what, ...more });
+  const note = (what, more = {}) => {
+    history.push({ what, ...more });
+    options.noted?.({ what, ...more });
+  };
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   const emit = (event) => events.forEach((listen) => listen(event));
 
@@ -23,18 +49,17 @@ export function makeHost({ stateDir, config = {}, version = "2026.9.6", turnMs =
       [...entries].map(([sessionKey, entry]) => ({ sessionKey, entry: structuredClone(entry) })),
     resolveStorePath: () => `${stateDir}/sessions.json`,
     // One critical section; `update` is asked in it, and its answer written a moment later.
-    patchSessionEntry: ({ sessionKey, update }) => {
-      const mine = pause(patchMs()).then(
-        () =>
-          (patches = patches.then(async () => {
-            const entry = entries.get(sessionKey);
-            if (!entry) return undefined;
-            const change = update(structuredClone(entry));
-            await pause(patchMs());
-            if (change) entries.set(sessionKey, JSON.parse(JSON.stringify({ ...entry, ...change })));
-            return structuredClone(entries.get(sessionKey));
-          })),
-      );
+    patchSessionEntry: async ({ sessionKey, update }) => {
+      await pause(patchMs());
+      const mine = patches.then(async () => {
+        const entry = entries.get(sessionKey);
+        if (!entry) return undefined;
+        const change = update(structuredClone(entry));
+        await pause(patchMs());
+        if (change) store(sessionKey, { ...entry, ...change });
+        return structuredClone(entries.get(sessionKey));
+      });
+      patches = mine.catch(() => {});
       return mine;
     },
   };
@@ -60,9 +85,11 @@ export function makeHost({ stateDir, config = {}, version = "2026.9.6", turnMs =
     } else {
       note("turn begins", { key, text, claude });
       await pause(turnMs());
+      options.write?.({ key, text, claude });
       note("turn ends", { key, text, claude });
     }
     emit({ stream: "lifecycle", sessionKey: key, runId, data: { phase: "end" } });
+    return kept?.handled ? "refused" : "turn";
   }
 
   /** A message of a channel, through both hooks. */
@@ -83,14 +110,16 @@ export function makeHost({ stateDir, config = {}, version = "2026.9.6", turnMs =
       note(answer.text ? "refused" : "kept", { key, text, reply: answer.text });
       return answer.text ? "refused" : "kept";
     }
-    await turn(key, text, id);
-    return "turn";
+    return turn(key, text, id);
   }
 
   const adapter = {
     sendText: async ({ text }) => {
+      const failure = options.sendFails?.();
+      if (failure === "refused") throw Object.assign(new Error("not reached"), { code: "ECONNREFUSED" });
       told.push(text);
       note("sent", { text });
+      if (failure === "unknown") throw new Error("the answer was lost");
       return { messageId: String(told.length) };
     },
   };
@@ -122,7 +151,7 @@ export function makeHost({ stateDir, config = {}, version = "2026.9.6", turnMs =
   async function load(folder, { start = true } = {}) {
     const { default: plugin } = await import(`${folder}/index.js`);
     const one = { hooks: {}, methods: {}, services: [] };
-    const logged = (...what) => process.env.SHOW && console.error(...what);
+    const logged = (...what) => process.env.SHOW && console.error(stateDir.at(-1), history.length, ...what);
     plugin.register({
       id: "claude-code-sync",
       config: { plugins: { entries: { "claude-code-sync": { hooks: { allowConversationAccess: true } } } } },
