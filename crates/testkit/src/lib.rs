@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod pty;
 pub mod relay;
 pub mod resume;
+pub mod script;
 pub mod story;
 pub mod telegram;
 mod wait;

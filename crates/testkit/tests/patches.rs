@@ -4,24 +4,13 @@
 use std::path::Path;
 
 use ride_testkit::peers::{Peer, pinned};
+use ride_testkit::script::printed;
 use serde_json::{Value, json};
 
-/// Runs a script of this folder with the pinned Node, and reads the JSON that it prints.
+/// Runs a script of this folder and gives what it prints.
 async fn run(script: &str, argument: &Path, home: &Path) -> Value {
-    let node = Peer::node().fetched().await.expect("the pinned Node is there");
-    let ran = tokio::process::Command::new(node)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script))
-        .arg(argument)
-        .env_clear()
-        .env("HOME", home)
-        .env("OPENCLAW_STATE_DIR", home.join("state"))
-        .output()
-        .await
-        .expect("Node starts");
-    let told = String::from_utf8_lossy(&ran.stdout);
-    // A host may log beside it.
-    let answer = told.lines().rev().find_map(|line| serde_json::from_str(line).ok());
-    answer.unwrap_or_else(|| panic!("{told}{}", String::from_utf8_lossy(&ran.stderr)))
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    printed(&script, argument, home).await.unwrap_or_else(|e| panic!("{e}"))
 }
 
 // Rule HAND-5.

@@ -2,23 +2,21 @@
 
 use std::path::Path;
 
-use ride_testkit::peers::Peer;
+use ride_testkit::script::printed;
 use serde_json::{Value, json};
+
+/// Runs a script of this folder with a file or folder, and gives what it prints.
+async fn run(script: &str, argument: &str) -> Value {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let ran = printed(&root.join("tests").join(script), &root.join(argument), home.path()).await;
+    ran.unwrap_or_else(|e| panic!("{e}"))
+}
 
 // Rule HAND-4.
 #[tokio::test]
 async fn what_a_turn_beside_the_ride_bound_stays_until_that_was_told_of() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let node = Peer::node().fetched().await.expect("the pinned Node is there");
-    let ran = tokio::process::Command::new(node)
-        .arg(root.join("tests/shell.mjs"))
-        .arg(root.join("../../plugins/openclaw/lib/acts.js"))
-        .env_clear()
-        .output()
-        .await
-        .expect("Node starts");
-    let came: Value =
-        serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&ran.stderr)));
+    let came = run("shell.mjs", "../../plugins/openclaw/lib/acts.js").await;
     let restored =
         |came: &Value| (came[0] == "ok" || came[0] == "restoredOver") && came[2] == "ridden" && came[3] == "ridden";
     assert_eq!(came[0], json!(["slipped", ["other"], "other", "ridden"]));
@@ -29,17 +27,7 @@ async fn what_a_turn_beside_the_ride_bound_stays_until_that_was_told_of() {
 // Rules INBOX-8, HAND-6.
 #[tokio::test]
 async fn messages_without_an_id_differ_and_a_channel_stays_a_channel() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let node = Peer::node().fetched().await.expect("the pinned Node is there");
-    let ran = tokio::process::Command::new(node)
-        .arg(root.join("tests/gate.mjs"))
-        .arg(root.join("../../plugins/openclaw/lib"))
-        .env_clear()
-        .output()
-        .await
-        .expect("Node starts");
-    let out: Value =
-        serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&ran.stderr)));
+    let out = run("gate.mjs", "../../plugins/openclaw/lib").await;
     // The addon tells them apart, by sender, content and count; time is no id.
     let asked = out["ids"].as_array().expect("three were asked about");
     assert!(

@@ -2,22 +2,20 @@
 
 use std::path::Path;
 
-use ride_testkit::peers::Peer;
+use ride_testkit::script::printed;
 use serde_json::{Value, json};
+
+/// Runs a script of this folder with a file or folder, and gives what it prints.
+async fn run(script: &str, argument: &str) -> Value {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let ran = printed(&root.join("tests").join(script), &root.join(argument), home.path()).await;
+    ran.unwrap_or_else(|e| panic!("{e}"))
+}
 
 #[tokio::test]
 async fn a_client_waits_for_a_bounded_number_of_answers() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let node = Peer::node().fetched().await.expect("the pinned Node is there");
-    let ran = tokio::process::Command::new(node)
-        .arg(root.join("tests/waits.mjs"))
-        .arg(root.join("../../plugins/openclaw/lib/methods.js"))
-        .env_clear()
-        .output()
-        .await
-        .expect("Node starts");
-    let came: Value =
-        serde_json::from_slice(&ran.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&ran.stderr)));
+    let came = run("waits.mjs", "../../plugins/openclaw/lib/methods.js").await;
     let eight_wait: Vec<bool> = (0..9).map(|nth| nth < 8).collect();
     assert_eq!(came["waiting"], json!(eight_wait), "{came}");
     assert_eq!(came["refused"]["message"], "this connection waits for 8 claims, releases or copies already");

@@ -5,10 +5,9 @@ use ride_core::event::{Act, Event, Inbound, Outcome, Reply};
 use ride_core::limits;
 use ride_core::thread::{Kind, Thread, Words};
 use ride_core::wire::{Holder, RelayKind};
-use serde_json::json;
 
 use super::walk::Dice;
-use super::world::{World, fine, item, name, route};
+use super::world::{World, fine, inbound, item, name, route};
 
 /// Ridden by somebody whose lease does not end by itself.
 fn ridden() -> World {
@@ -119,19 +118,7 @@ fn a_sender_is_told_once_a_ride_that_messages_are_kept() {
     };
     let mut told = 0;
     for (n, since_ms) in [(1, 10), (2, 10), (3, 10), (4, 20), (5, 20)] {
-        let message = Inbound {
-            id: format!("m{n}"),
-            unnamed: None,
-            sender: "1001".into(),
-            name: "Ada".into(),
-            text: "hello".into(),
-            client: None,
-            route: Some(route()),
-            host: json!({}),
-            claude: None,
-            behind: Some(holder(since_ms)),
-        };
-        assert_eq!(w.does(Event::Message(Box::new(message))), Reply::Hold);
+        assert_eq!(w.message_behind(n, Some(holder(since_ms))), Reply::Hold);
         let performer = w.performer;
         let Reply::Work { effects, .. } = w.does(Event::Take { performer, behind: true, flying: Vec::new() }) else {
             panic!()
@@ -174,18 +161,7 @@ fn with_the_queue_full_every_sender_still_hears() {
     for n in 500..520 {
         let mut elsewhere = route();
         elsewhere.to = format!("telegram:{n}");
-        let m = Inbound {
-            id: format!("m{n}"),
-            unnamed: None,
-            sender: format!("s{n}"),
-            name: "X".into(),
-            text: "/new".into(),
-            client: None,
-            route: Some(elsewhere),
-            host: json!({}),
-            claude: None,
-            behind: None,
-        };
+        let m = Inbound { route: Some(elsewhere), ..inbound(&format!("s{n}"), "X", n, "/new") };
         declined += usize::from(
             matches!(w.does(Event::Message(Box::new(m))), Reply::Decline { text } if text.contains("/new is not possible now")),
         );

@@ -3,9 +3,8 @@
 use ride_core::event::{Act, Event, Inbound, Outcome, Reply, Unnamed};
 use ride_core::limits;
 use ride_core::wire::{Holder, Reason};
-use serde_json::json;
 
-use super::world::{World, fine, id, name, route};
+use super::world::{World, fine, id, inbound, name, route};
 
 #[test]
 fn nobody_rides() {
@@ -278,16 +277,5 @@ fn a_thread_bound_to_a_ridden_claude_session_is_held_too() {
 }
 
 fn message(id: &str) -> Inbound {
-    Inbound {
-        id: id.into(),
-        unnamed: None,
-        sender: "1001".into(),
-        name: "Ada".into(),
-        text: "hello".into(),
-        client: None,
-        route: Some(route()),
-        host: json!({}),
-        claude: None,
-        behind: None,
-    }
+    Inbound { id: id.into(), ..inbound("1001", "Ada", 1, "hello") }
 }

@@ -158,28 +158,13 @@ impl World {
 
     /// Somebody else of the chat writes.
     pub fn says_as(&mut self, sender: &str, name: &str, n: u32, text: &str) -> Reply {
-        self.does(Event::Message(Box::new(self.inbound(sender, name, n, text))))
+        self.does(Event::Message(Box::new(inbound(sender, name, n, text))))
     }
 
     /// A message of a thread whose Claude session another thread holds.
     pub fn message_behind(&mut self, n: u32, behind: Option<Holder>) -> Reply {
-        let message = Inbound { behind, ..self.inbound("1001", "Ada", n, "hello") };
+        let message = Inbound { behind, ..inbound("1001", "Ada", n, "hello") };
         self.does(Event::Message(Box::new(message)))
-    }
-
-    fn inbound(&self, sender: &str, name: &str, n: u32, text: &str) -> Inbound {
-        Inbound {
-            id: format!("m{n}"),
-            unnamed: None,
-            sender: sender.into(),
-            name: name.into(),
-            text: text.into(),
-            client: None,
-            route: Some(route()),
-            host: json!({}),
-            claude: None,
-            behind: None,
-        }
     }
 
     /// A `chat.send` of some client reaches the gate.
@@ -295,5 +280,21 @@ pub fn name(act: &Act) -> &'static str {
         Act::Send { .. } => "send",
         Act::Hand { .. } => "hand",
         Act::Follow { .. } => "follow",
+    }
+}
+
+/// A message of the thread's channel.
+pub fn inbound(sender: &str, name: &str, n: u32, text: &str) -> Inbound {
+    Inbound {
+        id: format!("m{n}"),
+        unnamed: None,
+        sender: sender.into(),
+        name: name.into(),
+        text: text.into(),
+        client: None,
+        route: Some(route()),
+        host: json!({}),
+        claude: None,
+        behind: None,
     }
 }
