@@ -322,6 +322,11 @@ pub struct Link {
     shared: Arc<server::Shared>,
 }
 
+/// The socket of a ride in its private folder.
+pub(crate) fn socket_in(dir: &Path) -> PathBuf {
+    dir.join("s")
+}
+
 impl Link {
     /// Listens on `<dir>/s` and serves until dropped. `dir` is private to this
     /// ride and exists (see `launch::PrivateDir`). Prompts and answers are taken from
@@ -333,7 +338,7 @@ impl Link {
         status: watch::Receiver<Status>,
         tailed: Option<Tailed>,
     ) -> Result<(Link, mpsc::Receiver<LinkEvent>), LinkError> {
-        let socket = dir.join("s");
+        let socket = socket_in(dir);
         if socket.as_os_str().len() > MAX_SOCKET_PATH {
             return Err(LinkError::PathTooLong { path: socket });
         }

@@ -131,7 +131,8 @@ impl Machine {
     pub(super) fn shell(&self) -> Terminal {
         let claude = self.home.path().join("claude");
         let args = self.args(&["--claude", claude.to_str().unwrap()]);
-        let rc = format!("PS1='> '\nride() {{ {RIDE} {} \"$@\"; }}\n", args.join(" "));
+        let args: Vec<String> = args.iter().map(|arg| format!("'{arg}'")).collect();
+        let rc = format!("PS1='> '\nride() {{ '{RIDE}' {} \"$@\"; }}\n", args.join(" "));
         fs::write(self.home.path().join("rc"), rc).unwrap();
         let args = ["--noprofile", "--rcfile", "rc", "-i"].map(str::to_owned);
         self.program("/bin/bash", args.to_vec()).size(24, 120).start().unwrap()

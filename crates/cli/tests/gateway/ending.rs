@@ -30,11 +30,16 @@ async fn ends_with(machine: &Machine, mut terminal: Terminal, code: u32, said: &
     let screen = terminal.wait_for_text(DEADLINE, "to come back:").await.unwrap();
     let claude = machine.home.path().join("claude");
     let state = machine.state_dir();
+    // Quoted where a shell would take it for more than one word.
+    let word = |path: &std::path::Path| {
+        let text = path.display().to_string();
+        if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) { text } else { format!("'{text}'") }
+    };
     let way = format!(
         "to come back: ride --url {} --state-dir {} --claude {} deploys",
         machine.origin(),
-        state.display(),
-        claude.display()
+        word(&state),
+        word(&claude)
     );
     let warning = "do not use \"claude --resume …\" from above: it opens a second writer beside the thread's agent";
     assert_eq!(last_lines(&screen), [warning, &way], "{screen}");

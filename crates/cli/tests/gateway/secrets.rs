@@ -60,7 +60,7 @@ impl Machine {
         terminal.wait_exit(DEADLINE).await.unwrap();
         // Only now: its programs are to be started by the ride.
         let spy = |name: &str, then: &str| {
-            format!("cat /proc/self/environ > {}/{name}.environ; {then}", home.path().display())
+            format!("cat /proc/self/environ > '{}/{name}.environ'; {then}", home.path().display())
         };
         change(&config.join(".claude.json"), |all| {
             all["mcpServers"]["spy"] =

@@ -191,7 +191,7 @@ async fn a_prompt_that_waited_is_checked_again_when_it_begins() {
 async fn a_prompt_that_joins_a_running_turn_keeps_its_words() {
     let mut rig = Rig::greeted().await;
     let stop = rig.home.path().join("go-on");
-    rig.submit(&format!(r#"::tool Bash {{"command":"until [ -e {} ]; do sleep 0.1; done"}}"#, stop.display())).await;
+    rig.submit(&format!(r#"::tool Bash {{"command":"until [ -e '{}' ]; do sleep 0.1; done"}}"#, stop.display())).await;
     rig.shows("until").await;
     rig.terminal.submit("one more thing").await.unwrap();
     assert_eq!(rig.answer(Verdict::Allow).await, typed("one more thing"));

@@ -232,7 +232,7 @@ async fn only_a_child_of_the_claude_that_greeted_is_heard() {
     let rig = Rig::greeted().await;
     let mut shell = Command::new("/bin/sh");
     // Not `exec`: the hook's parent is the shell.
-    shell.arg("-c").arg(format!("{} hook UserPromptSubmit; true", super::RIDE)).env_clear();
+    shell.arg("-c").arg(format!("'{}' hook UserPromptSubmit; true", super::RIDE)).env_clear();
     shell.env(SOCKET_VAR, rig.link.socket()).env(TOKEN_VAR, rig.token.expose());
     let said = input("UserPromptSubmit", prompt("hello", "p1"));
     let output = tokio::task::spawn_blocking(move || run(shell, said.as_bytes())).await.unwrap();

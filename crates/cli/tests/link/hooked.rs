@@ -246,7 +246,7 @@ async fn one_that_joins_a_turn_is_told_as_unasked() {
     let mut rig = Rig::start(OLD).await;
     let go_on = rig.home.path().join("go-on");
     let first = rig
-        .submit(&format!(r#"::tool Bash {{"command":"until [ -e {} ]; do sleep 0.1; done"}}"#, go_on.display()))
+        .submit(&format!(r#"::tool Bash {{"command":"until [ -e '{}' ]; do sleep 0.1; done"}}"#, go_on.display()))
         .await;
     assert_eq!(rig.heard().await, [first.id]);
     rig.shows("until").await;
@@ -412,7 +412,7 @@ async fn a_mod_that_does_not_load_is_told_before_any_prompt() {
 async fn through_the_mod_no_process_runs_per_prompt() {
     let bin = tempfile::tempdir().unwrap();
     let (counting, log) = (bin.path().join("ride"), bin.path().join("log"));
-    fs::write(&counting, format!("#!/bin/sh\necho \"$@\" >> {}\nexec {} \"$@\"\n", log.display(), super::RIDE))
+    fs::write(&counting, format!("#!/bin/sh\necho \"$@\" >> '{}'\nexec '{}' \"$@\"\n", log.display(), super::RIDE))
         .unwrap();
     fs::set_permissions(&counting, fs::Permissions::from_mode(0o755)).unwrap();
     let mut rig = Rig::begin(NEW, Source::Mod, &counting, |_| {}).await;

@@ -119,7 +119,7 @@ fn dumps(home: &Path, work: &Path, config: &Path, plugin: &Path) -> String {
     let script = home.join("dump");
     let at = home.display();
     fs::write(&script, format!("ls -l /proc/$$/fd >'{at}/'$1 2>&1; echo end >>'{at}/'$1\n")).unwrap();
-    let dump = format!("sh {}", script.display());
+    let dump = format!("sh '{}'", script.display());
     // It tells, and then is no server: Claude Code goes on without it.
     fs::write(
         work.join(".mcp.json"),
