@@ -32,7 +32,7 @@ struct Guard<'s> {
     transcript: PathBuf,
 }
 
-// Rules LEASE-18, LEASE-19, OPEN-1, OPEN-2, OPEN-3, OPEN-7.
+// Rules LEASE-18, LEASE-19, OPEN-1, OPEN-2, OPEN-3, OPEN-5, OPEN-7.
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let stage = &Stage::open(product, &[1001], json!({})).await?;
     install(stage).await?;
@@ -149,6 +149,39 @@ impl Guard<'_> {
         self.handed_over(facts).await?;
         self.stage.rideable(&[&key(42)]).await?;
         facts.tell(true, "once that is left it can be ridden", "rideable");
+        self.beside_a_turn(facts).await
+    }
+
+    /// The conversation is opened while the agent answers in it: Claude Code does not see that answer.
+    async fn beside_a_turn(&self, facts: &mut Facts) -> Result<()> {
+        self.says(&self.plans, "take your time ::sleep 12");
+        self.stage.anthropic.wait_for_prompt(TURN, "take your time").await?;
+        let mut terminal = self.plain(&["--resume", &self.session]).await?;
+        let stopped = |screen: &str, times| screen.matches("not sent: this conversation is that of").count() == times;
+        let told = terminal.wait_for(TURN, |screen| stopped(screen, 1)).await;
+        terminal.submit("typed beside the agent's turn").await?;
+        let again = terminal.wait_for(TURN, |screen| stopped(screen, 2)).await;
+        facts.tell(
+            told.is_ok() && again.is_ok(),
+            "one that is opened while the agent answers is told so, and its prompt is stopped",
+            line_with(&terminal.screen(), "not sent:"),
+        );
+        let answered = self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: take your time").await;
+        self.leave(&mut terminal).await?;
+        self.stage.rideable(&[&key(42)]).await?;
+        let asked = self.stage.anthropic.turns().iter().filter(|turn| turn.prompt().contains("typed beside")).count();
+        // A line of the system about the stopped prompt may stand beside: what counts is what is resumed.
+        self.says(&self.plans, "what took so long?");
+        self.stage.telegram.wait_for_bot(&self.plans, TURN, "]: what took so long?").await?;
+        let turn = self.stage.anthropic.wait_for_prompt(TURN, "what took so long?").await?;
+        let saw = turn.saw("take your time") && turn.saw("typed in a terminal, no ride");
+        facts.tell(
+            answered.is_ok() && asked == 0 && turn.session() == Some(&self.session) && saw,
+            "the agent's answer is finished, and the agent goes on from it",
+            format!("asked {asked} times what was stopped, saw its answer: {saw}"),
+        );
+        self.stage.rests().await?;
+        self.stage.rideable(&[&key(42)]).await?;
         Ok(())
     }
 
