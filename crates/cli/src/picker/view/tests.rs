@@ -198,3 +198,67 @@ fn lines_are_broken_between_words() {
         ("0".into(), "999".into(), "10,240".into(), "1,234,567".into())
     );
 }
+
+/// What a terminal acts on, and what nobody sees.
+const HOSTILE: [&str; 10] = [
+    "\u{1b}]52;c;aGk=\u{7}",
+    "\u{1b}[2J",
+    "\u{9b}31m",
+    "\u{1b}]8;;http://x\u{1b}\\",
+    "\u{202e}",
+    "\u{2066}",
+    "\r\n",
+    "\u{2028}",
+    "\u{e0041}",
+    "\u{3164}\u{ad}\u{200f}\u{180e}",
+];
+
+/// The value with a hostile text in the place of each text in it.
+fn hostile(value: &mut Value, text: &str) {
+    match value {
+        Value::String(found) => *found = format!("A{text}{found}{text}Z"),
+        Value::Array(all) => all.iter_mut().for_each(|one| hostile(one, text)),
+        Value::Object(all) => all.values_mut().for_each(|one| hostile(one, text)),
+        _ => {}
+    }
+}
+
+#[test]
+fn no_text_from_outside_reaches_the_screen_raw() {
+    for text in HOSTILE {
+        let mut listed = rows();
+        let fields = ["channel", "title", "conversationId", "key", "agentId", "whyNot", "displayName"];
+        for row in listed.as_array_mut().unwrap() {
+            row["displayName"] = "a name".into();
+            for field in fields {
+                hostile(&mut row[field], text);
+            }
+            // The phase too: a newer gateway may have others.
+            hostile(&mut row["driver"], text);
+        }
+        let mut picker = picker(listed);
+        screen(&mut picker, 110, 14, &[]);
+        let mut said = json!([
+            {"content": "asked", "timestamp": NOW, "__openclaw": {"senderName": "Tess", "seq": 3}},
+            {"content": [{"text": "answered"}], "timestamp": NOW},
+        ]);
+        hostile(&mut said, text);
+        (said[0]["role"], said[1]["role"], said[1]["content"][0]["type"]) =
+            ("user".into(), "assistant".into(), "text".into());
+        let history: History = serde_json::from_value(json!({ "messages": said })).unwrap();
+        let key = picker.selected_row().unwrap().key.clone();
+        picker.step(Event::Previewed(key, Ok(Preview::from(history))), NOW);
+        let typed: Vec<Key> = text.chars().map(Key::Char).collect();
+        for keys in [vec![], vec![Key::Down], vec![Key::Enter], vec![Key::Char('?')], typed] {
+            for width in [40, 110] {
+                let drawn = screen(&mut picker, width, 14, &keys);
+                let raw: Vec<char> = drawn
+                    .chars()
+                    .filter(|c| *c != '\n' && ride_core::text::plain(&c.to_string()) != c.to_string())
+                    .filter(|c| text.contains(*c) || c.is_control())
+                    .collect();
+                assert!(raw.is_empty(), "{text:?} at {width}: {raw:?} in {drawn}");
+            }
+        }
+    }
+}
