@@ -362,8 +362,9 @@ impl Screen {
 }
 
 impl Row {
+    /// Cleaned here, whatever it was made of: nothing else is written to the terminal.
     fn new(text: String, style: Style) -> Row {
-        Row { text, style }
+        Row { text: clean(&text), style }
     }
 
     fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
@@ -467,6 +468,22 @@ mod tests {
     #[test]
     fn nothing_that_commands_a_terminal_is_left() {
         assert_eq!(cleaned("a\u{1b}[31mred\u{7}\n\u{202e}b\tc\r\nd"), "a[31mred\nb c \nd");
+    }
+
+    #[test]
+    fn no_row_of_the_screen_commands_the_terminal() {
+        let hostile =
+            ["\u{1b}]52;c;aGk=\u{7}", "\u{1b}[2J", "\u{9b}31m", "\u{202e}\u{2066}", "\r\n", "\u{2028}\u{e0041}\u{ad}"];
+        for text in hostile {
+            let mut out = Vec::new();
+            Row::new(format!("  ridden by A{text}Z"), Style::Plain).write(&mut out).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            // What stands before the reset that ends each row.
+            let (shown, _) = out.split_once("\u{1b}[0m").unwrap();
+            assert!(shown.starts_with("  ridden by A") && shown.ends_with('Z'), "{shown:?}");
+            assert_eq!(shown, clean(shown), "{text:?}");
+            assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        }
     }
 
     #[test]
