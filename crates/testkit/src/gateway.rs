@@ -23,7 +23,7 @@ pub use config::Family;
 use crate::anthropic::Anthropic;
 use crate::claude;
 use crate::error::{Doing, Error, Result};
-use crate::peers::{Peer, pinned};
+use crate::peers::{Peer, before, pinned};
 use crate::process::{self, Child, Process};
 use crate::telegram::Telegram;
 use crate::wait::poll_until;
@@ -62,6 +62,11 @@ impl Gateway {
     /// Gives the OpenClaw version.
     pub fn version(&self) -> &str {
         self.openclaw.version()
+    }
+
+    /// Whether it is older than a version, of which the leading numbers are given.
+    pub fn before(&self, than: &[u64]) -> bool {
+        before(self.version(), than)
     }
 
     /// Gives the version family.

@@ -36,6 +36,12 @@ pub fn pinned() -> &'static Pinned {
     &PINNED
 }
 
+/// Whether a version is older than another one, of which the leading numbers are given.
+pub fn before(version: &str, than: &[u64]) -> bool {
+    let own = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    own.chain(std::iter::repeat(0)).zip(than).find(|(own, than)| own != *than).is_some_and(|(own, than)| own < *than)
+}
+
 /// One real peer of one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -176,6 +182,14 @@ pub(crate) fn target_dir() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        let before = |version, than: &[u64]| super::before(version, than);
+        assert!(before("2026.6.1", &[2026, 6, 2]) && before("2026.5.31-beta.4", &[2026, 6, 2]));
+        assert!(before("2026.9.6", &[2026, 10]) && before("2.1.99", &[2, 1, 287]));
+        assert!(!before("2026.8.0", &[2026, 8]) && !before("2026.8", &[2026, 8]) && !before("2.1.330", &[2, 1, 287]));
+    }
 
     #[test]
     fn pinned_peers_have_distinct_folders() {

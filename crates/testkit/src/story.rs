@@ -37,7 +37,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use crate::error::Result;
-use crate::peers::pinned;
+use crate::peers::{before, pinned};
 
 /// What is played with: the built product.
 #[derive(Clone, Debug)]
@@ -234,10 +234,10 @@ impl Story {
             Story::Loads if only_loads => None,
             Story::Loads => Some("every other story begins with it"),
             _ if only_loads => Some("on this OpenClaw the plugin loads and answers; riding is not promised"),
-            Story::Guard if openclaw == "2026.6.1" => {
+            Story::Guard if before(openclaw, &[2026, 6, 2]) => {
                 Some("after a channel turn this OpenClaw wants operator.admin, which a hook does not ask for")
             }
-            Story::People if openclaw < "2026.8" => Some("this OpenClaw knows devices, not people"),
+            Story::People if before(openclaw, &[2026, 8]) => Some("this OpenClaw knows devices, not people"),
             Story::Install | Story::Previews | Story::Reach | Story::Threads | Story::People | Story::Throws
                 if claude_code != pinned().claude_code[0] =>
             {

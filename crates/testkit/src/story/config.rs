@@ -120,7 +120,7 @@ fn merge(stage: &Stage<'_>, config: &Value) -> Result<()> {
 /// Writes it and has it applied: by itself on 2026.9, by a restart before.
 async fn change(stage: &mut Stage<'_>, config: &Value) -> Result<()> {
     merge(stage, config)?;
-    if stage.gateway.version() < "2026.9" {
+    if stage.gateway.before(&[2026, 9]) {
         stage.gateway.restart().await?;
     }
     Ok(())

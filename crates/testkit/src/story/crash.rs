@@ -49,8 +49,8 @@ impl Crash<'_> {
     async fn killed(&mut self, facts: &mut Facts) -> Result<()> {
         self.stage.telegram.says(&Person::tess(), &self.plans, "::gate plans");
         self.stage.anthropic.wait_for_prompt(TURN, "::gate plans").await?;
-        // 2026.6.1 runs one turn at a time: there is nothing to compare with.
-        let both = self.stage.gateway.version() != "2026.6.1";
+        // Hosts up to 2026.6.1 run one turn at a time: there is nothing to compare with.
+        let both = !self.stage.gateway.before(&[2026, 6, 2]);
         if both {
             self.stage.telegram.says(&Person::tess(), &self.other, "::gate other");
             self.stage.anthropic.wait_for_prompt(TURN, "::gate other").await?;

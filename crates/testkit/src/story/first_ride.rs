@@ -267,7 +267,7 @@ impl Watch {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
-        let may_be_cold = ["2026.7.1", "2026.6.35"].contains(&gateway.version());
+        let may_be_cold = gateway.before(&[2026, 8]) && !gateway.before(&[2026, 6, 2]);
         Watch { seen, may_be_cold, task }
     }
 
@@ -276,7 +276,7 @@ impl Watch {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let order = matches!((seen.gone, seen.other), (Some(gone), Some(other)) if gone <= other);
         let between = seen.gone.zip(seen.other).map(|(gone, other)| other.saturating_duration_since(gone).as_millis());
-        // 2026.7.1 and 2026.6.35 end their Claude after each turn.
+        // Hosts between 2026.6.1 and 2026.8 end their Claude after each turn.
         let observed = match &seen.warm {
             Some(warm) => format!("process {} gone {between:?} ms before", warm.pid),
             None => "this host keeps none between turns".into(),

@@ -49,7 +49,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         format!("{with}; without: {without}"),
     );
 
-    if gateway.version() < "2026.8" {
+    if gateway.before(&[2026, 8]) {
         // There it would not, so there is nothing to compare with.
         return Ok(());
     }

@@ -150,12 +150,12 @@ async fn pairing(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_>
     Ok(())
 }
 
-/// Whether a command got past the gateway's door. 2026.6.1 then wants operator.admin
+/// Whether a command got past the gateway's door. A host up to 2026.6.1 then wants operator.admin
 /// for a plugin's methods, after a channel turn: that must be named, with what helps.
 fn lets_in(stage: &Stage<'_>, output: &Output) -> bool {
     let demand = "the gateway wants operator.admin for sessions_rideable";
     let named = said(output).contains(demand) && said(output).contains("`ride --admin …`");
-    output.status.success() != (stage.gateway.version() == "2026.6.1" && named)
+    output.status.success() != (stage.scope().is_some() && named)
 }
 
 /// The command in a hint that approves a machine.
@@ -182,9 +182,7 @@ async fn ride(
 ) -> Result<()> {
     let state_dir = elsewhere.home.join(".local/state/ride").display().to_string();
     let mut args = vec!["forum", "topic:42", "--url", &elsewhere.url, "--state-dir", &state_dir, "--pin", pin];
-    if stage.gateway.version() == "2026.6.1" {
-        args.push("--admin");
-    }
+    args.extend(stage.scope());
     let mut program = Program::new(&stage.product.ride, stage.gateway.workspace()).args(args);
     for (name, value) in stage.gateway.environment() {
         program = program.env(name, value);
@@ -275,7 +273,7 @@ async fn narrowed(facts: &mut Facts, stage: &Stage<'_>, elsewhere: &Elsewhere<'_
     let rotate = ["devices", "rotate", "--device", &device, "--role", "operator", "--scope", "operator.read"];
     match stage.gateway.cli(&rotate).await {
         // 2026.6.1 and 2026.8.2: its command line is a device of its own there, without the right.
-        Err(e) if stage.gateway.version() < "2026.9" && e.to_string().contains("device token rotation denied") => {
+        Err(e) if stage.gateway.before(&[2026, 9]) && e.to_string().contains("device token rotation denied") => {
             facts.tell(
                 true,
                 "this host refuses its own command line to take a token back",

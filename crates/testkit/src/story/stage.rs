@@ -13,6 +13,7 @@ use crate::anthropic::Anthropic;
 use crate::claude;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, GatewayBuilder, Plugin};
+use crate::peers::before;
 use crate::process::{Process, descendants};
 use crate::pty::{Key, Program, Terminal};
 use crate::telegram::{Person, Place, Telegram};
@@ -115,7 +116,7 @@ impl<'p> Stage<'p> {
 
     /// Whether this Claude Code has no mods, and shows what is new only around a prompt.
     pub(super) fn by_hooks(&self) -> bool {
-        self.product.claude_code.as_str() < "2.1.287"
+        before(&self.product.claude_code, &[2, 1, 287])
     }
 
     /// Waits until the driver is told something; how often "anything new?" was submitted for it.
@@ -197,9 +198,9 @@ impl<'p> Stage<'p> {
         }
     }
 
-    /// 2026.6.1 and before want operator.admin for plugin methods after a channel turn.
+    /// Hosts up to 2026.6.1 want operator.admin for plugin methods after a channel turn.
     pub(super) fn scope(&self) -> Option<&'static str> {
-        ["2026.6.1", "2026.5.31-beta.4"].contains(&self.gateway.version()).then_some("--admin")
+        self.gateway.before(&[2026, 6, 2]).then_some("--admin")
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let rows = listed().await?;
     let row = |key: &str| rows.iter().find(|r| r["key"] == key).cloned().unwrap_or(Value::Null);
     // Only 2026.9 keeps a topic's name in its entry.
-    let topic_name = if stage.gateway.version() >= "2026.9" { "Forum › Plans" } else { "Forum › topic 42" };
+    let topic_name = if !stage.gateway.before(&[2026, 9]) { "Forum › Plans" } else { "Forum › topic 42" };
     let live = [
         ("agent:main:telegram:direct:1001", "Tess (@tess)", "a direct message is listed under the person's name"),
         (&format!("agent:main:telegram:group:{GROUP}"), "Harvest", "a group under the group's"),
@@ -130,7 +130,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
         "a new topic is listed once its turn is over",
         found.as_ref().map_or_else(|| "never".into(), brief),
     );
-    if stage.gateway.version() >= "2026.9" {
+    if !stage.gateway.before(&[2026, 9]) {
         let session = row(&format!("agent:main:telegram:group:{FORUM}:topic:42"))["cliSessionId"].clone();
         bound_anew(facts, &stage, &session).await?;
     }

@@ -239,7 +239,7 @@ impl Whole<'_> {
 
     /// Whether the host begins a new Claude session with each change of surface, but for the plugin.
     fn begins_anew(&self) -> bool {
-        self.stage.gateway.version() < "2026.7"
+        self.stage.gateway.before(&[2026, 7])
     }
 
     /// 2026.6 and before: until the last turn's own binding stands kept. An `agent` request
