@@ -65,7 +65,7 @@ pub(super) fn measure() -> Result<Section> {
         "--release",
         "--locked",
         "-p",
-        "ride-store",
+        "xtask",
         "--example",
         "claims",
     ]))?;
