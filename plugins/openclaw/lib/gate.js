@@ -123,10 +123,11 @@ export function registerGate(api, sync) {
 /**
  * Has a gate answered: at once where the addon can tell, after its preparation where that takes
  * a moment, and by `otherwise` where it fails.
- * @template T, F
+ * @typedef {{ handled: boolean, text?: string, reply?: { text: string } } | void} Answer
  * @param {() => import("./types.js").Addon} sync @param {string} session
- * @param {(addon: import("./types.js").Addon, gate: number) => T} decide @param {(error: unknown) => Promise<F>} otherwise
- * @returns {T | Promise<Awaited<T> | F>}
+ * @param {(addon: import("./types.js").Addon, gate: number) => Answer | Promise<Answer>} decide
+ * @param {(error: unknown) => Promise<Answer>} otherwise
+ * @returns {Answer | Promise<Answer>}
  */
 function answered(sync, session, decide, otherwise) {
   try {
