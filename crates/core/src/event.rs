@@ -242,6 +242,16 @@ pub enum Seen {
         /// The Claude session it is bound to.
         claude: Option<Uuid>,
     },
+    /// A look at the live processes found one that writes to the ridden Claude session and is
+    /// surely not the driver's.
+    Writer {
+        /// The grant that was looked at.
+        fence: Fence,
+        /// Process id.
+        pid: u32,
+        /// The name of its program.
+        program: String,
+    },
 }
 
 /// An effect and the number to acknowledge it by.

@@ -292,6 +292,11 @@ pub enum Why {
         /// Who.
         by: String,
     },
+    /// A process that is not the driver's writes to the ridden Claude session.
+    Writer {
+        /// Which, by name and process id.
+        process: String,
+    },
     /// The claim could not be completed.
     Failed {
         /// For programs.

@@ -143,6 +143,9 @@ fn ended(t: &Thread) -> String {
             Why::Back => "its driver came back from another process".into(),
             Why::Stolen { by } => format!("{by} took the thread over"),
             Why::TakenBack { by } => format!("{by} took the thread back"),
+            Why::Writer { process } => format!(
+                "another process writes to its Claude session: {process}. The thread stays closed until that process has ended. End it, then ride the thread again"
+            ),
             Why::Failed { .. } => "its claim failed".into(),
         },
         _ => "it is not granted yet".into(),

@@ -25,4 +25,5 @@ mod core {
     mod walk;
     mod walk_chat;
     mod world;
+    mod writer;
 }

@@ -14,6 +14,7 @@ mod place;
 mod request;
 mod reserve;
 mod sync;
+mod writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -12,7 +12,9 @@ use ride_core::known::Binding;
 use ride_core::limits;
 use ride_core::row::agent_of;
 use ride_core::step::Rules;
+use ride_core::thread::Phase;
 use ride_core::view;
+use ride_store::claude::{Writer, program};
 use ride_store::copy::Slices;
 use ride_store::{Gate, Kept, KeptThread, Owed, Performer, Proofs, Serves, Store, StoreError, View, clock};
 use serde::de::DeserializeOwned;
@@ -25,7 +27,7 @@ use crate::locks::Locks;
 use crate::mirror::Mirror;
 use crate::place::{self, Waits};
 use crate::request::sha256;
-use crate::{act, mirror, request, reserve};
+use crate::{act, mirror, request, reserve, writer};
 
 /// Everything one copy of the plugin needs.
 pub(crate) struct Sync {
@@ -446,6 +448,7 @@ impl Sync {
             "mirrorable" => write(&mirror::keys(self)?),
             "mirror" => write(&mirror::threads(self, read(payload)?)?),
             "mirrorAll" => write(&mirror::all(self)),
+            "writer" => write(&self.look_for_writer(&read::<String>(payload)?)?),
             "act" => write(&act::perform(self, &read::<Act>(payload)?)),
             other => Err(format!("no such call: {other}")),
         }
@@ -472,6 +475,18 @@ impl Sync {
             .collect();
         let nothing = Reply::Work { effects: Vec::new(), wake_in_ms: None };
         Ok(Taken { work: replies.next_back().filter(|_| taking.take).unwrap_or(nothing), answers })
+    }
+
+    /// Looks whether another process writes to a ridden Claude session; true where the ride ended by it.
+    fn look_for_writer(&self, key: &str) -> Result<bool, String> {
+        let Some(thread) = self.store.read(key).map_err(|e| e.to_string())? else { return Ok(false) };
+        let Phase::Ridden { lease } = &thread.phase else { return Ok(false) };
+        let found = writer::beside(lease, self.gateway_pid).map_err(|e| e.to_string())?;
+        let Some(Writer { process, command, .. }) = found else { return Ok(false) };
+        let program = program(&command).to_owned();
+        let seen = Seen::Writer { fence: lease.fence, pid: process.pid, program };
+        let (thread, _) = self.apply(key, Event::Seen(seen))?;
+        Ok(!matches!(thread.phase, Phase::Ridden { .. }))
     }
 
     /// What `/ride` answers in a thread's chat.

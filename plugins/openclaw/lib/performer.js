@@ -12,6 +12,7 @@ import { answerOthers } from "./others.js";
 import { changed, shared } from "./shared.js";
 import { follow } from "./turns.js";
 import { watch } from "./watch.js";
+import { lookForWriters } from "./writers.js";
 
 /** How often the list of busy threads is looked at: one system call. */
 const LOOK_MS = 1_000;
@@ -199,6 +200,7 @@ function perform(api, sync, gatewayEvents) {
     keepThreads(api, sync),
     mirrorTurns(api, sync, () => !closing && shared.relay === relay),
     answerOthers(api, sync, () => shared.relay === relay),
+    lookForWriters(api, sync, () => shared.relay === relay),
   ];
   shared.wake.add(wake);
   const timer = setInterval(look, LOOK_MS);

@@ -86,6 +86,7 @@ fn in_words(why: &Why) -> String {
         Why::Back => "its driver is back".into(),
         Why::Stolen { by } => format!("{by} takes it over"),
         Why::TakenBack { by } => format!("{by} takes it back"),
+        Why::Writer { process } => format!("{process} writes to its Claude session"),
         Why::Failed { text, .. } => format!("the claim failed: {text}"),
     }
 }
@@ -118,7 +119,7 @@ pub(crate) fn silent_ms(lease: &Lease, now: Now, rules: &Rules) -> u64 {
 
 /// Whether a driver that was not asked may still act on its lease, as far as it knows.
 fn unasked(lease: &Lease, why: &Why, now: Now, rules: &Rules) -> bool {
-    let revoked = matches!(why, Why::Back | Why::Stolen { .. } | Why::TakenBack { .. });
+    let revoked = matches!(why, Why::Back | Why::Stolen { .. } | Why::TakenBack { .. } | Why::Writer { .. });
     revoked && now.since_ms(lease.renewed).is_some_and(|gone| gone < rules.lease_ms)
 }
 

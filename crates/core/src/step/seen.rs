@@ -3,20 +3,23 @@
 //!
 //! Each thing is said once a ride, a stop once per person. Nothing follows from it for
 //! the lease: the ridden conversation is the driver's, and what to restore is decided
-//! when the thread is handed back.
+//! when the thread is handed back. One exception: a process that writes to the ridden
+//! Claude session and is not the driver's ends the ride.
 
 use crate::event::{Reply, Seen};
+use crate::id::Fence;
 use crate::limits;
 use crate::plain;
-use crate::thread::{News, NewsKind, Phase, Thread};
+use crate::thread::{News, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
 
-use super::notice;
+use super::{leave, notice};
 
 pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
     let Phase::Ridden { lease } = &t.phase else { return Reply::Ok };
     let driver = lease.who();
     match what {
+        Seen::Writer { fence, pid, program } => writer(t, fence, pid, &program, now),
         Seen::Stop { name, route } => {
             let name = plain::name(&name);
             let text = format!("{name} asked in the chat to stop");
@@ -67,6 +70,23 @@ pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
         }
     }
     Reply::Ok
+}
+
+/// Another process writes to the ridden Claude session: the ride ends. The thread opens only after
+/// the proof that no process has the session, so not before that process has ended.
+fn writer(t: &mut Thread, fence: Fence, pid: u32, program: &str, now: Now) {
+    let Phase::Ridden { lease } = &t.phase else { return };
+    // What was found during another grant says nothing about this one.
+    if lease.fence != fence || lease.claude.is_none() {
+        return;
+    }
+    let (driver, route) = (lease.who(), lease.route.clone());
+    let process = format!("process {pid} ({})", plain::name(program));
+    let text = format!(
+        "⇄ The ride of {driver} has ended: another process writes to this conversation, {process}. Messages are kept until that process has ended."
+    );
+    leave::begin(t, Why::Writer { process }, now);
+    notice::tell(t, route.as_ref(), &text);
 }
 
 /// A turn ran beside the ride, which nobody told of before the bindings were to return.

@@ -159,6 +159,25 @@ pub fn is_under(pid: u32, ancestor: u32) -> Result<bool, ClaudeError> {
     Ok(false)
 }
 
+/// Generations between a process and the first of its ancestors that are looked at.
+const GENERATIONS: usize = 64;
+
+/// Whether a process is one of these, or was started by one of them through any number of others.
+///
+/// # Errors
+/// When the process table cannot be read.
+pub fn is_below(pid: u32, ancestors: &[u32]) -> Result<bool, ClaudeError> {
+    let mut pid = pid;
+    for _ in 0..GENERATIONS {
+        if ancestors.contains(&pid) {
+            return Ok(true);
+        }
+        let Some(seen) = look(pid)? else { return Ok(false) };
+        pid = seen.ppid;
+    }
+    Ok(false)
+}
+
 /// The running children of a process.
 ///
 /// # Errors
