@@ -228,6 +228,7 @@ impl Model {
                     || w.lives(ride)
                     || writes
                     || w.other != Child::None
+                    || w.stranger
                     || w.orphan && w.child.iter().all(|c| *c == Child::None)
                 {
                     Came::NotYet

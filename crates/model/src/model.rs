@@ -31,6 +31,8 @@ pub struct Scope {
     pub copy: bool,
     /// A thread of another gateway of the `lockDir` is bound to the same Claude session.
     pub two_gateways: bool,
+    /// During a ride somebody may open its Claude session in a process of their own.
+    pub stranger: bool,
 }
 
 impl Scope {
@@ -74,6 +76,7 @@ impl Scope {
             door: true,
             copy: false,
             two_gateways: false,
+            stranger: false,
         }
     }
 
@@ -99,6 +102,19 @@ impl Scope {
             turns: 1,
             epochs: 2,
             two_gateways: true,
+            ..Scope::one_thread()
+        }
+    }
+
+    /// Somebody opens the ridden Claude session in a process of their own.
+    pub fn stranger() -> Self {
+        Scope {
+            name: "a stranger",
+            drivers: 1,
+            messages: 1,
+            turns: 0,
+            epochs: 2,
+            stranger: true,
             ..Scope::one_thread()
         }
     }
@@ -162,6 +178,10 @@ impl Model {
         if claudes > 0 && w.other != Child::None {
             return Some("I1: a driver's Claude Code and another gateway's child live on one Claude session");
         }
+        // A chain that a person accepted is the person's word.
+        if w.stranger && !w.broken && self.product.facts(w.thread[0]).is == Is::Open {
+            return Some("I1: the thread is the agent's while another process writes to its Claude session");
+        }
         if claudes > 0 && (w.orphan || w.child.iter().any(|c| *c != Child::None)) {
             return Some("I1: a driver's Claude Code and the agent's child live on one Claude session");
         }
@@ -202,7 +222,7 @@ impl Model {
         w.letters = [None; LETTERS];
         w.leftover = [0; THREADS];
         // What the agent does by itself: it ends its turns.
-        w.orphan = false;
+        (w.orphan, w.stranger) = (false, false);
         let mut path = Vec::new();
         let mut moves = Vec::new();
         for _ in 0..FAIR_STEPS {

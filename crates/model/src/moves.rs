@@ -3,7 +3,7 @@
 
 use crate::effects::unknown;
 use crate::model::Model;
-use crate::product::{Ask, Came, Do, ORPHAN, ride_pid};
+use crate::product::{Ask, Came, Do, Is, ORPHAN, ride_pid};
 use crate::world::{Child, Claude, DRIVERS, Entry, FLIGHTS, LETTERS, Letter, MESSAGES, Post, Ride, THREADS, World};
 
 /// Which request of a driver is late, or arrives twice.
@@ -89,6 +89,10 @@ pub enum Move {
     OtherEnds,
     /// The other gateway's warm child ends by itself.
     OtherChildEnds,
+    /// The gateway looks who writes to the ridden Claude session.
+    Looks,
+    /// The process that is neither the gateway's nor a driver's ends.
+    StrangerEnds,
     /// Half a lease passes.
     Tick,
 
@@ -125,6 +129,8 @@ pub enum Move {
     Redelivered(usize),
     /// Another thread becomes bound to the Claude session.
     LateTwin,
+    /// During a ride somebody opens its Claude session in a process of their own.
+    Stranger,
 }
 
 /// How an effect ends badly.
@@ -177,7 +183,7 @@ pub fn all() -> (Vec<Move>, usize) {
     moves.extend((0..FLIGHTS).flat_map(|n| [Performs(n), Acks(n)]));
     moves.extend((0..THREADS).flat_map(|i| [Takes(i), AgentBegins(i), HandBegins(i), AgentEnds(i), ChildEnds(i)]));
     moves.extend((0..MESSAGES).map(Message));
-    moves.extend([Starts, OrphanEnds, OtherAdmits, OtherBegins, OtherEnds, OtherChildEnds, Tick]);
+    moves.extend([Starts, OrphanEnds, OtherAdmits, OtherBegins, OtherEnds, OtherChildEnds, Looks, StrangerEnds, Tick]);
     let free = moves.len();
     for d in 0..DRIVERS {
         moves.extend([Kill(d), Pause(d), Drops(d), Steal(d)]);
@@ -204,7 +210,7 @@ pub fn all() -> (Vec<Move>, usize) {
     for happened in [false, true] {
         moves.extend([false, true].map(|orphan| Crash { happened, orphan }));
     }
-    moves.extend([Reload, Reboot, Reroute, LateTwin]);
+    moves.extend([Reload, Reboot, Reroute, LateTwin, Stranger]);
     moves.extend((0..THREADS).flat_map(|i| [Slip(i), TakeBack(i)]));
     moves.extend((0..MESSAGES).map(Redelivered));
     (moves, free)
@@ -428,6 +434,14 @@ impl Model {
             Move::OtherChildEnds => {
                 w.other == Child::Idle && std::mem::replace(&mut w.other, Child::None) == Child::Idle
             }
+            Move::Looks => w.up && w.holder != 0 && w.stranger && self.looks(w),
+            Move::StrangerEnds => std::mem::take(&mut w.stranger),
+            Move::Stranger => {
+                let ridden = self.product.facts(w.thread[0]).is == Is::Ridden;
+                self.scope.stranger && ridden && !std::mem::replace(&mut w.stranger, true)
+            }
+            // The gateway that runs looks every two seconds: no half lease passes without a look.
+            Move::Tick if self.unseen(w) => false,
             Move::Tick => self.tick(w, Ask::Tick),
             Move::Kill(d) => {
                 if !rides(w, d) {
@@ -456,7 +470,7 @@ impl Model {
             }
             Move::Reboot => {
                 self.crash(w, false, false);
-                (w.orphan, w.other_pending, w.other) = (false, false, Child::None);
+                (w.orphan, w.other_pending, w.other, w.stranger) = (false, false, Child::None, false);
                 for d in (0..DRIVERS).filter(|d| !self.scope.elsewhere(*d)) {
                     w.drivers[d].old = false;
                     if rides(w, d) {

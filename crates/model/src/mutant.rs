@@ -1,7 +1,7 @@
 //! Seeded mistakes: the product's `step` with one thing wrong, to see that the
 //! exploration would find it.
 
-use ride_core::event::{Act, Event, Outcome, Reply};
+use ride_core::event::{Act, Event, Outcome, Reply, Seen};
 use ride_core::id::Fence;
 use ride_core::step::Rules;
 use ride_core::thread::{At, ClaimStage, Lease, LeaveStage, Phase, Thread, Words};
@@ -101,6 +101,10 @@ mutants! {
     PatchesUnasked,
     /// The claim does not wait for what another gateway of the `lockDir` has let in.
     NoAcknowledgement,
+    /// A process that is seen to write to the ridden Claude session is not heeded.
+    WriterUnheeded,
+    /// A ride that ends by such a process gives the thread to the agent at once.
+    WriterOpens,
     /// The next performer does not pass an empty patch behind the one that may still write.
     NoBarrier,
 }
@@ -191,6 +195,12 @@ impl Mutant {
             (Mutant::TakeBackOpens, Event::TakeBack { .. }, Some(_))
                 if matches!(before.phase, Phase::Ridden { .. }) =>
             {
+                let mut new = old;
+                new.phase = Phase::Open;
+                return (new, Reply::Ok);
+            }
+            (Mutant::WriterUnheeded, Event::Seen(Seen::Writer { .. }), _) => return (old, Reply::Ok),
+            (Mutant::WriterOpens, Event::Seen(Seen::Writer { .. }), _) => {
                 let mut new = old;
                 new.phase = Phase::Open;
                 return (new, Reply::Ok);

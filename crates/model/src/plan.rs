@@ -32,6 +32,7 @@ pub fn worlds() -> Vec<Scope> {
         Scope::twins(true),
         Scope::copy(),
         Scope::two_gateways(),
+        Scope::stranger(),
         Scope { name: "three drivers", ..one },
     ]
 }

@@ -5,7 +5,7 @@
 //! answer remembered, which a pure function allows. Each is asked at two wall
 //! clocks, an hour early and an hour late: the answers must be the same.
 
-use ride_core::event::{Act, ClaimAsked, Event, Inbound, Outcome, Reply};
+use ride_core::event::{Act, ClaimAsked, Event, Inbound, Outcome, Reply, Seen};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
 use ride_core::step::{Rules, step};
 use ride_core::thread::{
@@ -74,6 +74,10 @@ pub enum Ask {
         accept: bool,
     },
     Dropped {
+        epoch: u8,
+    },
+    /// A look found a process that writes and is not the driver's.
+    Writer {
         epoch: u8,
     },
     Message {
@@ -401,6 +405,7 @@ fn event(t: &Thread, ask: Ask) -> Event {
         Ask::Copied { epoch } => Event::Copied { fence: fence(t, epoch), end: None },
         Ask::TakeBack { accept } => Event::TakeBack { by: "p".into(), accept_broken: accept },
         Ask::Dropped { epoch } => Event::Dropped { fence: fence(t, epoch) },
+        Ask::Writer { epoch } => Event::Seen(Seen::Writer { fence: fence(t, epoch), pid: 9, program: String::new() }),
         Ask::Message { id, behind } => Event::Message(Box::new(Inbound {
             id: format!("m{id}"),
             unnamed: None,
@@ -680,8 +685,10 @@ fn small(mut t: Thread, now: Now, rules: &Rules) -> Thread {
     }
     let ridden = matches!(t.phase, Phase::Ridden { .. });
     // Whoever was not asked counts for as long as it may think that the lease is its own.
-    let unasked =
-        matches!(&t.phase, Phase::Leaving { why: Why::Back | Why::Stolen { .. } | Why::TakenBack { .. }, .. });
+    let unasked = matches!(
+        &t.phase,
+        Phase::Leaving { why: Why::Back | Why::Stolen { .. } | Why::TakenBack { .. } | Why::Writer { .. }, .. }
+    );
     if let Some(lease) = t.lease_mut() {
         lease.since_ms = 0;
         let silence = if rules.silence_ms > 10 * TICK_MS { 0 } else { rules.silence_ms };

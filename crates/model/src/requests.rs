@@ -208,6 +208,28 @@ impl Model {
         changed
     }
 
+    /// Whether a process that nobody looked for yet writes beside a ride.
+    pub(crate) fn unseen(&self, w: &World) -> bool {
+        w.up && w.holder != 0 && w.stranger && self.product.facts(w.thread[0]).is == Is::Ridden
+    }
+
+    /// The gateway looks who writes to the ridden Claude session, and finds a stranger.
+    pub(crate) fn looks(&mut self, w: &mut World) -> bool {
+        let before = *self.product.facts(w.thread[0]);
+        if before.is != Is::Ridden {
+            return false;
+        }
+        self.tell(w, 0, Ask::Writer { epoch: before.lease });
+        if self.product.facts(w.thread[0]).is == Is::Ridden {
+            self.wrong = Some("I1: a ride goes on beside a process that was seen to write to its Claude session");
+        } else {
+            w.ended[0] |= 1 << before.lease;
+            self.gone.note(Way::Stranger);
+        }
+        self.take(w, 0);
+        true
+    }
+
     /// The driver's machine is not the gateway's: it says so before it is told the transcript.
     pub(crate) fn copies(&mut self, w: &mut World, d: usize, epoch: u8) -> bool {
         let said = self.tell(w, self.scope.on(d), Ask::Copied { epoch });

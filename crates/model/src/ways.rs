@@ -16,6 +16,7 @@ pub enum Way {
     OtherGatewayWaitedFor,
     Pushed,
     FailsAfterParking,
+    Stranger,
 }
 
 /// Each of them, in words.
@@ -33,6 +34,7 @@ pub const WAYS: &[(Way, &str)] = &[
     (Way::OtherGatewayWaitedFor, "another gateway is waited for"),
     (Way::Pushed, "lines of a copy are pushed"),
     (Way::FailsAfterParking, "a claim fails after parking"),
+    (Way::Stranger, "a process that is nobody's is seen to write beside a ride"),
 ];
 
 /// Those that were gone.

@@ -166,6 +166,8 @@ pub struct World {
     pub other_pending: bool,
     /// The Claude child of that gateway on the same Claude session.
     pub other: Child,
+    /// A process that is neither the gateway's nor a driver's writes to the Claude session.
+    pub stranger: bool,
     /// The gateway's process runs.
     pub up: bool,
     /// The copy of the plugin that performs, 0 for none.
@@ -209,6 +211,7 @@ impl World {
             orphan: false,
             other_pending: false,
             other: Child::None,
+            stranger: false,
             up: true,
             holder: 1,
             drivers: [driver; DRIVERS],

@@ -23,6 +23,7 @@ fn caught(mutant: Mutant) -> Option<(&'static str, usize)> {
     let worlds = [
         small(1, 0, 1, 1),
         Scope::two_gateways(),
+        Scope::stranger(),
         small(1, 1, 0, 1),
         small(2, 0, 1, 2),
         small(2, 1, 0, 2),
