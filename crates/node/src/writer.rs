@@ -262,9 +262,9 @@ mod tests {
         let mut far = (*lease).clone();
         far.driver.process.namespace = Some("pid:[1]".into());
         assert_eq!(found(&far), None);
+        std::fs::remove_file(home.path().join(format!(".claude/sessions/{claude}.json"))).unwrap();
         assert_eq!(beside(&far, std::process::id()).unwrap().map(|w| w.process.pid), Some(pid), "the gateway's own");
         // A driver on a copy has no process on this transcript.
-        std::fs::remove_file(home.path().join(format!(".claude/sessions/{claude}.json"))).unwrap();
         assert_eq!(found(&Lease { copy: Some(OnCopy::default()), ..far }), Some(pid));
         std::fs::remove_file(entry).unwrap();
         assert_eq!(found(&lease), None);
