@@ -111,9 +111,9 @@ impl Scope {
         Scope {
             name: "a stranger",
             drivers: 1,
-            messages: 1,
+            messages: 0,
             turns: 0,
-            epochs: 2,
+            epochs: 1,
             stranger: true,
             ..Scope::one_thread()
         }
