@@ -49,16 +49,24 @@ pub(crate) fn test(quick: bool) -> Result<bool> {
     fetch()?;
     steps.begin("types of the gateway plugin");
     types()?;
+    // What is false in one of these does not hide what is false in the next.
+    let mut wrong = Vec::new();
     steps.begin("tests");
-    run(Command::new(cargo()).current_dir(&root).args(["test", "--quiet", "--locked", "--workspace"]))?;
+    let tests = ["test", "--quiet", "--locked", "--workspace", "--no-fail-fast"];
+    if let Err(error) = run(Command::new(cargo()).current_dir(&root).args(tests)) {
+        wrong.push(format!("tests: {error:#}"));
+    }
     steps.begin("transcripts as the real Claude Codes resume them");
     if !ResumeCheck::of(root.join("fixtures/claude-code")).run()? {
-        return Ok(false);
+        wrong.push("transcripts: see the lines of that step".to_owned());
     }
     steps.begin("stories on the real hosts");
-    let held = Demo::of_tests().run();
+    if !Demo::of_tests().run()? {
+        wrong.push("stories: see the lines with FALSE above".to_owned());
+    }
     steps.end();
-    held
+    wrong.iter().for_each(|what| eprintln!("FAILED {what}"));
+    Ok(wrong.is_empty())
 }
 
 /// The steps of a run, with the time that each took.

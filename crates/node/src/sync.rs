@@ -527,3 +527,23 @@ fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
 fn write<T: Serialize>(value: &T) -> Result<String, String> {
     serde_json::to_string(value).map_err(|e| format!("could not write an answer: {e}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who took a thread back is told by the name that the chat showed, and by an id that nobody chooses.
+    #[test]
+    fn whoever_takes_a_thread_back_is_named() {
+        let told = |sender: serde_json::Value| {
+            serde_json::from_value::<By>(json!({ "sender": sender })).expect("the shell's own form").told()
+        };
+        assert_eq!(told(json!({ "channel": "telegram", "id": "7", "name": "Omar" })), "Omar (telegram user 7)");
+        for name in [json!(null), json!(""), json!(" \u{1b}\n ")] {
+            assert_eq!(told(json!({ "channel": "telegram", "id": "7", "name": name })), "telegram user 7");
+        }
+        let long = told(json!({ "channel": "telegram", "id": "7", "name": format!("O\u{1b}{}", "m".repeat(500)) }));
+        assert_eq!(long, format!("O{} (telegram user 7)", "m".repeat(limits::NAME_CHARS - 1)));
+        assert_eq!(told(json!(null)), "somebody in the chat");
+    }
+}

@@ -285,6 +285,26 @@ fn named(all: &[Found], id: &str) -> Result<Uuid, Error> {
 mod tests {
     use super::*;
 
+    /// What hangs beside the adopted conversation is said, with what goes on with it instead.
+    #[test]
+    fn lines_beside_the_adopted_conversation_are_a_note() {
+        let (id, leaf) = (Uuid::from_u128(7), Uuid::from_u128(9));
+        let side =
+            ride_core::wire::Side { leaf, prompts: 2, last_prompt: "what about\u{1b}[2J lunch?".to_owned().into() };
+        let adopted = |beside| Adopted { cli_session_id: id, former: None, cwd: "/srv/app".into(), beside };
+        let plain = format!("Plans goes on in Claude session {id}, in /srv/app\nbefore it had none");
+        assert_eq!(told("Plans", "agent:main:main", &adopted(Vec::new())), plain);
+        let said = told("Plans", "agent:main:main", &adopted(vec![side]));
+        let (first, note) = said.split_at(plain.len());
+        assert_eq!(first, plain);
+        assert!(note.contains("2 prompts were typed into the conversation of Plans"), "{note}");
+        assert!(note.contains("“what about[2J lunch?”"), "{note}");
+        assert!(
+            note.ends_with(&format!("to go on with them instead: ride repair agent:main:main --keep {leaf}")),
+            "{note}"
+        );
+    }
+
     /// A transcript of one prompt and its answer; of a subagent, as Claude Code's warm-ups are.
     fn transcript(folder: &Path, id: u128, prompt: &str, side: bool) {
         let line = |kind: &str, n: u128, parent: Option<u128>, message: serde_json::Value| {

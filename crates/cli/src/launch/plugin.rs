@@ -94,11 +94,11 @@ mod tests {
         let hooks: serde_json::Value =
             serde_json::from_str(include_str!("../../../../plugins/claude-code/hooks/hooks.json")).unwrap();
         assert!(hooks.get("modules").is_none(), "{hooks}");
-        for event in ["SessionStart", "UserPromptSubmit"] {
+        for event in ["SessionStart", "UserPromptSubmit", "SessionEnd"] {
             let command = format!("command -v ride >/dev/null 2>&1 || exit 0; exec ride guard {event}");
             assert_eq!(hooks["hooks"][event][0]["hooks"][0]["command"], command);
         }
-        assert_eq!(hooks["hooks"].as_object().unwrap().len(), 2);
+        assert_eq!(hooks["hooks"].as_object().unwrap().len(), 3);
     }
 
     #[test]
