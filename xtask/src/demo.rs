@@ -9,16 +9,18 @@ mod screen;
 mod state;
 mod view;
 
-use std::time::Instant;
+use std::fs;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
-use ride_testkit::story::{Facts, Product, Story};
+use ride_testkit::peers::pinned;
+use ride_testkit::story::{Product, Story};
 
 use crate::build;
+use crate::play::{AT_ONCE, Cell, Played, play};
 
 /// What to play.
-#[derive(Args, Default)]
+#[derive(Args)]
 pub(crate) struct Demo {
     /// Play the stories and print their facts, without a person.
     #[arg(long)]
@@ -35,12 +37,15 @@ pub(crate) struct Demo {
     /// The Claude Code version.
     #[arg(long, value_name = "VERSION")]
     claude: Option<String>,
+    /// How many stories are played side by side.
+    #[arg(long, value_name = "N", default_value_t = AT_ONCE)]
+    at_once: usize,
 }
 
 impl Demo {
     /// The stories of the tests: all of them.
     pub(crate) fn of_tests() -> Self {
-        Demo { headless: true, ..Demo::default() }
+        Demo { headless: true, list: false, story: None, host: None, claude: None, at_once: AT_ONCE }
     }
 
     /// Whether every fact held.
@@ -54,7 +59,31 @@ impl Demo {
         if !self.headless && self.story.is_none() {
             return live::play(|| self.product()).map(|()| true);
         }
-        let product = self.product()?;
+        let packed = build::pack()?;
+        let cells = self.cells()?;
+        let (mut told, mut wrong) = (0, 0);
+        // Told again at the end, where they are found.
+        let mut again = String::new();
+        play(&packed, cells, self.at_once, |Played { cell, came, facts, took }| {
+            let story = cell.story;
+            println!("# {}: {}", story.name(), story.about());
+            let lines = fs::read_to_string(&facts).with_context(|| format!("could not read {}", facts.display()))?;
+            print!("{lines}");
+            println!("# {} took {} s", story.name(), took.as_secs());
+            for line in lines.lines().filter(|line| line.starts_with("FALSE")) {
+                again += &format!("{line} (story {})\n", story.name());
+            }
+            told += came.told;
+            wrong += came.wrong.len() + usize::from(came.stopped.is_some());
+            Ok(())
+        })?;
+        print!("{again}");
+        println!("{told} facts, {wrong} false");
+        Ok(wrong == 0)
+    }
+
+    /// The stories to play, where they have something to show.
+    fn cells(&self) -> Result<Vec<Cell>> {
         let stories: Vec<Story> = match &self.story {
             None => Story::ALL.to_vec(),
             Some(name) => {
@@ -62,31 +91,19 @@ impl Demo {
                 vec![story.ok_or_else(|| anyhow!("no story is named {name}; `--list` names them"))?]
             }
         };
-        let runtime = tokio::runtime::Runtime::new()?;
-        let mut facts = Facts::default();
-        // Told again at the end, where they are found.
-        let mut again = String::new();
+        let host = self.host.clone().unwrap_or_else(|| pinned().openclaw[0].clone());
+        let claude = self.claude.clone().unwrap_or_else(|| pinned().claude_code[0].clone());
+        let mut cells = Vec::new();
         for story in stories {
-            if let Some(why) = story.why_not(&product.openclaw, &product.claude_code) {
-                println!("# {} is not for this host: {why}", story.name());
-                continue;
-            }
-            println!("# {}: {}", story.name(), story.about());
-            let (begun, before) = (Instant::now(), facts.wrong.len());
-            if let Err(error) = runtime.block_on(story.play(&product, &mut facts)) {
-                facts.tell(false, "the story is played to its end", format!("{error:#}"));
-            }
-            println!("# {} took {} s", story.name(), begun.elapsed().as_secs());
-            for wrong in &facts.wrong[before..] {
-                again += &format!("FALSE in {}: {}: {}\n", story.name(), wrong.fact, wrong.observed);
+            match story.why_not(&host, &claude) {
+                Some(why) => println!("# {} is not for this host: {why}", story.name()),
+                None => cells.push(Cell { host: host.clone(), claude: claude.clone(), story }),
             }
         }
-        print!("{again}");
-        println!("{} facts, {} false", facts.told, facts.wrong.len());
-        Ok(facts.wrong.is_empty())
+        Ok(cells)
     }
 
-    /// Builds what is played.
+    /// Builds what a person plays.
     fn product(&self) -> Result<Product> {
         let packed = build::pack()?;
         let mut product = Product::new(packed.plugin, packed.ride);

@@ -11,6 +11,7 @@ mod model;
 mod notices;
 mod pack;
 mod platform;
+mod play;
 mod probe;
 mod resume_check;
 mod sim;

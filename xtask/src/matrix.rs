@@ -2,27 +2,18 @@
 //!
 //! Invariant: a cell says what came of its last run and nothing else, and the table in
 //! `docs/hosts.md` is written after each one, so that a run that is cut off keeps what
-//! it has seen. A cell that fails or does not end stops no other. Deliberately absent:
-//! running cells side by side. Two gateways on a small machine only wait for each other.
+//! it has seen.
 
 mod table;
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use ride_testkit::peers::{Peer, pinned};
-use ride_testkit::story::{Facts, Product, Story};
+use ride_testkit::peers::pinned;
+use ride_testkit::story::Story;
 
 use crate::build;
-use table::{Came, Cell, Table};
-
-/// A story takes about a minute, and five on a machine with others on it; what takes longer has hung.
-const CELL: Duration = Duration::from_secs(600);
+use crate::play::{AT_ONCE, Cell, Played, play};
+use table::Table;
 
 /// Which cells to play; all where nothing is named.
 #[derive(Args)]
@@ -39,6 +30,9 @@ pub(crate) struct Matrix {
     /// Only cells that the table does not show as whole.
     #[arg(long, requires = "matrix")]
     missing: bool,
+    /// How many stories are played side by side.
+    #[arg(long, value_name = "N", default_value_t = AT_ONCE, requires = "matrix")]
+    at_once: usize,
 }
 
 impl Matrix {
@@ -48,30 +42,30 @@ impl Matrix {
         let page = build::root().join("docs/hosts.md");
         // Before anything is played: a page without a place for the table is found out now.
         let before = Table::read(&page)?;
-        let packed = build::pack()?;
-        let (mut whole, mut played) = (true, 0);
+        let mut cells = Vec::new();
         for host in &hosts {
             for claude in &claudes {
-                let mut product = Product::new(packed.plugin.clone(), packed.ride.clone());
-                (product.openclaw, product.claude_code) = (host.clone(), claude.clone());
                 for story in &stories {
                     let skip = self.missing && before.is_whole(host, claude, *story);
-                    if skip || story.why_not(host, claude).is_some() {
-                        continue;
+                    if !skip && story.why_not(host, claude).is_none() {
+                        cells.push(Cell { host: host.clone(), claude: claude.clone(), story: *story });
                     }
-                    let begun = Instant::now();
-                    let came = play(*story, &product)?;
-                    whole &= came.is_whole();
-                    played += 1;
-                    println!("{host:<20} {claude:<9} {:<14} {came} ({} s)", story.name(), begun.elapsed().as_secs());
-                    let cell = Cell { host: host.clone(), claude: claude.clone(), story: *story };
-                    // Read again: another run may have written its own cells meanwhile.
-                    let mut table = Table::read(&page)?;
-                    table.set(cell, came);
-                    table.write(&page)?;
                 }
             }
         }
+        let packed = build::pack()?;
+        let (mut whole, mut played) = (true, 0);
+        play(&packed, cells, self.at_once, |Played { cell, mut came, took, .. }| {
+            whole &= came.is_whole();
+            played += 1;
+            came.stopped = came.stopped.map(|why| table::first_line(&why));
+            let Cell { host, claude, story } = &cell;
+            println!("{host:<20} {claude:<9} {:<14} {came} ({} s)", story.name(), took.as_secs());
+            // Read again: another run may have written its own cells meanwhile.
+            let mut table = Table::read(&page)?;
+            table.set(cell, came);
+            table.write(&page)
+        })?;
         println!("{played} cells played, the table is in {}", page.display());
         Ok(whole)
     }
@@ -93,50 +87,4 @@ fn named(what: &str, named: &[String], all: &[String]) -> Result<Vec<String>> {
         bail!("there is no {what} {unknown}; there are {}", all.join(", "));
     }
     Ok(if named.is_empty() { all.to_vec() } else { all.iter().filter(|name| named.contains(name)).cloned().collect() })
-}
-
-/// Plays one cell within its time; its facts are in a file of their own.
-fn play(story: Story, product: &Product) -> Result<Came> {
-    let path = facts_path(story, product)?;
-    let file = File::create(&path).with_context(|| format!("could not create {}", path.display()))?;
-    let mut told = file.try_clone().context("could not share the facts' file")?;
-    let mut facts = Facts::into_file(file);
-    let runtime = tokio::runtime::Runtime::new()?;
-    let playing = AssertUnwindSafe(|| {
-        runtime.block_on(async {
-            fetch(product).await?;
-            match tokio::time::timeout(CELL, story.play(product, &mut facts)).await {
-                Ok(played) => played.map_err(anyhow::Error::from),
-                Err(_) => bail!("no end within {} s", CELL.as_secs()),
-            }
-        })
-    });
-    let stopped = match catch_unwind(playing) {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(format!("{error:#}")),
-        // The panic itself was printed where it happened.
-        Err(_) => Some("the story panicked".into()),
-    };
-    // What a cell that hung still runs must not keep the next one from its turn.
-    runtime.shutdown_timeout(Duration::from_secs(30));
-    if let Some(why) = &stopped {
-        let _ = writeln!(told, "stopped: {why}");
-    }
-    Ok(Came {
-        told: facts.told,
-        wrong: facts.wrong.into_iter().map(|w| w.fact).collect(),
-        stopped: stopped.map(|why| table::first_line(&why)),
-    })
-}
-
-async fn fetch(product: &Product) -> Result<()> {
-    Peer::openclaw(&product.openclaw).fetched().await?;
-    Peer::claude_code(&product.claude_code).fetched().await?;
-    Ok(())
-}
-
-fn facts_path(story: Story, product: &Product) -> Result<PathBuf> {
-    let folder: &Path = &build::root().join("target/matrix");
-    fs::create_dir_all(folder).with_context(|| format!("could not create {}", folder.display()))?;
-    Ok(folder.join(format!("{}_{}_{}.txt", product.openclaw, product.claude_code, story.name())))
 }

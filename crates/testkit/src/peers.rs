@@ -97,7 +97,7 @@ impl Peer {
 
     /// Gives the installation's folder, whether or not it is there.
     pub fn folder(&self) -> PathBuf {
-        target_dir().join("peers").join(format!("{}-{}", self.name, self.version))
+        folder().join(format!("{}-{}", self.name, self.version))
     }
 
     /// Gives the program file, which must be installed.
@@ -127,7 +127,7 @@ impl Peer {
 
     /// Installs into a folder beside the final one and renames it: a half-filled folder is never seen as installed.
     fn fetch(&self) -> Result<PathBuf> {
-        let (folder, peers) = (self.folder(), target_dir().join("peers"));
+        let (folder, peers) = (self.folder(), folder());
         fs::create_dir_all(&peers).doing(|| format!("create {}", peers.display()))?;
         let lock_path = folder.with_added_extension("lock");
         let lock = File::create(&lock_path).doing(|| format!("create {}", lock_path.display()))?;
@@ -171,6 +171,11 @@ pub fn platform() -> String {
         other => other,
     };
     format!("{system}-{machine}")
+}
+
+/// Where all peers are.
+pub(crate) fn folder() -> PathBuf {
+    target_dir().join("peers")
 }
 
 /// The workspace's target folder, where peers survive `git clean` of sources.

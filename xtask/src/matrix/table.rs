@@ -13,33 +13,15 @@ use anyhow::{Context, Result, bail};
 use ride_testkit::peers::pinned;
 use ride_testkit::story::Story;
 
+use crate::play::{Came, Cell};
+
 const BEGIN: &str = "<!-- matrix: written by `cargo xtask test --matrix`, not by hand -->\n";
 const END: &str = "<!-- end of matrix -->\n";
 /// Characters of a note about a story that was stopped.
 const NOTE: usize = 160;
 
-/// A story on a host with a Claude Code.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cell {
-    pub(super) host: String,
-    pub(super) claude: String,
-    pub(super) story: Story,
-}
-
-/// What came of playing it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Came {
-    pub(super) told: usize,
-    pub(super) wrong: Vec<String>,
-    /// Why it was not played to its end.
-    pub(super) stopped: Option<String>,
-}
-
+/// How a cell is shown.
 impl Came {
-    pub(super) fn is_whole(&self) -> bool {
-        self.wrong.is_empty() && self.stopped.is_none()
-    }
-
     fn short(&self) -> String {
         let so = self.told - self.wrong.len();
         format!("{so}/{}{}", self.told, if self.stopped.is_some() { ", stopped" } else { "" })

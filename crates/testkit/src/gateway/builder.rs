@@ -10,7 +10,7 @@ use super::{Family, Gateway, config};
 use crate::anthropic::Anthropic;
 use crate::claude;
 use crate::error::{Doing, Result};
-use crate::peers::Peer;
+use crate::peers::{self, Peer};
 use crate::telegram::Telegram;
 
 /// A plugin to install before the gateway starts.
@@ -137,6 +137,7 @@ impl<'a> GatewayBuilder<'a> {
         for folder in [&bin, &state, &workspace, &tmp] {
             fs::create_dir_all(folder).doing(|| format!("create {}", folder.display()))?;
         }
+        share_compiled(&tmp)?;
         let claude_dir = home.join(".claude");
         claude::seed_config(&claude_dir, &[&workspace])?;
         let shim = bin.join("claude");
@@ -168,6 +169,19 @@ impl<'a> GatewayBuilder<'a> {
         }
         gateway.merge_config(&self.extra)?;
         Ok(gateway)
+    }
+}
+
+/// Lets all gateways share what Node keeps of the host's compiled code, which is in the temporary
+/// folder. With a folder of its own, each would compile everything again.
+fn share_compiled(tmp: &Path) -> Result<()> {
+    let shared = peers::folder().join("compiled");
+    fs::create_dir_all(&shared).doing(|| format!("create {}", shared.display()))?;
+    let link = tmp.join("node-compile-cache");
+    match std::os::unix::fs::symlink(&shared, &link) {
+        // A home that is used again has it already.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.doing(|| format!("create {}", link.display())),
     }
 }
 
