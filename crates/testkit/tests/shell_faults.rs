@@ -160,6 +160,15 @@ async fn states_that_cannot_be_read_let_no_turn_run() {
     assert_eq!((&out["before"], &out["after"]), (&json!(["kept", "turn"]), &json!(["kept", "turn"])), "{out}");
 }
 
+// Rules GATE-1, GATE-5, INBOX-3.
+#[tokio::test]
+async fn without_an_addon_turns_run_only_where_no_thread_has_a_state() {
+    let out = locked().play("absent", &["env"], "").await;
+    assert!(out["refused"].as_str().is_some_and(|why| why.contains("is not built for")), "{out}");
+    assert_eq!((&out["during"], &out["without"]), (&json!(["refused", "refused"]), &json!(["turn", "turn"])), "{out}");
+    assert_eq!(out["after"], json!(["kept", "turn"]), "{out}");
+}
+
 // Rules GATE-1, INBOX-3.
 #[tokio::test]
 async fn the_event_loop_waits_for_no_other_process_and_a_message_does() {

@@ -1,5 +1,5 @@
 // Opens the native addon of this platform, prebuilt inside the package.
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { shared } from "./shared.js";
 
@@ -18,9 +18,17 @@ function load() {
   const name = `claude-code-sync.${platform}.node`;
   if (existsSync(new URL(name, folder))) return require(`../native/${name}`);
   const there = existsSync(folder) ? readdirSync(folder).map((file) => file.split(".")[1]) : [];
-  throw new Error(
+  throw new NoAddon(
     `this claude-code-sync is not built for ${platform}, only for ${there.join(", ") || "no platform at all"}`,
   );
+}
+
+/** The package has no addon for this platform. */
+class NoAddon extends Error {}
+
+/** Whether a later attempt to open the addon may succeed where this one failed. @param {unknown} error */
+export function mayPass(error) {
+  return !(error instanceof NoAddon) && /** @type {any} */ (error)?.code !== "InvalidArg";
 }
 
 /** How long after a failure the same is tried again: first, and at most. */
@@ -123,6 +131,25 @@ function backOff() {
   };
 }
 
+/** Whether the folder in force has the state of any thread. Throws where that cannot be read. @param {string} stateDir */
+function hasStates(stateDir) {
+  const place = there(() => readFileSync(`${stateDir}/${PLACE}`, "utf8"));
+  if (place === undefined) return false;
+  const { lockDir } = JSON.parse(place);
+  const gateways = there(() => readdirSync(lockDir)) ?? [];
+  return gateways.some((name) => there(() => readdirSync(`${lockDir}/${name}/threads`))?.length);
+}
+
+/** What `read` gives; `undefined` where there is nothing to read. @template T @param {() => T} read */
+function there(read) {
+  try {
+    return read();
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes(/** @type {any} */ (error)?.code)) return undefined;
+    throw error;
+  }
+}
+
 /**
  * Whether the gate of a thread may hold, as the state files say: read only, off the event
  * loop, and also where this copy could not be opened.
@@ -134,8 +161,8 @@ export async function mayBeClosed(api, session, claude) {
   try {
     addon = load();
   } catch (error) {
-    // Without the addon it can only be told whether there are state files.
-    if (existsSync(`${api.runtime.state.resolveStateDir()}/${PLACE}`)) throw error;
+    // Without the addon it can only be told whether any thread has a state.
+    if (hasStates(api.runtime.state.resolveStateDir())) throw error;
     return false;
   }
   return addon.Sync.mayBeClosed(JSON.stringify(options(api)), session, claude ?? null);

@@ -4,7 +4,7 @@
 // addon gives out at most one of each kind.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { act } from "./acts.js";
-import { prepared } from "./addon.js";
+import { mayPass, prepared } from "./addon.js";
 import { listen } from "./answers.js";
 import { keepThreads } from "./keep.js";
 import { mirrorTurns } from "./mirror.js";
@@ -27,7 +27,7 @@ export function registerPerformer(api, sync, entries) {
     id: "claude-code-sync",
     async start(ctx) {
       await stop?.();
-      stop = opened(sync, (addon) => {
+      stop = opened(api, sync, (addon) => {
         const events = /** @type {any} */ (ctx)?.gatewayEvents;
         const end = perform(api, addon, events);
         const unfollow = entries.follow(events);
@@ -45,22 +45,31 @@ export function registerPerformer(api, sync, entries) {
 }
 
 /**
- * Begins once the addon can be opened, which is tried until then; gives what ends it.
+ * Begins once the addon can be opened, which is tried until then; gives what ends it. Throws
+ * what no later attempt mends: the host then says which service could not start.
+ * @param {import("./types.js").Api} api
  * @param {() => import("./types.js").Addon} sync
  * @param {(addon: import("./types.js").Addon) => () => Promise<void>} begin
  * @returns {() => Promise<void>}
  */
-function opened(sync, begin) {
+function opened(api, sync, begin) {
   /** @type {(() => Promise<void>) | undefined} */
   let end;
+  let said = "";
   const attempt = () => {
     if (end) return;
     /** @type {import("./types.js").Addon} */
     let addon;
     try {
       addon = sync();
-    } catch {
-      // The gate and every method say why.
+    } catch (error) {
+      if (!mayPass(error)) {
+        clearInterval(timer);
+        throw error;
+      }
+      // Every method says why too; the gate once a message comes.
+      if (String(error) !== said) api.logger.error(`claude-code-sync: nothing can be ridden yet: ${String(error)}`);
+      said = String(error);
       return;
     }
     clearInterval(timer);

@@ -1,7 +1,17 @@
 // The gate while the store cannot be opened, or has no index: what becomes of messages in a
 // thread that is ridden and in one that is not.
 import { spawn } from "node:child_process";
-import { chmodSync, closeSync, openSync, readdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { makeHost } from "./host.mjs";
 
 const [fault, driver, folder, stateDir, lockDir] = process.argv.slice(2);
@@ -77,6 +87,12 @@ const faults = {
     chmodSync(lockDir, 0o000);
     return () => chmodSync(lockDir, 0o700);
   },
+  /** The package has no addon for this platform. */
+  async absent() {
+    const native = `${folder}/second/native`;
+    renameSync(native, `${native}.aside`);
+    return () => renameSync(`${native}.aside`, native);
+  },
   /** The index is gone while another process changes a thread of another gateway. */
   async locked() {
     const [other] = gateways().filter((name) => readdirSync(`${lockDir}/${name}`).includes("other"));
@@ -90,7 +106,11 @@ const faults = {
 };
 await host.unload(first);
 const end = await faults[fault]();
-await host.load(`${folder}/second`);
+try {
+  await host.load(`${folder}/second`);
+} catch (error) {
+  out.refused = error.message;
+}
 if (fault === "locked") {
   // The event loop goes on, or the other process is never told to let go.
   const waiting = both("during");
@@ -100,6 +120,14 @@ if (fault === "locked") {
   out.during = await waiting;
 } else {
   out.during = await both("during");
+  if (fault === "absent") {
+    const threads = gateways()
+      .map((name) => `${lockDir}/${name}/threads`)
+      .filter((dir) => existsSync(dir));
+    for (const dir of threads) renameSync(dir, `${dir}.aside`);
+    out.without = await both("without states");
+    for (const dir of threads) renameSync(`${dir}.aside`, dir);
+  }
   end();
 }
 out.after = await until("after", ["kept", "turn"]);
