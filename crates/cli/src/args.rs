@@ -10,28 +10,43 @@ use ride_core::config::RemoteControlSpawn;
 
 use crate::error::exit_codes;
 
-/// What is read from the environment, for the long help and the man page.
+/// What people do most.
+const EXAMPLES: &str = "\
+Examples:
+  ride                          choose a thread and ride it
+  ride plans                    ride the thread that has \"plans\" in its title
+  ride -                        ride the thread that you rode last
+  ride plans --say \"good day\"   chat with an agent that has no Claude session: one question, one answer
+  ride ls --rideable            list the threads that you can ride now
+  ride doctor plans             explain why a thread cannot be ridden
+  ride release plans            hand a thread back after a ride that did not";
+
+/// What is left out of the short help.
+const MORE: &str =
+    "`ride --help` also explains how ride finds the gateway, and lists environment variables and exit codes.";
+
+/// The environment variables, for the long help and the man page.
 const ENVIRONMENT: &str = "\
 Environment:
-  OPENCLAW_GATEWAY_URL       the gateway's address, as --url
-  OPENCLAW_GATEWAY_TOKEN     its token; never an option, where everybody could see it
-  OPENCLAW_GATEWAY_PASSWORD  its password, where it goes by one
-  OPENCLAW_GATEWAY_PORT      the port of a gateway of this machine
-  OPENCLAW_PROFILE           as --profile
+  OPENCLAW_GATEWAY_URL       the gateway's address, like --url
+  OPENCLAW_GATEWAY_TOKEN     the gateway's token; it is no option, because other users can see options
+  OPENCLAW_GATEWAY_PASSWORD  the gateway's password, if it has one instead of a token
+  OPENCLAW_GATEWAY_PORT      the port of a gateway on this machine
+  OPENCLAW_PROFILE           like --profile
   OPENCLAW_HOME, OPENCLAW_STATE_DIR, OPENCLAW_CONFIG_PATH
-                             where OpenClaw's configuration is, as openclaw has it
-  RIDE_PIN                   as --pin
-  RIDE_NAME                  your name, as others see it; else USER
-  RIDE_STATE_DIR             as --state-dir; else XDG_STATE_HOME/ride, else ~/.local/state/ride
-  CLAUDE_CONFIG_DIR          where Claude Code keeps its sessions; else ~/.claude";
+                             where OpenClaw's configuration is; openclaw reads the same variables
+  RIDE_PIN                   like --pin
+  RIDE_NAME                  your name, as others see it; default: USER
+  RIDE_STATE_DIR             like --state-dir
+  CLAUDE_CONFIG_DIR          where Claude Code keeps its sessions; default: ~/.claude";
 
-/// Drive, from this terminal, the Claude session behind a thread of your OpenClaw gateway.
+/// Ride a chat thread of your OpenClaw gateway: drive its agent from this terminal.
 #[derive(Debug, Parser)]
 #[command(
     name = "ride",
     version,
-    after_help = exit_codes(),
-    after_long_help = format!("{}\n\n{ENVIRONMENT}", exit_codes()),
+    after_help = format!("{EXAMPLES}\n\n{MORE}"),
+    after_long_help = format!("{EXAMPLES}\n\n{}\n\n{ENVIRONMENT}", exit_codes()),
     override_usage = "ride [OPTIONS] [WORDS]... [-- <CLAUDE ARGS>...]\n       ride [OPTIONS] -\n       ride [OPTIONS] <COMMAND>"
 )]
 pub struct Cli {
@@ -49,106 +64,106 @@ pub struct Cli {
 /// The commands beside riding.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the threads and say which can be ridden
+    /// List the threads, and say which of them you can ride
     Ls {
-        /// Only those with these words in title, channel, agent or key
+        /// List only threads with these words in their title, channel, agent or key
         #[arg(add = titles())]
         words: Vec<String>,
-        /// Only those that can be ridden now
+        /// List only threads that you can ride now
         #[arg(long, short)]
         rideable: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show what happened to a thread: its journal, without what was said
+    /// Show the journal of a thread: who rode it, when and what happened; not the texts
     Log {
-        /// Words of its title, channel or key; `-` for the thread ridden last
+        /// Words of the thread's title, channel or key; `-` for the thread that you rode last
         #[arg(required_unless_present = "audit", add = titles())]
         words: Vec<String>,
-        /// Show instead who took threads over or back, accepted a broken chain or adopted, of all threads without words
+        /// Show the audit log instead: who took a thread over or back, accepted a broken chain, or adopted a session; without words, of all threads
         #[arg(long)]
         audit: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show the threads that are ridden or changing hands, or one thread
+    /// Show who rides what now, or everything about one thread
     Status {
-        /// Words of its title, channel or key
+        /// Words of the thread's title, channel or key
         #[arg(add = titles())]
         words: Vec<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Make a terminal's Claude session a thread's conversation
+    /// Make a Claude session of this machine the conversation of a thread
     Adopt {
-        /// Its id, or the beginning of it; without one it is chosen from all, and where there is no terminal they are listed
+        /// The id of the Claude session, or its first characters; without it you choose one, or without a terminal get a list
         #[arg(long, value_name = "ID", conflicts_with = "undo")]
         session: Option<String>,
-        /// Words of the thread's title, channel or key; `-` for the thread ridden last; without
-        /// any, it is chosen from all
+        /// Words of the thread's title, channel or key; `-` for the thread that you rode last;
+        /// without words you choose one
         #[arg(long, value_name = "WORDS", num_args = 1.., add = titles())]
         to: Vec<String>,
-        /// Bring back the Claude session that the thread had before
+        /// Undo it: give the thread back the Claude session that it had before
         #[arg(long, requires = "to")]
         undo: bool,
-        /// How long to wait for a running turn, in seconds
+        /// How many seconds to wait for a turn that runs
         #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=600))]
         wait: u64,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Hand back a thread that a ride of this machine holds
+    /// Hand a thread back that a ride on this machine still holds
     Release {
-        /// Words of its title, channel or key; `-` for the thread ridden last
+        /// Words of the thread's title, channel or key; `-` for the thread that you rode last
         #[arg(required = true, add = titles())]
         words: Vec<String>,
-        /// Hand it back although its chain could not be shown to be whole
+        /// Hand it back although the check of its transcript found a gap
         #[arg(long)]
         accept_broken_chain: bool,
-        /// Give it back to the agent whoever rides it: the driver is told, and its Claude Code is ended there
+        /// Take it from whoever rides it and give it back to the agent; the driver gets a message, and the driver's Claude Code is ended
         #[arg(long)]
         take_back: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Keep one of two branches of a conversation that went apart; the other is set aside
+    /// Repair a conversation that has two branches: keep one, and set the other aside
     Repair {
-        /// Words of its title, channel or key; `-` for the thread ridden last
+        /// Words of the thread's title, channel or key; `-` for the thread that you rode last
         #[arg(required = true, add = titles())]
         words: Vec<String>,
-        /// The leaf to go on with, or the beginning of it: the refused ride names both
+        /// The last message of the branch to keep, or the first characters of its id; the refused ride names both
         #[arg(long, value_name = "LEAF")]
         keep: String,
-        /// The folder of this machine that the gateway's project is in; remembered
+        /// The folder on this machine that has the gateway's project; ride remembers it
         #[arg(long, value_name = "DIR")]
         project: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Say what is missing or wrong, and what mends it; with words, explain that thread
+    /// Check the setup and say how to fix it; with words, explain the state of one thread
     Doctor {
-        /// Words of its title, channel or key; `-` for the thread ridden last
+        /// Words of the thread's title, channel or key; `-` for the thread that you rode last
         words: Vec<String>,
-        /// Claude Code's program
+        /// The Claude Code program
         #[arg(long, value_name = "PROGRAM", default_value = "claude")]
         claude: OsString,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Look at the mirror of finished turns, bring a Claude session back from it, prune it
+    /// Show the mirror of finished turns, restore a Claude session from it, or prune it
     Sync {
-        /// What of it
+        /// What to do with the mirror
         #[command(subcommand)]
         what: Sync,
     },
-    /// Show this ride's own settings, where each comes from, and the gateway's
+    /// Show the settings of ride and of the gateway, and where each comes from
     Config {
         /// Print JSON
         #[arg(long)]
@@ -156,7 +171,7 @@ pub enum Command {
     },
     /// Write a systemd unit that keeps Claude Code's Remote Control running
     Deploy(DeployArgs),
-    /// Print the completions of a shell; `ride help completions` says how to load them
+    /// Print the completions for a shell; `ride help completions` says how to load them
     #[command(after_help = crate::command::completions::HOW)]
     Completions {
         /// The shell
@@ -165,7 +180,7 @@ pub enum Command {
     /// Print a manual page
     #[command(after_help = "To read it now:  ride man | man -l -")]
     Man {
-        /// Of this command, `sync restore` for example; of `ride` itself without one
+        /// The command, for example `sync restore`; without one, the page of `ride` itself
         command: Vec<String>,
     },
 }
@@ -173,42 +188,42 @@ pub enum Command {
 /// What is done with a mirror (`syncMirrorDir`).
 #[derive(Debug, Subcommand)]
 pub enum Sync {
-    /// List what is in the mirror, and whether it is whole
+    /// List the mirrored Claude sessions, and say whether each is complete
     Status {
-        /// The mirror's folder; the gateway's own, where it is on this machine
+        /// The folder of the mirror; default: the gateway's, if it is on this machine
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// Read every line and show the chain of each
+        /// Read every line, and check each transcript for gaps
         #[arg(long)]
         verify: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Put a Claude session where `claude --resume` finds it; nothing is overwritten
+    /// Put a Claude session where `claude --resume` finds it; it overwrites nothing
     Restore {
-        /// The beginning of its id, or words of its thread's title, key or folder
+        /// The first characters of its id, or words of its thread's title, key or folder
         #[arg(required = true)]
         words: Vec<String>,
-        /// The mirror's folder; the gateway's own, where it is on this machine
+        /// The folder of the mirror; default: the gateway's, if it is on this machine
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// The project folder to resume it in; the one it was in unless told
+        /// The project folder to resume it in; default: the one it was in
         #[arg(long, value_name = "PROJECT_DIR")]
         into: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Take out what had no turn for so long
+    /// Remove mirrored sessions that had no turn for some days
     Prune {
         /// Days since the last turn
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=36_500))]
         older_than: u64,
-        /// The mirror's folder; the gateway's own, where it is on this machine
+        /// The folder of the mirror; default: the gateway's, if it is on this machine
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
-        /// Only say what would go
+        /// Only say what it would remove
         #[arg(long)]
         dry_run: bool,
         /// Print JSON
@@ -264,35 +279,35 @@ fn titles() -> ArgValueCompleter {
 /// What a ride can be told.
 #[derive(Debug, Args)]
 pub struct RideArgs {
-    /// Words of the thread's title, channel or key; `-` for the thread ridden last; without any, one is chosen from all
+    /// Words of the thread's title, channel or key; `-` for the thread that you rode last; without words you choose one
     #[arg(add = titles())]
     pub words: Vec<String>,
-    /// How long to wait for a running turn, in seconds
+    /// How many seconds to wait for a turn that runs
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub wait: u64,
-    /// Take the thread over from whoever rides it: the driver is told, and its Claude Code ended there
+    /// Take the thread over from whoever rides it; the driver gets a message, and the driver's Claude Code is ended
     #[arg(long)]
     pub steal: bool,
-    /// Declare a process gone that the gateway cannot see, by the name that a refusal gave; who did is kept
+    /// Declare that a process which the gateway cannot see has ended; NAME is what the refusal calls it; the audit log keeps who did
     #[arg(long, value_name = "NAME")]
     pub gone: Vec<String>,
-    /// Do not ask, even where other conversations share the thread, or another rides it
+    /// Do not ask for confirmation, also where conversations share the thread or somebody rides it
     #[arg(long, short = 'y')]
     pub yes: bool,
-    /// Say this to the agent of a thread without a Claude session, print its answer and
-    /// leave; `-` reads it from standard input
+    /// Send this to the agent of a thread that has no Claude session, print the answer and
+    /// leave; `-` reads the text from standard input
     #[arg(long, value_name = "TEXT")]
     pub say: Option<String>,
-    /// With --say: print JSON
+    /// Print the answer as JSON
     #[arg(long, requires = "say")]
     pub json: bool,
-    /// Where the gateway is another machine: the folder of this one that its project is in; remembered
+    /// The folder on this machine that has the project, if the gateway is on another machine; ride remembers it
     #[arg(long, value_name = "DIR")]
     pub project: Option<PathBuf>,
-    /// Claude Code's program
+    /// The Claude Code program
     #[arg(long, value_name = "PROGRAM", default_value = "claude")]
     pub claude: OsString,
-    /// Given to Claude Code
+    /// Arguments for Claude Code
     #[arg(last = true, value_name = "CLAUDE ARGS")]
     pub extra: Vec<OsString>,
 }
@@ -303,7 +318,7 @@ pub struct DeployArgs {
     /// The project folder [default: this one]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// How it makes sessions; without it as the gateway's configuration says, which must allow Remote Control
+    /// How it makes sessions [default: what the gateway's configuration says; that must allow Remote Control]
     #[arg(long, value_name = "MODE", value_parser = PossibleValuesParser::new(["same-dir", "worktree", "session"]).try_map(spawn_of))]
     pub spawn: Option<RemoteControlSpawn>,
     /// Its name on claude.ai [default: Claude Code's own, from the machine's]
@@ -312,16 +327,16 @@ pub struct DeployArgs {
     /// Most sessions at once [default: Claude Code's own]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub capacity: Option<u32>,
-    /// Claude Code's program
+    /// The Claude Code program
     #[arg(long, value_name = "PROGRAM", default_value = "claude")]
     pub claude: OsString,
-    /// Print the unit, and write nothing
+    /// Print the unit and write nothing
     #[arg(long)]
     pub print: bool,
-    /// Replace or remove also a unit that was written or changed by somebody else
+    /// Also replace or remove a unit that somebody else wrote or changed
     #[arg(long, conflicts_with = "print")]
     pub force: bool,
-    /// Remove the unit that was written
+    /// Remove the unit that this command wrote
     #[arg(long, conflicts_with_all = ["dir", "spawn", "name", "capacity", "print"])]
     pub undo: bool,
 }
@@ -350,24 +365,24 @@ impl RideArgs {
 
 /// Which gateway, and as whom.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Gateway (found as `openclaw` finds it unless told)")]
+#[command(next_help_heading = "Gateway (default: the one that `openclaw` uses)")]
 pub struct GatewayArgs {
-    /// Its address: wss://…, or ws:// on this machine
-    #[arg(long, global = true, value_name = "URL")]
+    /// The address: wss://…, or ws:// on this machine
+    #[arg(long, global = true, hide_short_help = true, value_name = "URL")]
     pub url: Option<String>,
-    /// A file with its token; or set OPENCLAW_GATEWAY_TOKEN
-    #[arg(long, global = true, value_name = "FILE")]
+    /// A file with the token; or set OPENCLAW_GATEWAY_TOKEN
+    #[arg(long, global = true, hide_short_help = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// The one certificate to accept, by its SHA-256 fingerprint; or set RIDE_PIN
-    #[arg(long, global = true, value_name = "FINGERPRINT")]
+    /// The SHA-256 fingerprint of the one certificate to accept; or set RIDE_PIN
+    #[arg(long, global = true, hide_short_help = true, value_name = "FINGERPRINT")]
     pub pin: Option<String>,
-    /// OpenClaw's profile, as `openclaw --profile`
-    #[arg(long, global = true, value_name = "NAME")]
+    /// The OpenClaw profile, like `openclaw --profile`
+    #[arg(long, global = true, hide_short_help = true, value_name = "NAME")]
     pub profile: Option<String>,
-    /// Where ride keeps its device identity and outbox [default: ~/.local/state/ride]
-    #[arg(long, global = true, value_name = "DIR")]
+    /// Where ride keeps its files [default: $XDG_STATE_HOME/ride, or ~/.local/state/ride]
+    #[arg(long, global = true, hide_short_help = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Ask the gateway for operator.admin too (OpenClaw 2026.6.1 wants it)
-    #[arg(long, global = true)]
+    /// Ask the gateway for operator.admin too; OpenClaw 2026.6.1 needs it
+    #[arg(long, global = true, hide_short_help = true)]
     pub admin: bool,
 }

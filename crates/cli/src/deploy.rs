@@ -1,4 +1,4 @@
-//! The systemd unit of a Claude Code Remote Control server: its text, and whose a text is.
+//! The systemd unit of a Claude Code Remote Control server: its text, and who wrote the text of a unit.
 //!
 //! Invariants: what a unit cannot say is refused, not bent; a unit that was changed after
 //! it was written is no longer ours to replace or remove.

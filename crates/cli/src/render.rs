@@ -17,6 +17,9 @@ const GAP: &str = "  ";
 /// A title column narrower than this tells nothing.
 const MIN_TITLE: usize = 12;
 
+/// How many lines of its journal a thread's status has: several threads fit a screen.
+const RECENT: usize = 3;
+
 /// The table of `ride ls`.
 pub fn rows(rows: &[Row], now_ms: u64, terminal: Terminal) -> String {
     if rows.is_empty() {
@@ -161,8 +164,16 @@ fn status(out: &mut String, thread: &ThreadStatus, now_ms: u64, terminal: Termin
         writeln!(out, "  {}", pids.join(", "))?;
     }
     writeln!(out, "  {}", depths(thread))?;
-    for line in &thread.journal {
-        writeln!(out, "  {:>4} ago  {}", age(now_ms, line.at_ms), clean(&line.what))?;
+    let earlier = thread.journal.len().saturating_sub(RECENT);
+    if earlier > 0 {
+        writeln!(out, "  {} before, which `ride log` shows", count(earlier as u32, "event", "events"))?;
+    }
+    for line in &thread.journal[earlier..] {
+        let when = match age(now_ms, line.at_ms).as_str() {
+            "now" => "now".to_owned(),
+            age => format!("{age} ago"),
+        };
+        writeln!(out, "  {when:>8}  {}", clean(&line.what))?;
     }
     Ok(())
 }
@@ -350,7 +361,10 @@ A rather long title…  -           -           shared, it ha…
                        "phase": "leaving", "waitingFor": "process 12"},
             "process": {"machine": "m", "pid": 11, "start": 1}, "claude": {"machine": "m", "pid": 12, "start": 2},
             "cliSessionId": null, "inbox": 1, "outbox": 2, "undelivered": 0, "waitingFor": "process 12",
-            "journal": [{"atMs": NOW - 600_000, "what": "granted to Ada"}],
+            "journal": [
+                {"atMs": NOW - 700_000, "what": "claimed by Ada"}, {"atMs": NOW - 600_000, "what": "granted to Ada"},
+                {"atMs": NOW - 300_000, "what": "withdrawn"}, {"atMs": NOW - 1_000, "what": "leaving"},
+            ],
         }]))
         .unwrap();
         assert_eq!(
@@ -362,7 +376,10 @@ agent:main:x
   epoch 7, fence ab.7.cd
   ride is process 11, Claude Code is process 12
   1 message waits for the agent, 2 items wait for the channel
+  1 event before, which `ride log` shows
    10m ago  granted to Ada
+    5m ago  withdrawn
+       now  leaving
 "
         );
     }

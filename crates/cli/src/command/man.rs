@@ -23,9 +23,10 @@ pub fn run(command: &[String]) -> Result<(), Error> {
     let mut text = Vec::new();
     let page = Man::new(page).manual("claude-code-sync").source(concat!("ride ", env!("CARGO_PKG_VERSION")));
     page.render(&mut text).map_err(|e| Error::new(Kind::Other, format!("could not write the page: {e}")))?;
-    // The library's name for whatever follows the help is none that a manual has.
+    // The library puts whatever follows the help into one section, under a name that no manual has.
     let text = String::from_utf8_lossy(&text)
-        .replace(".SH EXTRA\nExit codes:\n", ".SH EXIT STATUS\n")
+        .replace(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n")
+        .replace("\nExit codes:\n", "\n.SH EXIT STATUS\n")
         .replace("\nEnvironment:\n", "\n.SH ENVIRONMENT\n")
         .replace(".SH EXTRA\n", ".SH NOTES\n");
     print_exact(&text);

@@ -1,4 +1,4 @@
-//! From what was found to what is said: one missing thing at a time.
+//! From findings to messages: one missing thing at a time.
 
 use serde_json::json;
 

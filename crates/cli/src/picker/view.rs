@@ -340,7 +340,7 @@ fn letters(spans: &mut Vec<Span<'_>>, text: &str, found: &[u32], style: Style, l
     let mut run = String::new();
     let mut in_found = false;
     for (at, grapheme) in (0..).zip(text.graphemes(true)) {
-        // What was cut off shows as an ellipsis, which nobody searched for.
+        // The ellipsis stands for text that was cut off: it is never highlighted.
         let is_found = found.binary_search(&at).is_ok() && grapheme != "…";
         if is_found != in_found && !run.is_empty() {
             spans.push(Span::styled(std::mem::take(&mut run), if in_found { look.found() } else { style }));

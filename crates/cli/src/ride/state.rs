@@ -646,9 +646,9 @@ impl Ride {
         matches!(self.phase, Phase::Riding) && self.is_ours(now_ms)
     }
 
-    /// What got in without a question is in the transcript and cannot be taken back: it
-    /// is the thread's where the thread is ours. Otherwise, and where the guard did not
-    /// work at all, Claude Code may not go on.
+    /// A prompt that entered without a question is in the transcript and cannot be removed. While
+    /// we hold the lease it is relayed to the thread. Without the lease, and if the guard did not
+    /// work at all, Claude Code is ended.
     fn slipped(&mut self, slip: Slip, now_ms: u64, out: &mut Vec<Effect>) {
         let why = match slip {
             Slip::Prompt => "a prompt began although ride was not asked: Claude Code did not run ride's plugin",
