@@ -182,6 +182,8 @@ pub struct OpenedBy {
     pub process: Process,
     /// The name of its machine.
     pub host: String,
+    /// A turn of the thread or of a twin runs, or ended while this Claude Code read the conversation.
+    pub answered: bool,
 }
 
 /// A message at the gate.

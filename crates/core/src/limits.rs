@@ -126,6 +126,9 @@ pub const TERMINAL_LOOK_MS: u64 = RENEW_EVERY_MS;
 /// A Claude Code that cannot be looked at from the gateway counts as alive for so long after its
 /// start or its last prompt: longer than people read an answer, shorter than a working day.
 pub const TERMINAL_UNSEEN_MS: u64 = 2 * 60 * 60_000;
+/// A Claude Code reads a conversation within this time of its start, or of its change to another
+/// session: 1 to 10 s were seen. A turn that ended within it may be missing in what was read.
+pub const TERMINAL_READS_MS: u64 = 30_000;
 /// Attempts to send a notice, or to hand a message over, before it is given up and said.
 pub const ATTEMPTS: u32 = 8;
 /// Pause before a send of unknown outcome is repeated.

@@ -52,6 +52,8 @@ struct Host {
     person: Person,
     /// The folder of the thread's agent.
     workspace: Option<String>,
+    /// The turns of the threads that are bound to a Claude session, where that was opened.
+    turns: open::Turns,
     /// What the shell knows of the plugin itself.
     plugin: condition::Seen,
 }

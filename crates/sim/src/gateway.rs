@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::driver::{HERE, Heard};
 use crate::outside::{Line, Message};
+use crate::terminal::Terminal;
 use crate::{Next, Sim};
 
 pub const KEY: &str = "agent:main:telegram:group:-100:topic:42";
@@ -332,7 +333,9 @@ impl Sim {
                 Some(Outcome::Looked { gone, unseen: Vec::new() })
             }
             // As `handing` of plugins/openclaw/lib/gate.js: it is not let in.
-            Act::Hand { .. } if self.outside.terminal.is_some() => not_yet("its Claude session is held"),
+            Act::Hand { .. } if self.outside.terminal.as_ref().is_some_and(Terminal::is_known) => {
+                not_yet("its Claude session is held")
+            }
             Act::Hand { held, .. } => {
                 if !self.outside.agent.is_idle() {
                     return not_yet("a turn of the agent");
@@ -378,6 +381,10 @@ impl Sim {
         self.log(format!("agent: begins with message {n}"));
         let takes = self.dice.between(500, 20_000);
         self.later(takes, Next::AgentEnds { turn });
+        if self.dice.one_in(4) {
+            let during = self.dice.below(takes);
+            self.later(during, Next::Opens);
+        }
     }
 
     pub(crate) fn agent_ends(&mut self, turn: u64) {
@@ -516,7 +523,7 @@ impl Sim {
             || self.gateway.thread.inbox.iter().any(|held| held.id == format!("m{n}"));
         let message = self.outside.messages.entry(n).or_default();
         match reply {
-            Reply::Admit { .. } if self.outside.terminal.is_some() => {
+            Reply::Admit { .. } if self.outside.terminal.as_ref().is_some_and(Terminal::is_known) => {
                 self.broken("OPEN-1: a message was let in beside a terminal");
             }
             Reply::Admit { .. } => {

@@ -73,6 +73,7 @@ pub const SOMETIMES: &[&str] = &[
     "a copy was released",
     "a person typed in a terminal",
     "a terminal that was opened beside a turn was stopped",
+    "a turn ended while a terminal read the conversation",
     "a message waited for a terminal",
     "a terminal went without a word",
     "a claim met a terminal",
@@ -130,6 +131,8 @@ enum Next {
     Starts,
     /// Somebody opens the Claude session in a terminal, outside any ride.
     Opens,
+    /// Its guard tells the gateway.
+    Tells { pid: u32 },
     /// A prompt is typed there.
     Types { pid: u32 },
     /// It is left.
@@ -270,6 +273,7 @@ impl Sim {
             Next::Wakes { driver, run } => self.wakes(driver, run),
             Next::Starts => self.starts(),
             Next::Opens => self.opens(),
+            Next::Tells { pid } => self.tells(pid),
             Next::Types { pid } => self.types_there(pid),
             Next::Leaves { pid } => self.leaves(pid),
         }

@@ -24,17 +24,18 @@ pub struct Terminal {
     pid: u32,
     /// The last line that it knows.
     leaf: Option<Uuid>,
-    /// The gateway's process that was told.
-    told: u64,
+    /// The gateway's process that was told, once one was.
+    told: Option<u64>,
 }
 
 fn process(pid: u32) -> Process {
     Process { machine: HERE.into(), namespace: None, pid, start: 1 }
 }
 
-fn opened(pid: u32) -> Event {
+fn opened(pid: u32, answered: bool) -> Event {
     let claude = ClaudeSession { id: CLAUDE, config_dir: "/c".into(), cwd: "/w".into() };
-    Event::Opened(Box::new(OpenedBy { claude, twins: Vec::new(), process: process(pid), host: "box".into() }))
+    let (twins, process, host) = (Vec::new(), process(pid), "box".into());
+    Event::Opened(Box::new(OpenedBy { claude, twins, process, host, answered }))
 }
 
 impl Terminal {
@@ -44,6 +45,11 @@ impl Terminal {
 
     pub(crate) fn is(&self, process: &Process) -> bool {
         self.pid == process.pid
+    }
+
+    /// Whether a gateway knows of it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.told.is_some()
     }
 }
 
@@ -59,20 +65,36 @@ impl Sim {
         }
         let pid = PIDS + u32::try_from(self.run.steps).unwrap_or(0);
         self.log(format!("terminal {pid}: opens the session"));
-        let (leaf, told) = (self.outside.leaf(), self.gateway.process());
-        self.outside.terminal = Some(Terminal { pid, leaf, told });
-        self.tell(opened(pid));
+        let leaf = self.outside.leaf();
+        self.outside.terminal = Some(Terminal { pid, leaf, told: None });
+        // The conversation is read first, and the hook runs then.
+        let tells = self.dice.between(0, 1_000);
+        self.later(tells, Next::Tells { pid });
         let (types, leaves) = (self.dice.between(1_200, 20_000), self.dice.between(2_000, 90_000));
         self.later(types, Next::Types { pid });
         self.later(leaves, Next::Leaves { pid });
     }
 
+    /// The guard tells the gateway; the plugin there knows which turns ran meanwhile.
+    pub(crate) fn tells(&mut self, pid: u32) {
+        let (guarded, told) = (self.guarded(), self.gateway.process());
+        let leaf = self.outside.leaf();
+        let Some(terminal) = self.outside.terminal.as_mut().filter(|t| t.pid == pid && !guarded) else { return };
+        let ended = terminal.leaf != leaf;
+        terminal.told = Some(told);
+        if ended {
+            self.reached("a turn ended while a terminal read the conversation");
+        }
+        let answered = ended || !self.outside.agent.is_idle();
+        self.tell(opened(pid, answered));
+    }
+
     pub(crate) fn types_there(&mut self, pid: u32) {
-        let told = self.gateway.process();
+        let told = Some(self.gateway.process());
         if self.outside.terminal.as_ref().is_none_or(|t| t.pid != pid || t.told != told) || self.guarded() {
             return;
         }
-        self.tell(opened(pid));
+        self.tell(opened(pid, false));
         let terminals = self.gateway.thread.opened.iter().flat_map(|opened| &opened.terminals);
         if terminals.filter(|t| t.process == process(pid)).any(|t| t.stale) {
             return self.reached("a terminal that was opened beside a turn was stopped");
@@ -117,7 +139,8 @@ impl Sim {
         if watches && self.outside.agent.child {
             self.broken("I1: the agent's Claude lives beside a terminal");
         }
-        if self.drivers.iter().any(|d| d.claude.is_some()) {
+        // What one on a copy writes does not touch this transcript.
+        if self.drivers.iter().any(|d| !d.elsewhere && d.claude.is_some()) {
             self.broken("I1: a driver's Claude Code lives beside a terminal");
         }
     }

@@ -322,6 +322,7 @@ fn opens(store: &Store, session: &str, claude: Uuid, twins: &[&str]) {
         twins: twins.iter().map(|twin| (*twin).to_owned()).collect(),
         process: terminal(),
         host: "box".into(),
+        answered: false,
     };
     store.apply(session, Event::Opened(Box::new(by)), clock::now(), &Rules::default()).unwrap();
 }

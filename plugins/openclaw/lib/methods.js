@@ -4,6 +4,7 @@ import { conditionOf } from "./condition.js";
 import { agentOf, channels, claudeOf, entryOf, person, project, workspaceOf } from "./host.js";
 import { resetMark, ridden } from "./keep.js";
 import { changed, shared, wake } from "./shared.js";
+import { turnsOf } from "./turns.js";
 import { look } from "./watch.js";
 
 /** @type {Record<string, "operator.read" | "operator.write">} */
@@ -137,7 +138,7 @@ async function facts(api, entries, client, method, params) {
   if (method === "ride_take_back") return { ...around, entry: entryFor(api, params.key) };
   if (method === "ride_open") {
     const [key, ...twins] = await boundTo(entries, String(params.cliSessionId));
-    return { ...around, twins, entry: entryFor(api, key) };
+    return { ...around, twins, turns: turnsOf(api, [key, ...twins]), entry: entryFor(api, key) };
   }
   await entries.ready();
   if (method === "sessions_rideable" || typeof params.key !== "string") return around;

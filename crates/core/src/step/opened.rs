@@ -46,7 +46,7 @@ pub(super) fn opened(t: &mut Thread, by: OpenedBy, now: Now) -> Reply {
             since_ms: now.wall_ms,
             heard: now.stamp(),
             ends: false,
-            stale: t.handing.is_some(),
+            stale: t.handing.is_some() || by.answered,
         });
     }
     if matches!(opened.at.stage, OpenedStage::SettleAgain | OpenedStage::EndChildAgain) {

@@ -19,8 +19,13 @@ fn session(n: u128) -> ClaudeSession {
 
 impl World {
     fn opens(&mut self, pid: u32) -> Reply {
-        let by =
-            OpenedBy { claude: session(50), twins: vec!["twin".into()], process: process(pid), host: "box".into() };
+        let by = OpenedBy {
+            claude: session(50),
+            twins: vec!["twin".into()],
+            process: process(pid),
+            host: "box".into(),
+            answered: false,
+        };
         self.does(Event::Opened(Box::new(by)))
     }
 
@@ -92,6 +97,27 @@ fn messages_are_held_while_it_is_open_and_handed_over_in_order_afterwards() {
     assert_eq!(handed, ["one", "two", "three", "four"]);
     assert!(!w.t.closed() && w.t.opened.is_none());
     assert_eq!(w.says(5, "five"), Reply::Admit { because: "nobody rides" });
+}
+
+// Rule OPEN-7.
+#[test]
+fn one_that_was_opened_while_the_agent_answered_is_stale() {
+    // A turn of before that ended is no matter; of one that ended meanwhile nothing is seen by *settle* any more.
+    for (answered, stale) in [(false, [false, false]), (true, [true, false])] {
+        let mut w = World::new();
+        let by = |pid, answered| {
+            let (claude, host) = (session(50), "box".into());
+            Event::Opened(Box::new(OpenedBy { claude, twins: Vec::new(), process: process(pid), host, answered }))
+        };
+        w.does(by(5, answered));
+        w.settle();
+        // One that comes later knows what the agent answered, and a prompt changes nothing.
+        w.does(by(6, false));
+        w.does(by(5, false));
+        w.settle();
+        let terminals = &w.t.opened.as_ref().unwrap().terminals;
+        assert_eq!(terminals.iter().map(|terminal| terminal.stale).collect::<Vec<_>>(), stale, "{answered}");
+    }
 }
 
 // Rule OPEN-2.
@@ -252,7 +278,8 @@ fn terminals_are_bounded_and_another_session_takes_their_place() {
     });
     assert_eq!(w.t.opened.as_ref().unwrap().terminals.len(), limits::TERMINALS);
     assert_eq!(w.t.journal.iter().filter(|line| line.what.contains("more terminals")).count(), 1);
-    let by = OpenedBy { claude: session(51), twins: Vec::new(), process: process(3), host: "box".into() };
+    let by =
+        OpenedBy { claude: session(51), twins: Vec::new(), process: process(3), host: "box".into(), answered: false };
     w.does(Event::Opened(Box::new(by)));
     assert_eq!((w.t.claude(), w.t.opened.as_ref().unwrap().terminals.len()), (Some(id(51)), 1));
     // Bound to another one by a person: it is not this thread's conversation any more.

@@ -197,7 +197,13 @@ fn terminal(pid: u32) -> Process {
 
 fn opens(pid: u32) -> Event {
     let claude = ClaudeSession { id: id(50), config_dir: "/c".into(), cwd: "/w".into() };
-    Event::Opened(Box::new(OpenedBy { claude, twins: Vec::new(), process: terminal(pid), host: "box".into() }))
+    Event::Opened(Box::new(OpenedBy {
+        claude,
+        twins: Vec::new(),
+        process: terminal(pid),
+        host: "box".into(),
+        answered: false,
+    }))
 }
 
 fn looked(processes: &[Process], seen: &Seen) -> Outcome {

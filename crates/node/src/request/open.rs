@@ -10,8 +10,9 @@ use ride_core::limits;
 use ride_core::thread::{OpenedStage, Thread};
 use ride_core::view;
 use ride_core::wire::{self, Bound, Opening, method};
-use ride_store::claude::process::{Alive, alive, is_under};
+use ride_store::claude::process::{Alive, age_ms, alive, is_under};
 use ride_store::claude::runs_claude_code;
+use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -20,6 +21,24 @@ use crate::sync::Sync;
 
 /// How long the guard waits until nothing of the gateway writes any more; it has 2 s in all.
 const WAIT_MS: u64 = 1_000;
+
+/// What the shell knows of turns on a Claude session.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Turns {
+    /// One runs, or is about to.
+    running: bool,
+    /// How long ago the last one ended.
+    ended_ms_ago: Option<u64>,
+}
+
+impl Turns {
+    /// Whether the agent answered while a Claude Code that runs for so long read the conversation.
+    fn meanwhile(&self, age_ms: Option<u64>) -> bool {
+        let read_within = age_ms.unwrap_or(u64::MAX).min(limits::TERMINAL_READS_MS);
+        self.running || self.ended_ms_ago.is_some_and(|ago| ago < read_within)
+    }
+}
 
 pub(super) fn open(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer> {
     let asked: wire::Open = wire::parse(method::OPEN, params)?;
@@ -44,7 +63,8 @@ pub(super) fn open(sync: &Sync, params: &str, mut host: Host) -> Outcome<Answer>
     let key = keeper(sync, id, bound.clone(), &twins)?;
     let twins = twins.into_iter().chain([bound]).filter(|twin| *twin != key).collect();
     let process = asked.process.clone();
-    let by = OpenedBy { claude, twins, process: asked.process, host: asked.host };
+    let answered = host.turns.meanwhile(age_ms(&process));
+    let by = OpenedBy { claude, twins, process: asked.process, host: asked.host, answered };
     let (thread, _) = sync.apply(&key, Event::Opened(Box::new(by))).map_err(store_error)?;
     let answer = Bound { title: Some(row.title), ..answer(&thread, Some(&process)) };
     if is_settled(&thread) {
@@ -127,4 +147,28 @@ fn answer(thread: &Thread, process: Option<&Process>) -> Bound {
 
 fn none() -> Outcome<Answer> {
     value(&Bound::default()).map(Answer::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Rule OPEN-7.
+    #[test]
+    fn a_turn_counts_that_ended_while_the_conversation_was_read() {
+        let check = |turns: &str, age_ms, meanwhile| {
+            let turns: Turns = serde_json::from_str(turns).expect("what the shell says");
+            assert_eq!(turns.meanwhile(age_ms), meanwhile, "{age_ms:?}");
+        };
+        check("{}", None, false);
+        check(r#"{"running": true, "endedMsAgo": null}"#, Some(10), true);
+        let ended = r#"{"running": false, "endedMsAgo": 1500}"#;
+        check(ended, Some(1_499), false);
+        check(ended, Some(1_501), true);
+        // One that changed to this session later read it when it told.
+        check(ended, Some(u64::MAX), true);
+        let long_ago = r#"{"endedMsAgo": 30000}"#;
+        check(long_ago, Some(u64::MAX), false);
+        check(long_ago, None, false);
+    }
 }

@@ -119,6 +119,22 @@ pub(super) fn alive_as(process: &Process, own: Option<&str>) -> Result<Alive, Cl
     })
 }
 
+/// How long a process of this machine has run, in milliseconds; `None` where that cannot be seen from here.
+#[cfg(target_os = "linux")]
+pub fn age_ms(process: &Process) -> Option<u64> {
+    if alive(process).ok()? != Alive::Yes {
+        return None;
+    }
+    let started_ms = process.start.saturating_mul(1_000) / rustix::param::clock_ticks_per_second().max(1);
+    Some(crate::clock::now().mono_ms.saturating_sub(started_ms))
+}
+
+/// Not supported on this operating system yet.
+#[cfg(not(target_os = "linux"))]
+pub fn age_ms(_process: &Process) -> Option<u64> {
+    None
+}
+
 /// Waits until a process is gone; false when it is still there after `limit`.
 ///
 /// # Errors
