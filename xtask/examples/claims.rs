@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use ride_core::event::{ClaimAsked, Event, Reply};
 use ride_core::id::Process;
-use ride_core::step::Rules;
+use ride_core::rules::Rules;
 use ride_core::thread::ClaudeSession;
 use ride_core::wire::Driver;
 use ride_store::{Store, clock};

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use ride_core::event::{ClaimAsked, Event, Reply};
 use ride_core::id::{Fence, Process};
-use ride_core::step::Rules;
+use ride_core::rules::Rules;
 use ride_core::thread::ClaudeSession;
 use ride_core::wire::Driver;
 use ride_store::{Gate, Store, clock};

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::limits;
 use crate::person::{Allow, Rule};
-use crate::step::Rules;
+use crate::rules::Rules;
 
 /// Where thread values are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,6 +20,7 @@ pub mod mirror;
 pub mod person;
 pub mod plain;
 pub mod row;
+pub mod rules;
 pub mod split;
 pub mod step;
 pub mod text;

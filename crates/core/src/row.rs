@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::host::{Channel, Entry};
 use crate::id::Route;
 use crate::person::{Allow, Person};
-use crate::step::Rules;
+use crate::rules::Rules;
 use crate::thread::Thread;
 use crate::time::Now;
 use crate::view;

@@ -8,39 +8,23 @@
 mod along;
 mod claim;
 mod driver;
+mod due;
 mod gate;
 mod leave;
 mod notice;
 mod opened;
 mod outbox;
 mod perform;
+mod phases;
 mod say;
 mod seen;
-
-pub(crate) use leave::{left_ms, silent_ms};
-pub(crate) use say::state as say_state;
+mod stage;
 
 use crate::event::{Event, Reply};
 use crate::person::labelled;
+use crate::rules::Rules;
 use crate::thread::Thread;
 use crate::time::Now;
-
-/// What a person configures and the decisions depend on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rules {
-    /// A lease ends this long after the last renewal.
-    pub lease_ms: u64,
-    /// Silence after which a ride ends (`rideTtlMinutes`).
-    pub silence_ms: u64,
-    /// Whether prompts and answers are sent to the channel (`relayToChannel`).
-    pub relay: bool,
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        Rules { lease_ms: crate::limits::LEASE_MS, silence_ms: 30 * 60_000, relay: true }
-    }
-}
 
 /// Decides. Nothing else changes a thread.
 pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Thread, Reply) {

@@ -16,6 +16,7 @@ use crate::event::HeldLock;
 use crate::id::{Fence, Process, Route, ThreadKey};
 use crate::limits;
 use crate::person::labelled;
+use crate::rules::Rules;
 use crate::time::{Now, Stamp};
 
 mod opened;
@@ -417,6 +418,16 @@ impl Lease {
     /// In words.
     pub fn who(&self) -> String {
         labelled(&self.driver.to_string(), self.identity.as_deref())
+    }
+
+    /// What is left of a lease without another renewal.
+    pub fn left_ms(&self, now: Now, rules: &Rules) -> u64 {
+        rules.lease_ms.saturating_sub(now.since_ms(self.renewed).unwrap_or(0))
+    }
+
+    /// What is left until silence ends the ride.
+    pub fn silent_ms(&self, now: Now, rules: &Rules) -> u64 {
+        rules.silence_ms.saturating_sub(now.since_ms(self.active).unwrap_or(0))
     }
 
     /// Whether something of this kind was told of during the ride.

@@ -4,10 +4,10 @@ use crate::event::Reply;
 use crate::id::Fence;
 use crate::limits;
 use crate::person::labelled;
-use crate::step::{Rules, left_ms, say_state, silent_ms};
+use crate::rules::Rules;
 use crate::thread::{Flight, Lease, Phase, Thread, Why};
 use crate::time::Now;
-use crate::wire::{Holder, Inboxed, Mode, News, Reason, Refusal, Renewed, Side, ThreadStatus, Turn, Waiting};
+use crate::wire::{Holder, Inboxed, Mode, News, Reason, Refusal, Renewed, SayState, Side, ThreadStatus, Turn, Waiting};
 use uuid::Uuid;
 
 /// Who holds a thread, if anybody.
@@ -30,7 +30,7 @@ pub fn holder(t: &Thread, now: Now, rules: &Rules) -> Option<Holder> {
         host: lease.driver.host.clone().into(),
         identity: lease.identity.clone().map(Into::into),
         since_ms: lease.since_ms,
-        expires_in_ms: if matches!(t.phase, Phase::Ridden { .. }) { left_ms(lease, now, rules) } else { 0 },
+        expires_in_ms: if matches!(t.phase, Phase::Ridden { .. }) { lease.left_ms(now, rules) } else { 0 },
         phase: t.phase_name().into(),
         waiting_for: waiting_for(t).map(Into::into),
         acceptable: acceptable(t),
@@ -174,7 +174,7 @@ pub fn on_copy<'t>(t: &'t Thread, fence: Fence, now: Now, rules: &Rules) -> Opti
 
 /// Whether a fence rides the thread, its lease not over.
 pub fn rides(t: &Thread, fence: Fence, now: Now, rules: &Rules) -> bool {
-    matches!(&t.phase, Phase::Ridden { lease } if lease.fence == fence && left_ms(lease, now, rules) > 0)
+    matches!(&t.phase, Phase::Ridden { lease } if lease.fence == fence && lease.left_ms(now, rules) > 0)
 }
 
 /// The messages after one, whole, as many as fit into one answer; `None` when this
@@ -210,8 +210,8 @@ pub fn renewed(t: &Thread, now: Now, rules: &Rules) -> Option<Renewed> {
     Some(Renewed {
         lock: None,
         // Whichever ends the ride first: the driver must stop before the thread is given away.
-        expires_in_ms: left_ms(lease, now, rules).min(silent_ms(lease, now, rules)),
-        silent_in_ms: silent_ms(lease, now, rules),
+        expires_in_ms: lease.left_ms(now, rules).min(lease.silent_ms(now, rules)),
+        silent_in_ms: lease.silent_ms(now, rules),
         waiting: waiting(t),
         waiting_total: t.inbox.len() as u32,
         outbox: t.outbox.len() as u32,
@@ -229,6 +229,11 @@ pub fn mode(lease: &Lease) -> Mode {
 /// A chat ride's prompt that waits for the agent or is being answered.
 pub fn turn(lease: &Lease) -> Option<Turn> {
     lease.said.as_ref().map(|said| Turn { id: said.id.clone(), state: say_state(said) })
+}
+
+/// Where a said prompt is.
+pub(crate) fn say_state(said: &crate::thread::Said) -> SayState {
+    if said.begun { SayState::Begun } else { SayState::Said }
 }
 
 /// Branches beside a conversation, as others see them.

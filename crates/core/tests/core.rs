@@ -5,6 +5,7 @@ mod core {
     mod adopt;
     mod along;
     mod beside;
+    mod chain;
     mod chat;
     mod config;
     mod copy;

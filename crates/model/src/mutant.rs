@@ -3,7 +3,7 @@
 
 use ride_core::event::{Act, Event, Outcome, Reply, Seen};
 use ride_core::id::Fence;
-use ride_core::step::Rules;
+use ride_core::rules::Rules;
 use ride_core::thread::{At, ClaimStage, Lease, LeaveStage, Phase, Thread, Words};
 use ride_core::time::Now;
 use ride_core::view;

@@ -7,7 +7,8 @@
 
 use ride_core::event::{Act, ClaimAsked, Event, Inbound, Outcome, Reply, Seen};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
-use ride_core::step::{Rules, step};
+use ride_core::rules::Rules;
+use ride_core::step::step;
 use ride_core::thread::{
     At, ClaimStage, ClaudeSession, Deadline, Flight, Kind, LeaveStage, NewsKind, Notice, Parked, Phase, Thread, Why,
     Words,

@@ -176,7 +176,7 @@ fn title(entry: &Entry) -> String {
         person: &person,
         allow: &allow,
         now: clock::now(),
-        rules: &ride_core::step::Rules::default(),
+        rules: &ride_core::rules::Rules::default(),
     };
     row::row(entry, None, &around).title.into_raw()
 }

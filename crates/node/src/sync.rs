@@ -11,7 +11,7 @@ use ride_core::host::{EntryFields, HostEntry};
 use ride_core::known::Binding;
 use ride_core::limits;
 use ride_core::row::agent_of;
-use ride_core::step::Rules;
+use ride_core::rules::Rules;
 use ride_core::thread::Phase;
 use ride_core::view;
 use ride_store::claude::{Writer, program};

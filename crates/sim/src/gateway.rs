@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use ride::ride::state::Trouble;
 use ride_core::event::{Act, ClaimAsked, Effect, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
-use ride_core::step::{Rules, step};
+use ride_core::rules::Rules;
+use ride_core::step::step;
 use ride_core::thread::{ClaudeSession, Parked, Phase, Thread, Why, Words};
 use ride_core::time::Now;
 use ride_core::wire::{

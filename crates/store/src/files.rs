@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ride_core::event::{Event, Reply};
 use ride_core::id::ThreadKey;
 use ride_core::lost::begun_anew;
-use ride_core::step::Rules;
+use ride_core::rules::Rules;
 use ride_core::thread::Thread;
 use ride_core::time::Now;
 use ride_core::wire::AuditLine;

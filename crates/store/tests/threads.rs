@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use ride_core::event::{Act, ClaimAsked, Effect, Event, Inbound, OpenedBy, Outcome, Reply};
 use ride_core::id::{Process, Route};
-use ride_core::step::Rules;
+use ride_core::rules::Rules;
 use ride_core::thread::{ClaudeSession, Parked};
 use ride_core::wire::{ChainMark, Driver, Reason};
 use ride_store::{Gate, Kept, KeptThread, Store, clock, may_be_ridden};

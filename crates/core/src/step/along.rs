@@ -11,15 +11,16 @@ use crate::event::Reply;
 use crate::id::{Fence, Route};
 use crate::limits;
 use crate::plain;
+use crate::rules::Rules;
 use crate::thread::{Held, LeaveStage, Phase, Thread, Why};
 use crate::time::Now;
 use crate::view;
 use crate::wire::{Reason, Refusal};
 
-use super::{Rules, leave, notice};
+use super::{notice, phases};
 
 pub(super) fn take(t: &mut Thread, fence: Fence, prompt: Uuid, seqs: &[u64], now: Now, rules: &Rules) -> Reply {
-    leave::if_overdue(t, now, rules);
+    phases::if_overdue(t, now, rules);
     let name = match &mut t.phase {
         Phase::Ridden { lease } if lease.fence == fence => {
             lease.active = now.stamp();

@@ -12,13 +12,14 @@ use std::collections::VecDeque;
 use crate::event::{Act, ClaimAsked, Grown, Outcome, Reply};
 use crate::id::Fence;
 use crate::limits;
-use crate::thread::{At, ClaimStage, Deadline, Ended, Heir, Lease, LeaveStage, Phase, Rest, Side, Thread, Why};
+use crate::rules::Rules;
+use crate::thread::{At, ClaimStage, Deadline, Heir, Lease, LeaveStage, Phase, Rest, Side, Thread, Why};
 use crate::time::Now;
 use crate::transcript::SIDES;
 use crate::view;
 use crate::wire::{Reason, Refusal};
 
-use super::{Rules, leave, notice, opened, say};
+use super::{notice, opened, phases, say};
 
 pub(super) fn asked(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
     if let Some(heir) = t.heir()
@@ -107,10 +108,10 @@ fn again(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
         // The agent was the only writer all along; what had not begun never will.
         say::withdraw(t, false, now, rules);
     }
-    leave::begin(t, Why::Back, now);
+    phases::begin(t, Why::Back, now);
     let fence = follow(t, asked, &back, now);
     if chat {
-        succeed(t, now);
+        phases::succeed(t, now);
     }
     Reply::Claiming { fence }
 }
@@ -119,7 +120,7 @@ fn again(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
 /// off as ever; the thread stays closed and passes from one to the other.
 fn steal(t: &mut Thread, asked: ClaimAsked, now: Now, rules: &Rules) -> Reply {
     let by = asked.who();
-    leave::begin(t, Why::Stolen { by: by.clone() }, now);
+    phases::begin(t, Why::Stolen { by: by.clone() }, now);
     let (from, route) = match &t.phase {
         // Where the binding is on its way back already, the next claim is as fast.
         Phase::Leaving { lease, at, why, heir: None, .. }
@@ -154,43 +155,6 @@ fn follow(t: &mut Thread, asked: ClaimAsked, by: &str, now: Now) -> Fence {
         }));
     }
     fence
-}
-
-/// The driver before is seen off: the one that took the thread over goes on where any
-/// claim goes on once the binding is parked.
-pub(super) fn succeed(t: &mut Thread, now: Now) {
-    let Phase::Leaving { lease, why, heir: Some(heir), .. } = &t.phase else { return };
-    let (before, why, heir) = (lease.fence, why.clone(), heir.clone());
-    let lease = Lease {
-        fence: heir.fence,
-        driver: heir.driver,
-        identity: heir.identity,
-        secret_sha256: heir.secret_sha256,
-        // A host that forgot it has not moved the thread.
-        route: heir.route.or_else(|| lease.route.clone()),
-        since_ms: heir.since_ms,
-        mark: None,
-        beside: Vec::new(),
-        copy: None,
-        dropped: None,
-        probe: None,
-        probe_again: None,
-        process: None,
-        lock: None,
-        relay_stopped: None,
-        shown: None,
-        // Also a prompt that the agent still answers, whoever has the thread.
-        ..(**lease).clone()
-    };
-    t.rest = rest_after(t, false);
-    t.note(now, format!("{before} gives way to {}", heir.fence));
-    t.last = Some(Ended { fence: before, why });
-    let chat = lease.claude.is_none();
-    let (lease, at) = (Box::new(lease), At::new(ClaimStage::Prove));
-    t.phase = Phase::Claiming { lease, at, give_up: heir.give_up };
-    if chat {
-        grant(t, now);
-    }
 }
 
 /// The thread and its twins.
@@ -238,7 +202,7 @@ pub(super) fn overdue(t: &mut Thread, now: Now) {
         return;
     }
     if let Some(why) = lease.withdrawn.clone() {
-        return fail(t, Reason::Held, why, now);
+        return phases::fail(t, Reason::Held, why, now);
     }
     let text = if lease.dropped.is_some() {
         "the driver left while it waited".to_owned()
@@ -247,7 +211,7 @@ pub(super) fn overdue(t: &mut Thread, now: Now) {
     } else {
         return;
     };
-    fail(t, Reason::TurnRunning, text, now);
+    phases::fail(t, Reason::TurnRunning, text, now);
 }
 
 /// What came of a stage.
@@ -261,11 +225,11 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         return;
     }
     if let Some(why) = lease.withdrawn.clone().filter(|_| at.stage != ClaimStage::Adopt) {
-        return fail(t, Reason::Held, why, now);
+        return phases::fail(t, Reason::Held, why, now);
     }
     match (at.stage, outcome) {
         // The agent stays the writer: there is nothing else to see off.
-        (ClaimStage::Settle, Outcome::Ok) if lease.claude.is_none() => grant(t, now),
+        (ClaimStage::Settle, Outcome::Ok) if lease.claude.is_none() => phases::grant(t, now),
         (ClaimStage::Settle, Outcome::Ok) if lease.adopts.as_ref().is_some_and(|adopts| adopts.from.is_none()) => {
             on(at, ClaimStage::Acknowledge)
         }
@@ -273,14 +237,14 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         // Of an adoption nothing is parked: the binding is exchanged in one step, at the end.
         (ClaimStage::EndChild, Outcome::Ok) if lease.adopts.is_some() => on(at, ClaimStage::Acknowledge),
         (ClaimStage::Prove, Outcome::ChildAgain) if lease.adopts.is_some() => {
-            fail(t, Reason::SessionInUse, "the gateway's own Claude has the session".into(), now);
+            phases::fail(t, Reason::SessionInUse, "the gateway's own Claude has the session".into(), now);
         }
         (ClaimStage::Mark, Outcome::Marked { mark, beside }) if lease.adopts.is_some() => {
             lease.mark = Some(mark.into());
             lease.beside = sides(beside, &t.taken);
             on(at, ClaimStage::Adopt);
         }
-        (ClaimStage::Adopt, Outcome::Ok) => adopted(t, now),
+        (ClaimStage::Adopt, Outcome::Ok) => phases::adopted(t, now),
         (ClaimStage::EndChild, Outcome::Ok) => on(at, ClaimStage::Copy),
         (ClaimStage::Copy, Outcome::Copied { bindings }) => {
             // Copying again after a child came back finds the binding gone: keep the first.
@@ -293,7 +257,12 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
             if lease.parked.iter().any(|p| p.session == t.key.session) {
                 on(at, ClaimStage::Park);
             } else {
-                fail(t, Reason::NotRideable, "the thread lost its Claude session while the claim waited".into(), now);
+                phases::fail(
+                    t,
+                    Reason::NotRideable,
+                    "the thread lost its Claude session while the claim waited".into(),
+                    now,
+                );
             }
         }
         (ClaimStage::Park, Outcome::Ok) => on(at, ClaimStage::Acknowledge),
@@ -305,15 +274,15 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
         (ClaimStage::Mark, Outcome::Marked { mark, beside }) => {
             lease.mark = Some(mark.into());
             lease.beside = sides(beside, &t.taken);
-            grant(t, now);
+            phases::grant(t, now);
         }
         // Somebody else's process: waiting for it is the person's to decide.
         (ClaimStage::Prove, Outcome::NotYet { what } | Outcome::Broken { what }) => {
-            fail(t, Reason::SessionInUse, what, now);
+            phases::fail(t, Reason::SessionInUse, what, now);
         }
         (_, Outcome::NotYet { what } | Outcome::Broken { what }) => at.wait(what, now),
-        (_, Outcome::Failed { what, reason }) => fail(t, reason, what, now),
-        (stage, other) => fail(t, Reason::Host, format!("stage {stage:?} ended in {other:?}"), now),
+        (_, Outcome::Failed { what, reason }) => phases::fail(t, reason, what, now),
+        (stage, other) => phases::fail(t, Reason::Host, format!("stage {stage:?} ended in {other:?}"), now),
     }
 }
 
@@ -327,58 +296,4 @@ fn sides(grown: Vec<Grown>, taken: &VecDeque<String>) -> Vec<Side> {
         last_prompt: grown.last_prompt,
     };
     grown.into_iter().filter(strange).take(SIDES).map(side).collect()
-}
-
-/// Where the conversation is known to stand once the lease ends: where it stood at the claim,
-/// if its driver wrote there; else as before. A ride that never began must not hide what it found.
-pub(super) fn rest_after(t: &Thread, accepted: bool) -> Option<Rest> {
-    let wrote = t.lease().filter(|lease| lease.process.is_some() || accepted);
-    let known = wrote.and_then(|lease| {
-        let (claude, mark) = (lease.claude.as_ref()?.id, lease.mark.as_ref()?);
-        // What a person chose over the leaf at claim is not to be told of as lost.
-        Some(Rest { claude, size: mark.size, leaf: mark.leaf.filter(|_| !accepted) })
-    });
-    known.or_else(|| t.rest.clone())
-}
-
-/// The thread is the agent's all along, with another Claude session behind it.
-fn adopted(t: &mut Thread, now: Now) {
-    let Phase::Claiming { lease, .. } = &t.phase else { return };
-    let Some(to) = lease.claude.clone() else { return };
-    let (fence, beside) = (lease.fence, lease.beside.clone());
-    let from = lease.adopts.clone().and_then(|adopts| adopts.from);
-    let before = from.as_ref().map_or_else(|| "none".to_owned(), |from| from.id.to_string());
-    t.phase = Phase::Open;
-    opened::only_of(t, Some(to.id));
-    t.note(now, format!("adopted {} in the place of {before}", to.id));
-    t.former = from;
-    t.last = Some(Ended { fence, why: Why::Adopted { to, beside } });
-}
-
-/// The thread is the driver's.
-fn grant(t: &mut Thread, now: Now) {
-    let Some(lease) = t.lease_mut() else { return };
-    lease.renewed = now.stamp();
-    lease.active = now.stamp();
-    let lease = Box::new(lease.clone());
-    let fence = lease.fence;
-    t.phase = Phase::Ridden { lease };
-    t.note(now, format!("granted {fence}"));
-}
-
-/// Gives the thread back to the agent: what was parked returns first.
-pub(super) fn fail(t: &mut Thread, reason: Reason, text: String, now: Now) {
-    let Phase::Claiming { lease, .. } = &t.phase else { return };
-    let lease = lease.clone();
-    t.note(now, format!("claim {} failed: {text}", lease.fence));
-    let why = Why::Failed { reason: reason.into(), text };
-    if lease.parked.is_empty() {
-        t.phase = Phase::Open;
-        t.last = Some(Ended { fence: lease.fence, why });
-    } else {
-        // Of a driver before, whom this one would have followed, something may be on its way.
-        let first =
-            if t.outbox.iter().any(|item| leave::is_turn(item.kind)) { LeaveStage::Drain } else { LeaveStage::Restore };
-        t.phase = Phase::Leaving { lease, at: At::new(first), why, accept_broken: false, heir: None };
-    }
 }

@@ -1,15 +1,16 @@
 //! What a driver does with its lease. Every act carries the fence, and a stale
 //! one is refused with who holds the thread now.
 
-use crate::event::{Outcome, Reply};
+use crate::event::Reply;
 use crate::id::{Fence, Process};
 use crate::limits;
-use crate::thread::{At, ClaimStage, Deadline, DriverLock, LeaveStage, OnCopy, Phase, Thread, Why};
+use crate::rules::Rules;
+use crate::thread::{ClaimStage, DriverLock, LeaveStage, OnCopy, Phase, Thread, Why};
 use crate::time::Now;
 use crate::view;
 use crate::wire::{CopyEnd, Reason, Refusal, RelayItem};
 
-use super::{Rules, leave, outbox};
+use super::{outbox, phases};
 
 pub(super) fn renew(
     t: &mut Thread,
@@ -20,7 +21,7 @@ pub(super) fn renew(
     now: Now,
     rules: &Rules,
 ) -> Reply {
-    leave::if_overdue(t, now, rules);
+    phases::if_overdue(t, now, rules);
     match &mut t.phase {
         Phase::Ridden { lease } if lease.fence == fence && lease.secret_sha256 == secret_sha256 => {
             lease.renewed = now.stamp();
@@ -51,7 +52,7 @@ pub(super) fn locked(t: &mut Thread, fence: Fence, name: String, mutual: bool, n
 }
 
 pub(super) fn relay(t: &mut Thread, fence: Fence, items: Vec<RelayItem>, now: Now, rules: &Rules) -> Reply {
-    leave::if_overdue(t, now, rules);
+    phases::if_overdue(t, now, rules);
     let route = match &mut t.phase {
         Phase::Ridden { lease } if lease.fence == fence => {
             lease.active = now.stamp();
@@ -95,7 +96,7 @@ pub(super) fn relay(t: &mut Thread, fence: Fence, items: Vec<RelayItem>, now: No
 
 /// A driver says that it writes to a copy, or, when it is done, where that ends.
 pub(super) fn copied(t: &mut Thread, fence: Fence, end: Option<CopyEnd>, now: Now, rules: &Rules) -> Reply {
-    leave::if_overdue(t, now, rules);
+    phases::if_overdue(t, now, rules);
     let refused = |message: &str| {
         let refusal = Refusal { reason: Reason::BadRequest, holder: None, hint: None };
         Reply::Refused { message: message.into(), refusal }
@@ -133,7 +134,7 @@ fn too_large(message: String) -> Reply {
 pub(super) fn release(t: &mut Thread, fence: Fence, accept_broken: bool, now: Now, rules: &Rules) -> Reply {
     match &mut t.phase {
         Phase::Ridden { lease } if lease.fence == fence => {
-            leave::begin(t, Why::Released, now);
+            phases::begin(t, Why::Released, now);
             Reply::Ok
         }
         Phase::Leaving { heir: Some(heir), .. } if heir.fence == fence => {
@@ -156,7 +157,7 @@ pub(super) fn release(t: &mut Thread, fence: Fence, accept_broken: bool, now: No
         }
         Phase::Claiming { lease, at, .. } if lease.fence == fence => {
             if at.flight.is_none() && !at.late && at.stage != ClaimStage::Adopt {
-                super::claim::fail(t, Reason::Stale, "the driver changed its mind".into(), now);
+                phases::fail(t, Reason::Stale, "the driver changed its mind".into(), now);
             } else {
                 lease.withdrawn = Some("the driver changed its mind".into());
             }
@@ -182,45 +183,4 @@ pub(super) fn dropped(t: &mut Thread, fence: Fence, now: Now) -> Reply {
         lease.probe_again = None;
     }
     Reply::Ok
-}
-
-impl<S> At<S> {
-    pub(super) fn new(stage: S) -> Self {
-        At { stage, flight: None, again: None, blocked: None, acceptable: false, tries: 0, late: false }
-    }
-
-    /// Nobody waits for its operation any more; one that patches entries may still write.
-    pub(super) fn abandon(&mut self, patches: bool) {
-        self.flight = None;
-        self.late |= patches;
-    }
-
-    /// The empty patch behind an earlier operation was performed, or not.
-    pub(super) fn passed(&mut self, outcome: Outcome, now: Now) {
-        self.flight = None;
-        match outcome {
-            Outcome::Ok => (self.late, self.again) = (false, None),
-            other => {
-                self.wait(format!("an earlier change of the host's entry is not known to have ended: {other:?}"), now)
-            }
-        }
-    }
-
-    /// Whether nobody can tell what became of a patch: then it may still be written.
-    pub(super) fn in_doubt(&mut self, outcome: &Outcome, now: Now) -> bool {
-        let Outcome::Unknown { what } = outcome else { return false };
-        self.wait(what.clone(), now);
-        self.late = true;
-        true
-    }
-
-    pub(super) fn wait(&mut self, what: String, now: Now) {
-        self.flight = None;
-        self.tries = if self.blocked.as_ref() == Some(&what) { self.tries + 1 } else { 0 };
-        // A dozen quick looks, then slower and slower.
-        let pause = limits::RETRY_MS << self.tries.saturating_sub(12).min(5);
-        self.again = Some(Deadline::after(now, pause.min(limits::RETRY_LONGEST_MS)));
-        self.blocked = Some(what);
-        self.acceptable = false;
-    }
 }

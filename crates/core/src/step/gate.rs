@@ -7,13 +7,14 @@ use crate::command::{self, Command};
 use crate::event::{Inbound, Reply, Unnamed};
 use crate::id::Route;
 use crate::limits;
+use crate::rules::Rules;
 use crate::thread::{Alike, Behind, Held, Thread};
 use crate::time::Now;
 use crate::view;
 use crate::wire::Opaque;
 
 use super::notice::{Fate, Whom};
-use super::{Rules, notice, say};
+use super::{notice, say};
 
 pub(super) fn message(t: &mut Thread, mut m: Inbound, now: Now, rules: &Rules) -> Reply {
     if !t.closed() && m.behind.is_none() {

@@ -6,21 +6,13 @@ use std::collections::{HashSet, VecDeque};
 use crate::event::{Act, Outcome, Reply};
 use crate::id::Process;
 use crate::limits;
-use crate::thread::{At, Ended, Heir, Kind, Lease, LeaveStage, NewsKind, Phase, ShownTo, Thread, Why};
+use crate::rules::Rules;
+use crate::thread::{At, Ended, Heir, Lease, LeaveStage, NewsKind, Phase, ShownTo, Thread, Why};
 use crate::time::Now;
 use crate::view;
 use crate::wire::{Reason, Refusal, RelayItem};
 
-use super::{Rules, claim, notice, opened, outbox, say, seen};
-
-/// Revokes: from here on the fence is stale for everything but the end itself.
-pub(super) fn begin(t: &mut Thread, why: Why, now: Now) {
-    let Phase::Ridden { lease } = &t.phase else { return };
-    let lease = lease.clone();
-    t.note(now, format!("{} leaves: {}", lease.fence, in_words(&why)));
-    let first = if lease.claude.is_some() { LeaveStage::Prove } else { LeaveStage::Turn };
-    t.phase = Phase::Leaving { lease, at: At::new(first), why, accept_broken: false, heir: None };
-}
+use super::{notice, outbox, phases, say, seen};
 
 /// The agent is to have the thread again, whoever rides it or waits for it.
 pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, now: Now) -> Reply {
@@ -50,7 +42,7 @@ pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, now: Now) -> R
             heir.as_mut().is_some_and(|heir| !std::mem::replace(&mut heir.gone, true))
         }
         Phase::Ridden { .. } | Phase::Open => {
-            begin(t, Why::TakenBack { by: by.clone() }, now);
+            phases::begin(t, Why::TakenBack { by: by.clone() }, now);
             true
         }
     };
@@ -74,47 +66,6 @@ pub(super) fn heir_overdue(t: &mut Thread, now: Now) {
     };
     t.note(now, format!("claim {} failed: {text}", waits.fence));
     t.last = Some(Ended { fence: waits.fence, why: Why::Failed { reason: Reason::Held.into(), text } });
-}
-
-fn in_words(why: &Why) -> String {
-    match why {
-        Why::Released => "released".into(),
-        Why::Expired => "its lease ran out".into(),
-        Why::Silent => "silent for too long".into(),
-        Why::Gone => "its driver is gone".into(),
-        Why::Adopted { to, .. } => format!("adopted {}", to.id),
-        Why::Back => "its driver is back".into(),
-        Why::Stolen { by } => format!("{by} takes it over"),
-        Why::TakenBack { by } => format!("{by} takes it back"),
-        Why::Writer { process } => format!("{process} writes to its Claude session"),
-        Why::Failed { text, .. } => format!("the claim failed: {text}"),
-    }
-}
-
-/// Time takes what a driver does not keep.
-pub(super) fn if_overdue(t: &mut Thread, now: Now, rules: &Rules) {
-    let Phase::Ridden { lease } = &mut t.phase else { return };
-    // After a restart of the machine the stamps say nothing: the lease counts anew from here.
-    if now.since_ms(lease.renewed).is_none() {
-        lease.renewed = now.stamp();
-        lease.active = now.stamp();
-        return;
-    }
-    if left_ms(lease, now, rules) == 0 {
-        begin(t, Why::Expired, now);
-    } else if silent_ms(lease, now, rules) == 0 {
-        begin(t, Why::Silent, now);
-    }
-}
-
-/// What is left of a lease without another renewal.
-pub(crate) fn left_ms(lease: &Lease, now: Now, rules: &Rules) -> u64 {
-    rules.lease_ms.saturating_sub(now.since_ms(lease.renewed).unwrap_or(0))
-}
-
-/// What is left until silence ends the ride.
-pub(crate) fn silent_ms(lease: &Lease, now: Now, rules: &Rules) -> u64 {
-    rules.silence_ms.saturating_sub(now.since_ms(lease.active).unwrap_or(0))
 }
 
 /// Whether a driver that was not asked may still act on its lease, as far as it knows.
@@ -187,10 +138,10 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
     let Phase::Leaving { lease, at, why, accept_broken, heir } = &mut t.phase else { return };
     match at.stage {
         // What is on its way to the channel goes before what the next driver says.
-        LeaveStage::Drain if heir.is_some() => return claim::succeed(t, now),
+        LeaveStage::Drain if heir.is_some() => return phases::succeed(t, now),
         LeaveStage::Turn if runs => at.blocked = Some("the agent still answers the ride's last prompt".into()),
         LeaveStage::Turn => *at = At::new(LeaveStage::Drain),
-        LeaveStage::Drain if empty && lease.claude.is_none() => return open(t, now),
+        LeaveStage::Drain if empty && lease.claude.is_none() => return phases::open(t, now),
         LeaveStage::Show if lease.mark.is_none() => *at = At::new(LeaveStage::Restore),
         LeaveStage::Prove if *accept_broken && at.acceptable && !unasked(lease, why, now, rules) => {
             *at = At::new(LeaveStage::Show)
@@ -209,17 +160,6 @@ pub(super) fn advance(t: &mut Thread, now: Now, rules: &Rules) {
     {
         advance(t, now, rules);
     }
-}
-
-/// The agent has the thread again.
-fn open(t: &mut Thread, now: Now) {
-    let Phase::Leaving { lease, why, accept_broken, .. } = &t.phase else { return };
-    let (fence, why) = (lease.fence, why.clone());
-    t.rest = claim::rest_after(t, *accept_broken);
-    t.phase = Phase::Open;
-    opened::look_now(t);
-    t.note(now, format!("open again after {fence}"));
-    t.last = Some(Ended { fence, why });
 }
 
 /// What came of a stage.
@@ -253,9 +193,9 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
         (LeaveStage::Restore, Outcome::Slipped { sessions }) => seen::slipped(t, &sessions, now),
         (LeaveStage::Restore, Outcome::RestoredOver { reset, deleted }) => {
             seen::restored_over(t, reset, deleted, now);
-            open(t, now);
+            phases::open(t, now);
         }
-        (LeaveStage::Restore, Outcome::Ok) => open(t, now),
+        (LeaveStage::Restore, Outcome::Ok) => phases::open(t, now),
         (_, Outcome::NotYet { what } | Outcome::Failed { what, .. }) => at.wait(what, now),
         (LeaveStage::Prove, Outcome::ChildAgain) => at.wait("the gateway's own Claude has the session".into(), now),
         (stage, other) => at.wait(format!("stage {stage:?} ended in {other:?}"), now),
@@ -299,9 +239,4 @@ fn from_transcript(t: &mut Thread, turns: Vec<RelayItem>, more: bool, now: Now, 
             at.blocked = Some("messages on their way to the channel".into());
         }
     }
-}
-
-/// Whether an item of the outbox is a turn of the ride.
-pub(super) fn is_turn(kind: Kind) -> bool {
-    matches!(kind, Kind::Prompt | Kind::Answer)
 }

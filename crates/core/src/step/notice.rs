@@ -14,8 +14,7 @@ use crate::plain;
 use crate::thread::{Deadline, Flight, Kind, Notice, Outgoing, Owed, Thread, Words};
 use crate::time::Now;
 
-use super::outbox;
-use super::perform::Wake;
+use super::due::{self, Wake};
 
 /// Whom a notice is for.
 #[derive(Clone, Copy)]
@@ -241,7 +240,7 @@ fn ended(t: &mut Thread, at: usize, outcome: Outcome, now: Now) -> Option<&mut N
         // What is owed to a sender stays owed for as long as the channel may take it.
         Outcome::NotSent { retry: true, after_ms, .. } if owed || notice.attempts + 1 < limits::ATTEMPTS => {
             notice.attempts = notice.attempts.saturating_add(1);
-            let pause = after_ms.unwrap_or_else(|| outbox::backoff_ms(notice.attempts));
+            let pause = after_ms.unwrap_or_else(|| due::backoff_ms(notice.attempts));
             notice.again = Some(Deadline::after(now, pause));
         }
         // Once more, marked, and never again.

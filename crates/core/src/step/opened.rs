@@ -16,7 +16,7 @@ use crate::limits;
 use crate::thread::{At, Deadline, Flight, Opened, OpenedStage, Phase, Terminal, Thread};
 use crate::time::Now;
 
-use super::perform::Wake;
+use super::due::Wake;
 
 /// A Claude Code has the session open; told again at each prompt.
 pub(super) fn opened(t: &mut Thread, by: OpenedBy, now: Now) -> Reply {

@@ -4,12 +4,13 @@
 use crate::event::Outcome;
 use crate::id::Route;
 use crate::limits;
+use crate::rules::Rules;
 use crate::split::{labelled, split};
 use crate::thread::{Deadline, Kind, Outgoing, Thread};
 use crate::time::Now;
 use crate::wire::{RelayItem, RelayKind};
 
-use super::{Rules, leave, notice};
+use super::{due, notice};
 
 /// Turns a relay item into platform messages; its id is remembered for good.
 pub(super) fn take_over(t: &mut Thread, item: RelayItem, route: Option<&Route>, now: Now, rules: &Rules) {
@@ -81,10 +82,10 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
             t.outbox.pop_front();
         }
         Outcome::NotSent { retry: true, after_ms, .. }
-            if leave::is_turn(head.kind) || head.attempts + 1 < limits::ATTEMPTS =>
+            if head.kind.is_turn() || head.attempts + 1 < limits::ATTEMPTS =>
         {
             head.attempts += 1;
-            head.again = Some(Deadline::after(now, after_ms.unwrap_or_else(|| backoff_ms(head.attempts))));
+            head.again = Some(Deadline::after(now, after_ms.unwrap_or_else(|| due::backoff_ms(head.attempts))));
         }
         Outcome::NotSent { what, .. } => refuse(t, &what, now),
         // Nobody can tell whether it arrived: once more, marked, and never again.
@@ -108,13 +109,8 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now) {
 fn refuse(t: &mut Thread, what: &str, now: Now) {
     let Some(item) = t.outbox.pop_front() else { return };
     t.note(now, format!("{} was not delivered: {what}", item.id));
-    if !leave::is_turn(item.kind) {
+    if !item.kind.is_turn() {
         return;
     }
     give_up(t, item);
-}
-
-pub(super) fn backoff_ms(attempts: u32) -> u64 {
-    let (first, longest) = limits::SEND_BACKOFF_MS;
-    (first << attempts.saturating_sub(1).min(16)).min(longest)
 }

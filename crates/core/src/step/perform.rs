@@ -4,20 +4,22 @@ use uuid::Uuid;
 
 use crate::event::{Act, Effect, Outcome, Reply};
 use crate::limits;
+use crate::rules::Rules;
 use crate::split::labelled;
 use crate::thread::{ClaimStage, Deadline, Flight, Phase, Thread, Why};
 use crate::time::Now;
 
-use super::{Rules, claim, leave, notice, opened, outbox, say};
+use super::due::{self, Wake};
+use super::{claim, leave, notice, opened, outbox, phases, say};
 
 pub(super) fn take(t: &mut Thread, performer: Uuid, behind: bool, flying: &[u64], now: Now, rules: &Rules) -> Reply {
     recover(t, performer, flying, now);
     claim::overdue(t, now);
     leave::heir_overdue(t, now);
-    leave::if_overdue(t, now, rules);
+    phases::if_overdue(t, now, rules);
     leave::advance(t, now, rules);
     let mut effects = Vec::new();
-    let mut wake = Wake(None);
+    let mut wake = Wake::default();
     stage(t, performer, now, rules, &mut effects, &mut wake);
     opened::watch(t, performer, now, &mut effects, &mut wake);
     probe(t, performer, now, rules, &mut effects, &mut wake);
@@ -143,8 +145,8 @@ fn stage(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut
 fn probe(t: &mut Thread, performer: Uuid, now: Now, rules: &Rules, effects: &mut Vec<Effect>, wake: &mut Wake) {
     let op = t.next;
     let Phase::Ridden { lease } = &mut t.phase else { return };
-    wake.at_most(leave::left_ms(lease, now, rules));
-    wake.at_most(leave::silent_ms(lease, now, rules));
+    wake.at_most(lease.left_ms(now, rules));
+    wake.at_most(lease.silent_ms(now, rules));
     if lease.dropped.is_none() || lease.probe.is_some() || wake.not_before(lease.probe_again, now) {
         return;
     }
@@ -160,7 +162,7 @@ fn probed(t: &mut Thread, outcome: &Outcome, now: Now) {
     lease.probe = None;
     lease.probe_again = Some(Deadline::after(now, limits::PROBE_MS));
     if *outcome == Outcome::Gone && lease.dropped.is_some() {
-        leave::begin(t, Why::Gone, now);
+        phases::begin(t, Why::Gone, now);
     }
 }
 
@@ -185,7 +187,7 @@ fn send(t: &mut Thread, performer: Uuid, now: Now, effects: &mut Vec<Effect>, wa
     if item.repeat {
         item.text = labelled("(may be a repeat)", &item.text);
     }
-    let session = leave::is_turn(item.kind).then(|| t.key.session.clone());
+    let session = item.kind.is_turn().then(|| t.key.session.clone());
     let op = t.number();
     t.sending = Some(Flight { op, performer });
     effects.push(Effect { op, act: Act::Send { session, item } });
@@ -226,7 +228,7 @@ fn handed(t: &mut Thread, outcome: Outcome, now: Now) {
         }
         Outcome::Failed { what, .. } if head.attempts + 1 < limits::ATTEMPTS => {
             head.attempts += 1;
-            head.again = Some(Deadline::after(now, outbox::backoff_ms(head.attempts)));
+            head.again = Some(Deadline::after(now, due::backoff_ms(head.attempts)));
             t.note(now, format!("message {seq} could not be handed over: {what}"));
         }
         other => {
@@ -237,23 +239,5 @@ fn handed(t: &mut Thread, outcome: Outcome, now: Now) {
                 t.note(now, format!("the sender of message {seq} could not be told"));
             }
         }
-    }
-}
-
-/// The earliest moment something falls due.
-pub(super) struct Wake(Option<u64>);
-
-impl Wake {
-    pub(super) fn at_most(&mut self, ms: u64) {
-        self.0 = Some(self.0.map_or(ms, |w| w.min(ms)));
-    }
-
-    /// Whether it is too early, remembering when it is not.
-    pub(super) fn not_before(&mut self, again: Option<Deadline>, now: Now) -> bool {
-        let left = again.map_or(0, |d| d.left_ms(now));
-        if left > 0 {
-            self.at_most(left);
-        }
-        left > 0
     }
 }

@@ -11,15 +11,16 @@ use crate::command::{self, Command};
 use crate::event::{Ending, Outcome, Reply};
 use crate::id::Fence;
 use crate::limits;
+use crate::rules::Rules;
 use crate::thread::{Deadline, Flight, Phase, Said, Thread};
 use crate::time::Now;
 use crate::view;
 use crate::wire::{Reason, Refusal, RelayItem, RelayKind, SayState};
 
-use super::{Rules, leave, outbox};
+use super::{outbox, phases};
 
 pub(super) fn say(t: &mut Thread, fence: Fence, id: String, text: String, now: Now, rules: &Rules) -> Reply {
-    leave::if_overdue(t, now, rules);
+    phases::if_overdue(t, now, rules);
     let full = t.outbox.len() >= limits::OUTBOX_MESSAGES;
     let over = t.taken.contains(&id);
     let lease = match &mut t.phase {
@@ -34,7 +35,7 @@ pub(super) fn say(t: &mut Thread, fence: Fence, id: String, text: String, now: N
     }
     match &lease.said {
         // A driver that lost the answer asks again.
-        Some(said) if said.id == id => return Reply::Said { state: state(said) },
+        Some(said) if said.id == id => return Reply::Said { state: view::say_state(said) },
         _ if over => return Reply::Said { state: SayState::Over },
         Some(said) if said.begun => return no(Reason::TurnRunning, "the agent still answers the prompt before".into()),
         _ => {}
@@ -69,14 +70,9 @@ fn unfit(id: &str, text: &str) -> Option<String> {
     }
 }
 
-/// Where a said prompt is.
-pub(crate) fn state(said: &Said) -> SayState {
-    if said.begun { SayState::Begun } else { SayState::Said }
-}
-
 /// Whether this is the driver's own prompt, on its way to the agent: then it begins.
 pub(super) fn begins(t: &mut Thread, id: &str, now: Now, rules: &Rules) -> bool {
-    leave::if_overdue(t, now, rules);
+    phases::if_overdue(t, now, rules);
     let Phase::Ridden { lease } = &mut t.phase else { return false };
     let Some(said) = lease.said.as_mut().filter(|said| said.id == id && !said.begun) else { return false };
     said.begun = true;

@@ -13,7 +13,7 @@ use crate::plain;
 use crate::thread::{News, NewsKind, Phase, Thread, Why};
 use crate::time::Now;
 
-use super::{leave, notice};
+use super::{notice, phases};
 
 pub(super) fn seen(t: &mut Thread, what: Seen, now: Now) -> Reply {
     let Phase::Ridden { lease } = &t.phase else { return Reply::Ok };
@@ -85,7 +85,7 @@ fn writer(t: &mut Thread, fence: Fence, pid: u32, program: &str, now: Now) {
     let text = format!(
         "⇄ The ride of {driver} has ended: another process writes to this conversation, {process}. Messages are kept until that process has ended."
     );
-    leave::begin(t, Why::Writer { process }, now);
+    phases::begin(t, Why::Writer { process }, now);
     notice::tell(t, route.as_ref(), &text);
 }
 

@@ -103,6 +103,13 @@ pub enum Kind {
     Notice,
 }
 
+impl Kind {
+    /// Whether it is a turn of the ride.
+    pub fn is_turn(self) -> bool {
+        matches!(self, Kind::Prompt | Kind::Answer)
+    }
+}
+
 impl From<wire::RelayKind> for Kind {
     fn from(kind: wire::RelayKind) -> Self {
         match kind {

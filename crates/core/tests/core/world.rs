@@ -2,7 +2,8 @@
 
 use ride_core::event::{Act, ClaimAsked, Effect, Ending, Event, Inbound, Outcome, Reply};
 use ride_core::id::{Fence, Process, Route, ThreadKey};
-use ride_core::step::{Rules, step};
+use ride_core::rules::Rules;
+use ride_core::step::step;
 use ride_core::thread::{Adopts, ClaudeSession, Parked, Thread};
 use ride_core::time::Now;
 use ride_core::wire::{ChainMark, Driver, Holder, RelayItem, RelayKind};

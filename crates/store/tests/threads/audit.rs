@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use ride_core::event::Event;
 use ride_core::limits;
-use ride_core::step::Rules;
+use ride_core::rules::Rules;
 use ride_core::wire::AuditWhat;
 use ride_store::{Store, clock};
 use uuid::Uuid;

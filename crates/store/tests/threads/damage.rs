@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ride_core::event::{Event, Reply};
 use ride_core::id::Fence;
-use ride_core::step::Rules;
+use ride_core::rules::Rules;
 use ride_core::thread::{FORMAT, Thread};
 use ride_core::time::Now;
 use ride_core::wire::Reason;

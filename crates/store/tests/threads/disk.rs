@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use ride_core::event::{Event, Reply};
-use ride_core::step::Rules;
+use ride_core::rules::Rules;
 use ride_core::thread::Thread;
 use ride_store::mirror::{MirrorDir, Source};
 use ride_store::{Gate, Store, StoreError, clock};

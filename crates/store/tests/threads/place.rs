@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ride_core::event::Event;
-use ride_core::step::Rules;
+use ride_core::rules::Rules;
 use ride_store::{Store, StoreError, clock};
 use uuid::Uuid;
 
