@@ -125,6 +125,10 @@ impl Crash<'_> {
         let mut ride = self.stage.ride(&["forum", "topic:42"])?;
         let seen = ride.wait_for(TURN, |screen| claude::shows_prompt(screen) || screen.contains("error:")).await?;
         if claude::shows_prompt(&seen) {
+            if self.stage.gateway.before(&[2026, 8]) {
+                // Where that turn was over before the claim, its session is ridden at once.
+                self.find_session().await?;
+            }
             return Ok(ride);
         }
         let code = ride.wait_exit(TURN).await?;
@@ -137,6 +141,13 @@ impl Crash<'_> {
         let key = format!("agent:main:telegram:group:{FORUM}:topic:42");
         self.stage.rideable(&[&key]).await?;
         let ride = self.stage.drive(&["forum", "topic:42"]).await?;
+        self.find_session().await?;
+        Ok(ride)
+    }
+
+    /// Which Claude session the thread has now.
+    async fn find_session(&mut self) -> Result<()> {
+        let key = format!("agent:main:telegram:group:{FORUM}:topic:42");
         let row = self.stage.json(&["ls", "--json"]).await?["rows"]
             .as_array()
             .and_then(|rows| rows.iter().find(|row| row["key"] == key.as_str()).cloned())
@@ -144,7 +155,7 @@ impl Crash<'_> {
         self.session = plain(&row["cliSessionId"]);
         let config = self.stage.gateway.claude_dir();
         self.transcript = poll_until("the transcript", TURN, || claude::transcript(&config, &self.session)).await?;
-        Ok(ride)
+        Ok(())
     }
 
     /// What the bot wrote into a topic since the crash, of the ride left out.
