@@ -10,9 +10,9 @@
 
 mod copy;
 mod entries;
+mod former_rides;
 mod gate;
 mod hooks;
-mod kept;
 mod listing;
 mod load;
 mod picker;
@@ -160,7 +160,7 @@ impl Bench {
             report.add(store::measure()?);
         }
         if wants(Subject::Kept) {
-            report.add(tokio::runtime::Runtime::new()?.block_on(kept::measure(&packed))?);
+            report.add(tokio::runtime::Runtime::new()?.block_on(former_rides::measure(&packed))?);
         }
         if wants(Subject::Chain) {
             report.add(copy::check()?);

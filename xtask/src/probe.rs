@@ -8,10 +8,9 @@
 //! `docs/hosts.md` says what was answered before; a person compares.
 //!
 //! In reading order: [`lab`] (one host with the probe plugin), [`log`] (what the plugin
-//! noted), [`act`] (a turn, a held message, a hand-over), [`transcript`] (Claude's file),
+//! noted), [`turns`] (a turn, a held message, a hand-over), [`transcript`] (Claude's file),
 //! then one file per question, a to h.
 
-mod act;
 mod answer;
 mod cells;
 mod chat;
@@ -24,6 +23,7 @@ mod log;
 mod parking;
 mod running;
 mod transcript;
+mod turns;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};

@@ -9,7 +9,7 @@ pub mod thread;
 
 use std::path::PathBuf;
 
-use ride_core::condition::{Condition, Mirror};
+use ride_core::plugin_report::{Condition, Mirror};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

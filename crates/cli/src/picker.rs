@@ -5,16 +5,16 @@
 //! or 5,000 files are read on another thread.
 //!
 //! In reading order: [`search`] (threads and words), [`preview`], [`keys`], [`query`],
-//! [`choice`] (what the pickers have in common), [`state`], [`sessions`], [`view`],
-//! [`screen`], [`seat`].
+//! [`selection`] (what the pickers have in common), [`state`], [`sessions`], [`view`],
+//! [`screen`], [`screen_events`].
 
-pub mod choice;
 pub mod keys;
 pub mod preview;
 pub mod query;
 pub mod screen;
+pub mod screen_events;
 pub mod search;
-pub mod seat;
+pub mod selection;
 pub mod sessions;
 pub mod state;
 pub mod view;
@@ -33,8 +33,8 @@ use crate::gateway::client::{CallError, Connection, Events};
 use crate::interrupt::Interrupts;
 use crate::ride::CHANGED;
 use preview::{Ask, HISTORY, History, Preview};
+use screen_events::{Felt, Seat};
 use search::Threads;
-use seat::{Felt, Seat};
 use sessions::SessionPicker;
 use state::{Effect, Event, Picker};
 use uuid::Uuid;

@@ -4,7 +4,7 @@
 //! time) into the state and performs what comes out, in order. It decides nothing
 //! about lease, relay or hand-over.
 
-pub mod along;
+pub mod include;
 pub mod record;
 pub mod state;
 

@@ -7,7 +7,7 @@
 
 mod gateway {
     mod bad;
-    mod beside;
+    mod branches;
     mod chat;
     mod client;
     mod command;

@@ -8,18 +8,18 @@
 
 pub mod audit;
 pub mod command;
-pub mod condition;
 pub mod config;
+pub mod entry_index;
 pub mod event;
 pub mod host;
 pub mod id;
-pub mod known;
 pub mod limits;
-pub mod lost;
+pub mod listing;
 pub mod mirror;
 pub mod person;
 pub mod plain;
-pub mod row;
+pub mod plugin_report;
+pub mod recreate;
 pub mod rules;
 pub mod split;
 pub mod step;

@@ -5,11 +5,12 @@
 //! state before they are performed. So a crash leaves either no effect or one
 //! whose outcome is known to be unknown.
 
-mod along;
 mod claim;
 mod driver;
 mod due;
 mod gate;
+mod host_events;
+mod include;
 mod leave;
 mod notice;
 mod opened;
@@ -17,7 +18,6 @@ mod outbox;
 mod perform;
 mod phases;
 mod say;
-mod seen;
 mod stage;
 
 use crate::event::{Event, Reply};
@@ -38,7 +38,7 @@ pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Threa
         Event::Declared { by, identity, gone } => claim::declared(t, &labelled(&by, identity.as_deref()), gone, now),
         Event::Relay { fence, items } => driver::relay(t, fence, items, now, rules),
         Event::Say { fence, id, text } => say::say(t, fence, id, text, now, rules),
-        Event::TakeAlong { fence, prompt, seqs } => along::take(t, fence, prompt, &seqs, now, rules),
+        Event::TakeAlong { fence, prompt, seqs } => include::take(t, fence, prompt, &seqs, now, rules),
         Event::Copied { fence, end } => driver::copied(t, fence, end, now, rules),
         Event::Release { fence, accept_broken } => driver::release(t, fence, accept_broken, now, rules),
         Event::TakeBack { by, accept_broken } => leave::take_back(t, by, accept_broken, now),
@@ -46,7 +46,7 @@ pub fn step(mut thread: Thread, event: Event, now: Now, rules: &Rules) -> (Threa
         Event::Message(message) => gate::message(t, *message, now, rules),
         Event::Opened(by) => opened::opened(t, *by, now),
         Event::Closed { process, left } => opened::closed(t, &process, left, now),
-        Event::Seen(what) => seen::seen(t, what, now),
+        Event::Seen(what) => host_events::seen(t, what, now),
         Event::Take { performer, behind, flying } => perform::take(t, performer, behind, &flying, now, rules),
         Event::Done { op, performer, outcome } => perform::done(t, op, performer, outcome, now, rules),
     };

@@ -3,22 +3,22 @@
 
 mod core {
     mod adopt;
-    mod along;
-    mod beside;
+    mod branches;
     mod chain;
     mod chat;
     mod config;
     mod copy;
+    mod entry_index;
     mod flood;
     mod gate;
     mod gone;
     mod host;
+    mod host_events;
     mod identity;
-    mod known;
+    mod include;
     mod methods;
     mod person;
     mod ride;
-    mod seen;
     mod small_chat;
     mod split;
     mod steal;

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ride_core::entry_index::{Binding, Known};
 use ride_core::host::{Entry, HostEntry};
-use ride_core::known::{Binding, Known};
 use ride_core::limits;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -5,12 +5,12 @@
 //! No panic reaches Node: each becomes an error, and the shell turns errors of
 //! the gate into the safe answer.
 
-mod act;
-mod condition;
+mod config_answer;
+mod effects;
 mod index;
+mod lock_dir;
 mod locks;
 mod mirror;
-mod place;
 mod request;
 mod reserve;
 mod sync;

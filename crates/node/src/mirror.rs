@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ride_core::condition;
 use ride_core::host::{Entry, HostEntry};
+use ride_core::listing::{self, Around};
 use ride_core::mirror::{SESSIONS, Stamp};
 use ride_core::person::{Allow, Person};
-use ride_core::row::{self, Around};
+use ride_core::plugin_report;
 use ride_core::thread::{ClaudeSession, Thread};
 use ride_store::claude::ClaudeDir;
 use ride_store::clock;
@@ -65,10 +65,10 @@ impl Mirror {
     }
 
     /// How it is; `None` where none is wanted.
-    pub(crate) fn condition(&self, dir: Option<PathBuf>) -> Option<condition::Mirror> {
+    pub(crate) fn condition(&self, dir: Option<PathBuf>) -> Option<plugin_report::Mirror> {
         let state = self.state();
         let failing = state.threads.values().filter(|thread| thread.trouble.is_some()).count();
-        Some(condition::Mirror {
+        Some(plugin_report::Mirror {
             dir: dir?.to_string_lossy().into_owned(),
             threads: state.threads.len() as u32,
             mirrored_ms: state.mirrored_ms,
@@ -178,7 +178,7 @@ fn title(entry: &Entry) -> String {
         now: clock::now(),
         rules: &ride_core::rules::Rules::default(),
     };
-    row::row(entry, None, &around).title.into_raw()
+    listing::row(entry, None, &around).title.into_raw()
 }
 
 #[cfg(test)]

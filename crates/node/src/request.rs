@@ -7,8 +7,8 @@ use ride_core::event::{ClaimAsked, Event, Reply};
 use ride_core::host::{Channel, Entry, HostEntry};
 use ride_core::id::{Fence, Process};
 use ride_core::limits;
+use ride_core::listing::{self, Around};
 use ride_core::person::{Person, labelled};
-use ride_core::row::{self, Around};
 use ride_core::text::Foreign;
 use ride_core::thread::{Adopts, ClaudeSession, Mark, Phase, Thread, Why};
 use ride_core::view;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::condition;
+use crate::config_answer;
 use crate::sync::Sync;
 
 mod copy;
@@ -55,7 +55,7 @@ struct Host {
     /// The turns of the threads that are bound to a Claude session, where that was opened.
     turns: open::Turns,
     /// What the shell knows of the plugin itself.
-    plugin: condition::Seen,
+    plugin: config_answer::Seen,
 }
 
 /// What the shell does with it.
@@ -242,11 +242,11 @@ fn listed(sync: &Sync, key: &str, busy: bool, around: &Around<'_>) -> Option<wir
     let refused = sync.store.refusal(key).ok().flatten();
     let thread = if busy && refused.is_none() { sync.store.read(key) } else { Ok(None) };
     let known = thread.as_ref().ok().and_then(Option::as_ref);
-    let entry = sync.index.read().get(key).cloned().or_else(|| known.map(row::remembered))?;
+    let entry = sync.index.read().get(key).cloned().or_else(|| known.map(listing::remembered))?;
     if !around.person.sees(&entry) {
         return None;
     }
-    let mut row = row::row(&entry, known, around);
+    let mut row = listing::row(&entry, known, around);
     if let Some(why) = refused.or_else(|| thread.err().map(|e| e.to_string())) {
         row.rideable = false;
         row.why_not = Some(why.into());
@@ -337,7 +337,7 @@ fn may(sync: &Sync, key: &str, host: &mut Host, what: &str) -> Outcome<(Entry, w
         now: clock::now(),
         rules: &config.rules(),
     };
-    let row = row::row(&entry, None, &around);
+    let row = listing::row(&entry, None, &around);
     let refused = |rule| error(Reason::NotAllowed, format!("you may not {what} {}: {rule}", row.title));
     host.person.may_ride(&entry, &config.ride_allow).map_err(refused)?;
     Ok((entry, row))
@@ -743,8 +743,8 @@ fn shown(sync: &Sync, key: &str, person: &Person) -> bool {
 }
 
 /// The configuration in force, and what of the one that was written waits.
-fn config(sync: &Sync, seen: &condition::Seen) -> Outcome<Value> {
-    let mut answer = value(&condition::report(sync, seen))?;
+fn config(sync: &Sync, seen: &config_answer::Seen) -> Outcome<Value> {
+    let mut answer = value(&config_answer::report(sync, seen))?;
     if let (Some(waits), Some(fields)) = (&sync.waits, answer.as_object_mut()) {
         fields.insert("lockDir".into(), json!(waits.in_force));
         fields.insert("lockBackend".into(), json!("file"));

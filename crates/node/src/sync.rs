@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ride_core::command::{self, Command};
 use ride_core::config::{Config, LockBackend};
+use ride_core::entry_index::Binding;
 use ride_core::event::{Act, Event, Inbound, Outcome, Reply, Seen};
 use ride_core::host::{EntryFields, HostEntry};
-use ride_core::known::Binding;
 use ride_core::limits;
-use ride_core::row::agent_of;
+use ride_core::listing::agent_of;
 use ride_core::rules::Rules;
 use ride_core::thread::Phase;
 use ride_core::view;
@@ -23,11 +23,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::index::Index;
+use crate::lock_dir::{self, Waits};
 use crate::locks::Locks;
 use crate::mirror::Mirror;
-use crate::place::{self, Waits};
 use crate::request::sha256;
-use crate::{act, mirror, request, reserve, writer};
+use crate::{effects, mirror, request, reserve, writer};
 
 /// Everything one copy of the plugin needs.
 pub(crate) struct Sync {
@@ -184,7 +184,7 @@ pub(crate) fn may_be_closed(options: &str, session: &str, claude: Option<&str>) 
     let start = Start::read(options)?;
     let claude = claude.and_then(|id| id.parse().ok());
     let config = start.refused.is_none().then_some(&start.config);
-    reserve::with(|| place::may_be_closed(config, &start.home, &start.state_dir, &start.gateway, session, claude))
+    reserve::with(|| lock_dir::may_be_closed(config, &start.home, &start.state_dir, &start.gateway, session, claude))
 }
 
 impl Sync {
@@ -193,14 +193,14 @@ impl Sync {
         let Start { mut config, refused, home, state_dir, gateway, pid } =
             Start::read(options).map_err(NotOpened::Config)?;
         if let Some(error) = &refused {
-            let remembered = place::remembered(&state_dir).map_err(NotOpened::Store)?;
+            let remembered = lock_dir::remembered(&state_dir).map_err(NotOpened::Store)?;
             let dir = remembered.ok_or_else(|| NotOpened::Config(error.clone()))?;
             (config.lock_backend, config.lock_dir) = (LockBackend::File, dir);
         }
         let store_error = |e: StoreError| NotOpened::Store(e.to_string());
-        let (store, waits) = place::open(&config, &home, &state_dir, &gateway).map_err(NotOpened::Store)?;
+        let (store, waits) = lock_dir::open(&config, &home, &state_dir, &gateway).map_err(NotOpened::Store)?;
         let refused = refused.map(|error| still_refused(&store, error)).transpose()?;
-        let in_force = place::in_force(&config, &home, waits.as_ref());
+        let in_force = lock_dir::in_force(&config, &home, waits.as_ref());
         let claude_dir = env::var_os("CLAUDE_CONFIG_DIR")
             .filter(|d| !d.is_empty())
             .map_or_else(|| home.join(".claude"), PathBuf::from);
@@ -277,7 +277,7 @@ impl Sync {
 
     /// Where finished turns are mirrored, if anywhere.
     pub(crate) fn mirror_dir(&self) -> Option<PathBuf> {
-        self.config().sync_mirror_dir.as_deref().map(|dir| place::folder(dir, &self.home))
+        self.config().sync_mirror_dir.as_deref().map(|dir| lock_dir::folder(dir, &self.home))
     }
 
     pub(crate) fn rules(&self) -> Rules {
@@ -362,7 +362,7 @@ impl Sync {
     /// Acknowledges that another gateway's thread holds a Claude session, once the idle
     /// child of this gateway has let go of it. The shell has seen that no turn runs.
     fn let_go(&self, owed: Owed) -> Result<Outcome, String> {
-        let outcome = act::let_go(self, owed.claude);
+        let outcome = effects::let_go(self, owed.claude);
         if outcome == Outcome::Ok {
             self.store.acknowledge(owed).map_err(|e| e.to_string())?;
         }
@@ -449,7 +449,7 @@ impl Sync {
             "mirror" => write(&mirror::threads(self, read(payload)?)?),
             "mirrorAll" => write(&mirror::all(self)),
             "writer" => write(&self.look_for_writer(&read::<String>(payload)?)?),
-            "act" => write(&act::perform(self, &read::<Act>(payload)?)),
+            "act" => write(&effects::perform(self, &read::<Act>(payload)?)),
             other => Err(format!("no such call: {other}")),
         }
     }

@@ -76,7 +76,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::act;
+    use crate::effects;
     use crate::sync::Sync;
 
     const KEY: &str = "agent:main:telegram:group:-100:topic:42";
@@ -180,7 +180,7 @@ mod tests {
             }
             for effect in effects {
                 let outcome = match &effect.act {
-                    Act::Prove { .. } => act::perform(sync, &effect.act),
+                    Act::Prove { .. } => effects::perform(sync, &effect.act),
                     Act::Copy { .. } => Outcome::Copied {
                         bindings: vec![Parked { session: KEY.into(), binding: json!({}), reset_mark: String::new() }],
                     },

@@ -222,7 +222,7 @@ impl Sim {
         driver.asks += 1;
         driver.along = along;
         let text =
-            if along { format!("{} what about these?", ride::ride::along::command()) } else { "go on".to_owned() };
+            if along { format!("{} what about these?", ride::ride::include::command()) } else { "go on".to_owned() };
         let ask = driver.asks;
         self.step(d, Event::Ask { ask, what: Ask::Prompt { text, origin: Origin::Person }, session: CLAUDE });
     }
@@ -496,7 +496,7 @@ impl Sim {
         }
         self.append(d, RelayKind::Prompt, prompt);
         self.log(format!("d{d}: prompt {}", short(prompt)));
-        let text = if along { format!("{} {prompt}", ride::ride::along::command()) } else { prompt.to_string() };
+        let text = if along { format!("{} {prompt}", ride::ride::include::command()) } else { prompt.to_string() };
         let takes = self.dice.between(500, 15_000);
         self.hear_later(d, takes, Heard::TurnEnds { prompt });
         let Some(pid) = self.drivers[d].claude.as_ref().map(|claude| claude.pid) else { return };

@@ -28,7 +28,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::bytes::feed;
+use crate::byte_copy::feed;
 use crate::claude::tail_sha256;
 
 pub use frame::{NotAFrame, pack, unpack};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::sealed::Unsealed;
+use crate::slots::Unsealed;
 
 /// An error of the store; the thread it concerns is left as it was.
 #[derive(Debug, Error)]

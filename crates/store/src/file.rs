@@ -1,7 +1,7 @@
 //! Folders and files: private, never through a link, replaced whole, locked by the kernel.
 //!
 //! A file is written beside its place, synced, renamed into it, and the folder synced;
-//! one that is there is changed as [`sealed`](crate::sealed) says. Either way a crash
+//! one that is there is changed as [`slots`](crate::slots) says. Either way a crash
 //! leaves the old value or the new one. Lock files are others than those they guard,
 //! and are never deleted. What the files mean is not known here.
 
@@ -18,7 +18,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::error::StoreError;
-use crate::sealed::{self, Anything, Place, Stored, Unsealed};
+use crate::slots::{self, Anything, Place, Stored, Unsealed};
 
 /// Largest state file: an inbox of 1 MiB, an outbox of 500 messages of 3,500 characters of
 /// any script, twice, and room.
@@ -288,7 +288,7 @@ impl Folder {
 
     fn parse<T: Stored>(&self, name: &str, file: &File, size: u64) -> Result<(T, Option<Place>), StoreError> {
         let path = || self.path.join(name);
-        sealed::placed(&self.bytes(name, file, size)?).map_err(|unsealed| match unsealed {
+        slots::placed(&self.bytes(name, file, size)?).map_err(|unsealed| match unsealed {
             Unsealed::Format(found) => StoreError::Format { path: path(), found, known: ride_core::thread::FORMAT },
             Unsealed::Shape(what) => StoreError::Shape { path: path(), what },
             source => StoreError::Damaged { path: path(), source },
@@ -311,7 +311,7 @@ impl Folder {
     /// What can be told of a value that this version does not read.
     pub(crate) fn glimpse(&self, name: &str) -> Option<serde_json::Value> {
         let (file, version) = self.open_file(name, OFlags::RDONLY).ok().flatten()?;
-        sealed::glimpse(&self.bytes(name, &file, version.size).ok()?)
+        slots::glimpse(&self.bytes(name, &file, version.size).ok()?)
     }
 
     /// Writes a value in the place of the one that was read, durably.
@@ -324,7 +324,7 @@ impl Folder {
         let io = |source| StoreError::Io { doing: "write", path: self.path.join(name), source };
         let bytes = serde_json::to_vec(value).map_err(|e| io(e.into()))?;
         let Some((opened, place)) = opened.and_then(|o| Some((o, o.place?.beside(&bytes)?))) else {
-            let whole = sealed::whole(&bytes);
+            let whole = slots::whole(&bytes);
             // What could not be read again is not written.
             if whole.len() as u64 > MAX_FILE {
                 return Err(StoreError::TooLarge { path: self.path.join(name), limit: MAX_FILE });
@@ -334,7 +334,7 @@ impl Folder {
         let file = &opened.file;
         put(file, place, &bytes).and_then(|()| file.sync_data()).map_err(|error| {
             // Whoever is told that it failed must not find it done.
-            file.write_all_at(&sealed::NOTHING, place.header_at()).ok();
+            file.write_all_at(&slots::NOTHING, place.header_at()).ok();
             io(error)
         })?;
         // Committed; the next change's sync takes this along.
@@ -390,7 +390,7 @@ impl Folder {
             put(&old.file, place, &bytes).and_then(|()| old.file.write_all_at(&place.counts(), 0)).map_err(io)?;
             return stamp(&old.file, nth);
         }
-        self.replace(name, &sealed::whole(&bytes), Survives::Crash)?;
+        self.replace(name, &slots::whole(&bytes), Survives::Crash)?;
         // It lost its name, which shows, unless somebody linked it meanwhile.
         old.map_or(Ok(()), |old| stamp(&old.file, 0))
     }

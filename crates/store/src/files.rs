@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ride_core::event::{Event, Reply};
 use ride_core::id::ThreadKey;
-use ride_core::lost::begun_anew;
+use ride_core::recreate::begun_anew;
 use ride_core::rules::Rules;
 use ride_core::thread::Thread;
 use ride_core::time::Now;
@@ -30,7 +30,7 @@ use crate::clock;
 use crate::error::StoreError;
 use crate::file::{Folder, Locked, Opened, Watched, file_name, thread_file};
 use crate::index::{Behind, Index, Lost, Owner};
-use crate::sealed::{Stored, Unsealed};
+use crate::slots::{Stored, Unsealed};
 use crate::store::{Around, Folded, Gate, View, fold};
 
 const LOCK: &str = "store.lock";

@@ -16,7 +16,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::file::thread_file;
-use crate::sealed::{Stored, Unsealed};
+use crate::slots::{Stored, Unsealed};
 
 /// The whole of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -6,22 +6,22 @@
 #![forbid(unsafe_code)]
 
 mod audit;
-mod bytes;
+mod byte_copy;
 pub mod claude;
 pub mod clock;
 pub mod copy;
 mod error;
 mod file;
 mod files;
+mod former_rides;
 mod index;
-mod kept;
 pub mod mirror;
 mod proof;
-pub mod sealed;
+pub mod slots;
 mod store;
 
 pub use error::StoreError;
 pub use files::{LOOK_DESCRIPTORS, Owed, look, may_be_closed, may_be_ridden};
-pub use kept::{Kept, KeptThread};
+pub use former_rides::{Kept, KeptThread};
 pub use proof::{Proof, Proofs};
 pub use store::{Gate, Performer, Serves, Store, View};

@@ -8,8 +8,8 @@ mod audit;
 mod damage;
 #[path = "threads/disk.rs"]
 mod disk;
-#[path = "threads/place.rs"]
-mod place;
+#[path = "threads/owner.rs"]
+mod owner;
 #[path = "threads/versions.rs"]
 mod versions;
 

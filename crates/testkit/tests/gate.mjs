@@ -2,7 +2,7 @@
 // addon for messages without an id, and as what kind of conversation a held message comes back.
 const lib = process.argv[2];
 const { registerGate } = await import(`${lib}/gate.js`);
-const { hand } = await import(`${lib}/hand.js`);
+const { hand } = await import(`${lib}/hand_over.js`);
 
 /** What the gate asked the addon. */
 const asked = [];

@@ -2,7 +2,7 @@
 // for: turns that were let in, and on hosts before 2026.8 turns that passed no gate. The clock
 // is ours.
 const lib = process.argv[2];
-const { act } = await import(`${lib}/acts.js`);
+const { act } = await import(`${lib}/effects.js`);
 const { answerOthers } = await import(`${lib}/others.js`);
 const { passed, follow } = await import(`${lib}/turns.js`);
 

@@ -17,7 +17,7 @@ async fn run(script: &str, argument: &Path, home: &Path) -> Value {
 #[tokio::test]
 async fn a_patch_that_comes_late_changes_nothing_and_the_next_performer_passes_behind_it() {
     let home = tempfile::tempdir().unwrap();
-    let acts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/openclaw/lib/acts.js");
+    let acts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/openclaw/lib/effects.js");
     let came = run("late.mjs", &acts, home.path()).await;
     for (act, claude) in [("park", json!("ridden")), ("restore", json!(null)), ("adopt", json!("ridden"))] {
         let expected =

@@ -16,7 +16,7 @@ async fn run(script: &str, argument: &str) -> Value {
 // Rule HAND-4.
 #[tokio::test]
 async fn what_a_turn_beside_the_ride_bound_stays_until_that_was_told_of() {
-    let came = run("shell.mjs", "../../plugins/openclaw/lib/acts.js").await;
+    let came = run("shell.mjs", "../../plugins/openclaw/lib/effects.js").await;
     let restored =
         |came: &Value| (came[0] == "ok" || came[0] == "restoredOver") && came[2] == "ridden" && came[3] == "ridden";
     assert_eq!(came[0], json!(["slipped", ["other"], "other", "ridden"]));

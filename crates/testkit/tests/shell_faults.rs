@@ -333,7 +333,7 @@ async fn a_mistake_in_the_shell_breaks_a_rule() {
             "if (gate !== 9) {",
             "on a new Claude session",
         ),
-        ("hand.js", "  const handing = { session, used: false };", "  return { outcome: \"ok\" };", "0 turns"),
+        ("hand_over.js", "  const handing = { session, used: false };", "  return { outcome: \"ok\" };", "0 turns"),
     ];
     for (file, right, mistaken, found) in mistakes {
         let shell = locked();

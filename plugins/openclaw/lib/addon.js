@@ -1,7 +1,7 @@
 // Opens the native addon of this platform, prebuilt inside the package.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { shared } from "./shared.js";
+import { shared } from "./process_state.js";
 
 const require = createRequire(import.meta.url);
 

@@ -2,7 +2,7 @@
 // takes it back. Native commands of plugins do not go through the gate, so they work
 // while ridden too. What they say and do is the addon's.
 import { claudeOf, entryOf } from "./host.js";
-import { changed, nameOf, wake } from "./shared.js";
+import { changed, nameOf, wake } from "./process_state.js";
 
 /** @param {import("./types.js").Api} api @param {() => import("./types.js").Addon} sync */
 export function registerCommand(api, sync) {

@@ -3,12 +3,12 @@
 // name, media. Where the addon cannot answer, the state files do, read without a lock; where
 // they cannot be read either, no turn runs, and the sender is asked to send again.
 import { mayBeClosed, prepared } from "./addon.js";
-import { began } from "./answers.js";
+import { began } from "./chat_turns.js";
 import { claudeOf, confirms, entryOf, project } from "./host.js";
 import { isKept, keepWhole } from "./keep.js";
-import { named, shared, wake } from "./shared.js";
+import { named, shared, wake } from "./process_state.js";
+import { perhapsStop } from "./ridden_changes.js";
 import { admitted, passed, pending, recovers } from "./turns.js";
-import { perhapsStop } from "./watch.js";
 
 /** Messages remembered between the two hooks. */
 const REMEMBERED = 256;

@@ -3,7 +3,7 @@
 // says `forceReuse`, and each run writes the binding back without it. So it is set
 // before each turn the gate lets in, and after each turn for those that pass no gate.
 import { agentOf, before, claudeOf, entryOf } from "./host.js";
-import { shared } from "./shared.js";
+import { shared } from "./process_state.js";
 
 /** The run writes its binding up to 0.1 s after its end (docs/hosts.md, D), later on a busy machine. */
 const WRITTEN_MS = 1_500;

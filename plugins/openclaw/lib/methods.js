@@ -1,11 +1,12 @@
 // The gateway methods: scope, the host facts each needs, and the wait for a
 // claim or release to be carried out. What they mean is the addon's.
-import { conditionOf } from "./condition.js";
+
 import { agentOf, channels, claudeOf, entryOf, person, project, workspaceOf } from "./host.js";
 import { resetMark, ridden } from "./keep.js";
-import { changed, shared, wake } from "./shared.js";
+import { changed, shared, wake } from "./process_state.js";
+import { look } from "./ridden_changes.js";
+import { conditionOf } from "./self_report.js";
 import { turnsOf } from "./turns.js";
-import { look } from "./watch.js";
 
 /** @type {Record<string, "operator.read" | "operator.write">} */
 const METHODS = {

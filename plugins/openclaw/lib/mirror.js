@@ -3,7 +3,7 @@
 // transcript is not as it was at a slow look. What is copied, and how, is the addon's, off
 // the event loop; one call at a time. Without `syncMirrorDir` nothing is listened to.
 import { agentOf, entryOf, project } from "./host.js";
-import { shared } from "./shared.js";
+import { shared } from "./process_state.js";
 
 /** Claude Code writes its last lines of a turn, and the host the binding, within this of its end (docs/hosts.md, D). */
 const SETTLED_MS = 2_000;

@@ -3,7 +3,7 @@
 // names the session; what it let in before is waited for here. And of this gateway's own
 // turns those that passed no gate.
 import { before, claudeOf, entryOf } from "./host.js";
-import { shared } from "./shared.js";
+import { shared } from "./process_state.js";
 import { busy } from "./turns.js";
 
 /** How often it is looked whether another gateway waits: one system call. */

@@ -3,15 +3,15 @@
 // of each. Effects of one thread of different kinds may run side by side; the
 // addon gives out at most one of each kind.
 import { AsyncLocalStorage } from "node:async_hooks";
-import { act } from "./acts.js";
 import { mayPass, prepared } from "./addon.js";
-import { listen } from "./answers.js";
+import { listen } from "./chat_turns.js";
+import { act } from "./effects.js";
 import { keepThreads } from "./keep.js";
 import { mirrorTurns } from "./mirror.js";
 import { answerOthers } from "./others.js";
-import { changed, shared } from "./shared.js";
+import { changed, shared } from "./process_state.js";
+import { watch } from "./ridden_changes.js";
 import { follow } from "./turns.js";
-import { watch } from "./watch.js";
 import { lookForWriters } from "./writers.js";
 
 /** How often the list of busy threads is looked at: one system call. */

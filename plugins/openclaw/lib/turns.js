@@ -2,7 +2,7 @@
 // our own pass in before_dispatch; the host's lifecycle events come up to two
 // seconds later when Claude Code has to be started, and entry.status after them.
 import { before, entryOf } from "./host.js";
-import { shared } from "./shared.js";
+import { shared } from "./process_state.js";
 
 /** A run is in the host's entry at the latest after this long; one that is not has ended unseen. */
 const RUN_MS = 5_000;

@@ -1,6 +1,6 @@
 // Looks for a process that writes to a ridden Claude session and is not its driver's. Who
 // that is, and that the ride ends by it, is the addon's to decide.
-import { wake } from "./shared.js";
+import { wake } from "./process_state.js";
 
 /** How often the ridden threads are looked at. A second writer is seen at the latest after this long. */
 const LOOK_MS = 2_000;

@@ -12,12 +12,12 @@ use ride::gateway::client::CallError;
 use ride::gateway::frame;
 use ride::gateway::locate::{self, Options};
 use ride::link::{Link, LinkEvent, Source, Status, Token};
-use ride::ride::along;
+use ride::ride::include;
 use ride_core::config::Config;
 use ride_core::host::{Channel, Entry, HostEntry};
 use ride_core::limits::{MESSAGE_UNITS, META_BYTES};
+use ride_core::listing::{self, Around};
 use ride_core::person::{Allow, Person};
-use ride_core::row::{self, Around};
 use ride_core::rules::Rules;
 use ride_core::split::parts;
 use ride_core::text::{Foreign, plain};
@@ -27,7 +27,7 @@ use ride_core::transcript::{Chain, MEASURED, Reader, Span, Transcript, Wanted, t
 use ride_core::wire::{self, Holder, MethodError, Reason, Refusal, Waiting};
 use ride_store::claude::{ClaudeDir, Registry};
 use ride_store::copy::{Files, Range, pack, unpack};
-use ride_store::{Store, clock, sealed};
+use ride_store::{Store, clock, slots};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -72,7 +72,7 @@ pub(super) fn all() -> Result<Vec<Target>> {
                 })
             }),
         ),
-        Target { name: "state", samples: vec![state], read: Box::new(|b| ok(sealed::unseal::<Thread>(b))) },
+        Target { name: "state", samples: vec![state], read: Box::new(|b| ok(slots::unseal::<Thread>(b))) },
         target("thread", vec![thread], Box::new(json_of::<Thread>)),
         Target { name: "line", samples: transcript_lines()?, read: Box::new(transcript) },
         Target { name: "transcript", samples: transcripts()?, read: Box::new(transcript) },
@@ -113,15 +113,15 @@ fn quotation(bytes: &[u8]) -> Kept {
     let cut = all.char_indices().nth(7).map_or(all.as_str(), |(at, _)| &all[..at]);
     for from in [cut, all.as_str()] {
         let message = message(from);
-        let shown = along::Shown::of(&message);
+        let shown = include::Shown::of(&message);
         shown.lines().iter().try_for_each(|line| seen(line))?;
-        if along::fitting(std::iter::once(&message)).is_empty() || !shown.is_whole() {
+        if include::fitting(std::iter::once(&message)).is_empty() || !shown.is_whole() {
             continue;
         }
-        let fence = along::fence("secret", 1);
-        let context = along::context(&all, &fence, &[&message]);
+        let fence = include::fence("secret", 1);
+        let context = include::context(&all, &fence, &[&message]);
         context.lines().try_for_each(seen)?;
-        let given = along::given(&context, &fence);
+        let given = include::given(&context, &fence);
         if given != Some(shown.sha256().into_iter().collect()) || context.lines().count() != 5 {
             return Err(format!("what was shown is not what is given: {context:?}"));
         }
@@ -454,7 +454,7 @@ fn entries() -> Vec<Value> {
 fn entry(bytes: &[u8]) -> Kept {
     let Ok(entry) = serde_json::from_slice::<HostEntry>(bytes) else { return Ok(()) };
     let entry = Entry::from(entry);
-    row::listed(&entry);
+    listing::listed(&entry);
     let around = Around {
         channels: &[Channel { id: "telegram".into(), enabled: true, ..Channel::default() }],
         transcripts: &HashSet::new(),
@@ -464,7 +464,7 @@ fn entry(bytes: &[u8]) -> Kept {
         now: Now { boot: 1, mono_ms: 5, wall_ms: 5 },
         rules: &Rules::default(),
     };
-    row::row(&entry, None, &around);
+    listing::row(&entry, None, &around);
     Ok(())
 }
 

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::act::{EVERYWHERE, Handed, Held, last_message};
 use super::cells::{Cells, those, yes};
 use super::lab::{Lab, SOON, Thread, owner, stranger};
 use super::log::first;
+use super::turns::{EVERYWHERE, Handed, Held, last_message};
 
 /// One pixel; the model need not see more.
 pub(super) const PNG: &[u8] = &[

@@ -4,10 +4,10 @@ use anyhow::{Context, Result};
 use ride_testkit::anthropic::Recorded;
 use serde_json::json;
 
-use super::act::{EVERYWHERE, MENTION, last_message};
 use super::cells::{Cells, listed, those};
 use super::handover::renamed;
 use super::lab::{Lab, MENTION_ONLY, Thread, owner, stranger};
+use super::turns::{EVERYWHERE, MENTION, last_message};
 
 pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     let group = lab.group(1);

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::act::{EVERYWHERE, last_message};
 use super::cells::{Cells, listed, those, yes};
 use super::handover::{PNG, pictured, renamed};
 use super::lab::{Lab, TURN, Thread, owner, stranger};
 use super::log::{Entry, fields, first};
+use super::turns::{EVERYWHERE, last_message};
 
 pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     let thread = lab.topic(3);

@@ -9,10 +9,10 @@ use ride_testkit::Process;
 use ride_testkit::gateway::Family;
 use serde_json::{Value, json};
 
-use super::act::Turn;
 use super::cells::{Cells, listed, those, yes};
 use super::lab::{Lab, SOON, TURN, Thread, owner};
 use super::transcript::Transcript;
+use super::turns::Turn;
 
 pub(super) async fn measure(lab: &Lab, cells: &mut Cells) -> Result<()> {
     let thread = lab.topic(2);

@@ -6,11 +6,11 @@ use anyhow::{Context, Result};
 use ride_testkit::Anthropic;
 use serde_json::{Value, json};
 
-use super::act::EVERYWHERE;
 use super::cells::{Cells, yes};
 use super::handover::renamed;
 use super::lab::{Lab, Mark, SOON, TURN, Thread, owner, stranger};
 use super::log::{Entry, first};
+use super::turns::EVERYWHERE;
 
 /// What the model holds until the measurement lets it go on.
 struct Slow<'a> {

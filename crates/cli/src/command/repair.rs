@@ -19,7 +19,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::keep::Kept;
-use super::{Context, elsewhere, print_json, release, ride, rows, say};
+use super::{Context, print_json, release, remote_gateway, ride, rows, say};
 use crate::args::RideArgs;
 use crate::copy::push::{PushError, push};
 use crate::copy::{self, Standing, leaf_name, standing, told};
@@ -92,11 +92,12 @@ pub async fn run(
             go_on_with(&path, leaf).map_err(|e| broke("extend", &path, &e))?;
             return Ok(Done { kept: Keep::Beside(leaf), aside: None, end: None });
         }
-        let thread = elsewhere::thread(&grant, &connection);
+        let thread = remote_gateway::thread(&grant, &connection);
         let first = told(&thread, 0).await?;
         let folder = crate::ride::target(&grant).cwd.clone();
         let project =
-            elsewhere::project(context, project, &target, &folder, first.repository.as_ref(), &mut interrupts).await?;
+            remote_gateway::project(context, project, &target, &folder, first.repository.as_ref(), &mut interrupts)
+                .await?;
         let files = copy::here(&super::adopt::claude_dir(context)?, thread.session, &project)?;
         let (stands, there) = standing(&thread, &files).await?;
         let kept = match (beside, &stands) {
@@ -107,7 +108,7 @@ pub async fn run(
             Keep::Beside(_) => None,
             _ => Some(set_aside(&files).map_err(|e| broke("set aside", files.transcript(), &e))?),
         };
-        let brought = elsewhere::fetch(&thread, &lease, files, &there, &title, &mut interrupts).await;
+        let brought = remote_gateway::fetch(&thread, &lease, files, &there, &title, &mut interrupts).await;
         let copy = match (brought, &aside) {
             (Ok(copy), _) => copy,
             (Err(e), Some(aside)) => {

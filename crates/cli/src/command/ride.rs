@@ -12,7 +12,7 @@ use ride_store::clock;
 
 use super::again::Again;
 use super::keep::Kept;
-use super::{Context, Last, Missed, chat, elsewhere, name, release, say};
+use super::{Context, Last, Missed, chat, name, release, remote_gateway, say};
 use crate::args::RideArgs;
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
@@ -105,7 +105,7 @@ pub async fn run(context: &Context<'_>, args: &RideArgs) -> Result<(), Error> {
     let copied = match check_grant(&grant) {
         Err(e) if e.is_elsewhere() => {
             let kept = Kept::new(&grant, &record, &connection);
-            elsewhere::begin(context, args, &target, &mut grant, (&connection, &kept), e.into(), &mut interrupts)
+            remote_gateway::begin(context, args, &target, &mut grant, (&connection, &kept), e.into(), &mut interrupts)
                 .await
                 .map(Some)
         }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ride_core::condition::Condition;
+use ride_core::plugin_report::Condition;
 use ride_core::wire::method;
 use ride_store::clock;
 use ride_store::mirror::{Gone, Kept, MirrorDir, Restored};

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use ride_store::claude::{ClaudeDir, Found, Liveness, Registry, Summary};
 use uuid::Uuid;
 
-use super::choice::{Choice, Pressed};
 use super::keys::Key;
 use super::search::{Names, Searched, Title};
+use super::selection::{Choice, Pressed};
 
 /// How often the files are looked at again: Claude Codes begin and end meanwhile.
 pub const LIST_EVERY_MS: u64 = 5_000;

@@ -2,17 +2,17 @@
 //!
 //! Invariants: at most one listing and one preview are on their way, and what comes back
 //! for a thread that changed meanwhile is not kept. Whether a thread may be ridden is not
-//! decided here: Enter asks, and a no is shown. The selection is in `choice`, drawing in
+//! decided here: Enter asks, and a no is shown. The selection is in `selection`, drawing in
 //! `view`, waiting in `picker`.
 
 use std::collections::{HashMap, VecDeque};
 
 use ride_core::wire::Row;
 
-use super::choice::{Choice, Pressed};
 use super::keys::Key;
 use super::preview::Preview;
 use super::search::Threads;
+use super::selection::{Choice, Pressed};
 
 /// How often the list is asked for by itself: hosts before 2026.8 tell of no change,
 /// and none tells of a new title.

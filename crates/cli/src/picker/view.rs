@@ -11,9 +11,9 @@ use ride_core::wire::{Mode, Row};
 use unicode_segmentation::UnicodeSegmentation as _;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::choice::Choice;
 use super::preview::{Said, Speaker};
 use super::search::{Found, Searched};
+use super::selection::Choice;
 use super::state::{Known, Picker};
 use crate::render::{self, age, clean, count};
 

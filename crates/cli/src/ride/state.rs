@@ -18,7 +18,7 @@ use ride_core::wire::{
 };
 use uuid::Uuid;
 
-use super::along;
+use super::include;
 use crate::link::{Ask, Ending, Origin, Prompt, Slip, Status, Turn, Verdict};
 use crate::outbox;
 use crate::render::{self, clean, cut, duration};
@@ -243,7 +243,7 @@ pub struct Ride {
     /// The messages that wait, whole, as far as they were read.
     inbox: Vec<Waiting>,
     /// How each of them was shown, by its number.
-    shown_as: BTreeMap<u64, along::Shown>,
+    shown_as: BTreeMap<u64, include::Shown>,
     /// Lines that were not shown yet, as last told.
     unshown: Option<Vec<String>>,
     /// How many prompts had messages along: each has a fence of its own.
@@ -553,7 +553,7 @@ impl Ride {
             Event::Ask { ask, what, session } => {
                 let verdict = self.verdict(&what, session, now_ms);
                 let verdict = match &what {
-                    Ask::Prompt { text, .. } if verdict == Verdict::Allow && along::asked_for(text).is_some() => {
+                    Ask::Prompt { text, .. } if verdict == Verdict::Allow && include::asked_for(text).is_some() => {
                         self.take_along()
                     }
                     _ => verdict,
@@ -692,7 +692,7 @@ impl Ride {
         // What a machine caused (a finished task, another session) is not the person's.
         if prompt.claude_session == self.session && prompt.origin == Origin::Person {
             self.typed = true;
-            if along::asked_for(&prompt.text).is_some()
+            if include::asked_for(&prompt.text).is_some()
                 && let Some(seqs) = self.along.take()
             {
                 if self.taken.len() == MAX_ALONG {
@@ -701,7 +701,7 @@ impl Ride {
                 }
                 self.taken.push(Along { prompt: prompt.id, seqs, heard: false });
             }
-            self.keep(&prompt.id.to_string(), RelayKind::Prompt, along::as_said(&prompt.text), out);
+            self.keep(&prompt.id.to_string(), RelayKind::Prompt, include::as_said(&prompt.text), out);
         }
     }
 
@@ -721,7 +721,7 @@ impl Ride {
             is_new |= shown.is_some_and(|shown| shown.waits(unshown));
             shown.is_some_and(|shown| shown.is_whole() && !shown.waits(unshown))
         };
-        let messages = along::fitting(left().filter(was_seen));
+        let messages = include::fitting(left().filter(was_seen));
         if messages.is_empty() {
             return Verdict::Refuse(match left().next() {
                 None => "no message waits in the thread".to_owned(),
@@ -732,10 +732,10 @@ impl Ride {
             });
         }
         self.fences += 1;
-        let fence = along::fence(&self.secret, self.fences);
-        let context = along::context(&self.title, &fence, &messages);
+        let fence = include::fence(&self.secret, self.fences);
+        let context = include::context(&self.title, &fence, &messages);
         let shown: Vec<_> = messages.iter().filter_map(|message| self.shown_as.get(&message.seq)?.sha256()).collect();
-        if along::given(&context, &fence).as_ref() != Some(&shown) {
+        if include::given(&context, &fence).as_ref() != Some(&shown) {
             return Verdict::Refuse(
                 "what would go along is not what was shown to you; the agent answers it after the ride".to_owned(),
             );
@@ -752,13 +752,13 @@ impl Ride {
                 let before = self.read;
                 for message in inboxed.messages {
                     self.read = self.read.max(message.seq);
-                    let shown = along::Shown::of(&message);
+                    let shown = include::Shown::of(&message);
                     shown.lines().iter().for_each(|line| out.push(Effect::Say(line.clone())));
                     self.shown_as.insert(message.seq, shown);
                     self.inbox.push(message);
                 }
                 if self.read > before {
-                    let command = along::command();
+                    let command = include::command();
                     out.push(Effect::Say(format!(
                         "⇄ {command} <prompt> includes the waiting messages; others are answered after you leave"
                     )));

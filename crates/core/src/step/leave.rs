@@ -12,7 +12,7 @@ use crate::time::Now;
 use crate::view;
 use crate::wire::{Reason, Refusal, RelayItem};
 
-use super::{notice, outbox, phases, say, seen};
+use super::{host_events, notice, outbox, phases, say};
 
 /// The agent is to have the thread again, whoever rides it or waits for it.
 pub(super) fn take_back(t: &mut Thread, by: String, accept: bool, now: Now) -> Reply {
@@ -190,9 +190,9 @@ pub(super) fn done(t: &mut Thread, outcome: Outcome, now: Now, rules: &Rules) {
             at.acceptable = true;
         }
         // It is asked again, by then over what that turn left.
-        (LeaveStage::Restore, Outcome::Slipped { sessions }) => seen::slipped(t, &sessions, now),
+        (LeaveStage::Restore, Outcome::Slipped { sessions }) => host_events::slipped(t, &sessions, now),
         (LeaveStage::Restore, Outcome::RestoredOver { reset, deleted }) => {
-            seen::restored_over(t, reset, deleted, now);
+            host_events::restored_over(t, reset, deleted, now);
             phases::open(t, now);
         }
         (LeaveStage::Restore, Outcome::Ok) => phases::open(t, now),

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use ride_core::host::{Channel, Entry, HostEntry};
+use ride_core::listing::{Around, listed, row, shared};
 use ride_core::person::{Allow, Person};
-use ride_core::row::{Around, listed, row, shared};
 use ride_core::rules::Rules;
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use ride_core::transcript::Reader;
 
 use super::copy::regular;
 use super::{Kept, MirrorError};
-use crate::bytes::{begins, feed};
+use crate::byte_copy::{begins, feed};
 use crate::error::StoreError;
 
 /// What reading every line found.

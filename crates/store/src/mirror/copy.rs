@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::{LOCK, MirrorDir, MirrorError, about, put_about};
-use crate::bytes::{begins, copy, feed, same};
+use crate::byte_copy::{begins, copy, feed, same};
 use crate::claude::{ClaudeError, open_regular, tail_sha256};
 use crate::error::StoreError;
 use crate::file::Folder;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::copy::{made, regular, wrote};
 use super::{Kept, MirrorError};
-use crate::bytes::{copy, same};
+use crate::byte_copy::{copy, same};
 use crate::claude::{ClaudeDir, live_writers, program};
 use crate::error::StoreError;
 use crate::file::Folder;

@@ -10,7 +10,7 @@ use ride_core::rules::Rules;
 use ride_core::thread::{FORMAT, Thread};
 use ride_core::time::Now;
 use ride_core::wire::Reason;
-use ride_store::sealed::unseal;
+use ride_store::slots::unseal;
 use ride_store::{Gate, Store, StoreError, clock};
 use tempfile::TempDir;
 use uuid::Uuid;

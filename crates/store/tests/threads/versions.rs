@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ride_core::event::{Event, Reply};
 use ride_core::rules::Rules;
 use ride_core::thread::{FORMAT, Thread, stored};
-use ride_store::sealed::unseal;
+use ride_store::slots::unseal;
 use ride_store::{Gate, Store, StoreError, clock, may_be_ridden};
 use tempfile::TempDir;
 use uuid::Uuid;

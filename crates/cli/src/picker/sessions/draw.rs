@@ -3,8 +3,8 @@
 use ratatui::text::Line;
 
 use super::{SessionPicker, Sessions};
-use crate::picker::choice::Choice;
 use crate::picker::search::Searched as _;
+use crate::picker::selection::Choice;
 use crate::picker::view::{Drawn, Look, RowLook, fit, quoted};
 use crate::render::clean;
 

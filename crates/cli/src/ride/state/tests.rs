@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::*;
 
-mod along;
 mod copy;
+mod include;
 
 const SESSION: Uuid = Uuid::from_u128(7);
 

@@ -1,7 +1,7 @@
 // The effects the host performs. Each ends in an outcome, never in an exception:
 // what cannot be told is said to be unknown. The rest is the addon's.
-import { follow } from "./answers.js";
-import { hand } from "./hand.js";
+import { follow } from "./chat_turns.js";
+import { hand } from "./hand_over.js";
 import { agentOf, claudeOf, entryOf, project } from "./host.js";
 import { resetMark, ridden } from "./keep.js";
 import { acknowledge, begins, parked } from "./others.js";

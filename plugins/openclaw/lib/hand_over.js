@@ -3,7 +3,7 @@
 // The sender's authority is what the host computes from the id; commands are never
 // authorised here, since an authorised `/new` would reset the thread whoever wrote it.
 import { agentOf, entryOf } from "./host.js";
-import { shared } from "./shared.js";
+import { shared } from "./process_state.js";
 import { busy } from "./turns.js";
 
 /**

@@ -1,6 +1,6 @@
 // What the shell knows of the plugin itself, for `ride doctor`.
 import { confirms } from "./host.js";
-import { shared } from "./shared.js";
+import { shared } from "./process_state.js";
 
 /**
  * Whether the host registered our conversation hook is decided by its configuration

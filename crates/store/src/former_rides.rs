@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::file::{Folder, file_name};
-use crate::sealed::{Stored, Unsealed};
+use crate::slots::{Stored, Unsealed};
 
 const FILE: &str = "kept.json";
 const LOCK: &str = "kept.lock";

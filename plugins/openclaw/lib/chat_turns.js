@@ -2,7 +2,7 @@
 // agent's last words. The host names every event of such a turn by the driver's own id
 // (docs/hosts.md, E and O); what a restart has swallowed is read from its history.
 
-import { shared } from "./shared.js";
+import { shared } from "./process_state.js";
 import { busy } from "./turns.js";
 
 /** Turns remembered after their end, for a follower that comes late. */

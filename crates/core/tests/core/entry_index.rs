@@ -1,7 +1,7 @@
 //! The index under changes, reads and lists that overtake each other.
 
+use ride_core::entry_index::{Binding, Known};
 use ride_core::host::{Entry, HostEntry};
-use ride_core::known::{Binding, Known};
 use serde_json::json;
 use uuid::Uuid;
 

@@ -9,7 +9,7 @@ import { randomUUID } from "node:crypto";
  * @property {AsyncLocalStorage<{ session: string, used: boolean }>} handing a hand-over of ours is running in this context
  * @property {Map<string, { passed: number[], running: Map<string, number>, ended: number, admitted?: string }>} turns by session key: when turns were let in, runs began, the last one ended, and which run was let in last
  * @property {AsyncLocalStorage<{ event: any, ctx: any }>} flow what message_received told of the message under way (2026.6 and 2026.7)
- * @property {Map<string, import("./answers.js").Run>} runs the turns of chat rides, by the driver's id
+ * @property {Map<string, import("./chat_turns.js").Run>} runs the turns of chat rides, by the driver's id
  * @property {Set<(key: string) => void>} wake performers to tell that a thread has work
  * @property {(key: string, params: unknown) => Promise<any>} [relay] the performer's way to take a relay over
  * @property {Set<(key: string) => void>} changed who wants to know that a thread changed

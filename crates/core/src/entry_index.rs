@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
 use crate::host::Entry;
-use crate::row;
+use crate::listing;
 
 /// What is known.
 #[derive(Debug, Default)]
@@ -134,7 +134,7 @@ impl Known {
 
     /// The threads, most recent first; equally recent ones by key.
     pub fn threads(&self) -> Vec<&Entry> {
-        let mut threads: Vec<&Entry> = self.entries.values().map(|k| &k.entry).filter(|e| row::listed(e)).collect();
+        let mut threads: Vec<&Entry> = self.entries.values().map(|k| &k.entry).filter(|e| listing::listed(e)).collect();
         threads.sort_by(|a, b| b.last_activity.cmp(&a.last_activity).then_with(|| a.key.cmp(&b.key)));
         threads
     }

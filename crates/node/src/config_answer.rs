@@ -1,8 +1,8 @@
 //! The answer of `ride_config`: the configuration in force, the plugin's version and
 //! what it tells of itself.
 
-use ride_core::condition::Condition;
 use ride_core::config::Config;
+use ride_core::plugin_report::Condition;
 use ride_store::claude::process;
 use ride_store::clock;
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 // agent that passed no gate). Projected here; what it means is the addon's.
 import { claudeOf, entryOf, project } from "./host.js";
 import { resetMark } from "./keep.js";
-import { shared, wake } from "./shared.js";
+import { shared, wake } from "./process_state.js";
 
 /** before_dispatch follows message_received within 16 ms (docs/hosts.md, C and K); what it has not asked for after this long, the host kept for itself. */
 const KEPT_MS = 2_000;
