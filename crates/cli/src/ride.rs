@@ -53,6 +53,8 @@ const KILL_AFTER: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How late the last lines of a turn are written, and more.
 const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
+/// How often the file is looked at after a turn, each time after twice the pause: within 19 s.
+const LOOKS: u32 = 6;
 /// How long Claude Code may take to load our plugin; it comes up in 1 to 3 s, and
 /// may show a question first.
 const HELLO_WITHIN: Duration = Duration::from_secs(60);
@@ -341,8 +343,9 @@ struct OnCopy {
     beside: Arc<Mutex<BTreeMap<String, u64>>>,
     /// What could not be pushed, in words.
     notes: Arc<std::sync::Mutex<Vec<String>>>,
-    /// A turn ended: its last lines are written by then.
+    /// A turn ended: when the file is looked at, and how often it was.
     grown_at: Option<Instant>,
+    looks: u32,
 }
 
 impl Drive {
@@ -366,6 +369,7 @@ impl Drive {
                 beside,
                 notes,
                 grown_at: None,
+                looks: 0,
             }
         });
         let (answer_in, answers) = mpsc::channel(16);
@@ -507,6 +511,9 @@ impl Drive {
             copy.grown_at = None;
             // Another turn ends by itself.
             if !self.ride.turn_runs() {
+                // On a busy machine its last line comes late.
+                copy.looks += 1;
+                copy.grown_at = (copy.looks < LOOKS).then(|| now + WRITTEN_WITHIN * 2_u32.pow(copy.looks));
                 let size = copy::length(&copy.files, None).unwrap_or(0);
                 let end = whole_lines(&copy.files, None, 0, size);
                 self.take(Event::Grown(end));
@@ -595,7 +602,7 @@ impl Drive {
             }
             LinkEvent::Turn { turn, kept } => {
                 if let Some(copy) = &mut self.copy {
-                    copy.grown_at = Some(Instant::now() + WRITTEN_WITHIN);
+                    (copy.grown_at, copy.looks) = (Some(Instant::now() + WRITTEN_WITHIN), 0);
                 }
                 if self.take_kept(Event::Turn(turn)) {
                     let _ = kept.send(());
