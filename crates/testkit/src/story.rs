@@ -4,8 +4,9 @@
 //! the process table, the model API's requests. Never from our own word, unless
 //! our word is the fact (what a command printed).
 
+mod addon_fails;
 mod adopt;
-mod beside;
+mod after_ride;
 mod chat_ride;
 mod claude_turns;
 mod commands;
@@ -13,23 +14,22 @@ mod config;
 mod crash;
 mod elsewhere;
 mod first_ride;
+mod gateway_fails;
 mod guard;
 mod install;
 pub mod kills;
 mod loads;
 mod mirror;
+mod other_clients;
 mod people;
 mod previews;
 mod reach;
 mod stage;
 mod steal;
+mod terminal_fails;
 mod threads;
-mod throws;
 mod tool;
 mod transcript;
-mod trouble;
-mod upset;
-mod whole;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -82,19 +82,19 @@ pub enum Story {
     /// Commands are written in ridden threads.
     Commands,
     /// Others start turns of a ridden thread, reset it, delete it.
-    Beside,
+    OtherClients,
     /// A thread once ridden goes on from many surfaces.
-    Whole,
+    AfterRide,
     /// Things go wrong at the terminal.
-    Trouble,
+    TerminalFails,
     /// The gateway is killed and its plugin switched off.
-    Upset,
+    GatewayFails,
     /// The gateway is killed in turns of its agent.
     Crash,
     /// A thread is taken over, and taken back.
     Steal,
     /// The addon throws.
-    Throws,
+    AddonFails,
     /// A Claude session of a terminal becomes a thread's.
     Adopt,
     /// A thread is ridden from a machine that is not the gateway's.
@@ -123,13 +123,13 @@ impl Story {
         Story::People,
         Story::Config,
         Story::Commands,
-        Story::Beside,
-        Story::Whole,
-        Story::Trouble,
-        Story::Upset,
+        Story::OtherClients,
+        Story::AfterRide,
+        Story::TerminalFails,
+        Story::GatewayFails,
         Story::Crash,
         Story::Steal,
-        Story::Throws,
+        Story::AddonFails,
         Story::Adopt,
         Story::Elsewhere,
         Story::Guard,
@@ -151,13 +151,13 @@ impl Story {
             Story::People => "people",
             Story::Config => "config",
             Story::Commands => "commands",
-            Story::Beside => "beside",
-            Story::Whole => "whole",
-            Story::Trouble => "trouble",
-            Story::Upset => "upset",
+            Story::OtherClients => "other-clients",
+            Story::AfterRide => "after-ride",
+            Story::TerminalFails => "terminal-fails",
+            Story::GatewayFails => "gateway-fails",
             Story::Crash => "crash",
             Story::Steal => "steal",
-            Story::Throws => "throws",
+            Story::AddonFails => "addon-fails",
             Story::Adopt => "adopt",
             Story::Elsewhere => "elsewhere",
             Story::Guard => "guard",
@@ -188,12 +188,12 @@ impl Story {
             }
             Story::Config => "the configuration is changed while a thread is ridden, and has wrong values",
             Story::Commands => "commands in ridden threads: what passes, what is refused, who may, and who is told",
-            Story::Beside => "other clients start turns of a ridden thread, and reset and delete it",
-            Story::Whole => "after a ride, turns of the channel and of alternating surfaces go on as they should",
-            Story::Trouble => {
+            Story::OtherClients => "other clients start turns of a ridden thread, and reset and delete it",
+            Story::AfterRide => "after a ride, turns of the channel and of alternating surfaces go on as they should",
+            Story::TerminalFails => {
                 "what is missing, changed, killed or interrupted ends in a clear error and a whole thread"
             }
-            Story::Upset => {
+            Story::GatewayFails => {
                 "the gateway is killed in a claim, a ride and a release, and its plugin reloaded and switched off"
             }
             Story::Crash => {
@@ -202,7 +202,7 @@ impl Story {
             Story::Steal => {
                 "a thread is taken over by another driver and taken back for the agent, also from a driver that is stopped"
             }
-            Story::Throws => {
+            Story::AddonFails => {
                 "every export of the addon throws under a ride, and the gateway and every message are well"
             }
             Story::Adopt => {
@@ -238,7 +238,7 @@ impl Story {
                 Some("after a channel turn this OpenClaw wants operator.admin, which a hook does not ask for")
             }
             Story::People if before(openclaw, &[2026, 8]) => Some("this OpenClaw knows devices, not people"),
-            Story::Install | Story::Previews | Story::Reach | Story::Threads | Story::People | Story::Throws
+            Story::Install | Story::Previews | Story::Reach | Story::Threads | Story::People | Story::AddonFails
                 if claude_code != pinned().claude_code[0] =>
             {
                 Some("nothing in it depends on Claude Code; played with the newest")
@@ -259,13 +259,13 @@ impl Story {
             Story::People => people::play(product, facts).await,
             Story::Config => config::play(product, facts).await,
             Story::Commands => commands::play(product, facts).await,
-            Story::Beside => beside::play(product, facts).await,
-            Story::Whole => whole::play(product, facts).await,
-            Story::Trouble => trouble::play(product, facts).await,
-            Story::Upset => upset::play(product, facts).await,
+            Story::OtherClients => other_clients::play(product, facts).await,
+            Story::AfterRide => after_ride::play(product, facts).await,
+            Story::TerminalFails => terminal_fails::play(product, facts).await,
+            Story::GatewayFails => gateway_fails::play(product, facts).await,
             Story::Crash => crash::play(product, facts).await,
             Story::Steal => steal::play(product, facts).await,
-            Story::Throws => throws::play(product, facts).await,
+            Story::AddonFails => addon_fails::play(product, facts).await,
             Story::Adopt => adopt::play(product, facts).await,
             Story::Elsewhere => elsewhere::play(product, facts).await,
             Story::Guard => guard::play(product, facts).await,

@@ -19,7 +19,7 @@ use crate::wait::poll_until;
 const FORUM: i64 = -1_002_222_222_222;
 const PLUGIN: &str = "claude-code-sync";
 
-struct Upset<'s> {
+struct GatewayFails<'s> {
     stage: Stage<'s>,
     plans: Place,
     session: String,
@@ -50,14 +50,14 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     Ok(())
 }
 
-async fn open(product: &Product) -> Result<Upset<'_>> {
+async fn open(product: &Product) -> Result<GatewayFails<'_>> {
     let stage = Stage::open(product, &[1001], json!({})).await?;
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");
     let (session, transcript) = stage.begun(&plans, &format!("agent:main:telegram:group:{FORUM}:topic:42")).await?;
-    Ok(Upset { stage, plans, session, transcript })
+    Ok(GatewayFails { stage, plans, session, transcript })
 }
 
-impl Upset<'_> {
+impl GatewayFails<'_> {
     async fn killed_in_a_claim(&mut self, facts: &mut Facts) -> Result<()> {
         self.says("::gate claim");
         self.stage.anthropic.wait_for_prompt(TURN, "::gate claim").await?;

@@ -32,7 +32,7 @@ const RESTS: Duration = Duration::from_secs(1);
 /// Never ridden.
 const BESIDE: i64 = -1_003_333_333_334;
 
-struct Whole<'s> {
+struct AfterRide<'s> {
     stage: Stage<'s>,
     client: Client,
     ridden: bool,
@@ -48,7 +48,7 @@ struct Thread {
 pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let stage = Stage::open(product, &[1001], json!({})).await?;
     let client = Client::connect(&stage.gateway).await?;
-    let mut whole = Whole { stage, client, ridden: false };
+    let mut whole = AfterRide { stage, client, ridden: false };
     let kitchen = whole.begins(GROUP, "Kitchen").await?;
     // Two ways of delivering: hosts since 2026.7 may have a live child for each.
     whole.control(&kitchen, "before the ride").await?;
@@ -130,7 +130,7 @@ impl std::fmt::Display for Came {
     }
 }
 
-impl Whole<'_> {
+impl AfterRide<'_> {
     /// A thread with all turns of this story, without the ride.
     async fn turns(&mut self, group: i64, title: &str) -> Result<Came> {
         let whose = format!("{} ", title.to_lowercase());

@@ -25,7 +25,7 @@ const HUP: i32 = 1;
 const INT: i32 = 2;
 const KILL: i32 = 9;
 
-struct Trouble<'s> {
+struct TerminalFails<'s> {
     stage: &'s Stage<'s>,
     plans: Place,
     key: String,
@@ -37,7 +37,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     let plans = Place::topic(FORUM, "Forum", 42, "Plans");
     let key = format!("agent:main:telegram:group:{FORUM}:topic:42");
     let (session, transcript) = stage.begun(&plans, &key).await?;
-    let t = Trouble { stage, plans, key, session };
+    let t = TerminalFails { stage, plans, key, session };
 
     t.nothing_to_ride_with(facts, &transcript).await?;
     t.interrupted_while_it_connects(facts).await?;
@@ -57,7 +57,7 @@ pub(super) async fn play(product: &Product, facts: &mut Facts) -> Result<()> {
     Ok(())
 }
 
-impl Trouble<'_> {
+impl TerminalFails<'_> {
     /// What is missing is found out, said, and the thread stays the agent's.
     async fn nothing_to_ride_with(&self, facts: &mut Facts, transcript: &Path) -> Result<()> {
         let (code, told) = self.fails(&["--claude", "/nowhere/claude", "forum", "topic:42"]).await?;
