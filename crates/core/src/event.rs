@@ -108,7 +108,7 @@ pub enum Event {
         /// It lives, and has another session now.
         left: bool,
     },
-    /// The host told of something beside the thread's messages.
+    /// The host reported something other than a message of the thread.
     Seen(Seen),
     /// The performer asks what is to be done.
     Take {

@@ -44,7 +44,7 @@ pub const MET_IDS: usize = 512;
 pub const ALIKE: usize = 64;
 /// Senders told that a thread is ridden; the rest of a crowd has read it by then.
 pub const TOLD: usize = 256;
-/// Things the host told of during a ride, kept for the driver: each kind comes about once.
+/// Reports of the host during a ride, kept for the driver. Of each kind there is about one.
 pub const NEWS: usize = 16;
 /// Journal entries kept in the thread's file.
 pub const JOURNAL: usize = 64;

@@ -72,7 +72,7 @@ pub fn row(e: &Entry, thread: Option<&Thread>, around: &Around<'_>) -> Row {
     } else {
         match (mode, claude, &relay) {
             (Some(_), ..) => None,
-            // Driven by chat it would begin another one; that is for the thread itself to do.
+            // A chat ride would start a new Claude session. Only a message of the channel may do that.
             (None, Some(_), _) => Some("the transcript of its Claude session is not on the gateway's machine: its next message in the chat begins a new one".into()),
             (None, None, Err(relay)) => Some(format!("no Claude session behind it, and {relay}")),
             (None, None, Ok(())) => Some("nothing to drive it by".into()),

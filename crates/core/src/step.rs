@@ -1,9 +1,9 @@
 //! What follows from an event: `step(thread, event, now) -> (thread, reply)`.
 //!
-//! Effects are not returned to whoever commits an event: they follow from the
-//! state, and only the performer takes them ([`Event::Take`]), marked in the
-//! state before they are performed. So a crash leaves either no effect or one
-//! whose outcome is known to be unknown.
+//! Whoever commits an event does not get its effects. Effects follow from the
+//! state. Only the performer takes them ([`Event::Take`]), and the state records
+//! each one before it is performed. So after a crash an effect was either not
+//! performed, or the state says that its outcome is unknown.
 
 mod claim;
 mod driver;

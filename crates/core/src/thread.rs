@@ -126,7 +126,7 @@ pub struct Side {
 pub enum Phase {
     /// The gateway's agent.
     Open,
-    /// Nobody new: the agent is being seen off.
+    /// Nobody new: a claim waits until the agent has stopped writing.
     Claiming {
         /// The grant in the making.
         lease: Box<Lease>,
@@ -140,7 +140,7 @@ pub enum Phase {
         /// The driver's grant.
         lease: Box<Lease>,
     },
-    /// Nobody new: the driver is being seen off.
+    /// Nobody new: the ride ends, and the driver stops writing.
     Leaving {
         /// The grant that ends.
         lease: Box<Lease>,
@@ -156,7 +156,7 @@ pub enum Phase {
     },
 }
 
-/// A driver that took a ridden thread over and waits until the one before is seen off.
+/// A driver that took a ridden thread over, and waits until the one before has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Heir {
@@ -223,7 +223,7 @@ impl Deadline {
     }
 }
 
-/// The stages of seeing the agent off, in order.
+/// The stages of a claim, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ClaimStage {
@@ -245,7 +245,7 @@ pub enum ClaimStage {
     Adopt,
 }
 
-/// The stages of seeing the driver off, in order.
+/// The stages of the end of a ride, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LeaveStage {
@@ -381,7 +381,7 @@ pub struct Lease {
     pub shown: Option<ShownTo>,
     /// Sender ids that were told that the thread is ridden.
     pub told: Vec<String>,
-    /// What the host told of during the ride, oldest first.
+    /// What the host reported during the ride, oldest first.
     #[serde(default)]
     pub news: VecDeque<News>,
 }
@@ -430,7 +430,7 @@ impl Lease {
         rules.silence_ms.saturating_sub(now.since_ms(self.active).unwrap_or(0))
     }
 
-    /// Whether something of this kind was told of during the ride.
+    /// Whether the host reported something of this kind during the ride.
     pub fn was_told(&self, kind: NewsKind) -> bool {
         self.news.iter().any(|news| news.kind == kind)
     }
@@ -462,7 +462,7 @@ pub struct Adopts {
     pub from: Option<ClaudeSession>,
 }
 
-/// What the host told of during a ride, for the driver.
+/// What the host reported during a ride, for the driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct News {

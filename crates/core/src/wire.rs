@@ -16,7 +16,7 @@ pub mod method {
     pub const RIDEABLE: &str = "sessions_rideable";
     /// Claims a thread for a driver; answers when it is granted or refused. Needs `operator.write`.
     pub const CLAIM: &str = "ride_claim";
-    /// Keeps a lease alive and learns what waits. Needs `operator.write`.
+    /// Renews a lease, and gives the messages that wait. Needs `operator.write`.
     pub const RENEW: &str = "ride_renew";
     /// Hands prompts and answers over for the thread. Needs `operator.write`.
     pub const RELAY: &str = "ride_relay";
@@ -369,7 +369,7 @@ pub struct Renewed {
     /// Of a chat ride: the prompt that waits for the agent or is being answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<Turn>,
-    /// What the host told of during this ride, oldest first, at most 16.
+    /// What the host reported during this ride, oldest first, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub news: Vec<News>,
 }
@@ -674,7 +674,7 @@ fn default_release_wait_ms() -> u64 {
 }
 
 /// Request of `ride_take_back`: a person gives the thread back to the agent, whoever
-/// rides it. The driver is seen off as ever.
+/// rides it. The driver's ride ends in the usual order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TakeBack {

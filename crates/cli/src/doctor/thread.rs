@@ -89,7 +89,7 @@ pub fn explain(known: &Known<'_>) -> Explained {
         );
     }
     let host = clean(&holder.host);
-    // Of a thread that another driver waits for, the one before is still being seen off.
+    // Another driver waits for the thread: the ride of the one before has not ended yet.
     let phase = status.map_or(holder.phase.raw(), |status| status.phase.raw());
     let (well, mend) = match (phase, holder.waiting_for.is_some(), ours) {
         ("leaving", _, Some(_)) if holder.acceptable => {

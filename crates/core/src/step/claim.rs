@@ -1,11 +1,11 @@
-//! Claim: the gate closes first, then the agent is seen off, stage by stage.
+//! Claim: the gate closes first, then the agent stops writing, stage by stage.
 //!
-//! Order: settle the running turn, end the gateway's Claude child, copy the
-//! binding and only then take it out of the host's entry, hear from the other
-//! gateways that no turn of theirs is on the session, prove that no process
-//! is left, record the transcript. The proof comes after parking: whatever
-//! started between the two shows up in it. For a chat ride the first is all: the agent
-//! stays the one writer, and from then on runs a turn only for its driver.
+//! Order: settle the running turn; end the gateway's Claude child; copy the binding
+//! and only then take it out of the host's entry; wait until the other gateways say
+//! that no turn of theirs is on the session; prove that no process is left; record the
+//! transcript. The proof comes after parking, so it finds whatever started between the
+//! two. A chat ride needs only the first stage: the agent stays the one writer, and
+//! from then on runs a turn only for its driver.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
-//! The gate: whether a message that reached the agent's door goes in.
+//! The gate: whether a message starts a turn of the agent.
 //!
-//! Open thread: always. Otherwise it is held, or its sender is told at once
-//! that it could not be; either way no turn runs and nothing disappears.
+//! In an open thread it does. Otherwise the message is held, or its sender is told
+//! at once that it is not held. No turn runs, and no message disappears.
 
 use crate::command::{self, Command};
 use crate::event::{Inbound, Reply, Unnamed};

@@ -1,10 +1,10 @@
-//! What the host tells of a ridden thread beside its messages, announced at once: to
-//! the thread as a notice, and to the driver with its next renewal.
+//! What the host reports about a ridden thread, other than messages. It is announced at once:
+//! to the thread as a notice, and to the driver with its next renewal.
 //!
-//! Each thing is said once a ride, a stop once per person. Nothing follows from it for
-//! the lease: the ridden conversation is the driver's, and what to restore is decided
-//! when the thread is handed back. One exception: a process that writes to the ridden
-//! Claude session and is not the driver's ends the ride.
+//! Each report is announced once per ride, a stop once per person. The lease does not change:
+//! the ridden conversation is the driver's, and the hand-back decides what to restore. One
+//! exception: a process that writes to the ridden Claude session and is not the driver's ends
+//! the ride.
 
 use crate::event::{Reply, Seen};
 use crate::id::Fence;
@@ -89,7 +89,7 @@ fn writer(t: &mut Thread, fence: Fence, pid: u32, program: &str, now: Now) {
     notice::tell(t, route.as_ref(), &text);
 }
 
-/// A turn ran beside the ride, which nobody told of before the bindings were to return.
+/// A turn ran beside the ride, and nobody reported it before the bindings were to be restored.
 pub(super) fn slipped(t: &mut Thread, sessions: &[String], now: Now) {
     let text = format!("a turn ran beside the ride, in Claude session {}", sessions.join(", "));
     once(
@@ -102,7 +102,7 @@ pub(super) fn slipped(t: &mut Thread, sessions: &[String], now: Now) {
     );
 }
 
-/// The bindings are back, over what nobody told of when it happened.
+/// The bindings are restored, over a change that nobody had reported.
 pub(super) fn restored_over(t: &mut Thread, reset: bool, deleted: bool, now: Now) {
     once(
         t,

@@ -1,9 +1,9 @@
-//! A held message that rode along with a prompt of the driver is the agent's no more.
+//! The driver includes held messages in a prompt: the agent must not answer them again.
 //!
-//! The driver says so once the prompt's line is in the transcript: whatever dies before
-//! leaves the message in the inbox, where the agent finds it. A repeated or late request
-//! changes nothing. Absent on purpose: the texts. They went to the driver by a look
-//! ([`crate::view::inbox`]) that changes nothing either.
+//! The driver reports it when the prompt's line is in the transcript. If anything dies
+//! before, the message is still in the inbox for the agent. A repeated or late request
+//! changes nothing. Absent on purpose: the texts. The driver reads them by
+//! [`crate::view::inbox`], which changes nothing either.
 
 use uuid::Uuid;
 

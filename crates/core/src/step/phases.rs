@@ -59,8 +59,8 @@ pub(super) fn open(t: &mut Thread, now: Now) {
     t.last = Some(Ended { fence, why });
 }
 
-/// The driver before is seen off: the one that took the thread over goes on where any
-/// claim goes on once the binding is parked.
+/// The driver before has ended. The one that took the thread over continues at the stage that follows
+/// parking, because the binding is parked already.
 pub(super) fn succeed(t: &mut Thread, now: Now) {
     let Phase::Leaving { lease, why, heir: Some(heir), .. } = &t.phase else { return };
     let (before, why, heir) = (lease.fence, why.clone(), heir.clone());
