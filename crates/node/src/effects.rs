@@ -385,26 +385,28 @@ mod tests {
         assert_eq!(life(&elsewhere, None), cannot_tell);
         // Held is alive, whatever was seen.
         assert_eq!((life(&elsewhere, Some(&met)), life(&elsewhere, Some(&unmet))), (Alive::Yes, Alive::Yes));
+        // A child that another test starts has every descriptor for a moment, until it is another program.
+        let soon = |what: &str, is: &dyn Fn() -> bool| {
+            let until = Instant::now() + Duration::from_secs(10);
+            while !is() {
+                assert!(Instant::now() < until, "{what}");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
         // Only `ride` holds it, and that may; its Claude Code is looked for in the table.
-        assert_eq!(left_with(&met).unwrap(), None);
+        soon("nobody but ride holds it", &|| left_with(&met).unwrap().is_none());
         // Somebody inherited it, as nothing that Claude Code starts does.
         let heir = HeldLock { ride: elsewhere.clone(), ..met.clone() };
-        let named = left_with(&heir).unwrap().unwrap();
-        assert!(
-            named.starts_with(&format!("process {} (", own.pid))
-                && named.ends_with("holds the lock that the ride's Claude Code was started with"),
-            "{named}"
-        );
+        let (begins, ends) =
+            (format!("process {} (", own.pid), "holds the lock that the ride's Claude Code was started with");
+        soon("who inherited it is named", &|| {
+            left_with(&heir).unwrap().is_some_and(|named| named.starts_with(&begins) && named.ends_with(ends))
+        });
         let gateway = GatewayLock::meet(&dir, driver.name(), driver.nonce()).unwrap().unwrap();
         assert!(driver.sees_gateway(gateway.nonce()));
         assert_eq!(probe(&elsewhere, None, Some(&met)).unwrap(), Outcome::Alive);
         drop(driver);
-        // A child that another test starts has every descriptor for a moment, until it is another program.
-        let until = Instant::now() + Duration::from_secs(10);
-        while lock::ask(&dir, &met.name).unwrap() == Lock::Held {
-            assert!(Instant::now() < until, "nobody holds it");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        soon("nobody holds it", &|| lock::ask(&dir, &met.name).unwrap() != Lock::Held);
         // Free: gone where each side has seen the other's, and never where it has not.
         assert_eq!((life(&elsewhere, Some(&met)), life(&elsewhere, Some(&unmet))), (Alive::No, cannot_tell));
         assert_eq!(life(&own, Some(&met)), Alive::Yes, "what is seen to live lives");
