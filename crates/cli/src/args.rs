@@ -271,6 +271,16 @@ impl Command {
     }
 }
 
+/// The command that a word is nearly the name of.
+pub fn command_like(word: &str) -> Option<String> {
+    let cli = <Cli as clap::CommandFactory>::command();
+    let names = cli.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
+    let near = names.map(|name| (strsim::damerau_levenshtein(word, name), name));
+    // One letter too many, too few, wrong or exchanged; two in a long name.
+    let (_, name) = near.filter(|(distance, name)| *distance <= 1.max(name.len() / 4)).min()?;
+    Some(name.to_owned())
+}
+
 /// Completes words of the titles of threads.
 fn titles() -> ArgValueCompleter {
     ArgValueCompleter::new(crate::command::completions::words)
@@ -385,4 +395,22 @@ pub struct GatewayArgs {
     /// Ask the gateway for operator.admin too; OpenClaw 2026.6.1 needs it
     #[arg(long, global = true, hide_short_help = true)]
     pub admin: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command_like;
+
+    #[test]
+    fn a_command_with_a_mistake_is_named() {
+        let check = |word: &str, meant: Option<&str>| assert_eq!(command_like(word).as_deref(), meant, "{word}");
+        check("lst", Some("ls"));
+        check("stauts", Some("status"));
+        check("relase", Some("release"));
+        check("compltions", Some("completions"));
+        check("plans", None);
+        check("deploys", Some("deploy"));
+        // What only Claude Code runs is not named.
+        check("hook", None);
+    }
 }

@@ -13,7 +13,7 @@ use ride_store::clock;
 use super::again::Again;
 use super::keep::Kept;
 use super::{Context, Last, Missed, chat, name, release, remote_gateway, say};
-use crate::args::RideArgs;
+use crate::args::{self, RideArgs};
 use crate::error::{Error, Kind};
 use crate::gateway::client::{Access, Connection};
 use crate::gateway::device::hex;
@@ -172,7 +172,7 @@ async fn choose(
         match context.find(target, threads.rows(), &args.words) {
             Ok(row) => return Ok((row.clone(), Again::new(context, args, row, threads.rows()), pair)),
             Err(Missed::Several(_)) if context.env.can_draw() => {}
-            Err(missed) => return Err(missed.into()),
+            Err(missed) => return Err(mistyped(missed.into(), &args.words)),
         }
     } else if !context.env.can_draw() {
         return Err(Error::new(Kind::Usage, "which thread? this terminal cannot show them to choose from")
@@ -186,6 +186,14 @@ async fn choose(
     let (row, pair) = chosen.ok_or_else(|| Error::new(Kind::Left, ""))?;
     let again = Again::new(context, args, &row, &rows);
     Ok((row, again, pair))
+}
+
+/// Words that fit no thread may be a command with a mistake in it.
+fn mistyped(missed: Error, words: &[String]) -> Error {
+    let meant = if let [word] = words { args::command_like(word) } else { None };
+    let Some(meant) = meant.filter(|_| missed.kind == Kind::Match) else { return missed };
+    let hint = missed.hint.as_deref().map_or_else(String::new, |hint| format!("\n{hint}"));
+    Error { hint: Some(format!("did you mean the command `ride {meant}`?{hint}")), ..missed }
 }
 
 /// Somebody wrote to the conversation beside the thread and its rides: what that was is said,

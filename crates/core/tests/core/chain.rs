@@ -1,6 +1,6 @@
 //! The files of `step` call in one direction: each can be read with those below it, and no more.
 //!
-//! Reads the text of the files: a path that a macro makes would not be seen.
+//! Reads the text of the files. It does not see a path that a macro makes, nor a call of a method.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,6 +22,11 @@ fn arrows() -> BTreeMap<String, Vec<String>> {
         let known: Vec<String> = words.filter(|word| texts.contains_key(*word)).map(str::to_owned).collect();
         known
     };
+    // Another way to name a neighbour would not be seen.
+    assert!(
+        texts.values().all(|text| !text.contains("crate::step")),
+        "a file of step names another one by crate::step"
+    );
     texts.iter().map(|(name, text)| (name.clone(), named(text))).collect()
 }
 
