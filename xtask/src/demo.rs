@@ -17,7 +17,7 @@ use ride_testkit::peers::pinned;
 use ride_testkit::story::{Product, Story};
 
 use crate::build;
-use crate::play::{AT_ONCE, Cell, Played, play};
+use crate::play::{AT_ONCE, Cell, Played, at_once, play};
 
 /// What to play.
 #[derive(Args)]
@@ -38,7 +38,7 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "VERSION")]
     claude: Option<String>,
     /// How many stories are played side by side.
-    #[arg(long, value_name = "N", default_value_t = AT_ONCE)]
+    #[arg(long, value_name = "N", default_value_t = AT_ONCE, value_parser = at_once())]
     at_once: usize,
 }
 

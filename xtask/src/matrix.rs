@@ -12,7 +12,7 @@ use ride_testkit::peers::pinned;
 use ride_testkit::story::Story;
 
 use crate::build;
-use crate::play::{AT_ONCE, Cell, Played, play};
+use crate::play::{AT_ONCE, Cell, Played, at_once, play};
 use table::Table;
 
 /// Which cells to play; all where nothing is named.
@@ -31,7 +31,7 @@ pub(crate) struct Matrix {
     #[arg(long, requires = "matrix")]
     missing: bool,
     /// How many stories are played side by side.
-    #[arg(long, value_name = "N", default_value_t = AT_ONCE, requires = "matrix")]
+    #[arg(long, value_name = "N", default_value_t = AT_ONCE, value_parser = at_once(), requires = "matrix")]
     at_once: usize,
 }
 

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::builder::RangedU64ValueParser;
 use ride_testkit::peers::Peer;
 use ride_testkit::story::{Facts, Product, Story};
 
@@ -24,6 +25,11 @@ const LONGEST: Duration = Duration::from_secs(900);
 /// How many stories are played side by side where nothing else is said: a story waits half of its
 /// time, and small machines have two cores.
 pub(crate) const AT_ONCE: usize = 2;
+
+/// How many may be: none would play nothing and find nothing wrong.
+pub(crate) fn at_once() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=8)
+}
 
 /// A story on a host with a Claude Code.
 #[derive(Clone, Debug, PartialEq, Eq)]
