@@ -108,6 +108,24 @@ export async function prepared(sync) {
   return one.running;
 }
 
+/** @param {unknown} error */
+export function textOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Makes a function that logs a failure, but not the same failure twice in a row. @param {string} what */
+export function saysOnce(what) {
+  let said = "";
+  return (/** @type {import("./types.js").Api} */ api, /** @type {unknown} */ error) => {
+    const text = textOf(error);
+    if (text !== said) api.logger.error(`claude-code-sync: ${what}: ${text}`);
+    said = text;
+  };
+}
+
+/** Logs what keeps the store from being used. */
+export const notOpened = saysOnce("nothing can be ridden");
+
 /** What failed last, which is the answer until it may be tried again. */
 function backOff() {
   /** @type {{ error: unknown, until: number } | undefined} */
@@ -131,17 +149,17 @@ function backOff() {
   };
 }
 
-/** Whether the folder in force has the state of any thread. Throws where that cannot be read. @param {string} stateDir */
+/** Whether the folder in force has the state of any thread. Throws if that cannot be read. @param {string} stateDir */
 function hasStates(stateDir) {
-  const place = there(() => readFileSync(`${stateDir}/${PLACE}`, "utf8"));
+  const place = ifThere(() => readFileSync(`${stateDir}/${PLACE}`, "utf8"));
   if (place === undefined) return false;
   const { lockDir } = JSON.parse(place);
-  const gateways = there(() => readdirSync(lockDir)) ?? [];
-  return gateways.some((name) => there(() => readdirSync(`${lockDir}/${name}/threads`))?.length);
+  const gateways = ifThere(() => readdirSync(lockDir)) ?? [];
+  return gateways.some((name) => ifThere(() => readdirSync(`${lockDir}/${name}/threads`))?.length);
 }
 
-/** What `read` gives; `undefined` where there is nothing to read. @template T @param {() => T} read */
-function there(read) {
+/** The result of `read`; `undefined` if there is no such file or folder. @template T @param {() => T} read */
+function ifThere(read) {
   try {
     return read();
   } catch (error) {

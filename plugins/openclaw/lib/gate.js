@@ -2,7 +2,7 @@
 // is an observer that runs just before it and knows what it lacks: topic, sender's
 // name, media. Where the addon cannot answer, the state files do, read without a lock; where
 // they cannot be read either, no turn runs, and the sender is asked to send again.
-import { mayBeClosed, prepared } from "./addon.js";
+import { mayBeClosed, notOpened, prepared, textOf } from "./addon.js";
 import { began } from "./chat_turns.js";
 import { claudeOf, confirms, entryOf, project } from "./host.js";
 import { isKept, keepWhole } from "./keep.js";
@@ -356,23 +356,8 @@ function idOf(event, ctx) {
   return event.messageId ?? ctx.messageId;
 }
 
-let said = "";
-
-/** Says once what keeps the store from being used. @param {import("./types.js").Api} api @param {unknown} error */
-function notOpened(api, error) {
-  const text = textOf(error);
-  if (text === said) return;
-  said = text;
-  api.logger.error(`claude-code-sync: nothing can be ridden: ${text}`);
-}
-
 /** @param {import("./types.js").Api} api @param {string} session @param {unknown} error */
 function unsafe(api, session, error) {
   api.logger.error(`claude-code-sync: CANCEL (error) ${session}: ${textOf(error)}`);
   return { handled: true, text: UNSAFE };
-}
-
-/** @param {unknown} error */
-function textOf(error) {
-  return error instanceof Error ? error.message : String(error);
 }

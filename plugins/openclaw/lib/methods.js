@@ -1,6 +1,7 @@
 // The gateway methods: scope, the host facts each needs, and the wait for a
 // claim or release to be carried out. What they mean is the addon's.
 
+import { textOf } from "./addon.js";
 import { agentOf, channels, claudeOf, entryOf, person, project, workspaceOf } from "./host.js";
 import { resetMark, ridden } from "./keep.js";
 import { changed, shared, wake } from "./process_state.js";
@@ -47,7 +48,7 @@ export function registerMethods(api, sync, entries) {
         try {
           sync();
         } catch (error) {
-          const message = error instanceof Error ? error.message : String(error);
+          const message = textOf(error);
           const config = /** @type {any} */ (error)?.code === "InvalidArg";
           respond(false, undefined, {
             code: "UNAVAILABLE",
@@ -115,7 +116,7 @@ export function registerMethods(api, sync, entries) {
           if (answer.ok) respond(true, answer.ok);
           else respond(false, undefined, answer.error);
         } catch (error) {
-          const message = error instanceof Error ? error.message : String(error);
+          const message = textOf(error);
           api.logger.error(`claude-code-sync: ${method}: ${message}`);
           respond(false, undefined, { code: "UNAVAILABLE", message, details: { reason: "STORE" } });
         } finally {
@@ -138,8 +139,9 @@ async function facts(api, entries, client, method, params) {
   const around = { channels: channels(api), person: person(api, client) };
   if (method === "ride_take_back") return { ...around, entry: entryFor(api, params.key) };
   if (method === "ride_open") {
-    const [key, ...twins] = await boundTo(entries, String(params.cliSessionId));
-    return { ...around, twins, turns: turnsOf(api, [key, ...twins]), entry: entryFor(api, key) };
+    const bound = await boundTo(entries, String(params.cliSessionId));
+    const [key, ...twins] = bound;
+    return { ...around, twins, turns: turnsOf(api, bound), entry: entryFor(api, key) };
   }
   await entries.ready();
   if (method === "sessions_rideable" || typeof params.key !== "string") return around;

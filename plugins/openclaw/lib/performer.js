@@ -3,7 +3,7 @@
 // of each. Effects of one thread of different kinds may run side by side; the
 // addon gives out at most one of each kind.
 import { AsyncLocalStorage } from "node:async_hooks";
-import { mayPass, prepared } from "./addon.js";
+import { mayPass, notOpened, prepared, saysOnce } from "./addon.js";
 import { listen } from "./chat_turns.js";
 import { act } from "./effects.js";
 import { keepThreads } from "./keep.js";
@@ -45,8 +45,8 @@ export function registerPerformer(api, sync, entries) {
 }
 
 /**
- * Begins once the addon can be opened, which is tried until then; gives what ends it. Throws
- * what no later attempt mends: the host then says which service could not start.
+ * Tries to open the addon until it succeeds, and then begins; the result ends it. An error that
+ * no later attempt can mend is thrown: the host then says which service could not start.
  * @param {import("./types.js").Api} api
  * @param {() => import("./types.js").Addon} sync
  * @param {(addon: import("./types.js").Addon) => () => Promise<void>} begin
@@ -55,7 +55,6 @@ export function registerPerformer(api, sync, entries) {
 function opened(api, sync, begin) {
   /** @type {(() => Promise<void>) | undefined} */
   let end;
-  let said = "";
   const attempt = () => {
     if (end) return;
     /** @type {import("./types.js").Addon} */
@@ -67,9 +66,8 @@ function opened(api, sync, begin) {
         clearInterval(timer);
         throw error;
       }
-      // Every method says why too; the gate once a message comes.
-      if (String(error) !== said) api.logger.error(`claude-code-sync: nothing can be ridden yet: ${String(error)}`);
-      said = String(error);
+      // Every method says why too, and the gate when a message comes.
+      notOpened(api, error);
       return;
     }
     clearInterval(timer);
@@ -172,12 +170,7 @@ function perform(api, sync, gatewayEvents) {
       of(key).relays.push({ params, resolve, reject });
       outside(() => void turn(key));
     });
-  let said = "";
-  /** Says once why nothing can be done. @param {unknown} error */
-  const notPrepared = (error) => {
-    if (String(error) !== said) api.logger.error(`claude-code-sync: could not look for work: ${String(error)}`);
-    said = String(error);
-  };
+  const notPrepared = saysOnce("could not look for work");
   const look = () => {
     if (closing) return;
     try {
@@ -185,7 +178,7 @@ function perform(api, sync, gatewayEvents) {
       shared.relay = performing ? relay : shared.relay === relay ? undefined : shared.relay;
       if (!performing) return;
       if (!sync.prepared()) {
-        prepared(sync).then(look, notPrepared);
+        prepared(sync).then(look, (error) => notPrepared(api, error));
         return;
       }
       if (!shared.begun) {

@@ -70,12 +70,11 @@ export function busy(api, session) {
   return [...(turns?.running.values() ?? [])].some((at) => at > Date.now() - RUN_MS);
 }
 
-/** What the addon must know of the turns of some threads. @param {import("./types.js").Api} api @param {(string | undefined)[]} sessions */
+/** What the addon must know of the turns of some threads. @param {import("./types.js").Api} api @param {string[]} sessions */
 export function turnsOf(api, sessions) {
-  const known = sessions.filter((session) => session !== undefined);
-  const ended = Math.max(0, ...known.map((session) => shared.turns.get(session)?.ended ?? 0));
+  const ended = Math.max(0, ...sessions.map((session) => shared.turns.get(session)?.ended ?? 0));
   return {
-    running: known.some((session) => busy(api, session)),
+    running: sessions.some((session) => busy(api, session)),
     endedMsAgo: ended > 0 ? Math.max(0, Date.now() - ended) : null,
   };
 }
