@@ -4,8 +4,8 @@
 //! back; nothing is decided here. Not in `--help`: only the embedded plugin runs it.
 //!
 //! Invariants: a prompt that was not answered with yes is blocked, whatever went wrong
-//! (Claude Code counts a hook that fails as a yes); without ride's variables it does nothing. It runs once per prompt, so no runtime, no
-//! command-line parser, no allocation to speak of.
+//! (Claude Code counts a hook that fails as a yes); without ride's variables it does nothing.
+//! It runs once per prompt, so it has no runtime, no command-line parser and few allocations.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
