@@ -1,5 +1,6 @@
 // The effects the host performs. Each ends in an outcome, never in an exception:
 // what cannot be told is said to be unknown. The rest is the addon's.
+import { textOf } from "./addon.js";
 import { follow } from "./chat_turns.js";
 import { hand } from "./hand_over.js";
 import { agentOf, claudeOf, entryOf, project } from "./host.js";
@@ -72,7 +73,7 @@ async function perform(api, sync, what, mine) {
         return JSON.parse(await sync.call("act", JSON.stringify(what)));
     }
   } catch (error) {
-    return lost(what, error instanceof Error ? error.message : String(error));
+    return lost(what, textOf(error));
   }
 }
 
@@ -296,7 +297,7 @@ const NOT_REACHED = new Set([
 
 /** Errors in which the platform answered, or was never reached: surely not sent. @param {unknown} error @returns {import("./types.js").Outcome} */
 function failed(error) {
-  const what = error instanceof Error ? error.message : String(error);
+  const what = textOf(error);
   for (let cause = /** @type {any} */ (error); cause; cause = cause.cause ?? cause.error) {
     if (cause.code === "OPENCLAW_PLATFORM_MESSAGE_NOT_DISPATCHED")
       return { outcome: "notSent", what, retry: cause.retryable !== false };

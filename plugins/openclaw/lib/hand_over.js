@@ -2,6 +2,7 @@
 // topic and media, through the host's public inbound kernel (docs/hosts.md, A).
 // The sender's authority is what the host computes from the id; commands are never
 // authorised here, since an authorised `/new` would reset the thread whoever wrote it.
+import { textOf } from "./addon.js";
 import { agentOf, entryOf } from "./host.js";
 import { shared } from "./process_state.js";
 import { busy } from "./turns.js";
@@ -24,7 +25,7 @@ export async function hand(api, session, held) {
     result = await detached(() => shared.handing.run(handing, () => dispatch(api, channel, session, entry, held)));
   } catch (error) {
     // Once it went in, a turn may have run whatever failed afterwards.
-    const what = error instanceof Error ? error.message : String(error);
+    const what = textOf(error);
     return handing.used ? { outcome: "unknown", what } : { outcome: "failed", what, reason: "HOST" };
   }
   if (!handing.used && !result?.dispatchResult?.deferredToActiveRun) {

@@ -1,6 +1,5 @@
 // The gateway methods: scope, the host facts each needs, and the wait for a
 // claim or release to be carried out. What they mean is the addon's.
-
 import { textOf } from "./addon.js";
 import { agentOf, channels, claudeOf, entryOf, person, project, workspaceOf } from "./host.js";
 import { resetMark, ridden } from "./keep.js";
